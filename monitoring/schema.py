@@ -1,0 +1,274 @@
+"""The contract that all services share: what the model's rows look like, read from config.yml."""
+
+import os
+import textwrap
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import pyarrow as pa
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+NumericDriftTest = Literal["ks", "mannw", "t_test", "cramer_von_mises", "anderson"]
+CategoricalDriftTest = Literal["chi_square_two_sample", "chisquare"]
+SuiteTest = Literal[
+    "TestNumberOfColumnsWithMissingValues",
+    "TestNumberOfRowsWithMissingValues",
+    "TestNumberOfMissingValues",
+    "TestNumberOfConstantColumns",
+    "TestNumberOfDuplicatedRows",
+    "TestNumberOfDuplicatedColumns",
+    "TestNumberOfEmptyRows",
+    "TestNumberOfEmptyColumns",
+    "TestNumberOfRows",
+    "TestColumnsType",
+    "TestNumberOfDriftedColumns",
+    "TestShareOfDriftedColumns",
+    "TestColumnDrift",
+    "TestAccuracyScore",
+    "TestF1Score",
+]
+Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class DriftloopError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class ConfigError(DriftloopError):
+    """config.yml, or an environment variable, holds something that cannot be used."""
+
+
+def parse_duration(text: Any) -> timedelta:
+    """Read `90s`, `30m`, `1h` or `7d`; raise ValueError for anything else."""
+    if isinstance(text, timedelta):
+        return text
+    number, unit = str(text)[:-1], str(text)[-1:]
+    if unit not in _UNITS or not number.isdigit() or int(number) == 0:
+        raise ValueError("a duration is a positive whole number and a unit, like 90s, 30m, 1h or 7d")
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"names must differ, but these stand more than once: {', '.join(twice)}")
+    return names
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_unique)]
+Categories = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), AfterValidator(_unique)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Audio(_Section):
+    """How a clip becomes features: the time means of librosa.feature.<extractor>."""
+
+    extractor: Name
+    sample_rate: int = Field(gt=0)
+    options: dict[str, int | float | str | bool] = {}
+
+
+class Model(_Section):
+    """The watched model's inputs and outputs."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    features: Names
+    prediction: Name
+    target: Name
+    label: Name
+    categories: Categories
+    audio: Audio | None = None
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        _unique(
+            (*self.features, self.prediction, self.target, "prediction_id", "timestamp", "confidence", "model_version")
+        )
+        return self
+
+
+class Metrics(_Section):
+    """How the monitor's per-feature metrics are named."""
+
+    feature_prefix: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+
+
+class Window(_Section):
+    """The newest rows that are held against the reference: a number of them, or a duration."""
+
+    rows: int | None = Field(default=None, gt=0)
+    duration: Duration | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.rows is None) == (self.duration is None):
+            raise ValueError("give either rows or duration")
+        return self
+
+
+class DriftTest(_Section):
+    """One column's two-sample test: drift is a p-value below the threshold."""
+
+    test: Literal[NumericDriftTest, CategoricalDriftTest]
+    threshold: Probability
+
+
+class Drift(_Section):
+    """The drift test of every column."""
+
+    default: DriftTest
+    columns: dict[str, DriftTest] = {}
+
+
+class SuiteEntry(_Section):
+    """One entry of the suite: an Evidently test's name and its condition."""
+
+    name: SuiteTest
+    condition: dict[Condition, float] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, entry: Any) -> Any:
+        if isinstance(entry, str):
+            return {"name": entry}
+        if isinstance(entry, dict) and len(entry) == 1 and "name" not in entry:
+            ((name, condition),) = entry.items()
+            return {"name": name, "condition": condition or {}}
+        return entry
+
+
+class Retrain(_Section):
+    """What a candidate learns from and what it must achieve."""
+
+    rows: int = Field(gt=0)
+    minimum_labels: int = Field(gt=0)
+    holdout: Probability
+    minimum_gain: float = Field(ge=0, lt=1)
+
+
+def _require_test(key: str, drift: DriftTest, allowed: tuple[str, ...]) -> None:
+    if drift.test not in allowed:
+        raise ValueError(f"{key}.test is {drift.test!r}; allowed there are {', '.join(allowed)}")
+
+
+class Config(_Section):
+    """The whole of config.yml."""
+
+    model: Model
+    metrics: Metrics
+    window: Window
+    minimum_rows: int = Field(gt=1)
+    minimum_labels: int = Field(gt=1)
+    drift: Drift
+    tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
+    retrain: Retrain
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        columns = (*self.model.features, self.model.prediction)
+        for column, drift in self.drift.columns.items():
+            if column not in columns:
+                raise ValueError(f"drift.columns names {column!r}; allowed are {', '.join(columns)}")
+            kind = CategoricalDriftTest if column == self.model.prediction else NumericDriftTest
+            _require_test(f"drift.columns.{column}", drift, get_args(kind))
+        _require_test("drift.default", self.drift.default, get_args(NumericDriftTest))
+        if self.window.rows is not None and self.window.rows < self.minimum_rows:
+            raise ValueError(f"window.rows ({self.window.rows}) must be at least minimum_rows ({self.minimum_rows})")
+        return self
+
+    def drift_test(self, column: str) -> DriftTest:
+        """Return the drift test of a feature or of the prediction column."""
+        if column in self.drift.columns:
+            return self.drift.columns[column]
+        if column == self.model.prediction:
+            return DriftTest(test="chi_square_two_sample", threshold=self.drift.default.threshold)
+        return self.drift.default
+
+
+def load_config(path: str | os.PathLike[str]) -> Config:
+    """Read and validate config.yml; raise ConfigError with every key that is wrong and what it takes."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: is not a mapping; it takes the keys {', '.join(Config.model_fields)}")
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = "\n".join(f"  {_explain(e)}" for e in error.errors())
+        raise ConfigError(f"{path}: {error.error_count()} value(s) cannot be used:\n{lines}") from error
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "config"
+    value = repr(error["input"])
+    shown = textwrap.shorten(value, 80, placeholder="...")
+    if error["type"] == "extra_forbidden":
+        allowed = ", ".join(_section(error["loc"][:-1]).model_fields)
+        return f"{key} = {shown}: no such key; allowed here are {allowed}"
+    if error["type"] == "missing":
+        return f"{key}: is missing"
+    return f"{key} = {shown}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _section(location: tuple[Any, ...]) -> type[BaseModel]:
+    """Return the section class that stands at a key's place, to list its keys."""
+    known: dict[str, type[BaseModel]] = {
+        "model": Model, "audio": Audio, "metrics": Metrics, "window": Window,
+        "drift": Drift, "default": DriftTest, "columns": DriftTest, "tests": SuiteEntry, "retrain": Retrain,
+    }  # fmt: skip
+    named = [known[part] for part in location if part in known]
+    return named[-1] if named else Config
+
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+def log_schema(model: Model) -> pa.Schema:
+    """Return the columns of current.parquet: one row per prediction."""
+    return pa.schema(
+        [
+            pa.field("prediction_id", pa.string(), nullable=False),
+            pa.field("timestamp", TIMESTAMP, nullable=False),
+            *(pa.field(name, pa.float32()) for name in model.features),
+            pa.field(model.prediction, pa.string()),
+            pa.field("confidence", pa.float32()),
+            pa.field("model_version", pa.string()),
+            pa.field(model.target, pa.string()),
+        ]
+    )
+
+
+def labels_schema(model: Model) -> pa.Schema:
+    """Return the columns of labels.parquet: one row per label that arrived later."""
+    return pa.schema(
+        [
+            pa.field("prediction_id", pa.string(), nullable=False),
+            pa.field(model.target, pa.string(), nullable=False),
+            pa.field("timestamp", TIMESTAMP, nullable=False),
+        ]
+    )
+
+
+def reference_schema(model: Model) -> pa.Schema:
+    """Return the columns of reference.parquet: features, prediction, target."""
+    return pa.schema(
+        [
+            *(pa.field(name, pa.float32()) for name in model.features),
+            pa.field(model.prediction, pa.string()),
+            pa.field(model.target, pa.string()),
+        ]
+    )

@@ -1,14 +1,18 @@
-"""The contract that all services share: what the model's rows look like, read from config.yml."""
+"""The contract that all services share: the model's rows, config.yml, settings from the environment, log lines."""
 
+import logging
 import os
+import sys
 import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import pyarrow as pa
+import structlog
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NumericDriftTest = Literal["ks", "mannw", "t_test", "cramer_von_mises", "anderson"]
 CategoricalDriftTest = Literal["chi_square_two_sample", "chisquare"]
@@ -232,6 +236,53 @@ def _section(location: tuple[Any, ...]) -> type[BaseModel]:
     }  # fmt: skip
     named = [known[part] for part in location if part in known]
     return named[-1] if named else Config
+
+
+class Settings(BaseSettings):
+    """A service's settings: each field is the environment variable of its name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    data_dir: Path = Path("data")
+    driftloop_config: Path = Path("monitoring/config.yml")
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment; raise ConfigError with the name of each variable that is wrong and what it takes."""
+        try:
+            return cls()
+        except ValidationError as error:
+            lines = "\n".join(f"  {str(e['loc'][0]).upper()} = {e['input']!r}: {e['msg']}" for e in error.errors())
+            raise ConfigError(f"the environment cannot be used:\n{lines}") from error
+
+
+def start_logging(service: str) -> None:
+    """Send every log line of this process, libraries' too, to stdout as one JSON object."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    structlog.contextvars.bind_contextvars(service=service)
 
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")

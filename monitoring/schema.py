@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import textwrap
+from collections.abc import MutableMapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -258,8 +259,12 @@ class Settings(BaseSettings):
 
 def start_logging(service: str) -> None:
     """Send every log line of this process, libraries' too, to stdout as one JSON object."""
+
+    def add_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {"service": service, **event}
+
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_service,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -282,7 +287,6 @@ def start_logging(service: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")

@@ -26,8 +26,11 @@ _PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-[^.]+\.parquet")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class ReferenceError(DriftloopError):  # noqa: A001 - the domain's word; the builtin is about weak references
+class InvalidReferenceError(DriftloopError):
     """reference.parquet is absent, unreadable or does not fit the config."""
+
+
+ReferenceError = InvalidReferenceError  # noqa: A001 - the former name, while callers move
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,7 @@ def _sync(path: Path) -> None:
 
 
 def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> Reference:
-    """Read reference.parquet; raise ReferenceError with the list of what does not fit the config.
+    """Read reference.parquet; raise InvalidReferenceError with the list of what does not fit the config.
 
     With `predicted=False` the prediction column may be absent: a first start fills it.
     """
@@ -271,12 +274,12 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     try:
         stored = pq.read_table(path, partitioning=None)
     except FileNotFoundError as error:
-        raise ReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
+        raise InvalidReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
     except (pa.ArrowException, OSError) as error:
-        raise ReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
+        raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
     problems = list(_misfits(stored, model, predicted=predicted))
     if problems:
-        raise ReferenceError(f"{path} does not fit the config:\n" + "\n".join(f"  {p}" for p in problems))
+        raise InvalidReferenceError(f"{path} does not fit the config:\n" + "\n".join(f"  {p}" for p in problems))
     schema = reference_schema(model)
     if model.prediction not in stored.column_names:
         stored = stored.append_column(model.prediction, pa.nulls(len(stored), pa.string()))

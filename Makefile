@@ -1,0 +1,70 @@
+# Every target sets up what it needs first: a virtual environment in .venv, Prometheus and Alertmanager in .local/tools.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+PYTHON     ?= python3.11
+BIN        := .venv/bin
+TOOLS      := .local/tools/bin
+REFERENCE  ?=
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS     := true
+export PYTHONUNBUFFERED    := 1
+
+say = @printf '\033[1m==> %s\033[0m\n'
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: .venv/.ready .local/.ready ## the virtual environment and the binaries, and nothing else
+
+.venv/.ready: pyproject.toml uv.lock
+	$(say) "Python packages into .venv (about 1.4 GB, once)"
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on PATH. Install Python 3.11, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11; say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) has no venv module; on Debian: apt install python3.11-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv sync --frozen --all-extras --inexact || { echo "The packages could not be installed: see above. A proxy? Set HTTPS_PROXY. Own certificates? Set SSL_CERT_FILE."; exit 1; }
+	@touch $@
+
+.local/.ready: .venv/.ready scripts/prometheus_tools.py
+	$(say) "Prometheus and Alertmanager"
+	@mkdir -p .local && $(BIN)/python -m scripts.prometheus_tools
+	$(say) "Audio: compile once what librosa needs"
+	@$(BIN)/python -m api.audio
+	@touch $@
+
+.PHONY: run
+run: setup ## the whole stack as local processes; prints the addresses, Ctrl-C stops all
+	@$(BIN)/python -m scripts.stack
+
+.PHONY: demo
+demo: setup ## the stack, then the loop closes by itself: drift, alert, retraining, promotion, recovery
+	$(say) "The demo"
+	@$(BIN)/python -m scripts.demo $(if $(REFERENCE),--reference "$(REFERENCE)")
+
+.PHONY: test
+test: setup ## every test that this machine can run
+	$(say) "Tests"
+	@$(BIN)/python -m pytest
+
+.PHONY: check
+check: setup ## style, types, rules and configurations
+	$(say) "ruff and mypy"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	$(say) "promtool and amtool"
+	@$(BIN)/python -m scripts.check_configs
+
+.PHONY: format
+format: .venv/.ready ## let ruff write the code's form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## remove what set-up and local runs have made, except data/
+	rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

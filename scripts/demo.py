@@ -1,0 +1,314 @@
+"""Drive the loop once, from the first prediction to the recovered alert: `python -m scripts.demo`.
+
+The real stack runs in a temporary folder, with the waiting times of rules and routing divided by PACE; each hop is
+read from a service's own public endpoint. Exit 0 when the loop has closed, else 1 with the name of the hop that failed.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from data.simulate import Traffic, TrafficSettings
+from monitoring.schema import Config, DriftloopError, load_config
+from monitoring.store import Layout, InvalidReferenceError, read_reference
+from scripts.stack import ROOT, Stack, ports_from_environment
+
+PACE = 15
+ROWS_A_SECOND = 60
+DRIFT = "gain"
+_PAIRS = '{__name__=~".+_drift_p_value_adjusted"}'
+_TIMEOUT = 5
+
+
+class HopError(DriftloopError):
+    """A hop of the loop did not happen in time."""
+
+
+@dataclass
+class Demo:
+    """A running stack and the clock of its hops."""
+
+    stack: Stack
+    config: Config
+    process: subprocess.Popen[bytes]
+    started: float = field(default_factory=time.monotonic)
+    last: float = field(default_factory=time.monotonic)
+
+    def hop(self, name: str, probe: Callable[[], str | None], seconds: float) -> str:
+        """Poll until the probe answers with what it saw; print the hop and its seconds.
+
+        Raises HopError when `seconds` have passed or the stack has stopped.
+        """
+        deadline = time.monotonic() + seconds
+        seen: str | None = None
+        trouble = "nothing yet"
+        while seen is None:
+            if self.process.poll() is not None:
+                raise HopError(f"{name}: the stack stopped with exit status {self.process.returncode}")
+            try:
+                seen = probe()
+            except (requests.RequestException, KeyError, IndexError, InvalidReferenceError) as error:
+                trouble = f"{type(error).__name__}: {error}"
+            if seen is None and time.monotonic() > deadline:
+                raise HopError(f"{name}: not within {seconds:.0f} s; last answer: {trouble}")
+            if seen is None:
+                time.sleep(0.2)
+        now = time.monotonic()
+        print(f"{now - self.started:7.1f} s  +{now - self.last:5.1f} s  {name:<20} {seen}", flush=True)
+        self.last = now
+        return seen
+
+    def get(self, service: str, path: str, **parameters: str) -> Any:
+        """Return the JSON that a service answers."""
+        answer = requests.get(self.stack.url(service) + path, params=parameters, timeout=_TIMEOUT)
+        answer.raise_for_status()
+        return answer.json()
+
+    def query(self, expression: str) -> float | None:
+        """Return the value of a Prometheus expression, None if it has none."""
+        result = self.get("prometheus", "/api/v1/query", query=expression)["data"]["result"]
+        return float(result[0]["value"][1]) if result else None
+
+    def prefect(self, path: str, **body: Any) -> Any:
+        """Return what Prefect answers to a filter."""
+        answer = requests.post(f"{self.stack.url('prefect')}/api{path}", json=body, timeout=_TIMEOUT)
+        answer.raise_for_status()
+        return answer.json()
+
+    def champion(self) -> str:
+        """Return the champion's version in the registry."""
+        name = self.config.model.name
+        path = "/api/2.0/mlflow/registered-models/alias"
+        return str(self.get("mlflow", path, name=name, alias="champion")["model_version"]["version"])
+
+    # Each probe returns what it saw, or None while it has not happened yet.
+
+    def ready(self) -> str | None:
+        """See all services answer."""
+        for service, path in (("api", "/ready"), ("monitor", "/health"), ("trigger", "/health")):
+            self.get_ok(service, path)
+        for service in ("prometheus", "alertmanager"):
+            self.get_ok(service, "/-/ready")
+        return f"model version {self.get('api', '/model')['version']} serves"
+
+    def get_ok(self, service: str, path: str) -> None:
+        """Raise requests.HTTPError unless a service answers 2xx."""
+        requests.get(self.stack.url(service) + path, timeout=_TIMEOUT).raise_for_status()
+
+    def steady(self) -> str | None:
+        """See a full window judged, without drift."""
+        rows, p = self.query("rowcount"), self.query(f"min({_PAIRS})")
+        full = self.config.window.rows or self.config.minimum_rows
+        if rows is None or p is None or rows < min(full, 2 * self.config.minimum_rows):
+            return None
+        return f"{rows:.0f} rows, smallest adjusted p-value {p:.3g}"
+
+    def fell(self) -> str | None:
+        """See the smallest adjusted p-value below what noise gives."""
+        lowest = self.get("prometheus", "/api/v1/query", query=f"bottomk(1, {_PAIRS})")["data"]["result"]
+        if not lowest or float(lowest[0]["value"][1]) >= 0.001:  # noqa: PLR2004 - the rule's own bound
+            return None
+        return f"{lowest[0]['metric']['feature']}: adjusted p-value {float(lowest[0]['value'][1]):.2g}"
+
+    def alert(self, state: str) -> str | None:
+        """See the alert that asks for retraining in a state."""
+        for alert in self.get("prometheus", "/api/v1/alerts")["data"]["alerts"]:
+            if alert["labels"].get("action") == "retrain" and alert["state"] == state:
+                return f"{alert['labels']['alertname']} since {alert['activeAt'][11:19]}"
+        return None
+
+    def webhook(self) -> str | None:
+        """See the trigger accept Alertmanager's notification."""
+        accepted = self.query('trigger_notifications_total{outcome="accepted"}')
+        return "Alertmanager -> trigger -> Prefect" if accepted else None
+
+    def flow_run(self) -> dict[str, Any] | None:
+        """Return the newest run of the flow `retrain`."""
+        runs = self.prefect("/flow_runs/filter", flows={"name": {"any_": ["retrain"]}}, limit=1, sort="START_TIME_DESC")
+        return runs[0] if runs else None
+
+    def run_started(self) -> str | None:
+        """See the retraining run at work."""
+        run = self.flow_run()
+        if run is None or run["state_type"] in {"SCHEDULED", "PENDING"}:
+            return None
+        return f"retrain/{run['name']}"
+
+    def evaluated(self) -> str | None:
+        """See the comparison of champion and candidate."""
+        artifacts = self.prefect("/artifacts/filter", artifacts={"key": {"any_": ["retrain-comparison"]}}, limit=1)
+        if artifacts:
+            return "champion and candidate on the same held-out rows"
+        run = self.flow_run()
+        if run is not None and run["state_type"] in {"FAILED", "CRASHED", "COMPLETED"}:
+            raise HopError(f"the run ended as {run['state_name']}: {run['state']['message']}")
+        return None
+
+    def promoted(self, former: str) -> str | None:
+        """See the alias on another version."""
+        version = self.champion()
+        if version != former:
+            return f"version {former} -> {version}"
+        run = self.flow_run()
+        if run is not None and run["state_type"] in {"FAILED", "CRASHED", "COMPLETED"}:
+            raise HopError(f"the run ended without promotion as {run['state_name']}: {run['state']['message']}")
+        return None
+
+    def served(self, former: str) -> str | None:
+        """See the API answer with another version, without having been restarted."""
+        version = str(self.get("api", "/model")["version"])
+        return f"version {version}" if version != former else None
+
+    def rebased(self) -> str | None:
+        """See the reference replaced by rows of the log."""
+        reference = read_reference(Layout(self.stack.data), self.config.model)
+        return f"{len(reference.table)} rows of the log" if reference.origin == "rebased" else None
+
+    def resolved(self) -> str | None:
+        """See the alert gone from Prometheus and from Alertmanager."""
+        if self.alert("firing") or self.alert("pending"):
+            return None
+        active = self.get("alertmanager", "/api/v2/alerts", filter='action="retrain"', active="true")
+        return None if active else "no alert that asks for retraining"
+
+    def recovered(self) -> str | None:
+        """See new rows judged against the new reference, without drift."""
+        rows, p = self.query("rowcount"), self.query(f"min({_PAIRS})")
+        if rows is None or p is None or p < 0.001:  # noqa: PLR2004 - the rule's own bound
+            return None
+        return f"{rows:.0f} new rows, smallest adjusted p-value {p:.3g}"
+
+
+def close_the_loop(demo: Demo, traffic: Traffic) -> None:
+    """Go through the hops; raise HopError at the first that fails."""
+    demo.hop("stack up", demo.ready, 120)
+    former = demo.champion()
+    demo.hop("reference ready", lambda: _reference(demo), 30)
+    traffic.start()
+    demo.hop(
+        "first prediction",
+        lambda: f"{traffic.counts().acknowledged} rows" if traffic.counts().acknowledged else None,
+        20,
+    )
+    demo.hop("steady", demo.steady, 60)
+    traffic.set_drifts([DRIFT])
+    demo.hop("drift injected", lambda: DRIFT, 1)
+    demo.hop("p-value fell", demo.fell, 60)
+    demo.hop("alert firing", lambda: demo.alert("firing"), 90)
+    demo.hop("webhook accepted", demo.webhook, 60)
+    demo.hop("flow run started", demo.run_started, 60)
+    demo.hop("candidate evaluated", demo.evaluated, 90)
+    demo.hop("champion promoted", lambda: demo.promoted(former), 60)
+    demo.hop("API serves it", lambda: demo.served(former), 30)
+    demo.hop("reference re-based", demo.rebased, 30)
+    demo.hop("alert resolved", demo.resolved, 60)
+    demo.hop("recovered", demo.recovered, 60)
+
+
+def _reference(demo: Demo) -> str:
+    reference = read_reference(Layout(demo.stack.data), demo.config.model)
+    return f"{len(reference.table)} rows, origin {reference.origin}"
+
+
+@contextlib.contextmanager
+def running(stack: Stack, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the stack in the background, its output in `log`; stop all of it at the end."""
+    stack.require_free_ports()
+    stack.prepare()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            stack.command(), cwd=ROOT, env=stack.environment(), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def summary(demo: Demo, traffic: Traffic, former: str) -> str:
+    """Return what happened, in a few lines."""
+    version = demo.champion()
+    name = demo.config.model.name
+    tags = demo.get("mlflow", "/api/2.0/mlflow/model-versions/get", name=name, version=version)["model_version"]["tags"]
+    told = {tag["key"]: tag["value"] for tag in tags}
+    counts = traffic.counts()
+    return (
+        f"The loop has closed in {time.monotonic() - demo.started:.0f} s: {DRIFT} drift was noticed, "
+        f"version {former} gave way to version {version}.\n"
+        f"  held-out accuracy under drift: {told.get('champion_accuracy', '?')} before, "
+        f"{told.get('candidate_accuracy', '?')} after\n"
+        f"  rows sent {counts.sent}, acknowledged {counts.acknowledged}, refused or failed {counts.refused}"
+    )
+
+
+def main() -> None:
+    """Run the demo in a temporary folder and remove it."""
+    parser = argparse.ArgumentParser(
+        description="Drive the loop once, from the first prediction to the recovered alert."
+    )
+    parser.add_argument("--reference", type=Path, help="a Parquet file of labelled rows to start from (default: drawn)")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = Path(tempfile.mkdtemp(prefix="driftloop-demo-"))
+    log = folder / "stack.log"
+    failed = True
+    try:
+        run(folder, log, arguments.reference)
+        failed = False
+    except DriftloopError as error:
+        sys.stderr.write(f"\nThe demo failed at: {error}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
+    finally:
+        if failed and log.exists():
+            kept = Path(tempfile.gettempdir()) / "driftloop-demo.log"
+            shutil.copy(log, kept)
+            sys.stderr.write(f"What the services said is kept in {kept}; its end:\n")
+            sys.stderr.write("\n".join(log.read_text(errors="replace").splitlines()[-15:]) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(failed)
+
+
+def run(folder: Path, log: Path, reference: Path | None) -> None:
+    """Start stack and traffic, close the loop, print the summary."""
+    os.environ.update({"MONITOR_INTERVAL_SECONDS": "2", "PREDICTION_LOG_SEAL_SECONDS": "1", "MODEL_POLL_SECONDS": "1"})
+    stack = Stack(folder / "data", folder / "state", ports_from_environment(), pace=PACE)
+    config = load_config(ROOT / "monitoring/config.yml")
+    if reference is not None:
+        if not reference.is_file():
+            raise HopError(f"reference: {reference} is not a file")
+        stack.data.mkdir(parents=True)
+        shutil.copy(reference, Layout(stack.data).reference)
+        read_reference(Layout(stack.data), config.model, predicted=False)
+    print(f"Everything in {folder}, removed at the end; waiting times of rules and routing divided by {PACE}.")
+    for service in ("monitor", "prefect", "mlflow"):
+        print(f"  {service:<8} {stack.url(service)}")
+    traffic = Traffic(TrafficSettings(url=stack.url("api"), rate=ROWS_A_SECOND, tracks=reference))
+    with running(stack, log) as process:
+        demo = Demo(stack, config, process)
+        try:
+            close_the_loop(demo, traffic)
+            print(summary(demo, traffic, "1"))
+        finally:
+            traffic.stop()
+
+
+if __name__ == "__main__":
+    main()

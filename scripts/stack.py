@@ -1,0 +1,175 @@
+"""Run the whole stack as local processes: `python -m scripts.stack`.
+
+The committed Prometheus and Alertmanager configurations name the services as Docker Compose does (`api:5050`). Here
+they are rendered into a folder of state with the local addresses, and honcho runs the Procfile.
+"""
+
+import argparse
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from monitoring.schema import DriftloopError, parse_duration
+from scripts.prometheus_tools import find_tools
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTS = {
+    "api": 5050,
+    "monitor": 8000,
+    "trigger": 5080,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+    "prefect": 4200,
+    "mlflow": 5000,
+}
+# A service's name in the committed configurations, where it differs from its name here.
+_COMPOSE_NAMES = {"prefect-server": "prefect", "localhost": "prometheus"}
+_TIMES = {"for", "scrape_interval", "evaluation_interval", "group_wait", "group_interval", "repeat_interval"}
+
+
+class StackError(DriftloopError):
+    """The local stack cannot be started."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where a local stack keeps its data and state, and on which ports it listens.
+
+    `pace` divides every waiting time of the rules and of the routing: 1 leaves them as they are committed.
+    """
+
+    data: Path
+    state: Path
+    ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
+    pace: int = 1
+
+    def url(self, service: str) -> str:
+        """Return a service's address."""
+        return f"http://127.0.0.1:{self.ports[service]}"
+
+    def environment(self) -> dict[str, str]:
+        """Return what the processes of the Procfile read."""
+        tools = find_tools()
+        path = os.pathsep.join([str(Path(sys.executable).parent), str(tools.prometheus.parent), os.environ["PATH"]])
+        local = {
+            **{f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()},
+            **{f"{name.upper()}_URL": self.url(name) for name in ("api", "prometheus", "alertmanager")},
+            "PREFECT_UI_URL": self.url("prefect"),
+            "MLFLOW_UI_URL": self.url("mlflow"),
+            "PREFECT_API_URL": f"{self.url('prefect')}/api",
+            "MLFLOW_TRACKING_URI": self.url("mlflow"),
+            "DATA_DIR": str(self.data),
+            "STATE_DIR": str(self.state),
+            "WEBHOOK_TOKEN_FILE": str(self.state / "webhook_token"),
+            "PREFECT_HOME": str(self.state / "prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_METRICS_ENABLED": "true",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+            "PATH": path,
+        }
+        return {**os.environ, **local}
+
+    def prepare(self) -> None:
+        """Write the state folder: webhook token, rendered configurations of Prometheus and Alertmanager."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        for folder in ("prometheus/rules", "alertmanager", "prefect"):
+            (self.state / folder).mkdir(parents=True, exist_ok=True)
+        token = self.state / "webhook_token"
+        if not token.exists():
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_urlsafe(32))
+        self._render(ROOT / "prometheus/prometheus.yml", self.state / "prometheus/prometheus.yml")
+        self._render(ROOT / "alertmanager/alertmanager.yml", self.state / "alertmanager/alertmanager.yml")
+        for rules in (ROOT / "monitoring/alert_rules").glob("*_alerts.yml"):
+            self._render(rules, self.state / "prometheus/rules" / rules.name)
+
+    def _render(self, source: Path, target: Path) -> None:
+        content = yaml.safe_load(source.read_text())
+        target.write_text(yaml.safe_dump(self._localised(content), sort_keys=False, width=1000))
+
+    def _localised(self, node: Any, key: str = "") -> Any:
+        if isinstance(node, dict):
+            return {k: self._localised(v, k) for k, v in node.items()}
+        if isinstance(node, list):
+            return [self._localised(v, key) for v in node]
+        if key == "credentials_file":
+            return str(self.state / "webhook_token")
+        if key in _TIMES:
+            return f"{max(1, round(parse_duration(node).total_seconds() / self.pace))}s"
+        if key in {"targets", "url"}:
+            return re.sub(r"([a-z][a-z-]*):(\d{4})\b", self._local_address, node)
+        return node
+
+    def _local_address(self, match: re.Match[str]) -> str:
+        service = _COMPOSE_NAMES.get(match[1], match[1])
+        return f"127.0.0.1:{self.ports[service]}" if service in self.ports else match[0]
+
+    def require_free_ports(self) -> None:
+        """Raise StackError that names each port that is taken."""
+        taken = []
+        for name, port in self.ports.items():
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    taken.append(f"{port} ({name}: set {name.upper()}_PORT to another)")
+        if taken:
+            raise StackError(f"already in use on 127.0.0.1: {', '.join(taken)}")
+
+    def command(self) -> list[str]:
+        """Return the command that runs the Procfile in the foreground."""
+        honcho = shutil.which("honcho", path=str(Path(sys.executable).parent))
+        if honcho is None:
+            raise StackError("honcho is not installed in this environment; run `make setup`")
+        return [honcho, "--app-root", str(ROOT), "start", "--no-colour"]
+
+
+def ports_from_environment() -> dict[str, int]:
+    """Return the ports, each the default or what <NAME>_PORT says."""
+    ports = {}
+    for name, default in PORTS.items():
+        value = os.environ.get(f"{name.upper()}_PORT", str(default))
+        if not value.isdigit() or not 0 < int(value) < 1 << 16:
+            raise StackError(f"{name.upper()}_PORT = {value!r}: takes a port number from 1 to 65535")
+        ports[name] = int(value)
+    return ports
+
+
+def main() -> None:
+    """Start the stack in the foreground; Ctrl-C stops all of it."""
+    parser = argparse.ArgumentParser(description="Run the whole stack as local processes.")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("DATA_DIR", ROOT / "data")))
+    parser.add_argument("--state", type=Path, default=ROOT / ".local/state", help="databases, tokens, time series")
+    arguments = parser.parse_args()
+    try:
+        stack = Stack(arguments.data.resolve(), arguments.state.resolve(), ports_from_environment())
+        stack.require_free_ports()
+        stack.prepare()
+        environment = stack.environment()
+    except DriftloopError as error:
+        sys.exit(f"driftloop: {error}")
+    pages = {"the monitor's page": "monitor", "the API": "api", "Prefect": "prefect", "MLflow": "mlflow"}
+    pages |= {"Prometheus": "prometheus", "Alertmanager": "alertmanager"}
+    print("Starting; the first start trains a model and takes about a minute. Ctrl-C stops everything.")
+    for page, service in pages.items():
+        print(f"  {page:<19} {stack.url(service)}")
+    sys.stdout.flush()
+    command = stack.command()
+    os.chdir(ROOT)
+    os.execve(command[0], command, environment)  # noqa: S606 - honcho takes this process's place, Ctrl-C included
+
+
+if __name__ == "__main__":
+    main()

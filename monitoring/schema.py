@@ -186,6 +186,7 @@ class Config(_Section):
                 raise ValueError(f"drift.columns names {column!r}; allowed are {', '.join(columns)}")
             kind = CategoricalDriftTest if column == self.model.prediction else NumericDriftTest
             _require_test(f"drift.columns.{column}", drift, get_args(kind))
+        _unique(tuple(entry.name for entry in self.tests))
         _require_test("drift.default", self.drift.default, get_args(NumericDriftTest))
         if self.window.rows is not None and self.window.rows < self.minimum_rows:
             raise ValueError(f"window.rows ({self.window.rows}) must be at least minimum_rows ({self.minimum_rows})")

@@ -75,6 +75,7 @@ class Stack:
             "PREFECT_SERVER_METRICS_ENABLED": "true",
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "DO_NOT_TRACK": "1",
             "PATH": path,
         }

@@ -1,0 +1,101 @@
+"""From an audio clip to features: the time means of librosa's rows, as the config describes them."""
+
+import threading
+import time
+from functools import cached_property
+from typing import IO, Any
+
+import structlog
+
+from api.problems import Problem, unprocessable
+from monitoring.schema import ConfigError, Model
+
+logger = structlog.get_logger(__name__)
+
+MAX_SECONDS = 120  # of a longer clip the beginning is taken
+_MAX_SAMPLES = 50_000_000  # over all channels: 200 MB; a compressed file can hold far more than its size tells
+_SILENCE = 1e-4  # of full scale, -80 dB: below it, features describe the floor of the numbers, not a sound
+_N_FFT = 2048  # librosa's default
+
+
+class Extractor:
+    """Extracts features from clips, one clip at a time, so that memory stays bounded."""
+
+    def __init__(self, model: Model) -> None:
+        assert model.audio is not None
+        self.error: str | None = "the audio path is still warming up"
+        self._audio = model.audio
+        self._model = model
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Warm up in a background thread: librosa's first call imports and compiles for up to half a minute."""
+        threading.Thread(target=self._warm_up, name="warm-up-audio", daemon=True).start()
+
+    def features(self, clip: IO[bytes]) -> list[float | None]:
+        """Return the clip's features in the config's order; raise the Problem that says what is wrong with it."""
+        with self._lock:
+            return self._features(self._load(clip))
+
+    @cached_property
+    def _librosa(self) -> Any:
+        import librosa  # noqa: PLC0415 - takes seconds, and only audio needs it
+
+        return librosa
+
+    def _warm_up(self) -> None:
+        started = time.monotonic()
+        try:
+            noise = self._librosa.tone(440.0, sr=self._audio.sample_rate, duration=1.0)
+            self._librosa.resample(noise, orig_sr=self._audio.sample_rate * 2, target_sr=self._audio.sample_rate)
+            self._features(noise)
+        except Exception as error:
+            self.error = f"the audio path does not work: {error}"
+            logger.exception("audio_warm_up_failed")
+        else:
+            self.error = None
+            logger.info("audio_warmed_up", seconds=round(time.monotonic() - started, 3))
+
+    def _load(self, clip: IO[bytes]) -> Any:
+        """Decode to mono at the config's sample rate, as librosa.load does."""
+        import soundfile  # noqa: PLC0415 - as librosa
+
+        try:
+            with soundfile.SoundFile(clip) as file:
+                self._require_fitting(file)
+            clip.seek(0)
+            return self._librosa.load(clip, sr=self._audio.sample_rate, mono=True, duration=MAX_SECONDS)[0]
+        except soundfile.SoundFileError as error:
+            why = getattr(error, "error_string", str(error))  # without the name of the temporary file
+            raise unprocessable("not_audio", "file", f"cannot be decoded as audio: {why}") from error
+
+    def _require_fitting(self, file: Any) -> None:
+        needed = int(self._audio.options.get("n_fft", _N_FFT)) / self._audio.sample_rate
+        seconds = file.frames / file.samplerate
+        if seconds < needed:
+            raise unprocessable(
+                "clip_too_short", "file", f"lasts {seconds * 1000:.0f} ms; at least {needed * 1000:.0f} ms are needed"
+            )
+        if min(seconds, MAX_SECONDS) * file.samplerate * file.channels > _MAX_SAMPLES:
+            raise Problem(
+                413,
+                "clip_too_large",
+                f"file: {file.channels} channels at {file.samplerate} Hz are too much to decode; send mono or stereo",
+                field="file",
+            )
+
+    def _features(self, samples: Any) -> list[float | None]:
+        import numpy as np  # noqa: PLC0415 - as librosa
+
+        peak = float(np.abs(samples).max(initial=0.0))
+        if not np.isfinite(peak):
+            raise unprocessable("not_audio", "file", "holds samples that are not finite numbers")
+        if peak < _SILENCE:
+            raise unprocessable("silent_clip", "file", "is silent: no sample is louder than -80 dB of full scale")
+        extract = getattr(self._librosa.feature, self._audio.extractor)
+        means = extract(y=samples, sr=self._audio.sample_rate, **self._audio.options).mean(axis=-1).tolist()
+        if len(means) != len(self._model.features):
+            raise ConfigError(
+                f"model.audio gives {len(means)} features; model.features names {len(self._model.features)}"
+            )
+        return [float(mean) for mean in means]

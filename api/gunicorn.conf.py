@@ -1,0 +1,91 @@
+# ruff: noqa: N999 - gunicorn looks for this name
+"""gunicorn's settings: `gunicorn -c api/gunicorn.conf.py "api.app:create_app()"`.
+
+The application is made in each worker after the fork, never in the master: journals and threads belong to one process.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from api.settings import APISettings
+from monitoring.schema import ConfigError, load_config, start_logging
+
+try:
+    _settings = APISettings.read()
+    load_config(_settings.driftloop_config)
+except ConfigError as error:
+    raise SystemExit(str(error)) from None
+
+# Before prometheus_client is imported anywhere: it picks its mode on import.
+_OWN_METRICS = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+if _OWN_METRICS:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="driftloop-api-metrics-")
+
+
+class JSONLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Sends gunicorn's own log lines the way of all others; requests are counted, not logged."""
+
+    def setup(self, cfg: Any) -> None:
+        """Log through the root logger."""
+        self.cfg = cfg
+        start_logging("api")
+        for log in (self.error_log, self.access_log):
+            log.handlers.clear()
+            log.propagate = True
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Threads and keep-alive: a long upload does not keep /health waiting."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Stop gracefully, without waiting for clients that keep an idle connection open."""
+        super().handle_exit(sig, frame)
+        for connection in (*self.keepalived_conns, *self.pending_conns):
+            connection.timeout = 0.0
+
+
+bind = f"{_settings.api_host}:{_settings.api_port}"
+workers = _settings.api_workers
+worker_class = Worker
+threads = _settings.api_threads
+keepalive = 30
+timeout = 120
+graceful_timeout = 8  # and seal, within the 10 s that Docker gives
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+logger_class = JSONLogger
+control_socket_disable = True
+
+
+def on_starting(_server: Any) -> None:
+    """Drop what an earlier master counted."""
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget the gauges of a worker that died; its counts stay."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - after the directory is set
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Seal the worker's journals; a killed worker's are recovered by another."""
+    if (wsgi := getattr(worker, "wsgi", None)) is not None:
+        wsgi.extensions["driftloop"].close()
+
+
+def on_exit(_server: Any) -> None:
+    """Remove the metrics' folder."""
+    if _OWN_METRICS:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -1,0 +1,117 @@
+"""The API's own metrics; right with several gunicorn workers when PROMETHEUS_MULTIPROC_DIR is set."""
+
+import os
+from collections import Counter as Tally
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from monitoring.schema import Model
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class LogMetrics:
+    """What an append-only log counts."""
+
+    rows: Counter
+    parts: Counter
+    failures: Counter
+
+    def failed(self, stage: str, count: int = 1) -> None:
+        """Count a failure of one stage: append, seal, recover, corrupt or sealer."""
+        self.failures.labels(stage).inc(count)
+
+
+def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
+    """Make the metrics of the log of that name."""
+    return LogMetrics(
+        rows=Counter(f"{prefix}_rows", "Rows appended.", registry=registry),
+        parts=Counter(f"{prefix}_parts_sealed", "Journals sealed into Parquet parts.", registry=registry),
+        failures=Counter(f"{prefix}_failures", "Failures by stage.", ["stage"], registry=registry),
+    )
+
+
+class APIMetrics:
+    """The metrics of one worker process."""
+
+    def __init__(self, model: Model) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "api_requests", "Requests answered.", ["endpoint", "method", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "api_request_duration_seconds",
+            "Time from the request's headers to the answer.",
+            ["endpoint"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        predictions = Counter("api_predictions", "Rows predicted, by prediction.", [model.label], registry=registry)
+        self._predictions = {name: predictions.labels(name) for name in model.categories}
+        self.batch_size = Histogram("api_batch_size", "Rows of a prediction request.", buckets=_ROWS, registry=registry)
+        self.rejected = Counter(
+            "api_rejected_requests", "Requests refused for what they hold, by reason.", ["reason"], registry=registry
+        )
+        self.log = log_metrics("prediction_log", registry)
+        self.labels = log_metrics("labels_log", registry)
+        self.model_loads = Counter(
+            "api_model_loads",
+            "Tries to follow the champion: loaded, refused (does not fit the config) or unreachable.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._model_info = Gauge(
+            "api_model_info",
+            "1 for the version that a worker serves, 0 for one that was served before.",
+            ["version"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._model_version = Gauge(
+            "api_model_version",
+            "The number of the champion's version that is served.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, endpoint: str, method: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        key = (endpoint, method, status)
+        bound = self._bound.get(key)
+        if bound is None:
+            known = method if method in _METHODS else "other"
+            bound = (self._requests.labels(endpoint, known, status), self._seconds.labels(endpoint))
+            if known == method:
+                self._bound[key] = bound
+        bound[0].inc()
+        bound[1].observe(seconds)
+
+    def predicted(self, categories: list[str]) -> None:
+        """Count the predictions of one request."""
+        self.batch_size.observe(len(categories))
+        if len(categories) == 1:
+            self._predictions[categories[0]].inc()
+            return
+        for category, count in Tally(categories).items():
+            self._predictions[category].inc(count)
+
+    def serves(self, version: str, before: str | None) -> None:
+        """Note the version that this process serves from now on."""
+        if before is not None:
+            self._model_info.labels(before).set(0)  # a series cannot be removed in multiprocess mode
+        self._model_info.labels(version).set(1)
+        self._model_version.set(float(version))
+
+    def render(self) -> bytes:
+        """Return all processes' metrics as Prometheus text."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        gathered = CollectorRegistry()
+        MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]  # the library lacks the annotation
+        return generate_latest(gathered)

@@ -1,0 +1,154 @@
+"""Following the registry: the version that the alias `champion` points at is the one that serves."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+import structlog
+
+from api.metrics import APIMetrics
+from api.model import Champion, ModelRefusedError, Release, load, load_copy, save_copy
+from monitoring.schema import DriftloopError, Model
+
+logger = structlog.get_logger(__name__)
+
+ALIAS = "champion"
+_TIMEOUT = (3, 30)  # seconds to connect, to wait for data
+
+
+class RegistryError(DriftloopError):
+    """The registry gave no usable answer."""
+
+
+def champion_release(uri: str, name: str) -> Release | None:
+    """Ask which version the alias points at; None if there is no such model or alias yet."""
+    answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", name=name, alias=ALIAS)
+    # MLflow says 404 for an unknown model and 400 for an alias that is not set.
+    if answer.status_code in (400, 404):
+        return None
+    version = _json(answer)["model_version"]
+    return Release(str(version["version"]), int(version["creation_timestamp"]))
+
+
+def download(uri: str, name: str, release: Release) -> bytes:
+    """Download a version's model.onnx through the tracking server."""
+    answer = _get(f"{uri}/api/2.0/mlflow/model-versions/get-download-uri", name=name, version=release.version)
+    artifacts = urlsplit(_json(answer)["artifact_uri"])
+    if artifacts.scheme != "mlflow-artifacts":
+        raise RegistryError(f"version {release.version} lies at {artifacts.geturl()}, which MLflow does not serve")
+    path = quote(f"{artifacts.path.strip('/')}/model.onnx")
+    answer = _get(f"{uri}/api/2.0/mlflow-artifacts/artifacts/{path}")
+    if not answer.ok:
+        raise RegistryError(f"{answer.url}: {answer.status_code} {answer.reason}")
+    return answer.content
+
+
+def _get(url: str, **query: str) -> requests.Response:
+    try:
+        return requests.get(url, params=query, timeout=_TIMEOUT)
+    except requests.RequestException as error:
+        raise RegistryError(f"{url}: {type(error).__name__}") from error
+
+
+def _json(answer: requests.Response) -> Any:
+    if not answer.ok:
+        raise RegistryError(f"{answer.url}: {answer.status_code} {answer.text[:200]}")
+    try:
+        return answer.json()
+    except requests.JSONDecodeError as error:
+        raise RegistryError(f"{answer.url}: the answer is not JSON") from error
+
+
+class Follower:
+    """Serves the champion: first from the local copy, then from the registry, swapped in place as the alias moves."""
+
+    def __init__(self, uri: str, model: Model, cache: Path, metrics: APIMetrics, poll_seconds: float) -> None:
+        self.champion: Champion | None = None
+        self.error: str | None = None
+        self.polled_at: float | None = None
+        self._uri = uri.rstrip("/")
+        self._model = model
+        self._cache = cache
+        self._metrics = metrics
+        self._poll_seconds = poll_seconds
+        self._refused: Release | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follow-champion", daemon=True)
+
+    def start(self) -> None:
+        """Load the local copy if there is one, then follow the registry in a background thread."""
+        try:
+            if champion := load_copy(self._cache, self._model):
+                self._swap(champion)
+        except ModelRefusedError as error:
+            self._fail("refused", f"local copy: {error}")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following; a download under way is not waited for."""
+        self._stop.set()
+
+    def poll(self) -> None:
+        """Ask the registry once and take the champion over if it is another one that fits."""
+        try:
+            self._take_over()
+        except RegistryError as error:
+            self._fail("unreachable", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old champion serves on
+            self._fail("failed", repr(error))
+
+    def _take_over(self) -> None:
+        release = champion_release(self._uri, self._model.name)
+        if release is None:
+            self._note(f"the registry has no {self._model.name} with the alias {ALIAS} yet")
+            return
+        if self.champion is not None and release == self.champion.release:
+            self._note(None)
+            return
+        if release == self._refused:
+            return
+        content = download(self._uri, self._model.name, release)
+        try:
+            champion = load(content, self._model, release, "registry")
+        except ModelRefusedError as error:
+            self._refused = release
+            self._fail("refused", f"version {release.version}: {error}")
+            return
+        self._swap(champion)
+        self._note(None)
+        try:
+            save_copy(self._cache, self._model.name, release, content)
+        except OSError as error:
+            self._fail("copy_failed", f"the local copy cannot be written: {error}")
+
+    def _swap(self, champion: Champion) -> None:
+        before, self.champion = self.champion, champion
+        self._metrics.serves(champion.release.version, before.release.version if before else None)
+        self._metrics.model_loads.labels("loaded").inc()
+        logger.info(
+            "model_loaded",
+            version=champion.release.version,
+            before=before.release.version if before else None,
+            source=champion.source,
+        )
+
+    def _note(self, state: str | None) -> None:
+        """Keep what the last poll found, and log it once when it changes."""
+        if state != self.error:
+            logger.info("model_poll_changed", state=state or "follows the registry")
+        self.error = state
+
+    def _fail(self, outcome: str, reason: str) -> None:
+        self._metrics.model_loads.labels(outcome).inc()
+        if reason != self.error:
+            logger.error("model_poll_failed", outcome=outcome, reason=reason)
+        self.error = reason
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self.poll()
+            self.polled_at = time.time()
+            self._stop.wait(self._poll_seconds)

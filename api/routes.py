@@ -1,0 +1,204 @@
+"""The endpoints."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from flask import Response, request
+from prometheus_client import CONTENT_TYPE_LATEST
+from uuid_utils import uuid7
+
+from api import openapi
+from api.model import Champion
+from api.problems import Problem, unprocessable
+from api.service import Service
+from api.validation import Instances, check_target, named, parse_instances, parse_labels
+
+MAX_UPLOAD_BYTES = 25_000_000
+_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One endpoint."""
+
+    method: str
+    path: str
+    name: str
+    view: Callable[[Service], Response]
+    summary: str
+
+
+def predict(service: Service) -> Response:
+    """Predict one row, many, or an audio clip; the answer is sent after its rows are in the log."""
+    champion = _champion(service)
+    instances = _read_instances(service)
+    probabilities = champion.probabilities(np.array(instances.values, dtype=np.float32))
+    if not np.isfinite(probabilities).all():
+        row = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
+        field = "features" if instances.single else f"instances[{row}]"
+        raise unprocessable("no_finite_answer", field, "the model has no finite answer for values this far out")
+    predictions, rows = _predictions(service, champion, instances, probabilities)
+    answer = _json(predictions[0] if instances.single else {"predictions": predictions})
+    service.predictions.append(rows)
+    service.metrics.predicted([prediction[service.config.model.label] for prediction in predictions])
+    return answer
+
+
+def _predictions(
+    service: Service, champion: Champion, instances: Instances, probabilities: Any
+) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """Return the answers and the log's rows."""
+    label, version, categories = service.config.model.label, champion.release.version, champion.categories
+    now = time.time_ns() // 1000
+    predictions, rows = [], []
+    best = probabilities.argmax(axis=1).tolist()
+    for values, target, place, shares in zip(
+        instances.values, instances.targets, best, probabilities.tolist(), strict=True
+    ):
+        prediction_id, category, confidence = str(uuid7(nanoseconds=now * 1000)), categories[place], shares[place]
+        rows.append([prediction_id, now, *values, category, confidence, version, target])
+        predictions.append(
+            {
+                "prediction_id": prediction_id,
+                label: category,
+                "confidence": confidence,
+                "probabilities": dict(zip(categories, shares, strict=True)),
+                "model_version": version,
+            }
+        )
+    return predictions, rows
+
+
+def _champion(service: Service) -> Champion:
+    champion = service.follower.champion
+    if champion is None:
+        why = service.follower.error or "the registry has not been asked yet"
+        raise Problem(503, "no_model", f"no model is loaded yet: {why}", retry_after=_RETRY_SECONDS)
+    return champion
+
+
+def _read_instances(service: Service) -> Instances:
+    if request.mimetype == "application/json":
+        return parse_instances(request.get_data(cache=False), service.config.model)
+    if request.mimetype == "multipart/form-data" and service.extractor is not None:
+        return _read_clip(service)
+    raise _unsupported("application/json" + (" or multipart/form-data" if service.extractor else ""))
+
+
+def _unsupported(allowed: str) -> Problem:
+    return Problem(
+        415, "content_type", f"Content-Type must be {allowed}, not {request.mimetype or 'absent'}", field="Content-Type"
+    )
+
+
+def _read_clip(service: Service) -> Instances:
+    assert service.extractor is not None
+    model = service.config.model
+    request.max_content_length = MAX_UPLOAD_BYTES
+    for key in (*request.files, *request.form):
+        if key not in ("file", model.target):
+            raise unprocessable("unknown_field", key, f"has no place here; allowed are file, {model.target}")
+    clips = request.files.getlist("file")
+    if len(clips) != 1:
+        found = "is missing" if not clips else f"stands {len(clips)} times"
+        raise unprocessable("missing_field", "file", f"{found}; send one clip, like curl -F file=@clip.wav")
+    target = check_target(request.form.get(model.target), model, model.target)
+    return Instances([service.extractor.features(clips[0].stream)], [target], single=True)
+
+
+def feedback(service: Service) -> Response:
+    """Take labels that arrive after their predictions, all of a request or none."""
+    if request.mimetype != "application/json":
+        raise _unsupported("application/json")
+    target = service.config.model.target
+    labels = parse_labels(request.get_data(cache=False), service.config.model)
+    ids = [label.prediction_id for label in labels]
+    logged = service.predictions.find(ids, target)
+    if unknown := [i for i in ids if i not in logged]:
+        raise Problem(
+            404, "unknown_prediction", f"prediction_id: no such prediction: {named(unknown)}", field="prediction_id"
+        )
+    now = time.time_ns() // 1000
+    with service.labels.exclusive():
+        labelled = service.labels.find(ids, target)
+        if twice := [i for i in ids if i in labelled or logged[i] is not None]:
+            raise Problem(
+                409, "labelled_already", f"prediction_id: has a label already: {named(twice)}", field="prediction_id"
+            )
+        service.labels.append([[label.prediction_id, label.target, now] for label in labels])
+    return _json({"accepted": len(labels)})
+
+
+def health(_service: Service) -> Response:
+    """Say that the process lives."""
+    return _json({"status": "alive"})
+
+
+def ready(service: Service) -> Response:
+    """Say whether a model is loaded, the log is writable and the audio path is warm."""
+    follower, extractor = service.follower, service.extractor
+    checks = {
+        "model": None if follower.champion else follower.error or "the registry has not been asked yet",
+        "log": service.predictions.probe() or service.labels.probe(),
+        "audio": extractor.error if extractor else None,
+    }
+    if failing := {name: why for name, why in checks.items() if why}:
+        detail = "; ".join(f"{name}: {why}" for name, why in failing.items())
+        raise Problem(503, "not_ready", detail, retry_after=_RETRY_SECONDS)
+    return _json({"status": "ready"})
+
+
+def model(service: Service) -> Response:
+    """Describe the champion that this worker serves."""
+    champion, config = _champion(service), service.config.model
+    return _json(
+        {
+            "name": config.name,
+            "version": champion.release.version,
+            "features": config.features,
+            "categories": champion.categories,
+            "loaded_at": champion.loaded_at,
+            "source": champion.source,
+            "last_poll_error": service.follower.error,
+        }
+    )
+
+
+def metrics(service: Service) -> Response:
+    """Return the metrics of all workers."""
+    return Response(service.metrics.render(), content_type=CONTENT_TYPE_LATEST)
+
+
+def describe(service: Service) -> Response:
+    """Return the OpenAPI description, made from the config."""
+    return _json(openapi.describe(service.config.model))
+
+
+def index(service: Service) -> Response:
+    """List the endpoints."""
+    return _json(
+        {
+            "service": f"predictions of {service.config.model.name}",
+            "endpoints": {f"{rule.method} {rule.path}": rule.summary for rule in RULES},
+        }
+    )
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), mimetype="application/json")
+
+
+RULES = (
+    Rule("GET", "/", "index", index, "this list"),
+    Rule("POST", "/predict", "predict", predict, "predict one row, a batch, or an audio clip"),
+    Rule("POST", "/feedback", "feedback", feedback, "labels that arrive later"),
+    Rule("GET", "/health", "health", health, "the process lives"),
+    Rule("GET", "/ready", "ready", ready, "a model is loaded and the log is writable"),
+    Rule("GET", "/model", "model", model, "the version that serves"),
+    Rule("GET", "/metrics", "metrics", metrics, "Prometheus metrics"),
+    Rule("GET", "/openapi.json", "openapi", describe, "this API in OpenAPI 3.1"),
+)

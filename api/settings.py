@@ -1,0 +1,29 @@
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from monitoring.schema import Settings
+
+Positive = Annotated[float, Field(gt=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+
+class APISettings(Settings):
+    """What the API reads from the environment."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=5050, ge=0, le=65535)
+    api_workers: AtLeastOne = 2
+    api_threads: AtLeastOne = 4
+    mlflow_tracking_uri: str = Field(default="http://127.0.0.1:5000", pattern="^https?://")
+    model_cache_dir: Path | None = None
+    model_poll_seconds: Positive = 5
+    prediction_log_seal_seconds: Positive = 10
+    prediction_log_seal_rows: AtLeastOne = 10_000
+    prediction_log_fsync: bool = False
+
+    @property
+    def model_cache(self) -> Path:
+        """Return the folder of the champion's local copy."""
+        return self.model_cache_dir or self.data_dir / "_model"

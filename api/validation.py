@@ -1,0 +1,188 @@
+"""From a request's body to rows of numbers; what does not fit is refused by a problem that names the field."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from api.problems import Problem, shown, unprocessable
+from monitoring.schema import Model
+
+MAX_INSTANCES = 100_000
+MAX_LABELS = 10_000
+
+# The smallest double that rounds to infinity as float32: the log and the model hold float32.
+_TOO_LARGE = (2 - 2**-24) * 2.0**127
+_NAMED = 5
+
+Values = list[float | None]
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The rows of a prediction request: features in the config's order, and the label where it is known already."""
+
+    values: list[Values]
+    targets: list[str | None]
+    single: bool
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label that arrived later."""
+
+    prediction_id: str
+    target: str
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON; the tokens NaN and Infinity are let through, to be refused where they stand."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as strict:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise Problem(400, "malformed_json", f"the body is not JSON: {strict}") from None
+
+
+def parse_instances(body: bytes, model: Model) -> Instances:
+    """Read a prediction request's JSON body; raise the Problem that says what cannot be used."""
+    # Refuse what cannot be a request of that many rows before it is built in memory.
+    if body.count(b"{") > 2 * MAX_INSTANCES + 1 or body.count(b",") > (len(model.features) + 2) * MAX_INSTANCES:
+        raise _too_many("instances", MAX_INSTANCES)
+    content = _object(parse_json(body), "body")
+    if "instances" not in content:
+        _require_keys(content, ("features", model.target, "instances"), "")
+        values, target = _instance(content, model, "")
+        return Instances([values], [target], single=True)
+    _require_keys(content, ("instances",), "")
+    instances = content["instances"]
+    if not isinstance(instances, list):
+        raise unprocessable("not_a_list", "instances", f"must be a list of objects, not {shown(instances)}")
+    if not instances:
+        raise unprocessable("empty_batch", "instances", "is empty; give at least one")
+    if len(instances) > MAX_INSTANCES:
+        raise _too_many("instances", MAX_INSTANCES)
+    pairs = [_instance_or_features(item, model, f"instances[{i}]") for i, item in enumerate(instances)]
+    return Instances([values for values, _ in pairs], [target for _, target in pairs], single=False)
+
+
+def _too_many(field: str, limit: int) -> Problem:
+    return Problem(413, "too_many_rows", f"{field}: more than {limit:,}; split them into several requests", field=field)
+
+
+def _instance_or_features(item: Any, model: Model, at: str) -> tuple[Values, str | None]:
+    """Read one of `instances`: the body of a single prediction, or the features themselves."""
+    content = _object(item, at)
+    if "features" in content and "features" not in model.features:
+        _require_keys(content, ("features", model.target), f"{at}.")
+        return _instance(content, model, f"{at}.")
+    target = check_target(content.pop(model.target, None), model, f"{at}.{model.target}")
+    return _numbers(content, model, at), target
+
+
+def _instance(content: dict[str, Any], model: Model, prefix: str) -> tuple[Values, str | None]:
+    if "features" not in content:
+        raise unprocessable(
+            "missing_field", f"{prefix}features", "is missing; give the features, or `instances`, a list of them"
+        )
+    features = _object(content["features"], f"{prefix}features")
+    target = check_target(content.get(model.target), model, f"{prefix}{model.target}")
+    return _numbers(features, model, f"{prefix}features"), target
+
+
+def _numbers(features: dict[str, Any], model: Model, at: str) -> Values:
+    get = features.get
+    values: Values = []
+    present = known = 0
+    for name in model.features:
+        value = get(name)
+        if value is None:
+            known += name in features
+        elif (type(value) is float or type(value) is int) and -_TOO_LARGE < value < _TOO_LARGE:
+            value = float(value)
+            present += 1
+        else:
+            raise _not_a_number(value, f"{at}.{name}")
+        values.append(value)
+    if present + known < len(features):
+        unknown = next(name for name in features if name not in model.features)
+        raise unprocessable("unknown_feature", f"{at}.{unknown}", f"no such feature; there are {_listed(model)}")
+    if not present:
+        raise unprocessable("no_values", at, f"no feature has a value; give at least one of {_listed(model)}")
+    return values
+
+
+def _not_a_number(value: Any, at: str) -> Problem:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124 - NaN differs
+        return unprocessable("out_of_range", at, f"{shown(value)} is out of range; a feature is a finite float32")
+    return unprocessable("not_a_number", at, f"must be a number or null, not {shown(value)}")
+
+
+def _listed(model: Model) -> str:
+    return ", ".join(model.features)
+
+
+def _object(value: Any, at: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise unprocessable("not_an_object", at, f"must be an object, not {shown(value)}")
+    return value
+
+
+def _require_keys(content: dict[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
+    for key in content:
+        if key not in allowed:
+            raise unprocessable(
+                "unknown_field", f"{prefix}{key}", f"has no place here; allowed are {', '.join(allowed)}"
+            )
+
+
+def check_target(value: Any, model: Model, at: str) -> str | None:
+    """Return a label that is one of the categories, or None if it is not given."""
+    if value is None or (isinstance(value, str) and value in model.categories):
+        return value
+    raise unprocessable(
+        "unknown_category", at, f"{shown(value)} is not a {model.label}; there are {', '.join(model.categories)}"
+    )
+
+
+def parse_labels(body: bytes, model: Model) -> list[Label]:
+    """Read a feedback request's JSON body, one label or a list of them; raise the Problem that names the field."""
+    content = parse_json(body)
+    if not isinstance(content, list):
+        return [_label(content, model, "")]
+    if not content:
+        raise unprocessable("empty_batch", "body", "the list is empty; give at least one label")
+    if len(content) > MAX_LABELS:
+        raise _too_many("body", MAX_LABELS)
+    labels = [_label(item, model, f"[{i}].") for i, item in enumerate(content)]
+    places: dict[str, int] = {}
+    for place, label in enumerate(labels):
+        if (first := places.setdefault(label.prediction_id, place)) != place:
+            raise unprocessable(
+                "duplicate_id", f"[{place}].prediction_id", f"{label.prediction_id} stands at [{first}] already"
+            )
+    return labels
+
+
+def _label(item: Any, model: Model, prefix: str) -> Label:
+    content = _object(item, prefix.rstrip(".") or "body")
+    _require_keys(content, ("prediction_id", model.target), prefix)
+    for key in ("prediction_id", model.target):
+        if content.get(key) is None:
+            raise unprocessable("missing_field", f"{prefix}{key}", "is missing")
+    if not isinstance(content["prediction_id"], str):
+        raise unprocessable(
+            "not_an_id", f"{prefix}prediction_id", f"must be the id of an answer, not {shown(content['prediction_id'])}"
+        )
+    target = check_target(content[model.target], model, f"{prefix}{model.target}")
+    assert target is not None
+    return Label(content["prediction_id"], target)
+
+
+def named(ids: list[str]) -> str:
+    """Return the first few ids, and how many more there are."""
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more

@@ -1,0 +1,47 @@
+"""`python -m flows serve`: bootstrap, then serve the flow `retrain`."""
+
+import argparse
+import logging
+import os
+import sys
+
+import structlog
+
+from flows.settings import FlowSettings
+from monitoring.schema import DriftloopError, start_logging
+
+_QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",  # its lines go through the root logger, as JSON
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # the model needs onnxruntime, not this project's lock file
+}
+
+
+def main() -> int:
+    """Run the command; return the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows")
+    parser.add_argument("command", choices=["serve"], help="make what is missing, then serve the deployment")
+    parser.parse_args()
+    start_logging("flows")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line per request to Prefect
+    log = structlog.get_logger(__name__)
+    try:
+        settings = FlowSettings.read()
+        # Prefect and MLflow read the environment when they are imported, and the runs' processes inherit it.
+        os.environ.update(PREFECT_API_URL=settings.prefect_api_url, MLFLOW_TRACKING_URI=settings.mlflow_tracking_uri)
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        from flows.serving import serve  # noqa: PLC0415 - after the environment is set
+
+        serve(settings)
+    except DriftloopError as error:
+        log.error("flows_stopped", reason=str(error))  # noqa: TRY400 - the reason is meant for a person
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

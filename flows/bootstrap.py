@@ -1,0 +1,95 @@
+"""The flow `bootstrap`: a first start's reference and champion. Running it again changes nothing."""
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from prefect import flow, get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from data.sample import draw_reference
+from flows.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
+from flows.publication import complete, sole_run, stage
+from flows.registry import Champion, load_champion, model_tags, promote, register
+from flows.settings import FlowSettings
+from monitoring.schema import Config, Model, load_config
+from monitoring.store import Layout, Reference, read_reference
+
+
+@flow(name="bootstrap", description="Make the reference and the first champion, where there is none that fits.")
+def bootstrap() -> State[None]:
+    """Make the reference and the first champion.
+
+    Ends COMPLETED as `Ready` (nothing was to do) or `Promoted` (a version was trained and is champion); FAILED if the
+    reference does not fit the config. A champion that takes other features than the config, and a reference that is
+    absent or without predictions, ask for a new version.
+    """
+    settings = FlowSettings.read()
+    config = load_config(settings.driftloop_config)
+    layout = Layout(settings.data_dir)
+    mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
+    with sole_run(layout):
+        champion = load_champion(config.model.name)
+        if champion is not None:
+            complete(layout, champion.version)
+        present = read_reference(layout, config.model, predicted=False) if layout.reference.exists() else None
+        if champion is not None and champion.fits(config.model) and present is not None and _predicted(present, config):
+            return Completed(name="Ready", message=f"version {champion.version} is champion; the reference is complete")
+        table, origin = (draw_sample(config.model), "sample") if present is None else (present.table, present.origin)
+        keeps = origin == "user" and present is not None and _predicted(present, config)
+        version = found(config, layout, table, origin, champion, keeps_predictions=keeps)
+    return Completed(name="Promoted", message=f"version {version} is champion; the reference has {len(table)} rows")
+
+
+def _predicted(reference: Reference, config: Config) -> bool:
+    return bool(reference.table[config.model.prediction].null_count < len(reference.table))
+
+
+@task(cache_policy=NO_CACHE)
+def draw_sample(model: Model) -> pa.Table:
+    """Draw the sample reference from the collection's figures."""
+    table = draw_reference(model)
+    get_run_logger().info("There is no reference: %s sample rows were drawn", len(table))
+    return table.append_column(model.prediction, pa.nulls(len(table), pa.string()))
+
+
+@task(cache_policy=NO_CACHE)
+def found(
+    config: Config,
+    layout: Layout,
+    table: pa.Table,
+    origin: str,
+    former: Champion | None,
+    *,
+    keeps_predictions: bool,
+) -> str:
+    """Train on the reference, register, and publish version and reference; return the version."""
+    model = config.model
+    labelled = table.filter(pc.is_valid(table[model.target]))
+    if len(labelled) < len(table):
+        get_run_logger().info("%s rows without a label are left out of training", len(table) - len(labelled))
+    sample = sample_of(labelled, model)
+    pipeline = train(sample)
+    predicted = predict_out_of_fold(sample)
+    accuracy = float(np.mean(predicted == sample.labels))
+    registered = register(
+        export_onnx(pipeline, model),
+        model,
+        parameters={**PARAMETERS, "rows": len(labelled)},
+        metrics={"cross_validated_accuracy": accuracy},
+        tags={
+            **model_tags(config, pipeline.classes_),
+            "gate": "first",
+            "origin": "bootstrap",
+            "flow_run_id": str(runtime.flow_run.id),
+        },
+    )
+    if not keeps_predictions:
+        table = with_predictions(table, model, pipeline, predicted)
+    stage(layout, model, registered.version, table, origin=origin)
+    promote(model.name, registered.version, former.version if former else None)
+    complete(layout, registered.version)
+    get_run_logger().info("Version %s is champion; out of fold its accuracy is %.3f", registered.version, accuracy)
+    return registered.version

@@ -1,0 +1,80 @@
+"""The rows that a candidate may learn from: labelled, newer than the reference, and since the last change."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flows.pipeline import FOLDS, feature_matrix
+from flows.steady import steady_start
+from monitoring.schema import Config, Window
+from monitoring.store import Layout, Part, list_parts, read_rows
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The labelled rows of the steady tail (oldest first), and how they were found.
+
+    `since` is the time of the tail's first row, `through` of its last, in microseconds since 1970.
+    """
+
+    table: pa.Table
+    rows: int
+    tail: int
+    since: int | None
+    through: int | None
+    parts: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Say in one sentence what was found."""
+        since = ""
+        if self.since is not None and self.tail < self.rows:
+            change = datetime.fromtimestamp(self.since / 1e6, UTC)
+            since = f" since the last change, at {change:%Y-%m-%d %H:%M:%S} UTC,"
+        return (
+            f"{len(self.table)} of {self.tail} rows{since} have a label; the newest {self.rows} rows that came after "
+            "the reference were looked at"
+        )
+
+
+def collect(layout: Layout, config: Config, after: int | None) -> Collected:
+    """Read the newest rows after the reference, keep their steady tail, and of it what has a label."""
+    found = read_rows(layout, config.model, Window(rows=config.retrain.rows), after=after)
+    tail = found.table.slice(steady_start(feature_matrix(found.table, config.model)))
+    bounds = pc.min_max(tail["timestamp"].cast(pa.int64())).as_py()
+    parts = [part for part in list_parts(layout.current)[0] if len(tail) and _overlap(part, bounds)]
+    return Collected(
+        table=tail.filter(pc.is_valid(tail[config.model.target])),
+        rows=len(found.table),
+        tail=len(tail),
+        since=bounds["min"],
+        through=bounds["max"],
+        parts=tuple(sorted(part.path.name for part in parts)),
+        unreadable=tuple(f"{file.path}: {file.reason}" for file in found.unreadable),
+    )
+
+
+def _overlap(part: Part, bounds: dict[str, int]) -> bool:
+    return part.first <= bounds["max"] and part.last >= bounds["min"]
+
+
+def newest_row(layout: Layout) -> int:
+    """Return the time of the newest row in the log, in microseconds since 1970; 0 for an empty log."""
+    parts = list_parts(layout.current)[0]
+    return parts[0].last if parts else 0
+
+
+def shortage(collected: Collected, config: Config) -> str | None:
+    """Say why the labels are too few for a candidate; None if they suffice."""
+    needed = config.retrain.minimum_labels
+    if len(collected.table) < needed:
+        return f"{needed} labelled rows are needed: {collected.describe()}"
+    labels, counts = np.unique(collected.table[config.model.target].to_numpy(zero_copy_only=False), return_counts=True)
+    enough = [str(name) for name, count in zip(labels, counts, strict=True) if count >= 2 * FOLDS]
+    if len(enough) < 2:  # noqa: PLR2004 - a classifier needs two
+        named = ", ".join(enough) or "none"
+        return f"two categories with at least {2 * FOLDS} labelled rows are needed; those that have them: {named}"
+    return None

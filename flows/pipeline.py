@@ -1,0 +1,129 @@
+"""The model: how it is trained, how it becomes ONNX, and how ONNX predicts."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pyarrow as pa
+import pyarrow.compute as pc
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from monitoring.schema import DriftloopError, Model
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.object_]
+
+FOLDS = 5
+PARAMETERS = {"degree": 2, "C": 0.05, "max_iter": 1000}
+
+
+class ModelError(DriftloopError):
+    """A model cannot be trained on these rows, or a stored model is not one that these flows understand."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled rows: features (n, features), NaN where missing, and labels (n,)."""
+
+    features: Floats
+    labels: Labels
+
+    def take(self, places: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Sample":
+        """Return the rows at these places."""
+        return Sample(self.features[places], self.labels[places])
+
+
+def feature_matrix(table: pa.Table, model: Model) -> Floats:
+    """Return the table's features (n, features) in the config's order; null and infinity become NaN."""
+    columns = [table[name].cast(pa.float32()).to_numpy() for name in model.features]
+    values = np.column_stack(columns).astype(np.float32)
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
+
+
+def sample_of(table: pa.Table, model: Model) -> Sample:
+    """Return the table's rows as a sample; each row must have its label."""
+    return Sample(feature_matrix(table, model), np.array(table[model.target].to_pylist(), dtype=object))
+
+
+def new_pipeline() -> Pipeline:
+    """Return the untrained pipeline: impute, standardise, add products, logistic regression."""
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        PolynomialFeatures(PARAMETERS["degree"], include_bias=False),
+        LogisticRegression(C=PARAMETERS["C"], max_iter=PARAMETERS["max_iter"]),
+    )
+
+
+def train(sample: Sample) -> Pipeline:
+    """Train a pipeline; raise ModelError if the labels are all the same."""
+    if len(np.unique(sample.labels)) < 2:  # noqa: PLR2004 - a classifier needs two
+        raise ModelError("a model needs labelled rows of at least two categories")
+    return new_pipeline().fit(sample.features, sample.labels)
+
+
+def predict_out_of_fold(sample: Sample, seed: int = 0) -> Labels:
+    """Predict each row by a pipeline that has not seen it, so that the predictions' accuracy is honest.
+
+    A category with fewer rows than folds is spread over as many folds as it has rows; one with a single row is
+    predicted by pipelines that do not know it.
+    """
+    _, strata, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
+    rare = counts[strata] < FOLDS
+    if (~rare).sum() < FOLDS or len(np.unique(strata[~rare])) < 2:  # noqa: PLR2004
+        raise ModelError(f"predictions for the reference need two categories with at least {FOLDS} labelled rows each")
+    strata[rare] = strata[~rare][0]
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(sample.features, strata))
+    predicted = cross_val_predict(new_pipeline(), sample.features, sample.labels, cv=folds)
+    return np.asarray(predicted, dtype=object)
+
+
+def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Labels) -> pa.Table:
+    """Fill the prediction column: labelled rows take theirs out of fold, the others ask the pipeline."""
+    unlabelled = pc.is_null(table[model.target]).to_numpy()
+    predicted = np.empty(len(table), dtype=object)
+    predicted[~unlabelled] = out_of_fold
+    if unlabelled.any():
+        predicted[unlabelled] = pipeline.predict(feature_matrix(table, model)[unlabelled])
+    column = pa.array([str(name) for name in predicted], pa.string())
+    names = [*model.features, model.target]
+    return table.select(names).append_column(model.prediction, column)
+
+
+def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
+    """Convert a trained pipeline: input `features` float32 (n, features); outputs `label`, `probabilities`.
+
+    The classes' order and the features stand in the model's metadata as JSON lists.
+    """
+    kind = FloatTensorType([None, len(model.features)])
+    exported = to_onnx(pipeline, initial_types=[("features", kind)], options={"zipmap": False})
+    lists = {"classes": [str(c) for c in pipeline.classes_], "features": list(model.features)}
+    onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})
+    return exported
+
+
+class Predictor:
+    """An ONNX model in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            properties = self._session.get_modelmeta().custom_metadata_map
+            self.classes: tuple[str, ...] = tuple(json.loads(properties["classes"]))
+            self.features: tuple[str, ...] = tuple(json.loads(properties["features"]))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ModelError(f"the stored model is not one of ours: {error}") from error
+
+    def predict(self, features: Floats) -> tuple[Labels, Floats]:
+        """Return labels (n,) and probabilities (n, classes)."""
+        labels, probabilities = self._session.run(["label", "probabilities"], {"features": features})
+        return labels, probabilities

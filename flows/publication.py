@@ -1,0 +1,80 @@
+"""A new champion and its reference, published so that a crash between any two steps is made good.
+
+The order is: register the version; stage its reference under `_references/_next-<version>/`; move the alias (one atomic
+call: from here on the version serves); keep the replaced reference as `_references/<digest>.parquet`; rename the staged
+one into its place. A crash before the alias moves leaves a staged file of a version that is not champion, which the
+next publication removes. A crash after it leaves the champion's own staged file, and whoever comes next (a run of
+`retrain`, or `bootstrap` at the next start) puts it into its place.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from monitoring.schema import DriftloopError, Model
+from monitoring.store import Layout, read_reference, replaced, write_reference
+
+KEPT = 20
+
+
+class BusyError(DriftloopError):
+    """Another run of the flows is at work on the same DATA_DIR."""
+
+
+@contextlib.contextmanager
+def sole_run(layout: Layout) -> Iterator[None]:
+    """Hold DATA_DIR for one run; raise BusyError if a live process holds it. The lock ends with its process."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    with (layout.root / "_flows.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(f"{layout.root}: another run of bootstrap or retrain is at work here") from error
+        yield
+
+
+def _staged(layout: Layout, version: str) -> Layout:
+    return Layout(_kept(layout) / f"_next-{version}")
+
+
+def stage(
+    layout: Layout, model: Model, version: str, table: pa.Table, *, origin: str, through: int | None = None
+) -> None:
+    """Lay the reference of a version ready, before the version becomes champion."""
+    target = _staged(layout, version)
+    write_reference(target, model, table, origin=origin, model_version=version, through=through)
+    read_reference(target, model)  # a reference that the monitor would refuse must not be promoted
+
+
+def complete(layout: Layout, champion: str) -> bool:
+    """Put the champion's staged reference into its place; say whether there was one."""
+    staged = _staged(layout, champion).reference
+    found = staged.exists()
+    if found:
+        _keep(layout)
+        with replaced(layout.reference) as temporary:
+            shutil.copyfile(staged, temporary)
+    for folder in _kept(layout).glob("_next-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def _kept(layout: Layout) -> Path:
+    return layout.root / "_references"
+
+
+def _keep(layout: Layout) -> None:
+    """Keep the present reference under its digest, and the newest KEPT of the kept ones."""
+    if not layout.reference.exists():
+        return
+    digest = hashlib.sha256(layout.reference.read_bytes()).hexdigest()
+    with replaced(_kept(layout) / f"{digest}.parquet") as temporary:
+        shutil.copyfile(layout.reference, temporary)
+    oldest_first = sorted(_kept(layout).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    for path in oldest_first[:-KEPT]:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,215 @@
+"""The flow `retrain`: from an alert to a new champion and a re-based reference, or to a clear reason why not."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pyarrow as pa
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from sklearn.pipeline import Pipeline
+
+from flows.collection import Collected, collect, newest_row, shortage
+from flows.evaluation import Comparison, compare, hold_out
+from flows.pipeline import (
+    PARAMETERS,
+    ModelError,
+    Predictor,
+    Sample,
+    export_onnx,
+    predict_out_of_fold,
+    sample_of,
+    train,
+    with_predictions,
+)
+from flows.publication import complete, sole_run, stage
+from flows.registry import (
+    Champion,
+    Registered,
+    RegistryError,
+    describe_names,
+    load_champion,
+    model_tags,
+    promote,
+    register,
+)
+from flows.report import KEY, comparison_report, shortage_report
+from flows.settings import FlowSettings
+from monitoring.schema import Config, load_config
+from monitoring.store import Layout, Reference, read_reference
+
+_MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained candidate, held against the champion."""
+
+    pipeline: Pipeline
+    exported: Any
+    comparison: Comparison
+    seed: int
+
+
+@flow(name="retrain", description="Train a candidate on what came since the change; promote it if it is no worse.")
+def retrain(alert: dict[str, Any] | None = None) -> State[None]:
+    """Train a candidate on the labelled rows since the last change, and promote it if the gate passes.
+
+    Ends COMPLETED as `Promoted`, `NotPromoted` (the gate refused), `TooFewLabels` (no candidate) or `Rebased` (a former
+    run was cut off after its promotion; its reference is now in place). FAILED is an error to look at. Each outcome
+    but `Rebased` leaves the Markdown artifact `retrain-comparison`.
+    """
+    settings = FlowSettings.read()
+    config = load_config(settings.driftloop_config)
+    layout = Layout(settings.data_dir)
+    mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
+    with sole_run(layout):
+        champion = _champion(config)
+        if complete(layout, champion.version):
+            return Completed(name="Rebased", message=f"the reference of version {champion.version} is now in place")
+        reference = read_reference(layout, config.model)
+        collected = collect_rows(config, layout, reference)
+        if reason := shortage(collected, config):
+            create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
+            return Completed(name="TooFewLabels", message=reason)
+        candidate = evaluate_candidate(config, collected, champion.predictor)
+        registered = register_candidate(config, collected, candidate, reference, alert)
+        _leave_comparison(config, settings, collected, candidate.comparison, champion, registered)
+        return _conclude(config, layout, collected, candidate, champion, registered)
+
+
+def _champion(config: Config) -> Champion:
+    champion = load_champion(config.model.name)
+    if champion is None:
+        raise RegistryError(f"{config.model.name} has no champion; the flow `bootstrap` makes one")
+    if not champion.fits(config.model):
+        raise ModelError(f"version {champion.version} takes {', '.join(champion.predictor.features)}: not the config's")
+    return champion
+
+
+@task(cache_policy=NO_CACHE)
+def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collected:
+    """Collect the labelled rows since the last change of the distribution."""
+    collected = collect(layout, config, reference.through)
+    get_run_logger().info("%s", collected.describe())
+    for file in collected.unreadable:
+        get_run_logger().warning("Left out: %s", file)
+    return collected
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate_candidate(config: Config, collected: Collected, champion: Predictor) -> Candidate:
+    """Train a candidate and hold it against the champion on the same held-out rows."""
+    seed = int(str(runtime.flow_run.id).replace("-", "")[:8], 16)
+    training, held = hold_out(sample_of(collected.table, config.model), config.retrain.holdout, seed)
+    pipeline = train(training)
+    exported = export_onnx(pipeline, config.model)
+    candidate = Predictor(exported.SerializeToString())
+    comparison = compare(champion, candidate, held, config.retrain.minimum_gain)
+    get_run_logger().info(
+        "Accuracy on %s held-out rows: champion %.3f, candidate %.3f",
+        comparison.rows,
+        comparison.champion.accuracy,
+        comparison.candidate.accuracy,
+    )
+    return Candidate(pipeline, exported, comparison, seed)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def register_candidate(
+    config: Config, collected: Collected, candidate: Candidate, reference: Reference, alert: dict[str, Any] | None
+) -> Registered:
+    """Register the candidate with its lineage, whatever the gate says."""
+    comparison = candidate.comparison
+    metrics = {
+        f"{who}_{key}": getattr(scores, key)
+        for who, scores in (("champion", comparison.champion), ("candidate", comparison.candidate))
+        for key in ("accuracy", "macro_f1", "log_loss")
+    }
+    return register(
+        candidate.exported,
+        config.model,
+        parameters={**PARAMETERS, "rows": len(collected.table), "holdout": config.retrain.holdout, "seed": candidate.seed},
+        metrics={**metrics, "gain": comparison.gain, "mcnemar_p_value": comparison.mcnemar_p_value},
+        tags={
+            **model_tags(config, candidate.pipeline.classes_),
+            "gate": "passed" if comparison.passed else "refused",
+            "origin": "retrain",
+            "flow_run_id": str(runtime.flow_run.id),
+            "alert": json.dumps(alert)[:_MOST_OF_AN_ALERT],
+            "log_parts": describe_names(list(collected.parts)),
+            "reference_digest": reference.digest,
+        },
+    )
+
+
+def _leave_comparison(
+    config: Config,
+    settings: FlowSettings,
+    collected: Collected,
+    comparison: Comparison,
+    champion: Champion,
+    registered: Registered,
+) -> None:
+    create_markdown_artifact(
+        comparison_report(
+            comparison,
+            collected,
+            name=config.model.name,
+            champion=champion.version,
+            candidate=registered.version,
+            links=registered.links(settings.mlflow_links, config.model.name),
+        ),
+        key=KEY,
+        description=f"champion {champion.version}, candidate {registered.version}",
+    )
+
+
+def _conclude(
+    config: Config,
+    layout: Layout,
+    collected: Collected,
+    candidate: Candidate,
+    champion: Champion,
+    registered: Registered,
+) -> State[None]:
+    accuracies = f"{candidate.comparison.candidate.accuracy:.3f} against {candidate.comparison.champion.accuracy:.3f}"
+    if not candidate.comparison.passed:
+        message = f"version {registered.version} has accuracy {accuracies} of version {champion.version}, which stays"
+        return Completed(name="NotPromoted", message=message)
+    stage_reference(config, layout, collected, candidate, registered.version)
+    promote_candidate(config.model.name, registered.version, champion.version)
+    rebase_reference(layout, registered.version)
+    message = f"version {registered.version} is champion: accuracy {accuracies} of version {champion.version}"
+    return Completed(name="Promoted", message=message)
+
+
+@task(cache_policy=NO_CACHE)
+def stage_reference(
+    config: Config, layout: Layout, collected: Collected, candidate: Candidate, version: str
+) -> None:
+    """Lay the new reference ready: the steady tail's labelled rows, predicted out of fold."""
+    predicted = predict_out_of_fold(sample_of(collected.table, config.model), candidate.seed)
+    table = with_predictions(collected.table, config.model, candidate.pipeline, predicted)
+    # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
+    through = max(collected.through or 0, newest_row(layout))
+    stage(layout, config.model, version, table, origin="rebased", through=through)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def promote_candidate(name: str, version: str, former: str) -> None:
+    """Move the alias `champion`: from here on the candidate serves."""
+    promote(name, version, former)
+    get_run_logger().info("Version %s of %s is champion", version, name)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def rebase_reference(layout: Layout, version: str) -> None:
+    """Put the staged reference into its place; the next run does it if this one cannot."""
+    complete(layout, version)
+    get_run_logger().info("The reference is re-based on the rows since the change")

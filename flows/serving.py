@@ -1,0 +1,76 @@
+"""Wait for the servers, bootstrap, then serve `retrain/on-alert` until told to stop."""
+
+import time
+
+import requests
+import structlog
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Crashed
+
+from flows.bootstrap import bootstrap
+from flows.publication import sole_run
+from flows.retrain import retrain
+from flows.settings import FlowSettings
+from monitoring.schema import DriftloopError
+from monitoring.store import Layout
+
+log = structlog.get_logger(__name__)
+
+DEPLOYMENT = "on-alert"
+_BEGUN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+
+
+class UnreachableError(DriftloopError):
+    """A server that the flows need does not answer."""
+
+
+def wait_for(name: str, url: str, seconds: float) -> None:
+    """Wait until a server answers 200; raise UnreachableError when the time is up."""
+    deadline = time.monotonic() + seconds
+    reason, announced = "", False
+    while time.monotonic() < deadline:
+        try:
+            answer = requests.get(url, timeout=5)
+            if answer.ok:
+                return
+            reason = f"it answers {answer.status_code}"
+        except requests.RequestException as error:
+            reason = type(error).__name__
+        if not announced:
+            log.info("waiting_for_server", server=name, url=url, reason=reason, at_most_seconds=seconds)
+            announced = True
+        time.sleep(1)
+    raise UnreachableError(f"{name} did not answer at {url} within {seconds:g} s: {reason}")
+
+
+def end_orphans(layout: Layout) -> None:
+    """End runs of `retrain` whose process died with a former runner: nobody else would, and the trigger waits on them.
+
+    They end as CRASHED; an alert that still fires starts a new run, which completes what they left.
+    """
+    with sole_run(layout), get_client(sync_client=True) as client:
+        orphans = client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [retrain.name]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": _BEGUN}}}),
+            sort=FlowRunSort.START_TIME_ASC,
+            limit=200,
+        )
+        for run in orphans:
+            client.set_flow_run_state(run.id, Crashed(message="its process ended with the former runner"), force=True)
+            log.warning("orphaned_run_ended", flow_run_id=str(run.id), state=run.state_name)
+
+
+def serve(settings: FlowSettings) -> None:
+    """Serve until SIGTERM or Ctrl-C; raise DriftloopError if the bootstrap cannot be done."""
+    wait_for("Prefect", f"{settings.prefect_api_url.rstrip('/')}/health", settings.flows_wait_seconds)
+    wait_for("MLflow", f"{settings.mlflow_tracking_uri.rstrip('/')}/health", settings.flows_wait_seconds)
+    bootstrap()
+    end_orphans(Layout(settings.data_dir))
+    log.info("serving", deployment=f"{retrain.name}/{DEPLOYMENT}")
+    # limit: the runner takes one run at a time, so that the others queue; global_limit: nor do two runners take two.
+    retrain.serve(
+        name=DEPLOYMENT, limit=1, global_limit=1, webserver=False, pause_on_shutdown=False, print_starting_message=False
+    )

@@ -1,0 +1,44 @@
+"""What the environment sets for the flows and for the trigger."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from monitoring.schema import ConfigError, Settings
+
+
+class FlowSettings(Settings):
+    """Settings of `python -m flows serve` and of the flow runs that it starts."""
+
+    mlflow_tracking_uri: str = "http://127.0.0.1:5000"
+    mlflow_ui_url: str | None = None
+    prefect_api_url: str = "http://127.0.0.1:4200/api"
+    flows_wait_seconds: float = Field(default=300, gt=0)
+
+    @property
+    def mlflow_links(self) -> str:
+        """Return the address that links to MLflow's pages start with."""
+        return (self.mlflow_ui_url or self.mlflow_tracking_uri).rstrip("/")
+
+
+class TriggerSettings(Settings):
+    """Settings of `python -m flows.trigger`."""
+
+    trigger_host: str = "127.0.0.1"
+    trigger_port: int = Field(default=5080, gt=0, lt=65536)
+    trigger_cooldown_seconds: float = Field(default=900, ge=0)
+    trigger_poll_seconds: float = Field(default=10, gt=0)
+    webhook_token_file: Path
+    mlflow_tracking_uri: str = "http://127.0.0.1:5000"
+    prefect_api_url: str = "http://127.0.0.1:4200/api"
+    prefect_api_auth_string: str | None = None
+
+    def read_token(self) -> str:
+        """Read the bearer token that Alertmanager sends; raise ConfigError if there is none."""
+        try:
+            token = self.webhook_token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"WEBHOOK_TOKEN_FILE = {self.webhook_token_file}: cannot be read: {error}") from error
+        if not token:
+            raise ConfigError(f"WEBHOOK_TOKEN_FILE = {self.webhook_token_file}: is empty; it takes one line, the token")
+        return token

@@ -1,0 +1,256 @@
+"""The monitor's loop: window, suite, snapshot, metrics, reports.
+
+`generate_evidently_report` and `export_metrics_to_prometheus` are the two steps of a cycle, and stand by themselves
+for whoever has two DataFrames.
+"""
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import prometheus_client
+import structlog
+from prometheus_client import CollectorRegistry
+
+from monitoring import quality
+from monitoring.exporter import CycleMetrics, SnapshotCollector
+from monitoring.judgement import judge
+from monitoring.reports import ReportArchive
+from monitoring.schema import Config, DriftloopError, load_config
+from monitoring.settings import MonitorSettings
+from monitoring.snapshot import Origin, Snapshot
+from monitoring.store import InvalidReferenceError, Layout, Reference, Unreadable, read_reference, read_rows
+from monitoring.suite import SuiteRun, labelled_rows, run_suite
+
+log = structlog.get_logger(__name__)
+
+# A snapshot holds for this many intervals: one slow or failed cycle is no gap, and a stuck monitor shows no old values.
+LIFETIME_INTERVALS = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, and Evidently's suite that found it; without enough rows there is no suite."""
+
+    snapshot: Snapshot
+    run: SuiteRun | None
+
+
+def generate_evidently_report(
+    reference_data: pd.DataFrame, current_data: pd.DataFrame, *, config: Config | None = None
+) -> Report:
+    """Hold current rows against reference rows: counts for any number of rows, a judgement for enough of them."""
+    config = config or _default_config()
+    model = config.model
+    reference, current = (quality.conform(data, model) for data in (reference_data, current_data))
+    run = run_suite(config, reference, current) if len(current) >= config.minimum_rows else None
+    first, last = _time_range(current_data)
+    snapshot = Snapshot(
+        feature_prefix=config.metrics.feature_prefix,
+        label=model.label,
+        taken_at=datetime.now(UTC),
+        rows=len(current),
+        minimum_rows=config.minimum_rows,
+        first=first,
+        last=last,
+        labelled_rows=len(labelled_rows(current, model)),
+        quality=quality.measure_quality(current, model),
+        predictions=quality.share_categories(current[model.prediction], model.categories),
+        confidence=quality.take_quantiles(current_data, "confidence"),
+        reference_rows=len(reference),
+        reference_predictions=quality.share_categories(reference[model.prediction], model.categories),
+        reference_origin=None,
+        judgement=judge(config, run, reference, current) if run else None,
+    )
+    return Report(snapshot, run)
+
+
+def export_metrics_to_prometheus(
+    results: Report, collector: SnapshotCollector | None = None, lifetime: float = float("inf")
+) -> None:
+    """Publish what was found; without a collector of one's own, in prometheus_client's default registry."""
+    (collector or _default_collector()).publish(results.snapshot, lifetime)
+
+
+@functools.cache
+def _default_config() -> Config:
+    return load_config(Path(__file__).with_name("config.yml"))
+
+
+@functools.cache
+def _default_collector() -> SnapshotCollector:
+    collector = SnapshotCollector()
+    prometheus_client.REGISTRY.register(collector)
+    return collector
+
+
+def _time_range(data: pd.DataFrame) -> tuple[datetime | None, datetime | None]:
+    if "timestamp" not in data or not len(data):
+        return None, None
+    return data["timestamp"].min().to_pydatetime(), data["timestamp"].max().to_pydatetime()
+
+
+@dataclass(frozen=True)
+class State:
+    """What the page shows: the last report, when a cycle last succeeded, and why no later one did."""
+
+    report: Report | None = None
+    last_success: datetime | None = None
+    problem: str | None = None
+
+
+class CycleError(DriftloopError):
+    """A cycle could not be finished."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+
+
+class WaitingForReferenceError(DriftloopError):
+    """A first start: the flow `bootstrap` has not made, or not completed, the reference yet."""
+
+
+@contextlib.contextmanager
+def _stage(name: str) -> Iterator[None]:
+    try:
+        yield
+    except WaitingForReferenceError:
+        raise
+    except DriftloopError as error:
+        raise CycleError(name, str(error)) from error
+    except Exception as error:
+        raise CycleError(name, f"{type(error).__name__}: {error}") from error
+
+
+class Monitor:
+    """Looks at the window again and again, and keeps what it saw last."""
+
+    def __init__(self, config: Config, settings: MonitorSettings, registry: CollectorRegistry) -> None:
+        self.config = config
+        self.settings = settings
+        self.archive = ReportArchive(settings.data_dir / "_reports", settings.reports_kept)
+        self.state = State()
+        self._layout = Layout(settings.data_dir)
+        self._collector = SnapshotCollector()
+        self._metrics = CycleMetrics(registry)
+        self._reference: tuple[tuple[int, int, int], Reference, pd.DataFrame] | None = None
+        self._unreadable: frozenset[Path] = frozenset()
+        self._cycle_seconds = 0.0
+        self._reported_verdict = ""
+        self._reported_at = 0.0
+        registry.register(self._collector)
+
+    @property
+    def fresh(self) -> bool:
+        """Return whether a cycle succeeded within the last few intervals."""
+        last = self.state.last_success
+        return last is not None and (datetime.now(UTC) - last).total_seconds() < self._lifetime
+
+    @property
+    def _lifetime(self) -> float:
+        return LIFETIME_INTERVALS * max(self.settings.monitor_interval_seconds, self._cycle_seconds)
+
+    def run(self, stop: threading.Event) -> None:
+        """Run a cycle every interval until told to stop."""
+        while not stop.is_set():
+            started = time.monotonic()
+            self.cycle()
+            stop.wait(max(0.0, self.settings.monitor_interval_seconds - (time.monotonic() - started)))
+
+    def cycle(self) -> None:
+        """Look at the window once; a failure is logged, counted and shown, never raised."""
+        started = time.monotonic()
+        try:
+            report = self._look()
+        except WaitingForReferenceError as waiting:
+            self._show_problem("waiting_for_reference", str(waiting))
+        except CycleError as error:
+            log.exception("cycle_failed", stage=error.stage, reason=str(error))
+            self._metrics.failures.labels(error.stage).inc()
+            self._show_problem("cycle_failed", f"{error.stage}: {error}")
+        else:
+            self._cycle_seconds = time.monotonic() - started
+            self._publish(report)
+            self._archive(report)
+
+    def _show_problem(self, event: str, problem: str) -> None:
+        if self.state.problem != problem:
+            log.warning(event, problem=problem)
+            self.state = replace(self.state, problem=problem)
+
+    def _look(self) -> Report:
+        reference, reference_data = self._read_reference()
+        with _stage("read"):
+            rows = read_rows(self._layout, self.config.model, self.config.window, after=reference.through)
+            current_data = rows.table.to_pandas()
+        self._note_unreadable(rows.unreadable)
+        with _stage("suite"):
+            report = generate_evidently_report(reference_data, current_data, config=self.config)
+        origin = Origin(reference.origin, reference.model_version, reference.digest)
+        return replace(report, snapshot=replace(report.snapshot, reference_origin=origin))
+
+    def _read_reference(self) -> tuple[Reference, pd.DataFrame]:
+        """Read the reference, again only when its file was replaced."""
+        with _stage("reference"):
+            try:
+                seen = self._layout.reference.stat()
+            except FileNotFoundError as error:
+                self._reference = None
+                raise self._absent(f"{self._layout.reference}: there is no reference") from error
+            version = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+            if self._reference is None or self._reference[0] != version:
+                reference = self._load_reference()
+                self._reference = (version, reference, reference.table.to_pandas())
+                log.info("reference_read", origin=reference.origin, rows=len(reference.table))
+            return self._reference[1:]
+
+    def _load_reference(self) -> Reference:
+        try:
+            return read_reference(self._layout, self.config.model)
+        except InvalidReferenceError as error:
+            read_reference(self._layout, self.config.model, predicted=False)  # raises if more is wrong
+            raise self._absent(f"{self._layout.reference}: holds no predictions") from error
+
+    def _absent(self, what: str) -> DriftloopError:
+        """Return the error for a reference that bootstrap makes or completes: before the first success, no failure."""
+        if self.state.last_success is None:
+            return WaitingForReferenceError(f"{what} yet; the flow `bootstrap` makes it")
+        return InvalidReferenceError(what)
+
+    def _note_unreadable(self, unreadable: tuple[Unreadable, ...]) -> None:
+        """Count and log each unreadable file once, however many cycles meet it."""
+        for file in unreadable:
+            if file.path not in self._unreadable:
+                log.error("part_unreadable", path=str(file.path), reason=file.reason)
+                self._metrics.failures.labels("read_part").inc()
+        self._unreadable = frozenset(file.path for file in unreadable)
+        self._metrics.unreadable.set(len(self._unreadable))
+
+    def _publish(self, report: Report) -> None:
+        export_metrics_to_prometheus(report, self._collector, self._lifetime)
+        self._metrics.seconds.set(self._cycle_seconds)
+        self._metrics.last_success.set(report.snapshot.taken_at.timestamp())
+        self.state = State(report=report, last_success=report.snapshot.taken_at)
+        log.info("cycle_done", rows=report.snapshot.rows, verdict=report.snapshot.verdict, seconds=self._cycle_seconds)
+
+    def _archive(self, report: Report) -> None:
+        """Keep a report now and then, and whenever the verdict changes; failing to is no failed cycle."""
+        verdict = report.snapshot.verdict
+        due = time.monotonic() - self._reported_at >= self.settings.report_interval_seconds
+        if report.run is None or not (due or verdict != self._reported_verdict):
+            return
+        try:
+            kept = self.archive.write(report.snapshot, report.run.html())
+        except Exception as error:
+            log.exception("report_failed", reason=str(error))
+            self._metrics.failures.labels("report").inc()
+            return
+        self._reported_verdict, self._reported_at = verdict, time.monotonic()
+        log.info("report_kept", id=kept, verdict=verdict)

@@ -1,0 +1,25 @@
+"""The monitor's settings, from the environment."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from monitoring.schema import Settings
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class MonitorSettings(Settings):
+    """Where the monitor listens, how often it looks, what it keeps, and what its page links to."""
+
+    monitor_host: str = "127.0.0.1"
+    monitor_port: Port = 8000
+    monitor_interval_seconds: float = Field(default=15, gt=0)
+    reports_kept: int = Field(default=20, ge=1)
+    report_interval_seconds: float = Field(default=300, gt=0)
+    api_url: str = "http://127.0.0.1:5050"
+    prometheus_url: str = "http://127.0.0.1:9090"
+    alertmanager_url: str = "http://127.0.0.1:9093"
+    grafana_url: str = "http://127.0.0.1:3000"
+    prefect_ui_url: str = "http://127.0.0.1:4200"
+    mlflow_ui_url: str = "http://127.0.0.1:5000"

@@ -1,0 +1,197 @@
+"""Evidently's TestSuite, made from config.yml: the one module that knows Evidently.
+
+Everything that Evidently would choose by itself is pinned: its choice changes with the reference's size, and its
+default conditions with the reference's content.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from evidently.legacy import tests as evidently_tests
+from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
+from evidently.legacy.core import ColumnType
+from evidently.legacy.pipeline.column_mapping import ColumnMapping
+from evidently.legacy.test_suite import TestSuite
+from scipy import stats
+
+from monitoring.quality import judgeable
+from monitoring.schema import Config, Model
+from monitoring.snapshot import ColumnDrift, Status, Verdict
+
+COLUMN_TEST = "TestColumnDrift"
+TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
+LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
+CONDITIONS = {"eq": "exactly ", "not_eq": "not ", "lt": "below ", "lte": "at most ", "gt": "above ", "gte": "at least "}
+
+
+def two_sample_chi_square(reference: pd.Series, current: pd.Series) -> float:
+    """Return the p-value of the chi-square test of homogeneity of two samples' categories.
+
+    Evidently's own test takes the reference's shares for exact, and calls drift on a large window whatever it holds.
+    """
+    counts = pd.concat([reference.value_counts(), current.value_counts()], axis=1).fillna(0).to_numpy()
+    if len(counts) <= 1:  # one category on both sides is no evidence
+        return 1.0
+    return float(stats.chi2_contingency(counts.T, correction=False).pvalue)
+
+
+def _chi_square_two_sample(
+    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
+) -> tuple[float, bool]:
+    p_value = two_sample_chi_square(reference_data, current_data)
+    return p_value, p_value < threshold
+
+
+register_stattest(
+    StatTest(
+        name="chi_square_two_sample",
+        display_name="two-sample chi-square p_value",
+        allowed_feature_types=[ColumnType.Categorical],
+    ),
+    default_impl=_chi_square_two_sample,
+)
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """A suite that has run: verdicts under our names, drift and scores at full precision."""
+
+    verdicts: tuple[Verdict, ...]
+    drift: Mapping[str, ColumnDrift]
+    accuracy: float | None
+    f1: float | None
+    suite: TestSuite
+
+    def html(self) -> str:
+        """Render Evidently's own report: one file that loads nothing."""
+        return str(self.suite.get_html())
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One of Evidently's tests under our name, with its result."""
+
+    name: str
+    test: Any
+    result: Any
+
+    @property
+    def status(self) -> Status:
+        status: Status = self.result.status.value.lower()
+        return status
+
+
+def run_suite(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> SuiteRun:
+    """Run the configured tests on conformed rows: the data tests on all, the label tests on the labelled ones."""
+    suite, outcomes = _run_data_tests(config, reference, current)
+    labelled = labelled_rows(current, config.model)
+    scores: Mapping[str, float] = {}
+    if len(labelled) >= config.minimum_labels:
+        label_suite, label_outcomes = _run_label_tests(config, labelled_rows(reference, config.model), labelled)
+        scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
+        outcomes += label_outcomes
+        # One report for all tests: each renders from its own context, so they can stand in one suite.
+        suite._inner_suite.context.test_results.update(label_suite._inner_suite.context.test_results)  # noqa: SLF001
+    drift = {o.name: _column_drift(config, o) for o in outcomes if o.name.startswith(COLUMN_TEST)}
+    return SuiteRun(
+        verdicts=tuple(Verdict(o.name, o.status, _describe(o, drift.get(o.name))) for o in outcomes),
+        drift={d.column: d for d in drift.values()},
+        accuracy=scores.get("TestAccuracyScore"),
+        f1=scores.get("TestF1Score"),
+        suite=suite,
+    )
+
+
+def labelled_rows(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
+    """Return the rows that hold a prediction and its label."""
+    return frame[frame[model.target].notna() & frame[model.prediction].notna()]
+
+
+def _run_data_tests(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> tuple[TestSuite, list[_Outcome]]:
+    model = config.model
+    columns = [*model.features, model.prediction]
+    numbers = list(judgeable(model.features, reference, current))
+    tests: dict[str, Any] = {}
+    for entry in config.tests:
+        if entry.name == COLUMN_TEST:
+            tests |= {f"{COLUMN_TEST}:{column}": _column_test(config, column) for column in columns}
+        elif entry.name not in LABEL_TESTS:
+            pinned = _pin_drift(config, numbers) if entry.name in TABLE_TESTS else {}
+            tests[entry.name] = getattr(evidently_tests, entry.name)(**entry.condition, **pinned)
+    mapping = ColumnMapping(
+        target=None,
+        prediction=None,
+        datetime=None,
+        numerical_features=numbers,
+        categorical_features=[model.prediction],
+    )
+    return _run(tests, reference[columns], current[columns], mapping)
+
+
+def _run_label_tests(
+    config: Config, reference: pd.DataFrame, labelled: pd.DataFrame
+) -> tuple[TestSuite, list[_Outcome]]:
+    model = config.model
+    tests: dict[str, Any] = {
+        e.name: getattr(evidently_tests, e.name)(**e.condition) for e in config.tests if e.name in LABEL_TESTS
+    }
+    present = {*labelled[model.target], *labelled[model.prediction]}
+    # Evidently's F1 is the macro mean, but where two categories occur it is that of one, which has to be named.
+    pair = sorted(present, key=[*model.categories, *present].index)
+    mapping = ColumnMapping(
+        target=model.target,
+        prediction=model.prediction,
+        datetime=None,
+        numerical_features=[],
+        task="classification",
+        pos_label=pair[1] if len(pair) == 2 else model.categories[1],  # noqa: PLR2004 - two categories
+    )
+    columns = [model.prediction, model.target]
+    return _run(tests, reference[columns] if len(reference) else None, labelled[columns], mapping)
+
+
+def _column_test(config: Config, column: str) -> Any:
+    drift = config.drift_test(column)
+    return evidently_tests.TestColumnDrift(column, stattest=drift.test, stattest_threshold=drift.threshold)
+
+
+def _pin_drift(config: Config, columns: list[str]) -> dict[str, Any]:
+    return {
+        "columns": columns,
+        "per_column_stattest": {c: config.drift_test(c).test for c in columns},
+        "per_column_stattest_threshold": {c: config.drift_test(c).threshold for c in columns},
+    }
+
+
+def _run(
+    tests: Mapping[str, Any], reference: pd.DataFrame | None, current: pd.DataFrame, mapping: ColumnMapping
+) -> tuple[TestSuite, list[_Outcome]]:
+    suite = TestSuite(tests=list(tests.values()))
+    suite.run(reference_data=reference, current_data=current, column_mapping=mapping)
+    results = suite._inner_suite.context.test_results.items()  # noqa: SLF001 - as_dict() rounds, and has no stable names
+    return suite, [_Outcome(name, test, result) for name, (test, result) in zip(tests, results, strict=True)]
+
+
+def _column_drift(config: Config, outcome: _Outcome) -> ColumnDrift:
+    column = outcome.name.removeprefix(f"{COLUMN_TEST}:")
+    pinned = config.drift_test(column)
+    p_value, drifted = None, False
+    if outcome.status != "error":
+        measured = outcome.test.metric.get_result()
+        if math.isfinite(measured.drift_score):
+            p_value, drifted = float(measured.drift_score), bool(measured.drift_detected)
+    return ColumnDrift(column, pinned.test, pinned.threshold, p_value, drifted)
+
+
+def _describe(outcome: _Outcome, drift: ColumnDrift | None) -> str:
+    if drift is None:
+        found = str(outcome.result.description).replace("**", "").replace("The test threshold is", "Wanted:")
+        return re.sub(r"\b(\w+)=(?=-?\d)", lambda match: CONDITIONS.get(match[1], match[0]), found)
+    if drift.p_value is None:
+        return f"{drift.column} holds no value that {drift.method} can judge."
+    found = "differs from the reference" if drift.drifted else "agrees with the reference"
+    return f"{drift.column} {found}: p = {drift.p_value:.3g} by {drift.method}, threshold {drift.threshold:g}."

@@ -1,0 +1,186 @@
+"""Every alert tells a person what to do, is tested, rests on documented metrics, and reaches who should hear of it."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.prometheus_tools import find_tools
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = sorted((ROOT / "monitoring/alert_rules").glob("*_alerts.yml"))
+RUNBOOKS = ROOT / "docs/runbooks"
+ALERTMANAGER = ROOT / "alertmanager/alertmanager.yml"
+DASHBOARDS = {"model-performance", "feature-monitoring", "system-health"}
+NEVER_QUIET = {"Watchdog"}  # a dead man's switch has no quiet case
+
+GROUPS = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+ENTRIES = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = {rule["alert"]: rule for rule in ENTRIES if "alert" in rule}
+RECORDED = {rule["record"] for rule in ENTRIES if "record" in rule}
+
+_NOT_METRICS = (
+    r'"[^"]*"',  # strings
+    r"\{[^}]*\}",  # matchers
+    r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)",  # label lists
+    r"\[[^\]]*\]",  # ranges
+    r"\boffset\s+\w+",
+    r"\b[a-z_]+\s*(?=\()",  # functions and aggregations
+    r"\b(?:and|or|unless|bool|Inf|NaN)\b",
+    r"\b\d[\w.]*",
+)
+
+
+def metrics_in(expression: str) -> set[str]:
+    for pattern in _NOT_METRICS:
+        expression = re.sub(pattern, " ", expression)
+    return set(re.findall(r"[a-zA-Z_:][\w:]*", expression))
+
+
+def unit_tests() -> list[dict[str, Any]]:
+    return [test for path in RULES for test in yaml.safe_load(path.with_stem(f"{path.stem}_test").read_text())["tests"]]
+
+
+def run(*command: object) -> str:
+    finished = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def test_the_missions_alerts_stand_verbatim() -> None:
+    """The group has the two alerts as they were asked for; only the links are ours."""
+    (group,) = [g for g in GROUPS if g["name"] == "model_drift_alerts"]
+    ours = {"runbook_url", "dashboard_url"}
+    alerts = [
+        {**rule, "annotations": {k: v for k, v in rule["annotations"].items() if k not in ours}}
+        for rule in group["rules"]
+    ]
+    assert alerts == [
+        {
+            "alert": "MFCCFeatureDrift",
+            "expr": "mfcc_drift_p_value < 0.05",
+            "for": "5m",
+            "labels": {"severity": "warning"},
+            "annotations": {
+                "summary": "MFCC feature drift detected",
+                "description": "Feature {{ $labels.feature }} shows statistical drift (p-value: {{ $value }})",
+            },
+        },
+        {
+            "alert": "DataQualityIssue",
+            "expr": "missing_values > 100",
+            "for": "2m",
+            "labels": {"severity": "critical"},
+            "annotations": {
+                "summary": "Data quality degradation detected",
+                "description": "{{ $value }} missing values detected in current dataset",
+            },
+        },
+    ]
+
+
+def test_alert_names_are_unique() -> None:
+    """A name leads to one alert, so to one runbook."""
+    assert len(ALERTS) == sum("alert" in rule for rule in ENTRIES)
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_tells_a_person_what_to_do(name: str) -> None:
+    """Severity, a static summary, a description with the value, an existing runbook, a known dashboard."""
+    alert = ALERTS[name]
+    notes = alert["annotations"]
+    assert alert["labels"]["severity"] in {"critical", "warning", "info"}
+    assert "{{" not in notes["summary"]
+    assert "$value" in notes["description"]
+    assert notes["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+    assert (RUNBOOKS / f"{name}.md").is_file()
+    assert notes["dashboard_url"].rpartition("/d/")[2] in DASHBOARDS
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_has_a_fires_and_a_stays_quiet_case(name: str) -> None:
+    """Each case's name says what its last expectation proves."""
+    cases = [
+        (test["name"], bool(check["exp_alerts"]))
+        for test in unit_tests()
+        for check in test["alert_rule_test"]
+        if check["alertname"] == name
+    ]
+    assert any(title.startswith(f"{name} fires when ") and fires for title, fires in cases)
+    quiet = any(title.startswith(f"{name} stays quiet when ") and not fires for title, fires in cases)
+    assert quiet != (name in NEVER_QUIET)
+
+
+def test_every_runbook_belongs_to_an_alert() -> None:
+    """A runbook whose alert has gone misleads."""
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTS)
+
+
+@pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
+def test_runbook_has_its_four_parts_and_links_that_lead_somewhere(path: Path) -> None:
+    """Meaning, Impact, Diagnosis, Mitigation, in this order."""
+    text = path.read_text()
+    assert re.findall(r"^#+ .*", text, re.MULTILINE) == [
+        f"# {path.stem}", "## Meaning", "## Impact", "## Diagnosis", "## Mitigation",
+    ]  # fmt: skip
+    for link in re.findall(r"\]\(([^)]+\.md)\)", text):
+        assert (path.parent / link).is_file(), link
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.get("alert", rule.get("record"))) for rule in ENTRIES])
+def test_every_metric_in_a_rule_is_documented(rule: dict[str, Any]) -> None:
+    """docs/metrics.md defines it, unless it is Prometheus' or Alertmanager's own, or recorded by a rule here."""
+    documented = set(re.findall(r"`([a-zA-Z_:][\w:]*)", (ROOT / "docs/metrics.md").read_text()))
+    used = {re.sub(r"_bucket$", "", name) for name in metrics_in(rule["expr"])}
+    foreign = {name for name in used if name == "up" or name.startswith(("alertmanager_", "prometheus_"))}
+    assert used - foreign - RECORDED <= documented
+    for pattern in re.findall(r'__name__=~"([^"]+)"', rule["expr"]):
+        assert any(re.fullmatch(pattern, name) for name in documented), pattern
+
+
+def test_metrics_are_recognised_in_an_expression() -> None:
+    """The reading of expressions that the test above rests on."""
+    expression = """sum by (job) (increase(a_total{x="b_total"}[1h] offset 10m)) > 60
+        unless on () max(c:d:e) >= 1e3 or absent(f) * Inf and time() - g > 0.5"""
+    assert metrics_in(expression) == {"a_total", "c:d:e", "f", "g"}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_is_routed_to_who_should_hear_of_it(name: str) -> None:
+    """By Alertmanager's own reading of its configuration: `action: retrain` to the trigger and to people."""
+    labels = {"alertname": name, **ALERTS[name]["labels"]}
+    arguments = [f"{key}={value}" for key, value in labels.items()]
+    printed = run(find_tools().amtool, "config", "routes", "test", f"--config.file={ALERTMANAGER}", *arguments)
+    expected = ["people"]
+    if labels.get("action") == "retrain":
+        expected = ["retrain", "people"]
+    if name == "Watchdog":
+        expected = ["watchdog"]
+    assert re.split(r"[\s,]+", printed.strip()) == expected
+
+
+def test_some_alert_asks_for_retraining() -> None:
+    """Without one the loop would not close."""
+    assert [name for name, rule in ALERTS.items() if rule["labels"].get("action") == "retrain"] == ["ModelDrift"]
+
+
+def test_rule_files_are_loaded_without_their_unit_tests() -> None:
+    """The folder is mounted as it is; Prometheus refuses to start on a promtool test."""
+    (pattern,) = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["rule_files"]
+    folder = RULES[0].parent
+    assert sorted(folder.glob(Path(pattern).name)) == RULES
+    assert {path.name for path in folder.glob("*.yml")} - {path.name for path in RULES} == {
+        f"{path.stem}_test.yml" for path in RULES
+    }
+
+
+def test_committed_configurations_pass_the_tools_own_checks() -> None:
+    """What `make check` runs, so that a test run alone sees it too."""
+    tools = find_tools()
+    run(tools.promtool, "check", "config", "prometheus/prometheus.yml")
+    run(tools.promtool, "check", "rules", *RULES)
+    run(tools.promtool, "test", "rules", *(path.with_stem(f"{path.stem}_test") for path in RULES))
+    run(tools.amtool, "check-config", ALERTMANAGER)

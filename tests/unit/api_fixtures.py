@@ -1,0 +1,201 @@
+"""Real parts for the API's tests: small ONNX models, a champion's local copy, an app, clips and a gunicorn."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import requests
+import soundfile
+import yaml
+from flask import Flask
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from api.app import create_app
+from api.model import Release, save_copy
+from api.service import Service
+from api.settings import APISettings
+from monitoring.schema import Config, load_config
+
+ROOT = Path(__file__).parents[2]
+GENRES = load_config(ROOT / "monitoring" / "config.yml")
+
+_WINE = {
+    "model": {
+        "name": "wine",
+        "features": ["acidity", "sugar", "alcohol", "density"],
+        "prediction": "guess",
+        "target": "truth",
+        "label": "colour",
+        "categories": ["red", "white"],
+    },
+    "metrics": {"feature_prefix": "wine"},
+    "window": {"rows": 500},
+    "minimum_rows": 100,
+    "minimum_labels": 50,
+    "drift": {"default": {"test": "ks", "threshold": 0.05}},
+    "tests": ["TestColumnDrift"],
+    "retrain": {"rows": 1000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0},
+}
+
+
+def wine_config(folder: Path) -> Path:
+    """Write a config of another model: four features of other names, two categories, no audio."""
+    path = folder / "wine.yml"
+    path.write_text(yaml.safe_dump(_WINE))
+    return path
+
+
+def onnx_model(features: tuple[str, ...], classes: tuple[str, ...], seed: int = 0) -> bytes:
+    """Train a small classifier and export it as the flows do."""
+    random = np.random.default_rng(seed)
+    x = random.normal(scale=50, size=(40 * len(classes), len(features))).astype(np.float32)
+    y = np.repeat(np.array(sorted(classes)), 40)
+    x[:, 0] += 100 * np.repeat(np.arange(len(classes)), 40)
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
+    kind = FloatTensorType([None, len(features)])
+    exported = to_onnx(pipeline, initial_types=[("features", kind)], options={"zipmap": False})
+    about = {"classes": json.dumps([str(c) for c in pipeline.classes_]), "features": json.dumps(list(features))}
+    onnx.helper.set_model_props(exported, about)
+    return bytes(exported.SerializeToString())
+
+
+def keep_champion(data: Path, config: Config, version: str = "3", seed: int = 0) -> None:
+    """Lay down the champion's local copy: the API starts from it while the registry is down."""
+    content = onnx_model(config.model.features, config.model.categories, seed)
+    save_copy(data / "_model", config.model.name, Release(version, 1), content)
+
+
+def settings(data: Path, config: Path = ROOT / "monitoring" / "config.yml", **more: Any) -> APISettings:
+    """Return settings whose registry is down."""
+    given = {"data_dir": data, "driftloop_config": config, "mlflow_tracking_uri": "http://127.0.0.1:9"}
+    return APISettings(**{**given, "model_poll_seconds": 60.0, "prediction_log_seal_seconds": 60.0, **more})
+
+
+@contextmanager
+def running(chosen: APISettings) -> Iterator[Flask]:
+    """Make the app, and close it after use."""
+    app = create_app(chosen)
+    try:
+        yield app
+    finally:
+        service_of(app).close()
+
+
+def service_of(app: Flask) -> Service:
+    service: Service = app.extensions["driftloop"]
+    return service
+
+
+def features_of(config: Config, first: float = 0.0) -> dict[str, float]:
+    return {name: first + place for place, name in enumerate(config.model.features)}
+
+
+def wav(samples: Any, rate: int = 22050) -> io.BytesIO:
+    """Encode samples as a WAV file of 32-bit floats."""
+    clip = io.BytesIO()
+    soundfile.write(clip, samples, rate, format="WAV", subtype="FLOAT")
+    clip.seek(0)
+    return clip
+
+
+def tone(seconds: float, rate: int = 22050) -> Any:
+    return 0.3 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
+
+
+def eventually(what: str, probe: Callable[[], Any], seconds: float = 30) -> Any:
+    """Poll until the probe's answer is true; fail naming what was waited for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := probe():
+            return answer
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Gunicorn:
+    """A real gunicorn with several workers."""
+
+    def __init__(self, data: Path, **environment: str) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.data = data
+        self.log = data.parent / "gunicorn.log"
+        metrics = Path(tempfile.mkdtemp(dir=data.parent, prefix="metrics-"))
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/tmp"),
+            "DATA_DIR": str(data),
+            "API_PORT": self.url.rsplit(":", 1)[1],
+            "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+            "PREDICTION_LOG_SEAL_SECONDS": "0.5",
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            **environment,
+        }
+        self._start()
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py", "api.app:create_app()"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+        eventually("gunicorn to answer", self._alive, 60)
+
+    def _alive(self) -> bool:
+        assert self._process.poll() is None, self.log.read_text()
+        try:
+            return requests.get(f"{self.url}/model", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def workers(self) -> list[int]:
+        """Return the pids of the living workers."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def restart(self) -> None:
+        """Stop gracefully and start anew."""
+        self.stop()
+        self._start()
+
+    def kill(self) -> None:
+        """Kill the master and all workers at once."""
+        for pid in [self._process.pid, *self.workers()]:
+            os.kill(pid, 9)
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """Stop gracefully, as a deployment would."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(40)
+
+
+@contextmanager
+def gunicorn(data: Path, **environment: str) -> Iterator[Gunicorn]:
+    server = Gunicorn(data, **environment)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+

@@ -1,11 +1,14 @@
 """From an audio clip to features: the time means of librosa's rows, as the config describes them."""
 
+import math
 import threading
 import time
 from functools import cached_property
 from typing import IO, Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from api.problems import Problem, unprocessable
 from monitoring.schema import ConfigError, Model
@@ -57,17 +60,19 @@ class Extractor:
             logger.info("audio_warmed_up", seconds=round(time.monotonic() - started, 3))
 
     def _load(self, clip: IO[bytes]) -> Any:
-        """Decode to mono at the config's sample rate, as librosa.load does."""
+        """Decode to mono at the config's sample rate, in the steps of librosa.load."""
         import soundfile  # noqa: PLC0415 - as librosa
 
         try:
             with soundfile.SoundFile(clip) as file:
                 self._require_fitting(file)
-            clip.seek(0)
-            return self._librosa.load(clip, sr=self._audio.sample_rate, mono=True, duration=MAX_SECONDS)[0]
+                rate = file.samplerate
+                samples = file.read(MAX_SECONDS * rate, dtype="float32", always_2d=True).mean(axis=1)
         except soundfile.SoundFileError as error:
             why = getattr(error, "error_string", str(error))  # without the name of the temporary file
             raise unprocessable("not_audio", "file", f"cannot be decoded as audio: {why}") from error
+        _require_sound(samples)
+        return self._librosa.resample(samples, orig_sr=rate, target_sr=self._audio.sample_rate)
 
     def _require_fitting(self, file: Any) -> None:
         needed = int(self._audio.options.get("n_fft", _N_FFT)) / self._audio.sample_rate
@@ -85,13 +90,6 @@ class Extractor:
             )
 
     def _features(self, samples: Any) -> list[float | None]:
-        import numpy as np  # noqa: PLC0415 - as librosa
-
-        peak = float(np.abs(samples).max(initial=0.0))
-        if not np.isfinite(peak):
-            raise unprocessable("not_audio", "file", "holds samples that are not finite numbers")
-        if peak < _SILENCE:
-            raise unprocessable("silent_clip", "file", "is silent: no sample is louder than -80 dB of full scale")
         extract = getattr(self._librosa.feature, self._audio.extractor)
         means = extract(y=samples, sr=self._audio.sample_rate, **self._audio.options).mean(axis=-1).tolist()
         if len(means) != len(self._model.features):
@@ -99,3 +97,11 @@ class Extractor:
                 f"model.audio gives {len(means)} features; model.features names {len(self._model.features)}"
             )
         return [float(mean) for mean in means]
+
+
+def _require_sound(samples: NDArray[np.float32]) -> None:
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not math.isfinite(peak):
+        raise unprocessable("not_audio", "file", "holds samples that are not finite numbers")
+    if peak < _SILENCE:
+        raise unprocessable("silent_clip", "file", "is silent: no sample is louder than -80 dB of full scale")

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 from api.settings import APISettings
 from monitoring.schema import ConfigError, load_config, start_logging

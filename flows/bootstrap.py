@@ -3,7 +3,6 @@
 import mlflow
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -67,17 +66,16 @@ def found(
 ) -> str:
     """Train on the reference, register, and publish version and reference; return the version."""
     model = config.model
-    labelled = table.filter(pc.is_valid(table[model.target]))
-    if len(labelled) < len(table):
-        get_run_logger().info("%s rows without a label are left out of training", len(table) - len(labelled))
-    sample = sample_of(labelled, model)
+    sample = sample_of(table, model)
+    if unlabelled := len(table) - len(sample.labels):
+        get_run_logger().info("%s rows without a label are left out of training", unlabelled)
     pipeline = train(sample)
     predicted = predict_out_of_fold(sample)
     accuracy = float(np.mean(predicted == sample.labels))
     registered = register(
         export_onnx(pipeline, model),
         model,
-        parameters={**PARAMETERS, "rows": len(labelled)},
+        parameters={**PARAMETERS, "rows": len(sample.labels)},
         metrics={"cross_validated_accuracy": accuracy},
         tags={
             **model_tags(config, pipeline.classes_),

@@ -86,7 +86,9 @@ def score(predictor: Predictor, held: Sample) -> Scores:
 
 def _log_loss(probabilities: npt.NDArray[np.float32], classes: tuple[str, ...], labels: Labels) -> float:
     place = {name: i for i, name in enumerate(classes)}
-    given = [float(row[place[label]]) if label in place else 0.0 for row, label in zip(probabilities, labels, strict=True)]
+    given = [
+        float(row[place[label]]) if label in place else 0.0 for row, label in zip(probabilities, labels, strict=True)
+    ]
     return float(-np.mean(np.log(np.maximum(given, _FLOOR))))
 
 

@@ -13,7 +13,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
@@ -41,6 +41,10 @@ class Sample:
         """Return the rows at these places."""
         return Sample(self.features[places], self.labels[places])
 
+    def extended(self, other: "Sample") -> "Sample":
+        """Return these rows and the other's."""
+        return Sample(np.concatenate([self.features, other.features]), np.concatenate([self.labels, other.labels]))
+
 
 def feature_matrix(table: pa.Table, model: Model) -> Floats:
     """Return the table's features (n, features) in the config's order; null and infinity become NaN."""
@@ -50,7 +54,8 @@ def feature_matrix(table: pa.Table, model: Model) -> Floats:
 
 
 def sample_of(table: pa.Table, model: Model) -> Sample:
-    """Return the table's rows as a sample; each row must have its label."""
+    """Return the table's labelled rows as a sample."""
+    table = table.filter(pc.is_valid(table[model.target]))
     return Sample(feature_matrix(table, model), np.array(table[model.target].to_pylist(), dtype=object))
 
 
@@ -71,20 +76,21 @@ def train(sample: Sample) -> Pipeline:
     return new_pipeline().fit(sample.features, sample.labels)
 
 
-def predict_out_of_fold(sample: Sample, seed: int = 0) -> Labels:
+def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int = 0) -> Labels:
     """Predict each row by a pipeline that has not seen it, so that the predictions' accuracy is honest.
 
-    A category with fewer rows than folds is spread over as many folds as it has rows; one with a single row is
-    predicted by pipelines that do not know it.
+    `older` rows are in every pipeline's training. A category with fewer rows than there are folds is spread by chance.
     """
     _, strata, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
     rare = counts[strata] < FOLDS
-    if (~rare).sum() < FOLDS or len(np.unique(strata[~rare])) < 2:  # noqa: PLR2004
+    if len(np.unique(strata[~rare])) < 2:  # noqa: PLR2004
         raise ModelError(f"predictions for the reference need two categories with at least {FOLDS} labelled rows each")
     strata[rare] = strata[~rare][0]
-    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(sample.features, strata))
-    predicted = cross_val_predict(new_pipeline(), sample.features, sample.labels, cv=folds)
-    return np.asarray(predicted, dtype=object)
+    predicted = np.empty(len(sample.labels), dtype=object)
+    for known, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata):
+        training = sample.take(known) if older is None else older.extended(sample.take(known))
+        predicted[unseen] = train(training).predict(sample.features[unseen])
+    return predicted
 
 
 def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Labels) -> pa.Table:

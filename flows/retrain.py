@@ -48,9 +48,10 @@ _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained candidate, held against the champion."""
+    """A trained candidate, held against the champion; `older` are the reference's rows that it learned from too."""
 
     pipeline: Pipeline
+    older: Sample
     exported: Any
     comparison: Comparison
     seed: int
@@ -77,7 +78,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
             return Completed(name="TooFewLabels", message=reason)
-        candidate = evaluate_candidate(config, collected, champion.predictor)
+        candidate = evaluate_candidate(config, collected, reference, champion.predictor)
         registered = register_candidate(config, collected, candidate, reference, alert)
         _leave_comparison(config, settings, collected, candidate.comparison, champion, registered)
         return _conclude(config, layout, collected, candidate, champion, registered)
@@ -103,11 +104,16 @@ def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collec
 
 
 @task(cache_policy=NO_CACHE)
-def evaluate_candidate(config: Config, collected: Collected, champion: Predictor) -> Candidate:
-    """Train a candidate and hold it against the champion on the same held-out rows."""
-    seed = int(str(runtime.flow_run.id).replace("-", "")[:8], 16)
+def evaluate_candidate(config: Config, collected: Collected, reference: Reference, champion: Predictor) -> Candidate:
+    """Train a candidate and hold it against the champion on the same held-out rows.
+
+    It learns from the reference's labelled rows and the tail's: after most drifts the older rows still teach a small
+    model more than they mislead it, and the gate looks at new rows alone.
+    """
+    seed = int(str(runtime.flow_run.id)[:8], 16)
+    older = sample_of(reference.table, config.model)
     training, held = hold_out(sample_of(collected.table, config.model), config.retrain.holdout, seed)
-    pipeline = train(training)
+    pipeline = train(older.extended(training))
     exported = export_onnx(pipeline, config.model)
     candidate = Predictor(exported.SerializeToString())
     comparison = compare(champion, candidate, held, config.retrain.minimum_gain)
@@ -117,7 +123,7 @@ def evaluate_candidate(config: Config, collected: Collected, champion: Predictor
         comparison.champion.accuracy,
         comparison.candidate.accuracy,
     )
-    return Candidate(pipeline, exported, comparison, seed)
+    return Candidate(pipeline, older, exported, comparison, seed)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
@@ -134,7 +140,13 @@ def register_candidate(
     return register(
         candidate.exported,
         config.model,
-        parameters={**PARAMETERS, "rows": len(collected.table), "holdout": config.retrain.holdout, "seed": candidate.seed},
+        parameters={
+            **PARAMETERS,
+            "rows": len(collected.table),
+            "older_rows": len(candidate.older.labels),
+            "holdout": config.retrain.holdout,
+            "seed": candidate.seed,
+        },
         metrics={**metrics, "gain": comparison.gain, "mcnemar_p_value": comparison.mcnemar_p_value},
         tags={
             **model_tags(config, candidate.pipeline.classes_),
@@ -190,11 +202,9 @@ def _conclude(
 
 
 @task(cache_policy=NO_CACHE)
-def stage_reference(
-    config: Config, layout: Layout, collected: Collected, candidate: Candidate, version: str
-) -> None:
+def stage_reference(config: Config, layout: Layout, collected: Collected, candidate: Candidate, version: str) -> None:
     """Lay the new reference ready: the steady tail's labelled rows, predicted out of fold."""
-    predicted = predict_out_of_fold(sample_of(collected.table, config.model), candidate.seed)
+    predicted = predict_out_of_fold(sample_of(collected.table, config.model), candidate.older, candidate.seed)
     table = with_predictions(collected.table, config.model, candidate.pipeline, predicted)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
     through = max(collected.through or 0, newest_row(layout))

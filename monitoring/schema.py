@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import textwrap
 from collections.abc import MutableMapping
@@ -36,6 +37,10 @@ SuiteTest = Literal[
 ]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
 
+# the fields that stand beside model.label in an answer
+_ANSWER = ("prediction_id", "confidence", "probabilities", "model_version")
+_UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -52,7 +57,7 @@ def parse_duration(text: Any) -> timedelta:
     if isinstance(text, timedelta):
         return text
     number, unit = str(text)[:-1], str(text)[-1:]
-    if unit not in _UNITS or not number.isdigit() or int(number) == 0:
+    if unit not in _UNITS or not re.fullmatch(r"[0-9]{1,8}", number) or int(number) == 0:
         raise ValueError("a duration is a positive whole number and a unit, like 90s, 30m, 1h or 7d")
     return timedelta(**{_UNITS[unit]: int(number)})
 
@@ -62,6 +67,12 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice:
         raise ValueError(f"names must differ, but these stand more than once: {', '.join(twice)}")
     return names
+
+
+def _free(label: str) -> str:
+    if label in _ANSWER:
+        raise ValueError(f"is taken in the API's answers; allowed is any name but {', '.join(_ANSWER)}")
+    return label
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -90,7 +101,7 @@ class Model(_Section):
     features: Names
     prediction: Name
     target: Name
-    label: Name
+    label: Annotated[Name, AfterValidator(_free)]
     categories: Categories
     audio: Audio | None = None
 
@@ -151,6 +162,12 @@ class SuiteEntry(_Section):
             return {"name": name, "condition": condition or {}}
         return entry
 
+    @model_validator(mode="after")
+    def _takes_condition(self) -> Self:
+        if self.condition and self.name in _UNCONDITIONAL:
+            raise ValueError(f"{self.name} takes no condition")
+        return self
+
 
 class Retrain(_Section):
     """What a candidate learns from and what it must achieve."""
@@ -190,6 +207,8 @@ class Config(_Section):
         _require_test("drift.default", self.drift.default, get_args(NumericDriftTest))
         if self.window.rows is not None and self.window.rows < self.minimum_rows:
             raise ValueError(f"window.rows ({self.window.rows}) must be at least minimum_rows ({self.minimum_rows})")
+        if (rows := self.retrain.rows) < (needed := self.retrain.minimum_labels):
+            raise ValueError(f"retrain.rows ({rows}) must be at least retrain.minimum_labels ({needed})")
         return self
 
     def drift_test(self, column: str) -> DriftTest:
@@ -254,8 +273,17 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            lines = "\n".join(f"  {str(e['loc'][0]).upper()} = {e['input']!r}: {e['msg']}" for e in error.errors())
+            lines = "\n".join(f"  {_explain_variable(e)}" for e in error.errors())
             raise ConfigError(f"the environment cannot be used:\n{lines}") from error
+
+
+def _explain_variable(error: Any) -> str:
+    """Say what is wrong; where no single variable is, the input holds all of them and must not be shown."""
+    name = ".".join(str(part) for part in error["loc"]).upper()
+    if error["type"] == "missing":
+        return f"{name}: is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name} = {error['input']!r}: {message}" if name else message
 
 
 def start_logging(service: str) -> None:

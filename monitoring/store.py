@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitoring.schema import DriftloopError, Model, Window, labels_schema, log_schema, reference_schema
+from monitoring.schema import TIMESTAMP, DriftloopError, Model, Window, labels_schema, log_schema, reference_schema
 
 _PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-[^.]+\.parquet")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,6 +123,8 @@ def list_parts(folder: Path) -> tuple[list[Part], list[Unreadable]]:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return [], []
+    except NotADirectoryError:
+        return [], [Unreadable(folder, "is a file; it must be a folder of parts")]
     for entry in entries:
         if entry.name.startswith(("_", ".")) or not entry.name.endswith(".parquet"):
             continue
@@ -137,10 +140,18 @@ def list_parts(folder: Path) -> tuple[list[Part], list[Unreadable]]:
 
 
 def _place(path: Path) -> Part:
-    times = pq.read_table(path, columns=["timestamp"])["timestamp"].cast(pa.timestamp("us", tz="UTC"))
-    bounds = pc.min_max(times)
-    first, last = bounds["min"].as_py(), bounds["max"].as_py()
-    return Part(microseconds(last), microseconds(first), len(times), path)
+    with pq.ParquetFile(path) as file:
+        times = file.read(columns=["timestamp"])["timestamp"].cast(TIMESTAMP, safe=False).cast(pa.int64())
+    if not len(times):
+        return Part(0, 0, 0, path)
+    bounds = pc.min_max(times).as_py()
+    if bounds["max"] is None:
+        raise ValueError("its timestamps are null")
+    return Part(bounds["max"], bounds["min"], len(times), path)
+
+
+def _is_ours(part: Part) -> bool:
+    return _PART.fullmatch(part.path.name) is not None
 
 
 def read_part(path: Path, schema: pa.Schema) -> pa.Table:
@@ -148,7 +159,10 @@ def read_part(path: Path, schema: pa.Schema) -> pa.Table:
     with pq.ParquetFile(path, memory_map=True) as file:
         names = set(file.schema_arrow.names)
         table = file.read(columns=[n for n in schema.names if n in names])
-    columns = [table[f.name].cast(f.type) if f.name in names else pa.nulls(len(table), f.type) for f in schema]
+    # not safe: a foreign part may hold nanoseconds, and integers that a float32 rounds
+    columns = [
+        table[f.name].cast(f.type, safe=False) if f.name in names else pa.nulls(len(table), f.type) for f in schema
+    ]
     return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
 
 
@@ -164,7 +178,7 @@ def read_rows(
     parts, unreadable = list_parts(layout.current)
     earliest = -1 if after is None else after
     if window.duration is not None:
-        earliest = max(earliest, microseconds((now or datetime.now(UTC)) - window.duration))
+        earliest = max(earliest, microseconds(now or datetime.now(UTC)) - window.duration // timedelta(microseconds=1))
     tables: list[pa.Table] = []
     for part in parts:  # newest last row first
         if part.last <= earliest:
@@ -173,7 +187,7 @@ def read_rows(
             table = read_part(part.path, schema)
         except FileNotFoundError:
             continue  # merged or archived since it was listed
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             unreadable.append(Unreadable(part.path, str(error)))
             continue
         tables.append(table.filter(pc.greater(_times(table), earliest)))
@@ -206,14 +220,15 @@ def _read_labels(layout: Layout, model: Model, rows: pa.Table) -> tuple[pa.Table
     parts, unreadable = list_parts(layout.labels)
     tables = [schema.empty_table()]
     for part in parts:
-        # ids carry whole milliseconds
-        if part.last < bounds["min"].as_py() - 1000 or part.first > bounds["max"].as_py():
+        # ids carry whole milliseconds; a foreign part is placed by when it was labelled, which tells nothing here
+        near = bounds["min"].as_py() - 1000 <= part.last and part.first <= bounds["max"].as_py()
+        if not near and _is_ours(part):
             continue
         try:
             tables.append(read_part(part.path, schema))
         except FileNotFoundError:
             continue
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             unreadable.append(Unreadable(part.path, str(error)))
     return pa.concat_tables([t.cast(tables[-1].schema) for t in tables]), unreadable
 
@@ -234,11 +249,18 @@ def find_targets(folder: Path, ids: Iterable[str], target: str) -> dict[str, str
     wanted = {i: ms * 1000 for i in ids if (ms := id_milliseconds(i)) is not None}
     found: dict[str, str | None] = {}
     for part in list_parts(folder)[0] if wanted else []:
-        here = [i for i, us in wanted.items() if i not in found and part.first - 1000 < us <= part.last]
+        foreign = not _is_ours(part)
+        here = [i for i, us in wanted.items() if i not in found and (foreign or part.first - 1000 < us <= part.last)]
         if not here:
             continue
-        with contextlib.suppress(FileNotFoundError, pa.ArrowException):
-            table = pq.read_table(part.path, columns=["prediction_id", target], filters=[("prediction_id", "in", here)])
+        # a part that cannot be read is told and counted where windows are read
+        with contextlib.suppress(OSError, pa.ArrowException):
+            table = pq.read_table(
+                part.path,
+                columns=["prediction_id", target],
+                filters=[("prediction_id", "in", here)],
+                partitioning=None,
+            )
             found.update(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
     return found
 
@@ -247,7 +269,7 @@ def find_targets(folder: Path, ids: Iterable[str], target: str) -> dict[str, str
 def replaced(path: Path) -> Iterator[Path]:
     """Yield a temporary path whose file replaces `path` atomically and durably when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"_{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"_{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
         _sync(temporary)
@@ -272,7 +294,8 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     """
     path = layout.reference
     try:
-        stored = pq.read_table(path, partitioning=None)
+        content = path.read_bytes()  # once, so that digest and rows are of the same file
+        stored = pq.read_table(pa.BufferReader(content))
     except FileNotFoundError as error:
         raise InvalidReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
     except (pa.ArrowException, OSError) as error:
@@ -283,12 +306,15 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     schema = reference_schema(model)
     if model.prediction not in stored.column_names:
         stored = stored.append_column(model.prediction, pa.nulls(len(stored), pa.string()))
-    table = stored.select(schema.names).cast(schema)
-    metadata = {key.decode(): value.decode(errors="replace") for key, value in (stored.schema.metadata or {}).items()}
+    table = stored.select(schema.names).cast(schema, safe=False)
+    metadata = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (stored.schema.metadata or {}).items()
+    }
     through = metadata.get("driftloop.through")
     return Reference(
         table=table,
-        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+        digest=hashlib.sha256(content).hexdigest(),
         through=int(through) if through else None,
         origin=metadata.get("driftloop.origin", "user"),
         model_version=metadata.get("driftloop.model_version"),
@@ -302,6 +328,8 @@ def _misfits(stored: pa.Table, model: Model, *, predicted: bool) -> Iterator[str
     for name in (*model.features, model.prediction, model.target):
         if name in stored.column_names:
             yield from (_feature_misfits if name in model.features else _category_misfits)(stored[name], name, model)
+            if name in required and name not in model.features and 0 < stored[name].null_count == len(stored):
+                yield f"column {name} has no value"
         elif name in required:
             yield f"column {name} is missing"
 
@@ -309,8 +337,10 @@ def _misfits(stored: pa.Table, model: Model, *, predicted: bool) -> Iterator[str
 def _feature_misfits(column: pa.ChunkedArray, name: str, _model: Model) -> Iterator[str]:
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         yield f"column {name} is {column.type}; it must be a number"
-    elif column.null_count == len(column):
+    elif pc.all(pc.is_null(column, nan_is_null=True)).as_py():
         yield f"column {name} has no value"
+    elif pc.any(pc.is_inf(column)).as_py():
+        yield f"column {name} holds infinite values"
 
 
 def _category_misfits(column: pa.ChunkedArray, name: str, model: Model) -> Iterator[str]:

@@ -22,7 +22,7 @@ import requests
 
 from data.simulate import Traffic, TrafficSettings
 from monitoring.schema import Config, DriftloopError, load_config
-from monitoring.store import Layout, InvalidReferenceError, read_reference
+from monitoring.store import InvalidReferenceError, Layout, read_reference
 from scripts.stack import ROOT, Stack, ports_from_environment
 
 PACE = 15
@@ -191,8 +191,8 @@ class Demo:
         return f"{rows:.0f} new rows, smallest adjusted p-value {p:.3g}"
 
 
-def close_the_loop(demo: Demo, traffic: Traffic) -> None:
-    """Go through the hops; raise HopError at the first that fails."""
+def close_the_loop(demo: Demo, traffic: Traffic) -> str:
+    """Go through the hops and return the former champion; raise HopError at the first that fails."""
     demo.hop("stack up", demo.ready, 120)
     former = demo.champion()
     demo.hop("reference ready", lambda: _reference(demo), 30)
@@ -215,6 +215,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> None:
     demo.hop("reference re-based", demo.rebased, 30)
     demo.hop("alert resolved", demo.resolved, 60)
     demo.hop("recovered", demo.recovered, 60)
+    return former
 
 
 def _reference(demo: Demo) -> str:
@@ -244,16 +245,18 @@ def running(stack: Stack, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def summary(demo: Demo, traffic: Traffic, former: str) -> str:
     """Return what happened, in a few lines."""
-    version = demo.champion()
-    name = demo.config.model.name
-    tags = demo.get("mlflow", "/api/2.0/mlflow/model-versions/get", name=name, version=version)["model_version"]["tags"]
-    told = {tag["key"]: tag["value"] for tag in tags}
+    name, version = demo.config.model.name, demo.champion()
+    run = demo.get("mlflow", "/api/2.0/mlflow/model-versions/get", name=name, version=version)["model_version"][
+        "run_id"
+    ]
+    metrics = demo.get("mlflow", "/api/2.0/mlflow/runs/get", run_id=run)["run"]["data"]["metrics"]
+    scores = {metric["key"]: float(metric["value"]) for metric in metrics}
     counts = traffic.counts()
     return (
         f"The loop has closed in {time.monotonic() - demo.started:.0f} s: {DRIFT} drift was noticed, "
         f"version {former} gave way to version {version}.\n"
-        f"  held-out accuracy under drift: {told.get('champion_accuracy', '?')} before, "
-        f"{told.get('candidate_accuracy', '?')} after\n"
+        f"  accuracy on held-out rows after the drift: version {former} {scores['champion_accuracy']:.3f}, "
+        f"version {version} {scores['candidate_accuracy']:.3f}\n"
         f"  rows sent {counts.sent}, acknowledged {counts.acknowledged}, refused or failed {counts.refused}"
     )
 
@@ -281,7 +284,8 @@ def main() -> None:
             kept = Path(tempfile.gettempdir()) / "driftloop-demo.log"
             shutil.copy(log, kept)
             sys.stderr.write(f"What the services said is kept in {kept}; its end:\n")
-            sys.stderr.write("\n".join(log.read_text(errors="replace").splitlines()[-15:]) + "\n")
+            said = log.read_text(errors="replace").partition("sending SIGTERM")[0]
+            sys.stderr.write("\n".join(said.splitlines()[-15:]) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(failed)
 
@@ -300,12 +304,14 @@ def run(folder: Path, log: Path, reference: Path | None) -> None:
     print(f"Everything in {folder}, removed at the end; waiting times of rules and routing divided by {PACE}.")
     for service in ("monitor", "prefect", "mlflow"):
         print(f"  {service:<8} {stack.url(service)}")
-    traffic = Traffic(TrafficSettings(url=stack.url("api"), rate=ROWS_A_SECOND, tracks=reference))
+    traffic = Traffic(
+        TrafficSettings(url=stack.url("api"), rate=ROWS_A_SECOND, tracks=reference, batch=5, label_delay=2)
+    )
     with running(stack, log) as process:
         demo = Demo(stack, config, process)
         try:
-            close_the_loop(demo, traffic)
-            print(summary(demo, traffic, "1"))
+            former = close_the_loop(demo, traffic)
+            print(summary(demo, traffic, former))
         finally:
             traffic.stop()
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from monitoring.schema import DriftloopError, parse_duration
-from scripts.prometheus_tools import find_tools
+from scripts.prometheus_tools import ToolsError, find_tools
 
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = {
@@ -159,7 +159,7 @@ def main() -> None:
         stack.require_free_ports()
         stack.prepare()
         environment = stack.environment()
-    except DriftloopError as error:
+    except (DriftloopError, ToolsError) as error:
         sys.exit(f"driftloop: {error}")
     pages = {"the monitor's page": "monitor", "the API": "api", "Prefect": "prefect", "MLflow": "mlflow"}
     pages |= {"Prometheus": "prometheus", "Alertmanager": "alertmanager"}

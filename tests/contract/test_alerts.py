@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.prometheus_tools import find_tools
+from scripts.prometheus_tools import Tools, find_tools
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = sorted((ROOT / "monitoring/alert_rules").glob("*_alerts.yml"))
@@ -42,6 +42,11 @@ def metrics_in(expression: str) -> set[str]:
 
 def unit_tests() -> list[dict[str, Any]]:
     return [test for path in RULES for test in yaml.safe_load(path.with_stem(f"{path.stem}_test").read_text())["tests"]]
+
+
+@pytest.fixture(scope="module")
+def tools() -> Tools:
+    return find_tools()
 
 
 def run(*command: object) -> str:
@@ -149,11 +154,11 @@ def test_metrics_are_recognised_in_an_expression() -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_alert_is_routed_to_who_should_hear_of_it(name: str) -> None:
+def test_alert_is_routed_to_who_should_hear_of_it(name: str, tools: Tools) -> None:
     """By Alertmanager's own reading of its configuration: `action: retrain` to the trigger and to people."""
     labels = {"alertname": name, **ALERTS[name]["labels"]}
     arguments = [f"{key}={value}" for key, value in labels.items()]
-    printed = run(find_tools().amtool, "config", "routes", "test", f"--config.file={ALERTMANAGER}", *arguments)
+    printed = run(tools.amtool, "config", "routes", "test", f"--config.file={ALERTMANAGER}", *arguments)
     expected = ["people"]
     if labels.get("action") == "retrain":
         expected = ["retrain", "people"]
@@ -177,9 +182,8 @@ def test_rule_files_are_loaded_without_their_unit_tests() -> None:
     }
 
 
-def test_committed_configurations_pass_the_tools_own_checks() -> None:
+def test_committed_configurations_pass_the_tools_own_checks(tools: Tools) -> None:
     """What `make check` runs, so that a test run alone sees it too."""
-    tools = find_tools()
     run(tools.promtool, "check", "config", "prometheus/prometheus.yml")
     run(tools.promtool, "check", "rules", *RULES)
     run(tools.promtool, "test", "rules", *(path.with_stem(f"{path.stem}_test") for path in RULES))

@@ -24,7 +24,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from api.app import create_app
 from api.model import Release, save_copy
@@ -67,7 +67,8 @@ def onnx_model(features: tuple[str, ...], classes: tuple[str, ...], seed: int = 
     x = random.normal(scale=50, size=(40 * len(classes), len(features))).astype(np.float32)
     y = np.repeat(np.array(sorted(classes)), 40)
     x[:, 0] += 100 * np.repeat(np.arange(len(classes)), 40)
-    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
+    steps = SimpleImputer(), StandardScaler(), PolynomialFeatures(2, include_bias=False), LogisticRegression(C=0.1)
+    pipeline = make_pipeline(*steps).fit(x, y)
     kind = FloatTensorType([None, len(features)])
     exported = to_onnx(pipeline, initial_types=[("features", kind)], options={"zipmap": False})
     about = {"classes": json.dumps([str(c) for c in pipeline.classes_]), "features": json.dumps(list(features))}
@@ -197,5 +198,3 @@ def gunicorn(data: Path, **environment: str) -> Iterator[Gunicorn]:
         yield server
     finally:
         server.stop()
-
-

@@ -36,7 +36,8 @@ def bootstrap() -> State[None]:
         present = read_reference(layout, config.model, predicted=False) if layout.reference.exists() else None
         if champion is not None and champion.fits(config.model) and present is not None and _predicted(present, config):
             return Completed(name="Ready", message=f"version {champion.version} is champion; the reference is complete")
-        table, origin = (draw_sample(config.model), "sample") if present is None else (present.table, present.origin)
+        table: pa.Table = draw_sample(config.model) if present is None else present.table
+        origin = "sample" if present is None else present.origin
         keeps = origin == "user" and present is not None and _predicted(present, config)
         version = found(config, layout, table, origin, champion, keeps_predictions=keeps)
     return Completed(name="Promoted", message=f"version {version} is champion; the reference has {len(table)} rows")

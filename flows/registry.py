@@ -1,8 +1,9 @@
 """MLflow: the champion, and a candidate's registration with its lineage.
 
-Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or `retrain`),
-`flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names), `reference_digest`,
-`config_digest`, `features` and `classes` (JSON), and `promoted_at` (RFC 3339; set just before the alias moves).
+Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or
+`retrain`), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
+`reference_digest`, `config_digest`, `features` and `classes` (JSON), and `promoted_at` (RFC 3339; set just before the
+alias moves).
 Aliases: `champion` serves, `previous` served before it.
 """
 

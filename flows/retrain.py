@@ -2,11 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import mlflow
-import pyarrow as pa
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -47,6 +45,15 @@ _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
 
 @dataclass(frozen=True)
+class Place:
+    """What a run works on: the config, the files, and the address that links to MLflow start with."""
+
+    config: Config
+    layout: Layout
+    links: str
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A trained candidate, held against the champion; `older` are the reference's rows that it learned from too."""
 
@@ -68,6 +75,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir)
+    place = Place(config, layout, settings.mlflow_links)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout):
         champion = _champion(config)
@@ -80,8 +88,8 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
             return Completed(name="TooFewLabels", message=reason)
         candidate = evaluate_candidate(config, collected, reference, champion.predictor)
         registered = register_candidate(config, collected, candidate, reference, alert)
-        _leave_comparison(config, settings, collected, candidate.comparison, champion, registered)
-        return _conclude(config, layout, collected, candidate, champion, registered)
+        _leave_comparison(place, collected, candidate, champion, registered)
+        return _conclude(place, collected, candidate, champion, registered)
 
 
 def _champion(config: Config) -> Champion:
@@ -161,54 +169,46 @@ def register_candidate(
 
 
 def _leave_comparison(
-    config: Config,
-    settings: FlowSettings,
-    collected: Collected,
-    comparison: Comparison,
-    champion: Champion,
-    registered: Registered,
+    place: Place, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
 ) -> None:
-    create_markdown_artifact(
-        comparison_report(
-            comparison,
-            collected,
-            name=config.model.name,
-            champion=champion.version,
-            candidate=registered.version,
-            links=registered.links(settings.mlflow_links, config.model.name),
-        ),
-        key=KEY,
-        description=f"champion {champion.version}, candidate {registered.version}",
+    name = place.config.model.name
+    report = comparison_report(
+        candidate.comparison,
+        collected,
+        name=name,
+        champion=champion.version,
+        candidate=registered.version,
+        links=registered.links(place.links, name),
     )
+    description = f"champion {champion.version}, candidate {registered.version}"
+    create_markdown_artifact(report, key=KEY, description=description)
 
 
 def _conclude(
-    config: Config,
-    layout: Layout,
-    collected: Collected,
-    candidate: Candidate,
-    champion: Champion,
-    registered: Registered,
+    place: Place, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
 ) -> State[None]:
-    accuracies = f"{candidate.comparison.candidate.accuracy:.3f} against {candidate.comparison.champion.accuracy:.3f}"
-    if not candidate.comparison.passed:
-        message = f"version {registered.version} has accuracy {accuracies} of version {champion.version}, which stays"
+    """Publish a candidate that passed the gate; say what came of it."""
+    comparison = candidate.comparison
+    accuracies = f"accuracy {comparison.candidate.accuracy:.3f} against {comparison.champion.accuracy:.3f}"
+    if not comparison.passed:
+        message = f"version {registered.version} has {accuracies} of version {champion.version}, which stays champion"
         return Completed(name="NotPromoted", message=message)
-    stage_reference(config, layout, collected, candidate, registered.version)
-    promote_candidate(config.model.name, registered.version, champion.version)
-    rebase_reference(layout, registered.version)
-    message = f"version {registered.version} is champion: accuracy {accuracies} of version {champion.version}"
+    stage_reference(place, collected, candidate, registered.version)
+    promote_candidate(place.config.model.name, registered.version, champion.version)
+    rebase_reference(place.layout, registered.version)
+    message = f"version {registered.version} is champion: {accuracies} of version {champion.version}"
     return Completed(name="Promoted", message=message)
 
 
 @task(cache_policy=NO_CACHE)
-def stage_reference(config: Config, layout: Layout, collected: Collected, candidate: Candidate, version: str) -> None:
+def stage_reference(place: Place, collected: Collected, candidate: Candidate, version: str) -> None:
     """Lay the new reference ready: the steady tail's labelled rows, predicted out of fold."""
-    predicted = predict_out_of_fold(sample_of(collected.table, config.model), candidate.older, candidate.seed)
-    table = with_predictions(collected.table, config.model, candidate.pipeline, predicted)
+    model = place.config.model
+    predicted = predict_out_of_fold(sample_of(collected.table, model), candidate.older, candidate.seed)
+    table = with_predictions(collected.table, model, candidate.pipeline, predicted)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
-    through = max(collected.through or 0, newest_row(layout))
-    stage(layout, config.model, version, table, origin="rebased", through=through)
+    through = max(collected.through or 0, newest_row(place.layout))
+    stage(place.layout, model, version, table, origin="rebased", through=through)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

@@ -13,9 +13,10 @@ def steady_start(features: npt.NDArray[np.float32], level: float = LEVEL) -> int
     """Return the first row of the steady tail of rows (n, features) that stand oldest first.
 
     Binary segmentation (Scott & Knott 1974) with the two-sample Kolmogorov-Smirnov test: among splits every STEP rows
-    the one with the smallest p-value of any feature; if that is below `level` after Bonferroni's correction for all
-    splits and features, its place is refined to the row, the older side dropped and the newer one searched again. A missing value counts as a value
-    below all others, so a change in what is missing is a change too.
+    the one with the smallest p-value of any feature is looked for. If that is below `level` after Bonferroni's
+    correction for all splits and features, its place is refined to the row, the older side is dropped, and the newer
+    one searched again. A missing value counts as a value below all others, so that a change in what is missing is a
+    change too.
     """
     filled = np.where(np.isnan(features), np.float32(-np.inf), features)
     start = 0

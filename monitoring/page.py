@@ -25,6 +25,7 @@ def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable
     """Return the Flask app that shows what the monitor saw last; `watching` tells whether its loop is alive."""
     app = flask.Flask(__name__)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["absent"] = ABSENT
     app.add_template_filter(_number, "number")
     app.add_template_filter(_percent, "percent")
     app.add_template_filter(_moment, "moment")

@@ -1,0 +1,160 @@
+"""`python -m flows.trigger`: Alertmanager's webhook becomes a run of `retrain`."""
+
+import hmac
+import logging
+import sys
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Flask, Response, jsonify, request
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from werkzeug.exceptions import HTTPException
+
+from flows.decision import Trigger
+from flows.notification import NotificationError, parse_notification
+from flows.settings import TriggerSettings
+from flows.trigger_metrics import FlowStates, TriggerMetrics
+from flows.upstream import Prefect, Registry, RejectedError, UnavailableError
+from monitoring.schema import DriftloopError, load_config, start_logging
+
+log = structlog.get_logger(__name__)
+
+_LARGEST_BODY = 4_000_000
+
+
+def problem(status: int, detail: str) -> Response:
+    """Return an RFC 9457 problem."""
+    body = jsonify(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail)
+    body.status_code = status
+    body.content_type = "application/problem+json"
+    if status == HTTPStatus.UNAUTHORIZED:
+        body.headers["WWW-Authenticate"] = 'Bearer realm="alerts"'
+    return body
+
+
+def create_app(settings: TriggerSettings) -> Flask:
+    """Make the application; the caller starts `app.extensions["flow_states"]`."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    registry = CollectorRegistry()
+    metrics = TriggerMetrics(registry)
+    prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
+    states = FlowStates(prefect, metrics, settings.trigger_poll_seconds)
+    registry.register(states)
+    app.extensions["flow_states"] = states
+    trigger = Trigger(
+        prefect=prefect,
+        registry=Registry(settings.mlflow_tracking_uri),
+        model=load_config(settings.driftloop_config).model.name,
+        cooldown=timedelta(seconds=settings.trigger_cooldown_seconds),
+    )
+    _add_alerts(app, trigger, metrics, settings.read_token())
+    _add_errors(app, metrics)
+    _add_status(app, registry, states)
+    return app
+
+
+def _add_alerts(app: Flask, trigger: Trigger, metrics: TriggerMetrics, token: str) -> None:
+    expected = f"Bearer {token}".encode()
+
+    @app.post("/alerts")
+    def alerts() -> Response:
+        given = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, expected):
+            metrics.notifications.labels("refused").inc()
+            return problem(401, "a bearer token is required: the one that the trigger reads from WEBHOOK_TOKEN_FILE")
+        decision = trigger.decide(parse_notification(request.get_data()))
+        metrics.notifications.labels(decision.outcome).inc()
+        log.info("notification", **decision.as_json())
+        return jsonify(decision.as_json())
+
+
+def _add_errors(app: Flask, metrics: TriggerMetrics) -> None:
+    """Answer 5xx wherever Alertmanager shall try again: it does so for these alone."""
+
+    @app.errorhandler(NotificationError)
+    def refused(error: NotificationError) -> Response:
+        metrics.notifications.labels("refused").inc()
+        log.warning("notification_refused", reason=str(error))
+        return problem(error.status, str(error))
+
+    @app.errorhandler(UnavailableError)
+    def unavailable(error: UnavailableError) -> Response:
+        metrics.notifications.labels("failed").inc()
+        log.error("notification_failed", reason=str(error))
+        return problem(503, str(error))
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.code:
+            if request.path == "/alerts":
+                metrics.notifications.labels("refused").inc()
+            return problem(error.code, error.description or error.name)
+        metrics.notifications.labels("failed").inc()
+        log.error("notification_failed", reason=str(error), exc_info=error)
+        return problem(500, str(error) if isinstance(error, RejectedError) else "the trigger failed; its log says why")
+
+
+def _add_status(app: Flask, registry: CollectorRegistry, states: FlowStates) -> None:
+    @app.get("/health")
+    def health() -> Response:
+        return jsonify(status="ok")
+
+    @app.get("/ready")
+    def ready() -> Response:
+        if states.known:
+            return jsonify(status="ok")
+        return problem(503, "Prefect's flow runs cannot be read; the log says why")
+
+    @app.get("/metrics")
+    def export() -> Response:
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _PropagatingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn's lines go to the root logger, as JSON."""
+
+    def setup(self, _cfg: Any) -> None:
+        self.error_log.setLevel(logging.INFO)
+        self.error_log.propagate = True
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn with one worker: the counters and the poll are the process's own."""
+
+    def __init__(self, settings: TriggerSettings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        self.cfg.set("bind", f"{self._settings.trigger_host}:{self._settings.trigger_port}")
+        self.cfg.set("workers", 1)
+        self.cfg.set("threads", 4)
+        self.cfg.set("logger_class", _PropagatingLogger)
+        self.cfg.set("control_socket_disable", True)
+
+    def load(self) -> Flask:
+        app = create_app(self._settings)
+        app.extensions["flow_states"].start()
+        return app
+
+
+def main() -> int:
+    """Serve until told to stop; return the process's exit code."""
+    start_logging("trigger")
+    try:
+        settings = TriggerSettings.read()
+        create_app(settings)  # a setting that cannot be used ends the process here, not each worker in turn
+    except DriftloopError as error:
+        log.error("trigger_stopped", reason=str(error))  # noqa: TRY400 - the reason is meant for a person
+        return 1
+    _Server(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

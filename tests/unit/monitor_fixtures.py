@@ -1,0 +1,116 @@
+"""Rows, logs and references for the monitor's tests, for two models of different kinds."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import uuid_utils
+from prometheus_client import CollectorRegistry
+
+from monitoring.monitor import Monitor
+from monitoring.schema import Config, labels_schema, load_config, log_schema, reference_schema
+from monitoring.settings import MonitorSettings
+from monitoring.store import Layout, microseconds, part_name, write_reference
+
+ROOT = Path(__file__).parents[2]
+GENRES = load_config(ROOT / "monitoring/config.yml")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+# Columns that have the names which Evidently takes for its own when nobody says otherwise.
+_LOANS = {
+    "model": {
+        "name": "loans",
+        "features": ["age", "income", "debt", "years"],
+        "prediction": "prediction",
+        "target": "target",
+        "label": "answer",
+        "categories": ["no", "yes"],
+    },
+    "metrics": {"feature_prefix": "loan"},
+    "window": {"rows": 500},
+    "minimum_rows": 50,
+    "minimum_labels": 20,
+    "drift": {"default": {"test": "ks", "threshold": 0.05}},
+    "tests": [
+        {"TestNumberOfColumnsWithMissingValues": {"lte": 0}},
+        {"TestNumberOfRowsWithMissingValues": {"lte": 10}},
+        {"TestNumberOfConstantColumns": {"lte": 0}},
+        {"TestNumberOfDuplicatedRows": {"lte": 5}},
+        "TestColumnsType",
+        {"TestNumberOfDriftedColumns": {"lt": 2}},
+        "TestColumnDrift",
+        {"TestAccuracyScore": {"gte": 0.4}},
+        {"TestF1Score": {"gte": 0.4}},
+    ],
+    "retrain": {"rows": 1000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0},
+}
+
+
+def loans(**changes: Any) -> Config:
+    """Return the config of another model: four features of other names, a binary prediction."""
+    return Config.model_validate(_LOANS | changes)
+
+
+LOANS = loans()
+
+
+def make_rows(config: Config, count: int, seed: int = 0, shift: float = 0.0) -> pd.DataFrame:
+    """Draw rows whose first feature is shifted; predictions are right in seven of ten."""
+    random = np.random.default_rng(seed)
+    model = config.model
+    rows = pd.DataFrame(random.normal(size=(count, len(model.features))).astype("float32"), columns=model.features)
+    rows[model.features[0]] += np.float32(shift)
+    truth = random.choice(model.categories, count)
+    rows[model.prediction] = np.where(random.random(count) < 0.7, truth, random.choice(model.categories, count))
+    rows[model.target] = truth
+    return rows
+
+
+def log_rows(data: Path, config: Config, rows: pd.DataFrame, start: datetime = START) -> list[str]:
+    """Write one part with these rows, a millisecond apart, and return their ids."""
+    schema, layout = log_schema(config.model), Layout(data)
+    times = [start + timedelta(milliseconds=n) for n in range(len(rows))]
+    ids = [str(uuid_utils.uuid7(nanoseconds=microseconds(t) * 1000)) for t in times]
+    extra = {"prediction_id": ids, "timestamp": times, "confidence": 0.5, "model_version": "1"}
+    table = pa.Table.from_pandas(rows.assign(**extra), preserve_index=False).select(schema.names).cast(schema)
+    layout.current.mkdir(parents=True, exist_ok=True)
+    name = part_name(microseconds(times[0]), microseconds(times[-1]), len(rows), "test", 0)
+    pq.write_table(table, layout.current / name)
+    return ids
+
+
+def label_rows(data: Path, config: Config, ids: list[str], labels: list[str], start: datetime = START) -> None:
+    """Write one part of labels that came later."""
+    layout, schema = Layout(data), labels_schema(config.model)
+    layout.labels.mkdir(parents=True, exist_ok=True)
+    columns = {"prediction_id": ids, config.model.target: labels, "timestamp": [start] * len(ids)}
+    last = microseconds(start) + 1000 * len(ids)
+    pq.write_table(pa.table(columns, schema=schema), layout.labels / part_name(microseconds(start), last, len(ids), "l", 0))
+
+
+def keep_reference(data: Path, config: Config, rows: pd.DataFrame, **about: Any) -> None:
+    """Write reference.parquet."""
+    table = pa.Table.from_pandas(rows, preserve_index=False).select(reference_schema(config.model).names)
+    write_reference(Layout(data), config.model, table, **({"origin": "sample"} | about))
+
+
+def monitor_of(data: Path, config: Config = LOANS, **settings: Any) -> tuple[Monitor, CollectorRegistry]:
+    """Return a monitor with a registry of its own."""
+    registry = CollectorRegistry()
+    return Monitor(config, MonitorSettings(data_dir=data, **settings), registry), registry
+
+
+def names_in(registry: CollectorRegistry) -> set[str]:
+    """Return the names of the exported series."""
+    return {s.name for family in registry.collect() for s in family.samples if not s.name.endswith("_created")}
+
+
+def labels_of(registry: CollectorRegistry, name: str, label: str) -> set[str]:
+    """Return the values that a label takes in a metric's series."""
+    return {s.labels[label] for family in registry.collect() for s in family.samples if s.name == name}
+
+

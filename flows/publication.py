@@ -11,8 +11,10 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 
@@ -27,15 +29,27 @@ class BusyError(DriftloopError):
 
 
 @contextlib.contextmanager
-def sole_run(layout: Layout) -> Iterator[None]:
-    """Hold DATA_DIR for one run; raise BusyError if a live process holds it. The lock ends with its process."""
+def sole_run(layout: Layout, patience: float = 60) -> Iterator[None]:
+    """Hold DATA_DIR for one run; raise BusyError if another process still holds it after `patience` seconds.
+
+    The lock ends with its process, however that ends.
+    """
     layout.root.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
     with (layout.root / "_flows.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError(f"{layout.root}: another run of bootstrap or retrain is at work here") from error
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{layout.root}: another run of bootstrap or retrain is still at work here")
+            time.sleep(0.2)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _staged(layout: Layout, version: str) -> Layout:

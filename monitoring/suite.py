@@ -15,7 +15,10 @@ from evidently.legacy import tests as evidently_tests
 from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
 from evidently.legacy.core import ColumnType
 from evidently.legacy.pipeline.column_mapping import ColumnMapping
+from evidently.legacy.renderers.base_renderer import RenderersDefinitions, TestHtmlInfo, TestRenderer
+from evidently.legacy.suite.base_suite import find_test_renderer
 from evidently.legacy.test_suite import TestSuite
+from evidently.legacy.tests.base_test import TestStatus
 from scipy import stats
 
 from monitoring.quality import judgeable
@@ -56,6 +59,38 @@ register_stattest(
 )
 
 
+def _mann_whitney_two_sided(
+    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
+) -> tuple[float, bool]:
+    p_value = float(stats.mannwhitneyu(reference_data, current_data, alternative="two-sided").pvalue)
+    return p_value, p_value < threshold
+
+
+# In the place of Evidently's own, which is one-sided: it would not see values that fall.
+register_stattest(
+    StatTest(
+        name="mannw",
+        display_name="two-sided Mann-Whitney U-rank p_value",
+        allowed_feature_types=[ColumnType.Numerical],
+    ),
+    default_impl=_mann_whitney_two_sided,
+)
+
+
+class _WithoutErrors(TestRenderer):  # type: ignore[misc]  # Evidently is not followed by mypy
+    """Renders a test that could not run as its words alone, where Evidently's renderer would raise."""
+
+    def __init__(self, renderer: TestRenderer) -> None:
+        self._renderer = renderer
+        super().__init__()
+
+    def render_html(self, obj: Any) -> TestHtmlInfo:
+        if obj.get_result().status == TestStatus.ERROR:
+            return super().render_html(obj)
+        self._renderer.color_options = self.color_options
+        return self._renderer.render_html(obj)
+
+
 @dataclass(frozen=True)
 class SuiteRun:
     """A suite that has run: verdicts under our names, drift and scores at full precision."""
@@ -68,6 +103,10 @@ class SuiteRun:
 
     def html(self) -> str:
         """Render Evidently's own report: one file that loads nothing."""
+        context = self.suite._inner_suite.context  # noqa: SLF001
+        kinds = {type(test) for test in context.test_results}
+        renderers = {kind: _WithoutErrors(find_test_renderer(kind, context.renderers)) for kind in kinds}
+        context.renderers = RenderersDefinitions(typed_renderers=renderers)
         return str(self.suite.get_html())
 
 

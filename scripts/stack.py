@@ -77,6 +77,7 @@ class Stack:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "DO_NOT_TRACK": "1",
+            "OMP_NUM_THREADS": "1",  # the models are small; threads of several processes would wait for each other
             "PATH": path,
         }
         return {**os.environ, **local}

@@ -138,9 +138,10 @@ def free_port() -> int:
 class Gunicorn:
     """A real gunicorn with several workers."""
 
-    def __init__(self, data: Path, **environment: str) -> None:
+    def __init__(self, data: Path, wait_for: str = "/model", **environment: str) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.data = data
+        self._wait_for = wait_for
         self.log = data.parent / "gunicorn.log"
         metrics = Path(tempfile.mkdtemp(dir=data.parent, prefix="metrics-"))
         self._environment = {
@@ -164,7 +165,7 @@ class Gunicorn:
     def _alive(self) -> bool:
         assert self._process.poll() is None, self.log.read_text()
         try:
-            return requests.get(f"{self.url}/model", timeout=5).ok
+            return requests.get(f"{self.url}{self._wait_for}", timeout=5).ok
         except requests.ConnectionError:
             return False
 
@@ -192,8 +193,8 @@ class Gunicorn:
 
 
 @contextmanager
-def gunicorn(data: Path, **environment: str) -> Iterator[Gunicorn]:
-    server = Gunicorn(data, **environment)
+def gunicorn(data: Path, wait_for: str = "/model", **environment: str) -> Iterator[Gunicorn]:
+    server = Gunicorn(data, wait_for, **environment)
     try:
         yield server
     finally:

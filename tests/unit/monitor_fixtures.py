@@ -89,7 +89,9 @@ def label_rows(data: Path, config: Config, ids: list[str], labels: list[str], st
     layout.labels.mkdir(parents=True, exist_ok=True)
     columns = {"prediction_id": ids, config.model.target: labels, "timestamp": [start] * len(ids)}
     last = microseconds(start) + 1000 * len(ids)
-    pq.write_table(pa.table(columns, schema=schema), layout.labels / part_name(microseconds(start), last, len(ids), "l", 0))
+    pq.write_table(
+        pa.table(columns, schema=schema), layout.labels / part_name(microseconds(start), last, len(ids), "l", 0)
+    )
 
 
 def keep_reference(data: Path, config: Config, rows: pd.DataFrame, **about: Any) -> None:
@@ -112,5 +114,3 @@ def names_in(registry: CollectorRegistry) -> set[str]:
 def labels_of(registry: CollectorRegistry, name: str, label: str) -> set[str]:
     """Return the values that a label takes in a metric's series."""
     return {s.labels[label] for family in registry.collect() for s in family.samples if s.name == name}
-
-

@@ -1,5 +1,6 @@
 """The suite on real Evidently: pinned, at full precision, and unmoved by bad columns."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_verdicts_have_our_names_in_the_configs_order() -> None:
     [
         pytest.param("ks", lambda a, b: stats.ks_2samp(a, b).pvalue, id="ks"),
         pytest.param("mannw", lambda a, b: stats.mannwhitneyu(a, b).pvalue, id="mannw"),
-        pytest.param("t_test", lambda a, b: stats.ttest_ind(a, b, equal_var=False).pvalue, id="t_test"),
+        pytest.param("t_test", lambda a, b: stats.ttest_ind(a, b).pvalue, id="t_test"),
         pytest.param("cramer_von_mises", lambda a, b: stats.cramervonmises_2samp(a, b).pvalue, id="cramer_von_mises"),
     ],
 )
@@ -47,6 +48,13 @@ def test_p_values_are_scipys_to_the_last_bit(test: str, p_value: Callable[..., f
     for name in config.model.features:
         expected = p_value(reference[name].astype("float64"), current[name].astype("float64"))
         assert run.drift[name].p_value == expected
+
+
+@pytest.mark.parametrize("shift", [pytest.param(0.5, id="up"), pytest.param(-0.5, id="down")])
+def test_the_rank_test_sees_drift_in_both_directions(shift: float) -> None:
+    """Evidently's own Mann-Whitney test looks one way; ours sees values that rise and values that fall."""
+    config = loans(drift={"default": {"test": "mannw", "threshold": 0.05}})
+    assert _run(config, make_rows(config, 200), make_rows(config, 200, seed=1, shift=shift)).drift["age"].drifted
 
 
 def test_the_drift_test_stays_when_the_reference_grows() -> None:
@@ -166,7 +174,7 @@ def test_a_column_that_cannot_be_judged_spoils_no_other(values: object, failing:
     assert status[failing] == "fail"
     assert run.drift["age"].p_value == stats.ks_2samp(reference["age"], current["age"]).pvalue
     assert status["TestNumberOfDriftedColumns"] in ("success", "fail")
-    assert "TestColumnDrift" in run.html()
+    assert "Drift per Column" in run.html()
 
 
 def test_every_column_null_still_gives_verdicts() -> None:
@@ -205,4 +213,4 @@ def test_the_words_say_what_was_found() -> None:
 def test_the_html_report_loads_nothing() -> None:
     """The report is one file: it works where no network is."""
     html = _run(LOANS, make_rows(LOANS, 60), make_rows(LOANS, 60, seed=1)).html()
-    assert not [tag for tag in ('src="http', "src='http", 'href="http', "@import") if tag in html]
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=[\"']?(?:https?:)?//", html)

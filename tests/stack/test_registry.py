@@ -1,0 +1,126 @@
+"""The API beside a real MLflow server: it follows the alias, and does without the server."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import onnx
+import pytest
+import requests
+
+from tests.unit.api_fixtures import GENRES, eventually, features_of, free_port, gunicorn, onnx_model
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class MLflow:
+    """A real MLflow server with SQLite, on a free port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        environment = {**os.environ, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self._folder / "mlflow.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        eventually("MLflow to answer", self._alive, 120)
+
+    def _alive(self) -> bool:
+        assert self._process.poll() is None, (self._folder / "mlflow.log").read_text()
+        try:
+            return requests.get(f"{self.url}/health", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, 15)
+            self._process.wait(30)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[MLflow]:
+    folder = tmp_path / "mlflow"
+    folder.mkdir()
+    server = MLflow(folder)
+    mlflow.set_tracking_uri(server.url)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def register(content: bytes) -> str:
+    """Register an ONNX model as the flows do, and return its version."""
+    name = GENRES.model.name
+    with mlflow.start_run():
+        logged = mlflow.onnx.log_model(onnx.load_from_string(content), name="model", registered_model_name=name)
+    return str(logged.registered_model_version)
+
+
+def promote(version: str) -> None:
+    mlflow.MlflowClient().set_registered_model_alias(GENRES.model.name, "champion", version)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's client, not ours
+def test_the_champion_is_followed_without_a_failed_request(tmp_path: Path, registry: MLflow) -> None:
+    """No model, a first champion, a swap under load, a model that does not fit, and a registry that is gone."""
+    model = GENRES.model
+    environment = {"MLFLOW_TRACKING_URI": registry.url, "MODEL_POLL_SECONDS": "0.3"}
+    with gunicorn(tmp_path / "data", wait_for="/health", **environment) as server:
+
+        def about() -> Any:
+            return requests.get(f"{server.url}/model", timeout=10).json()
+
+        assert requests.get(f"{server.url}/ready", timeout=10).status_code == 503
+        promote(register(onnx_model(model.features, model.categories, seed=1)))
+        eventually("version 1", lambda: about().get("version") == "1")
+
+        answers, stop = [], threading.Event()
+
+        def predict() -> None:
+            while not stop.is_set():
+                answers.append(
+                    requests.post(f"{server.url}/predict", json={"features": features_of(GENRES)}, timeout=10)
+                )
+
+        clients = [threading.Thread(target=predict) for _ in range(2)]
+        for client in clients:
+            client.start()
+        promote(register(onnx_model(model.features, model.categories, seed=2)))
+        eventually("version 2 in the answers", lambda: answers[-1].json()["model_version"] == "2")
+        eventually("version 2 in all workers", lambda: {about()["version"] for _ in range(8)} == {"2"})
+        stop.set()
+        for client in clients:
+            client.join()
+        assert {answer.status_code for answer in answers} == {200}
+        shares = {answer.json()["model_version"]: answer.json()["probabilities"] for answer in answers}
+        assert shares["1"] != shares["2"]
+
+        promote(register(onnx_model(model.features[:3], model.categories)))
+        eventually("the refusal", lambda: "version 3: its features" in str(about()["last_poll_error"]))
+        assert about()["version"] == "2"
+        metrics = requests.get(f"{server.url}/metrics", timeout=10).text
+        assert 'api_model_info{version="1"} 0.0' in metrics
+        assert 'api_model_info{version="2"} 1.0' in metrics
+        assert 'api_model_loads_total{outcome="refused"}' in metrics
+
+        registry.stop()
+        server.restart()
+        assert about()["version"] == "2"
+        assert about()["source"] == "local copy"
+        answer = requests.post(f"{server.url}/predict", json={"features": features_of(GENRES)}, timeout=10)
+        assert answer.json()["probabilities"] == shares["2"]

@@ -1,0 +1,83 @@
+"""Small real rows for the flows' tests: a binary model with four features of other names."""
+
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import uuid_utils
+import yaml
+
+from monitoring.schema import TIMESTAMP, Config, labels_schema, load_config, log_schema
+from monitoring.store import Layout, part_name
+
+SETTINGS = {
+    "model": {
+        "name": "wine",
+        "features": ["acidity", "sugar", "alcohol", "density"],
+        "prediction": "guess",
+        "target": "truth",
+        "label": "colour",
+        "categories": ["red", "white"],
+    },
+    "metrics": {"feature_prefix": "wine"},
+    "window": {"rows": 500},
+    "minimum_rows": 100,
+    "minimum_labels": 50,
+    "drift": {"default": {"test": "ks", "threshold": 0.05}},
+    "tests": ["TestColumnDrift"],
+    "retrain": {"rows": 1000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0},
+}
+START = 1_790_000_000_000_000  # microseconds since 1970
+
+
+def write_config(folder: Path, **retrain: float) -> Path:
+    path = folder / "wine.yml"
+    path.write_text(yaml.safe_dump({**SETTINGS, "retrain": {**SETTINGS["retrain"], **retrain}}))
+    return path
+
+
+def wine(folder: Path, **retrain: float) -> Config:
+    return load_config(write_config(folder, **retrain))
+
+
+def draw_wine(rows: int, *, shift: float = 0.0, seed: int = 0) -> pa.Table:
+    """Features and truth of rows that a linear model tells apart well; a shift moves what `acidity` means."""
+    rng = np.random.default_rng(seed)
+    white = rng.random(rows) < 0.5
+    values = rng.normal(size=(rows, 4)).astype(np.float32)
+    values[:, 0] += np.where(white, 2.0, -2.0) + shift
+    columns = {name: values[:, i] for i, name in enumerate(SETTINGS["model"]["features"])}
+    return pa.table({**columns, "truth": np.where(white, "white", "red").tolist()})
+
+
+def write_log(
+    layout: Layout, config: Config, rows: pa.Table, *, start: int = START, labels: str = "inline", writer: str = "w"
+) -> tuple[int, int]:
+    """Write rows as one part of the log, a millisecond apart; labels come inline, late or none. Return first and last."""
+    times = start + 1000 * np.arange(len(rows))
+    ids = [str(uuid.UUID(str(uuid_utils.uuid7(nanoseconds=int(t) * 1000)))) for t in times]
+    model = config.model
+    truths = rows[model.target].to_pylist()
+    columns = {
+        "prediction_id": ids,
+        "timestamp": pa.array(times, TIMESTAMP),
+        **{name: rows[name].cast(pa.float32()) for name in model.features},
+        model.prediction: [model.categories[0]] * len(rows),
+        "confidence": pa.array(np.full(len(rows), 0.5, np.float32)),
+        "model_version": ["1"] * len(rows),
+        model.target: pa.array(truths if labels == "inline" else [None] * len(rows), pa.string()),
+    }
+    first, last = int(times[0]), int(times[-1])
+    name = part_name(first, last, len(rows), writer, 1)
+    _write(layout.current / name, pa.table(columns, schema=log_schema(model)))
+    if labels == "late":
+        late = {"prediction_id": ids, model.target: truths, "timestamp": pa.array(times + 10_000, TIMESTAMP)}
+        _write(layout.labels / name, pa.table(late, schema=labels_schema(model)))
+    return first, last
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)

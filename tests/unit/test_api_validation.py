@@ -1,0 +1,73 @@
+"""Whatever arrives is either rows of finite numbers or a problem."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.problems import Problem, response
+from api.validation import parse_instances, parse_labels
+from tests.unit.api_fixtures import GENRES
+
+MODEL = GENRES.model
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+number = st.floats() | st.integers() | st.none()
+feature = st.sampled_from([*MODEL.features, "unknown", MODEL.target])
+features = st.dictionaries(feature, number | anything, max_size=4)
+body = st.one_of(
+    anything,
+    st.fixed_dictionaries({"features": features}, optional={MODEL.target: anything}),
+    st.fixed_dictionaries({"instances": st.lists(features | anything, max_size=3)}),
+)
+
+
+@settings(deadline=None)
+@given(body)
+def test_a_body_becomes_rows_or_a_client_error(content: Any) -> None:
+    """Rows are float32-finite or missing, one per instance; everything else is a 4xx that can be rendered."""
+    try:
+        instances = parse_instances(json.dumps(content).encode(), MODEL)
+    except Problem as problem:
+        assert 400 <= problem.status < 500
+        assert response(problem).get_json()["detail"]
+        return
+    sent = [content] if instances.single else content["instances"]
+    assert len(sent) == len(instances.values) == len(instances.targets)
+    for item, values in zip(sent, instances.values, strict=True):
+        given_features = item.get("features", item)
+        assert values == [None if given_features.get(n) is None else float(given_features[n]) for n in MODEL.features]
+        assert any(value is not None for value in values)
+        assert all(value is None or math.isfinite(value) for value in values)
+    with np.errstate(over="raise"):
+        np.array(instances.values, dtype=np.float32)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=30))
+def test_any_bytes_are_rows_or_a_client_error(content: bytes) -> None:
+    """No bytes make the parser fail in a way of its own."""
+    for parse in (parse_instances, parse_labels):
+        try:
+            parse(content, MODEL)
+        except Problem as problem:
+            assert 400 <= problem.status < 500
+
+
+@settings(deadline=None)
+@given(anything | st.lists(st.fixed_dictionaries({"prediction_id": anything, MODEL.target: anything}), max_size=3))
+def test_labels_are_strings_of_the_config_or_a_client_error(content: Any) -> None:
+    """A label that is let through has an id that is text and one of the categories."""
+    try:
+        labels = parse_labels(json.dumps(content).encode(), MODEL)
+    except Problem as problem:
+        assert 400 <= problem.status < 500
+        return
+    assert all(isinstance(label.prediction_id, str) and label.target in MODEL.categories for label in labels)

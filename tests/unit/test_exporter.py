@@ -1,0 +1,172 @@
+"""What is exported: the snapshot as it is, for as long as it holds."""
+
+import time
+from dataclasses import replace
+
+import prometheus_client
+import pytest
+from prometheus_client import CollectorRegistry
+from scipy import stats
+
+from monitoring.exporter import SnapshotCollector
+from monitoring.judgement import adjust_p_values
+from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
+from monitoring.schema import Config
+from tests.unit.monitor_fixtures import GENRES, LOANS, labels_of, make_rows, names_in
+
+DRIFT = {"loan_drift_p_value", "loan_drift_p_value_adjusted", "loan_ks_statistic", "drifted_features", "outliers",
+         "prediction_drift_p_value", "evidently_test_status", "evidently_tests", "feature_distribution",
+         "feature_correlation_shift", "model_accuracy"}  # fmt: skip
+
+
+def _collector() -> tuple[SnapshotCollector, CollectorRegistry]:
+    collector, registry = SnapshotCollector(), CollectorRegistry()
+    registry.register(collector)
+    return collector, registry
+
+
+def _export(config: Config, reference: object, current: object) -> CollectorRegistry:
+    collector, registry = _collector()
+    report = generate_evidently_report(reference, current, config=config)  # type: ignore[arg-type]
+    export_metrics_to_prometheus(report, collector)
+    return registry
+
+
+def test_two_frames_are_enough_with_the_default_config() -> None:
+    """With two DataFrames and nothing else, the metrics stand in the process's registry."""
+    reference, current = make_rows(GENRES, 300), make_rows(GENRES, 250, seed=1, shift=1)
+    export_metrics_to_prometheus(generate_evidently_report(reference, current))
+    value = prometheus_client.REGISTRY.get_sample_value
+    expected = stats.ks_2samp(reference["mfcc_1"].astype("float64"), current["mfcc_1"].astype("float64"))
+    assert value("mfcc_drift_p_value", {"feature": "mfcc_1"}) == expected.pvalue
+    assert value("mfcc_ks_statistic", {"feature": "mfcc_1"}) == expected.statistic
+    assert value("rowcount") == 250
+    assert value("missing_values") == 0
+    assert value("prediction_distribution", {"genre": "jazz"}) == (current["predicted_genre"] == "jazz").mean()
+
+
+def test_names_and_labels_come_from_the_config() -> None:
+    """Another model's metrics carry its prefix, its label and its features."""
+    registry = _export(LOANS, make_rows(LOANS, 100), make_rows(LOANS, 100, seed=1))
+    assert labels_of(registry, "loan_drift_p_value", "feature") == {"age", "income", "debt", "years"}
+    assert labels_of(registry, "prediction_distribution", "answer") == {"no", "yes"}
+    assert names_in(registry) >= DRIFT
+
+
+def test_adjusted_p_values_are_benjamini_hochbergs() -> None:
+    """Each p-value is adjusted for all features that have one; worked by hand."""
+    assert adjust_p_values({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.04, "c": 0.04})
+    assert adjust_p_values({}) == {}
+
+
+@pytest.mark.parametrize("rows", [pytest.param(LOANS.minimum_rows - 1, id="too few"), pytest.param(0, id="none")])
+def test_few_rows_are_counted_and_not_judged(rows: int) -> None:
+    """Below minimum_rows there is the count and no drift value."""
+    registry = _export(LOANS, make_rows(LOANS, 100), make_rows(LOANS, 100, seed=1).head(rows))
+    assert registry.get_sample_value("rowcount") == rows
+    assert registry.get_sample_value("missing_values") == 0
+    assert not names_in(registry) & DRIFT
+
+
+def test_enough_rows_are_judged() -> None:
+    """At minimum_rows drift values appear."""
+    current = make_rows(LOANS, LOANS.minimum_rows, seed=1)
+    assert names_in(_export(LOANS, make_rows(LOANS, 100), current)) >= DRIFT
+
+
+def test_what_is_wrong_with_the_rows_is_counted() -> None:
+    """Nulls, repeated rows, constants, wrong types: each in its own metric, and together in the score."""
+    current = make_rows(LOANS, 100, seed=1).assign(years="many", debt=1.0)
+    current.loc[:9, "age"] = None
+    current.iloc[90] = current.iloc[91]
+    value = _export(LOANS, make_rows(LOANS, 100), current).get_sample_value
+    assert value("missing_values") == 10
+    assert value("duplicated_rows") == 1
+    assert value("constant_columns") == 2
+    assert value("column_type_mismatches") == 1
+    assert value("data_quality_score") == pytest.approx((400 - 10 - 100) / 400 * 0.99)
+
+
+def test_drift_leaves_the_quality_score_alone() -> None:
+    """Values far from the reference, but sound, score 1; they are outliers."""
+    value = _export(LOANS, make_rows(LOANS, 100), make_rows(LOANS, 100, seed=1, shift=50)).get_sample_value
+    assert value("data_quality_score") == 1
+    assert value("outliers", {"feature": "age"}) == 100
+    assert value("drifted_features") == 1
+
+
+def test_shares_of_bins_and_predictions_sum_to_one() -> None:
+    """Distributions are shares, values outside the reference's range and unknown categories included."""
+    current = make_rows(LOANS, 100, seed=1, shift=3)
+    current.loc[:9, "prediction"] = "perhaps"
+    registry = _export(LOANS, make_rows(LOANS, 100), current)
+    samples = [s for family in registry.collect() for s in family.samples]
+    for dataset in ("reference", "current"):
+        labels = {"feature": "age", "dataset": dataset}
+        shares = [s.value for s in samples if s.name == "feature_distribution" and labels.items() <= s.labels.items()]
+        assert len(shares) == 10
+        assert sum(shares) == pytest.approx(1)
+    assert registry.get_sample_value("prediction_distribution", {"answer": "other"}) == 0.1
+    assert sum(s.value for s in samples if s.name == "prediction_distribution") == pytest.approx(1)
+
+
+def test_a_correlation_that_breaks_is_seen() -> None:
+    """The shift is the window's correlation minus the reference's."""
+    reference, current = make_rows(LOANS, 2_000), make_rows(LOANS, 200, seed=1)
+    reference["income"] = reference["age"]
+    current["income"] = -current["age"]
+    registry = _export(LOANS, reference, current)
+    shift = registry.get_sample_value("feature_correlation_shift", {"feature_a": "age", "feature_b": "income"})
+    assert shift == pytest.approx(-2)
+
+
+def test_statuses_count_the_verdicts() -> None:
+    """Each test has a status, and evidently_tests adds them up."""
+    current = make_rows(LOANS, 100, seed=1, shift=5)
+    current["debt"] = None
+    registry = _export(LOANS, make_rows(LOANS, 100), current)
+    value = registry.get_sample_value
+    assert value("evidently_test_status", {"test": "TestColumnDrift:age"}) == 0
+    assert value("evidently_test_status", {"test": "TestColumnDrift:years"}) == 1
+    assert value("evidently_tests", {"status": "error"}) == 1
+    total = sum(s.value for f in registry.collect() for s in f.samples if s.name == "evidently_tests")
+    assert total == len(labels_of(registry, "evidently_test_status", "test"))
+
+
+def test_a_feature_without_values_has_no_series() -> None:
+    """A feature that cannot be judged any more disappears, rather than keeping its last value."""
+    collector, registry = _collector()
+    reference, current = make_rows(LOANS, 100), make_rows(LOANS, 100, seed=1)
+    export_metrics_to_prometheus(generate_evidently_report(reference, current, config=LOANS), collector)
+    assert "debt" in labels_of(registry, "loan_drift_p_value", "feature")
+    current["debt"] = None
+    export_metrics_to_prometheus(generate_evidently_report(reference, current, config=LOANS), collector)
+    for name in ("loan_drift_p_value", "loan_drift_p_value_adjusted", "loan_ks_statistic", "feature_distribution"):
+        assert labels_of(registry, name, "feature") == {"age", "income", "years"}
+    assert registry.get_sample_value("missing_values") == 100
+
+
+def test_a_snapshot_expires() -> None:
+    """A snapshot that no later one replaces in time is not shown as if it were the present."""
+    collector, registry = _collector()
+    snapshot = generate_evidently_report(make_rows(LOANS, 60), make_rows(LOANS, 60, seed=1), config=LOANS).snapshot
+    collector.publish(snapshot, lifetime=0.3)
+    assert registry.get_sample_value("rowcount") == 60
+    deadline = time.monotonic() + 5
+    while registry.get_sample_value("rowcount") is not None:
+        assert time.monotonic() < deadline, "the snapshot did not expire"
+    collector.publish(replace(snapshot, rows=7), lifetime=60)
+    assert registry.get_sample_value("rowcount") == 7
+
+
+def test_nothing_is_exported_before_the_first_snapshot() -> None:
+    """Registering the collector neither computes nor invents a value."""
+    assert names_in(_collector()[1]) == set()
+
+
+def test_columns_that_frames_lack_or_add_are_no_hindrance() -> None:
+    """A missing feature counts as null, a foreign column is ignored, in whatever order they stand."""
+    current = make_rows(LOANS, 100, seed=1).drop(columns="years").assign(extra="x")
+    registry = _export(LOANS, make_rows(LOANS, 100), current[sorted(current)])
+    assert registry.get_sample_value("missing_values") == 100
+    assert labels_of(registry, "loan_drift_p_value", "feature") == {"age", "income", "debt"}

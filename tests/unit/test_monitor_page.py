@@ -1,0 +1,237 @@
+"""The monitor over HTTP: the page in each state, reports, metrics, health; and the process as it is started."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from monitoring.monitor import Monitor
+from monitoring.page import create_app
+from tests.unit.monitor_fixtures import GENRES, LOANS, ROOT, keep_reference, log_rows, make_rows, monitor_of
+
+PATIENCE = 90
+
+
+def _client(monitor: Monitor, registry: CollectorRegistry, alive: bool = True) -> FlaskClient:  # noqa: FBT001
+    return create_app(monitor, registry, lambda: alive).test_client()
+
+
+def _watch(data: Path, rows: int = 120, shift: float = 0.0) -> FlaskClient:
+    keep_reference(data, LOANS, make_rows(LOANS, 200), model_version="7")
+    current = make_rows(LOANS, 120, seed=1, shift=shift)
+    current.loc[:2, "debt"] = None
+    log_rows(data, LOANS, current.head(rows))
+    monitor, registry = monitor_of(data)
+    monitor.cycle()
+    return _client(monitor, registry)
+
+
+def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
+    """Verdict, each test with what was found, each feature's numbers, the reference's origin, the picture, the links."""
+    text = _watch(tmp_path, shift=2).get("/").text
+    verdicts = json.loads((next((tmp_path / "_reports").glob("*.json"))).read_text())["judgement"]["verdicts"]
+    failing = sum(v["status"] != "success" for v in verdicts)
+    assert f"{failing} of {len(verdicts)} tests fail" in text
+    for wanted in (
+        "TestColumnDrift:age",
+        "120 rows",
+        "model version 7",
+        "<svg",
+        "in the reference",
+        "Wanted: at most 0",
+    ):
+        assert wanted in text
+    for feature in LOANS.model.features:
+        assert f"<td>{feature}</td>" in text
+    for link in ("/report", "/reports", "http://127.0.0.1:3000", "http://127.0.0.1:4200"):
+        assert f'href="{link}"' in text
+
+
+def test_the_page_loads_nothing(tmp_path: Path) -> None:
+    """No script, style sheet, font or picture from anywhere: the page is complete in itself."""
+    response = _watch(tmp_path).get("/")
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert not [tag for tag in ("<script", "<link", "<img", "url(", "src=") if tag in response.text]
+
+
+def test_the_page_says_that_rows_are_too_few(tmp_path: Path) -> None:
+    """Instead of a verdict there is the count so far."""
+    text = _watch(tmp_path, rows=12).get("/").text
+    assert "Collecting rows: 12 of 50" in text
+    assert "tests pass" not in text
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    """A category out of a foreign reference or log is text, never markup."""
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 60), model_version="<b>1</b>")
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 60, seed=1))
+    monitor, registry = monitor_of(tmp_path)
+    monitor.cycle()
+    assert "<b>1</b>" not in _client(monitor, registry).get("/").text
+
+
+def test_before_the_reference_everything_answers(tmp_path: Path) -> None:
+    """At a first start the page says what is missing, /ready is 503, and metrics are up."""
+    monitor, registry = monitor_of(tmp_path)
+    client = _client(monitor, registry)
+    assert "Starting" in client.get("/").text
+    monitor.cycle()
+    assert "there is no reference yet" in client.get("/").text
+    assert client.get("/ready").status_code == 503
+    assert client.get("/health").status_code == 200
+    assert "monitor_last_success_timestamp_seconds 0.0" in client.get("/metrics").text
+    assert client.get("/report").status_code == 404
+    assert "no report yet" in client.get("/reports").text
+
+
+def test_a_failed_cycle_is_on_the_page(tmp_path: Path) -> None:
+    """The page says what failed and how old its values are."""
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 60))
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 60, seed=1))
+    monitor, registry = monitor_of(tmp_path)
+    monitor.cycle()
+    (tmp_path / "reference.parquet").unlink()
+    monitor.cycle()
+    text = _client(monitor, registry).get("/").text
+    assert "The last cycle failed" in text
+    assert "there is no reference" in text
+    assert "s old" in text
+
+
+def test_ready_and_health(tmp_path: Path) -> None:
+    """Ready once a cycle has succeeded; healthy as long as the loop lives."""
+    client = _watch(tmp_path)
+    assert client.get("/ready").status_code == 200
+    assert client.get("/health").status_code == 200
+    assert _client(*monitor_of(tmp_path), alive=False).get("/health").status_code == 503
+
+
+class _Broken(Collector):
+    def collect(self) -> Iterator[None]:
+        raise RuntimeError("cannot collect")
+
+    def describe(self) -> list[None]:
+        return []
+
+
+def test_metrics_that_fail_are_no_200(tmp_path: Path) -> None:
+    """A scrape that cannot be answered fails, so that `up` falls, rather than being empty."""
+    monitor, registry = monitor_of(tmp_path)
+    registry.register(_Broken())
+    assert _client(monitor, registry).get("/metrics").status_code == 500
+
+
+def test_the_last_report_is_served_as_page_and_as_data(tmp_path: Path) -> None:
+    """Evidently's page, and the same look at the window in full precision."""
+    client = _watch(tmp_path, shift=2)
+    page, data = client.get("/report"), client.get("/report.json")
+    assert page.mimetype == "text/html"
+    assert "Drift per Column" in page.text
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    assert data.json["rows"] == 120
+    p_values = {f["drift"]["column"]: f["drift"]["p_value"] for f in data.json["judgement"]["features"]}
+    exported = client.get("/metrics").text
+    assert f'loan_drift_p_value{{feature="age"}} {p_values["age"]!r}' in exported
+
+
+def test_kept_reports_are_listed_and_served(tmp_path: Path) -> None:
+    """Each report of the list opens, as a page and as data."""
+    client = _watch(tmp_path)
+    name = next((tmp_path / "_reports").glob("*.html")).stem
+    assert f'href="/reports/{name}"' in client.get("/reports").text
+    assert client.get(f"/reports/{name}").status_code == 200
+    assert client.get(f"/reports/{name}.json").json["verdict"] in name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("20260101T000000.000Z-passing-9", id="unknown"),
+        pytest.param("..%2Freference.parquet", id="path"),
+        pytest.param("%2e%2e", id="dots"),
+    ],
+)
+def test_only_reports_are_served(tmp_path: Path, name: str) -> None:
+    """Whatever is no kept report's id is a 404."""
+    assert _watch(tmp_path).get(f"/reports/{name}").status_code == 404
+
+
+def _get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except (urllib.error.URLError, ConnectionError) as error:
+        return 0, str(error)
+
+
+def test_the_process_watches_and_serves(tmp_path: Path) -> None:
+    """`python -m monitoring run` with the default config is ready, serves, and stops when told to."""
+    keep_reference(tmp_path, GENRES, make_rows(GENRES, 300))
+    log_rows(tmp_path, GENRES, make_rows(GENRES, 250, seed=1))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {"DATA_DIR": str(tmp_path), "MONITOR_PORT": str(port), "MONITOR_INTERVAL_SECONDS": "1"}
+    command = [sys.executable, "-m", "monitoring", "run"]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log) as process,
+    ):
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while _get(f"http://127.0.0.1:{port}/ready")[0] != 200:
+                assert process.poll() is None, "the monitor ended"
+                assert time.monotonic() < deadline, "the monitor did not become ready"
+                time.sleep(0.2)
+            status, metrics = _get(f"http://127.0.0.1:{port}/metrics")
+            assert status == 200
+            assert "rowcount 250.0" in metrics
+            assert 'mfcc_drift_p_value{feature="mfcc_1"}' in metrics
+            assert "_created" not in metrics
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert "cycle_done" in {event["event"] for event in events}
+    assert {event["service"] for event in events} == {"monitor"}
+
+
+@pytest.mark.parametrize("command", [pytest.param("run", id="run"), pytest.param("check-config", id="check-config")])
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        pytest.param({"DRIFTLOOP_CONFIG": "no/such.yml"}, "no/such.yml", id="config"),
+        pytest.param({"MONITOR_PORT": "http"}, "MONITOR_PORT = 'http'", id="variable"),
+    ],
+)
+def test_what_cannot_be_used_stops_the_start(command: str, variables: dict[str, str], said: str) -> None:
+    """Exit code 2 and one message that names the file or the variable; no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "monitoring", command],
+        cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sound_config_is_called_sound() -> None:
+    """check-config says what it read."""
+    command = [sys.executable, "-m", "monitoring", "check-config"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout == "monitoring/config.yml: 13 features, 10 categories, no error\n"

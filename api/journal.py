@@ -24,6 +24,7 @@ from monitoring.store import part_name, replaced
 Row = list[Any]
 
 _NAME = re.compile(r"_journal-([^.]+)-(\d+)\.jsonl")
+_FEW = 16
 _UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError, OverflowError)
 
 
@@ -178,12 +179,15 @@ def _read(lines: list[bytes], form: Format) -> tuple[list[Row], pa.Table]:
     return rows, pa.table(arrays, schema=form.schema)
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Read the rows of a journal that may be growing; a line that cannot be read is left to the sealing."""
+def find_rows(path: Path, ids: set[str]) -> Iterator[Row]:
+    """Read the rows of these ids from a journal that may be growing; a damaged line is left to the sealing."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return  # sealed since it was listed
+    # The usual case is one id that is elsewhere: searching bytes is far cheaper than parsing them.
+    if len(ids) <= _FEW and not any(prediction_id.encode(errors="replace") in data for prediction_id in ids):
+        return
     for line in data.split(b"\n")[:-1]:
         with contextlib.suppress(orjson.JSONDecodeError, TypeError):
-            yield from (row for row in orjson.loads(line) if isinstance(row, list) and row)
+            yield from (row for row in orjson.loads(line) if isinstance(row, list) and row and row[0] in ids)

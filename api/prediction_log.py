@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import structlog
 
-from api.journal import Format, Journal, Row, Sealed, list_journals, read_rows, seal, seal_orphan
+from api.journal import Format, Journal, Row, Sealed, find_rows, list_journals, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.schema import DriftloopError, Model, labels_schema, log_schema
 from monitoring.store import find_targets, id_milliseconds
@@ -143,9 +143,7 @@ class AppendLog:
         wanted = set(ids)
         place = self._form.schema.get_field_index(column)
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
-        found = {
-            row[0]: row[place] for path in list_journals(self.folder) for row in read_rows(path) if row[0] in wanted
-        }
+        found = {row[0]: row[place] for path in list_journals(self.folder) for row in find_rows(path, wanted)}
         return found | find_targets(self.folder, wanted - found.keys(), column)
 
     @contextlib.contextmanager

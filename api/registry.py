@@ -16,6 +16,7 @@ from monitoring.schema import DriftloopError, Model
 logger = structlog.get_logger(__name__)
 
 ALIAS = "champion"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
 _TIMEOUT = (3, 30)  # seconds to connect, to wait for data
 
 
@@ -26,8 +27,7 @@ class RegistryError(DriftloopError):
 def champion_release(uri: str, name: str) -> Release | None:
     """Ask which version the alias points at; None if there is no such model or alias yet."""
     answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", name=name, alias=ALIAS)
-    # MLflow says 404 for an unknown model and 400 for an alias that is not set.
-    if answer.status_code in (400, 404):
+    if answer.status_code in (400, 404) and any(code in answer.text for code in _ABSENT):
         return None
     version = _json(answer)["model_version"]
     return Release(str(version["version"]), int(version["creation_timestamp"]))

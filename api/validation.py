@@ -185,4 +185,4 @@ def _label(item: Any, model: Model, prefix: str) -> Label:
 def named(ids: list[str]) -> str:
     """Return the first few ids, and how many more there are."""
     more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
+    return ", ".join(prediction_id[:40] for prediction_id in ids[:_NAMED]) + more

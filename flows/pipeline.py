@@ -132,7 +132,7 @@ class Predictor:
             properties = self._session.get_modelmeta().custom_metadata_map
             self.classes: tuple[str, ...] = tuple(json.loads(properties["classes"]))
             self.features: tuple[str, ...] = tuple(json.loads(properties["features"]))
-        except (KeyError, ValueError, RuntimeError) as error:
+        except Exception as error:  # onnxruntime's errors have no base of their own
             raise ModelError(f"the stored model is not one of ours: {error}") from error
 
     def predict(self, features: Floats) -> tuple[Labels, Floats]:

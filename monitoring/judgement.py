@@ -48,7 +48,7 @@ def _describe_feature(
 ) -> FeatureDrift:
     ours = quality.finite(reference)
     if current is None:
-        return FeatureDrift(drift, adjusted, None, None, 0, ())
+        return FeatureDrift(drift, adjusted, ks_statistic=None, effect_size=None, outliers=None, bins=())
     theirs = quality.finite(current)
     return FeatureDrift(
         drift,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import flask
+import jinja2
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from werkzeug.exceptions import NotFound
 
@@ -24,6 +25,7 @@ ABSENT = "\N{EN DASH}"
 def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable[[], bool]) -> flask.Flask:
     """Return the Flask app that shows what the monitor saw last; `watching` tells whether its loop is alive."""
     app = flask.Flask(__name__)
+    app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["absent"] = ABSENT
     app.add_template_filter(_number, "number")

@@ -54,7 +54,7 @@ class FeatureDrift:
     adjusted_p_value: float | None
     ks_statistic: float | None
     effect_size: float | None
-    outliers: int
+    outliers: int | None
     bins: tuple[Bin, ...]
 
     @property

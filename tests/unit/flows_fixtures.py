@@ -1,6 +1,5 @@
 """Small real rows for the flows' tests: a binary model with four features of other names."""
 
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +54,9 @@ def draw_wine(rows: int, *, shift: float = 0.0, seed: int = 0) -> pa.Table:
 def write_log(
     layout: Layout, config: Config, rows: pa.Table, *, start: int = START, labels: str = "inline", writer: str = "w"
 ) -> tuple[int, int]:
-    """Write rows as one part of the log, a millisecond apart; labels come inline, late or none. Return first and last."""
+    """Write one part of the log, a row per millisecond, with labels inline, late or none; return its first and last."""
     times = start + 1000 * np.arange(len(rows))
-    ids = [str(uuid.UUID(str(uuid_utils.uuid7(nanoseconds=int(t) * 1000)))) for t in times]
+    ids = [str(uuid_utils.uuid7(nanoseconds=int(t) * 1000)) for t in times]
     model = config.model
     truths = rows[model.target].to_pylist()
     columns = {

@@ -65,6 +65,23 @@ def test_ready_when_the_model_serves_and_the_log_takes_rows(app: Flask) -> None:
     assert "current.parquet cannot be written" in answer.json["detail"]
 
 
+def test_a_log_that_refuses_makes_the_request_fail(app: Flask) -> None:
+    """An answer of 200 means that the row is in the log: without a log there is none, and the failure is counted."""
+    client = app.test_client()
+    folder = service_of(app).predictions.folder
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("a file in the folder's place")
+    answer = client.post("/predict", json={"features": features_of(GENRES)})
+    assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
+    assert "nothing was logged" in answer.json["detail"]
+    assert int(answer.headers["Retry-After"]) > 0
+    metrics = client.get("/metrics").text
+    assert 'prediction_log_failures_total{stage="append"} 1.0' in metrics
+    assert "prediction_log_rows_total 0.0" in metrics
+    folder.unlink()
+    assert client.post("/predict", json={"features": features_of(GENRES)}).status_code == 200
+
+
 def test_model_is_described(app: Flask) -> None:
     """/model names what serves, and why the registry could not be followed."""
     eventually("the registry to be asked", lambda: service_of(app).follower.error)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from api.problems import Problem, response
 from api.validation import parse_instances, parse_labels
+from monitoring.schema import Model
 from tests.unit.api_fixtures import GENRES
 
 MODEL = GENRES.model
@@ -29,15 +31,22 @@ body = st.one_of(
 )
 
 
+def outcome(parse: Callable[[bytes, Model], Any], content: bytes) -> Any:
+    """Return the rows, or the problem."""
+    try:
+        return parse(content, MODEL)
+    except Problem as problem:
+        return problem
+
+
 @settings(deadline=None)
 @given(body)
 def test_a_body_becomes_rows_or_a_client_error(content: Any) -> None:
     """Rows are float32-finite or missing, one per instance; everything else is a 4xx that can be rendered."""
-    try:
-        instances = parse_instances(json.dumps(content).encode(), MODEL)
-    except Problem as problem:
-        assert 400 <= problem.status < 500
-        assert response(problem).get_json()["detail"]
+    instances = outcome(parse_instances, json.dumps(content).encode())
+    if isinstance(instances, Problem):
+        assert 400 <= instances.status < 500
+        assert response(instances).get_json()["detail"]
         return
     sent = [content] if instances.single else content["instances"]
     assert len(sent) == len(instances.values) == len(instances.targets)
@@ -55,19 +64,16 @@ def test_a_body_becomes_rows_or_a_client_error(content: Any) -> None:
 def test_any_bytes_are_rows_or_a_client_error(content: bytes) -> None:
     """No bytes make the parser fail in a way of its own."""
     for parse in (parse_instances, parse_labels):
-        try:
-            parse(content, MODEL)
-        except Problem as problem:
-            assert 400 <= problem.status < 500
+        found = outcome(parse, content)
+        assert not isinstance(found, Problem) or 400 <= found.status < 500
 
 
 @settings(deadline=None)
 @given(anything | st.lists(st.fixed_dictionaries({"prediction_id": anything, MODEL.target: anything}), max_size=3))
 def test_labels_are_strings_of_the_config_or_a_client_error(content: Any) -> None:
     """A label that is let through has an id that is text and one of the categories."""
-    try:
-        labels = parse_labels(json.dumps(content).encode(), MODEL)
-    except Problem as problem:
-        assert 400 <= problem.status < 500
+    labels = outcome(parse_labels, json.dumps(content).encode())
+    if isinstance(labels, Problem):
+        assert 400 <= labels.status < 500
         return
     assert all(isinstance(label.prediction_id, str) and label.target in MODEL.categories for label in labels)

@@ -141,7 +141,9 @@ def test_a_feature_without_values_has_no_series() -> None:
     assert "debt" in labels_of(registry, "loan_drift_p_value", "feature")
     current["debt"] = None
     export_metrics_to_prometheus(generate_evidently_report(reference, current, config=LOANS), collector)
-    for name in ("loan_drift_p_value", "loan_drift_p_value_adjusted", "loan_ks_statistic", "feature_distribution"):
+    for name in ("drift_p_value", "drift_p_value_adjusted", "ks_statistic", "effect_size"):
+        assert labels_of(registry, f"loan_{name}", "feature") == {"age", "income", "years"}
+    for name in ("outliers", "feature_distribution"):
         assert labels_of(registry, name, "feature") == {"age", "income", "years"}
     assert registry.get_sample_value("missing_values") == 100
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from flows_fixtures import draw_wine, wine
+from tests.unit.flows_fixtures import draw_wine, wine
 from scipy.stats import binomtest
 
 from flows.evaluation import compare, hold_out, mcnemar

@@ -23,7 +23,7 @@ from tests.unit.monitor_fixtures import GENRES, LOANS, ROOT, keep_reference, log
 PATIENCE = 90
 
 
-def _client(monitor: Monitor, registry: CollectorRegistry, alive: bool = True) -> FlaskClient:  # noqa: FBT001
+def _client(monitor: Monitor, registry: CollectorRegistry, *, alive: bool = True) -> FlaskClient:
     return create_app(monitor, registry, lambda: alive).test_client()
 
 
@@ -38,7 +38,7 @@ def _watch(data: Path, rows: int = 120, shift: float = 0.0) -> FlaskClient:
 
 
 def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
-    """Verdict, each test with what was found, each feature's numbers, the reference's origin, the picture, the links."""
+    """Verdict, tests with what was found, features with their numbers, the reference's origin, a picture, links."""
     text = _watch(tmp_path, shift=2).get("/").text
     verdicts = json.loads((next((tmp_path / "_reports").glob("*.json"))).read_text())["judgement"]["verdicts"]
     failing = sum(v["status"] != "success" for v in verdicts)

@@ -1,0 +1,79 @@
+"""docs/metrics.md and the code name the same metrics."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from api.metrics import APIMetrics
+from flows.trigger_metrics import FlowStates, TriggerMetrics
+from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
+from tests.unit.monitor_fixtures import GENRES, keep_reference, log_rows, make_rows, monitor_of
+
+DOCS = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+ROW = re.compile(
+    r"^\| `(?P<name>[a-z][a-z0-9_]*)(?:\{(?P<labels>[a-z_,]+)\})?` \| (?P<unit>[^|]+) \| (?P<meaning>.+) \|$"
+)
+
+
+def _documented(section: str) -> dict[str, frozenset[str]]:
+    """Return the metrics in a section's tables, each with its labels."""
+    _, _, rest = DOCS.partition(f"\n## {section}\n")
+    lines = rest.partition("\n## ")[0].splitlines()
+    rows = [match for line in lines if (match := ROW.fullmatch(line))]
+    assert len(rows) == len([line for line in lines if line.startswith("| `")]), "a row of the table has another form"
+    return {row["name"]: frozenset((row["labels"] or "").split(",")) - {""} for row in rows}
+
+
+def _exported(registry: CollectorRegistry) -> dict[str, frozenset[str]]:
+    """Return the names that a scrape shows, each with the labels of its series."""
+    families: Iterable[Any] = registry.collect()
+    shown = {}
+    for family in families:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {frozenset(s.labels) - {"le"} for s in family.samples if not s.name.endswith("_created")}
+        shown[name] = frozenset[str]().union(*labels)
+    return shown
+
+
+def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
+    """Every metric of a cycle in which nothing is absent is documented with its labels, and no other is."""
+    keep_reference(tmp_path, GENRES, make_rows(GENRES, 300))
+    log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1))
+    monitor, registry = monitor_of(tmp_path, GENRES)
+    monitor.cycle()
+    assert _exported(registry) == _documented("Monitor")
+
+
+def test_the_apis_metrics_are_documented() -> None:
+    """Every metric of the API is documented, and no other is."""
+    assert {*_exported(APIMetrics(GENRES.model).registry)} == {*_documented("API")}
+
+
+def test_the_triggers_metrics_are_documented() -> None:
+    """Every metric of the trigger is documented, and no other is."""
+    registry = CollectorRegistry()
+    metrics = TriggerMetrics(registry)
+    registry.register(FlowStates(None, metrics, 1))  # type: ignore[arg-type]
+    assert {*_exported(registry)} == {*_documented("Trigger")}
+
+
+@pytest.mark.parametrize("section", [pytest.param(s, id=s.lower()) for s in ("Monitor", "API", "Trigger")])
+def test_each_definition_is_complete(section: str) -> None:
+    """A section's tables have rows of a name, a unit and a meaning, and no name has two."""
+    names = re.findall(r"^\| `([a-z0-9_]+)", DOCS, flags=re.MULTILINE)
+    assert len(names) == len(set(names))
+    assert _documented(section)
+
+
+def test_the_missions_names_are_exported() -> None:
+    """The names that dashboards and rules elsewhere rely on are there, exactly."""
+    export_metrics_to_prometheus(generate_evidently_report(make_rows(GENRES, 250), make_rows(GENRES, 250, seed=1)))
+    value = REGISTRY.get_sample_value
+    assert value("mfcc_drift_p_value", {"feature": "mfcc_13"}) is not None
+    assert value("prediction_distribution", {"genre": "rock"}) is not None
+    for name in ("data_quality_score", "rowcount", "missing_values"):
+        assert value(name) is not None

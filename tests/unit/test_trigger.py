@@ -1,0 +1,304 @@
+"""The trigger's webhook: what it refuses, and what it answers when the servers behind it do not play along."""
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from flows.notification import parse_notification
+from flows.settings import TriggerSettings
+from flows.trigger import create_app
+from monitoring.schema import ConfigError
+
+TOKEN = "a-token-for-tests"  # noqa: S105
+NOWHERE = "http://127.0.0.1:9"
+NOTIFICATION: dict[str, Any] = {
+    "version": "4",
+    "groupKey": '{}:{alertname="ModelDrift"}',
+    "truncatedAlerts": 0,
+    "status": "firing",
+    "receiver": "retrain",
+    "groupLabels": {"alertname": "ModelDrift"},
+    "commonLabels": {},
+    "commonAnnotations": {},
+    "externalURL": "http://127.0.0.1:9093",
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {"alertname": "ModelDrift", "action": "retrain"},
+            "annotations": {"summary": "drift"},
+            "startsAt": "2026-11-23T13:00:00.123456789Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "",
+            "fingerprint": "c0ffee",
+        }
+    ],
+}
+RUN = {"id": "run-1", "created": "2026-11-23T13:00:00Z", "state_type": "SCHEDULED", "state_name": "Scheduled"}
+DEPLOYMENT = "GET /api/deployments/name/retrain/on-alert"
+CREATE = "POST /api/deployments/d-1/create_flow_run"
+RUNS = "POST /api/flow_runs/filter"
+CHAMPION = "GET /api/2.0/mlflow/registered-models/alias"
+WELL = {
+    CHAMPION: (200, {"model_version": {"version": "3"}}),
+    DEPLOYMENT: (200, {"id": "d-1"}),
+    RUNS: (200, []),
+    CREATE: (201, RUN),
+}
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(NOTIFICATION), **fields}
+
+
+def with_alert(**fields: Any) -> dict[str, Any]:
+    return changed(alerts=[{**NOTIFICATION["alerts"][0], **fields}])
+
+
+@contextmanager
+def servers(answers: dict[str, tuple[int, Any]]) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """Stand for Prefect and MLflow: fixed answers by method and path; yield the address and what was asked."""
+    asked: list[tuple[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            route = f"{self.command} {self.path.split('?')[0]}"
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append((route, json.loads(body) if body else dict(self.headers)))
+            status, content = answers.get(route, (404, {"detail": "not here"}))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        do_GET = do_POST = answer  # noqa: N815 - the library's names
+
+        def log_message(self, *_: Any) -> None:
+            """Stay quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    return path
+
+
+def client_of(token_file: Path, base: str = NOWHERE, **fields: Any) -> FlaskClient:
+    settings = TriggerSettings(
+        webhook_token_file=token_file, prefect_api_url=f"{base}/api", mlflow_tracking_uri=base, **fields
+    )
+    return create_app(settings).test_client()
+
+
+def post(client: FlaskClient, body: Any, token: str | None = TOKEN) -> Any:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return client.post("/alerts", data=data, headers=headers)
+
+
+def series(client: FlaskClient) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(client.get("/metrics").get_data(as_text=True))
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [
+        pytest.param(b"", 400, "empty", id="empty body"),
+        pytest.param(b"{", 400, "not JSON", id="cut off JSON"),
+        pytest.param(b"\xff\xfe", 400, "not JSON", id="not text"),
+        pytest.param([], 422, "object", id="a list"),
+        pytest.param(changed(version="3"), 422, "version", id="version 3"),
+        pytest.param({k: v for k, v in NOTIFICATION.items() if k != "groupKey"}, 422, "groupKey", id="no groupKey"),
+        pytest.param(changed(groupKey=""), 422, "groupKey", id="empty groupKey"),
+        pytest.param(changed(alerts=[]), 422, "alerts", id="no alerts"),
+        pytest.param(with_alert(startsAt="yesterday"), 422, "alerts.0.startsAt", id="no time"),
+        pytest.param(with_alert(startsAt="2026-11-23T13:00:00"), 422, "alerts.0.startsAt", id="no time zone"),
+        pytest.param(with_alert(status="silenced"), 422, "alerts.0.status", id="unknown status"),
+        pytest.param(with_alert(labels=None), 422, "alerts.0.labels", id="no labels"),
+    ],
+)
+def test_body_that_is_not_a_notification_is_refused(token_file: Path, body: Any, status: int, named: str) -> None:
+    """Each is a 4xx problem that names what is wrong; Alertmanager does not send it again."""
+    client = client_of(token_file)
+    answer = post(client, body)
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    assert named in answer.json["detail"]
+    assert series(client)["trigger_notifications_total", "refused"] == 1
+
+
+@pytest.mark.parametrize(
+    "token", [pytest.param(None, id="none"), pytest.param("guess", id="wrong"), pytest.param("é", id="odd")]
+)
+def test_request_without_the_token_is_refused(token_file: Path, token: str | None) -> None:
+    """401 comes before any look at the body."""
+    client = client_of(token_file)
+    answer = post(client, b"", token)
+    assert answer.status_code == 401
+    assert answer.content_type == "application/problem+json"
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert series(client)["trigger_notifications_total", "refused"] == 1
+
+
+def test_body_of_many_megabytes_is_refused(token_file: Path) -> None:
+    """It is not read to its end."""
+    assert post(client_of(token_file), b" " * 5_000_000).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(with_alert(status="resolved"), id="only resolved"),
+        pytest.param(with_alert(labels={"alertname": "ModelDrift"}), id="no action"),
+        pytest.param(with_alert(labels={"action": "page"}), id="another action"),
+    ],
+)
+def test_nothing_to_retrain_for_is_ignored(token_file: Path, body: Any) -> None:
+    """Resolved alerts and those for people ask no server for anything."""
+    client = client_of(token_file)
+    answer = post(client, body)
+    assert (answer.status_code, answer.json) == (200, {"outcome": "ignored"})
+    assert series(client)["trigger_notifications_total", "ignored"] == 1
+
+
+def test_resolved_alerts_beside_a_firing_one_are_left_out() -> None:
+    """The episode is that of the earliest firing alert that asks for a retraining."""
+    first = NOTIFICATION["alerts"][0]
+    alerts = [
+        {**first, "status": "resolved", "startsAt": "2026-11-23T10:00:00Z"},
+        {**first, "labels": {"alertname": "Other"}, "startsAt": "2026-11-23T11:00:00Z"},
+        {**first, "startsAt": "2026-11-23T14:00:00Z", "fingerprint": "later"},
+        first,
+    ]
+    several = parse_notification(json.dumps(changed(alerts=alerts)).encode())
+    alone = parse_notification(json.dumps(NOTIFICATION).encode())
+    assert several.episode("3") == alone.episode("3")
+    assert [a["fingerprint"] for a in several.describe()["alerts"]] == ["c0ffee", "later"]
+    assert several.describe()["alerts"][0]["name"] == "ModelDrift"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param((changed(groupKey="{}:{}"), "3"), id="another group"),
+        pytest.param((with_alert(startsAt="2026-11-24T13:00:00Z"), "3"), id="another start"),
+        pytest.param((NOTIFICATION, "4"), id="another champion"),
+    ],
+)
+def test_another_episode_has_another_key(other: tuple[dict[str, Any], str]) -> None:
+    """Group, start and champion each make a new episode."""
+    body, champion = other
+    notification = parse_notification(json.dumps(NOTIFICATION).encode())
+    assert parse_notification(json.dumps(body).encode()).episode(champion) != notification.episode("3")
+
+
+def test_new_run_is_asked_for_once_and_told_of_the_alert(token_file: Path) -> None:
+    """201 from Prefect is accepted; the run carries the alert, the key and the episode's tag."""
+    with servers(WELL) as (base, asked):
+        client = client_of(token_file, base, prefect_api_auth_string="me:pass:word")
+        assert post(client, NOTIFICATION).json == {"outcome": "accepted", "flow_run_id": "run-1"}
+    sent = dict(asked)[CREATE]
+    episode = parse_notification(json.dumps(NOTIFICATION).encode()).episode("3")
+    assert sent["idempotency_key"] == episode
+    assert sent["tags"] == [f"episode:{episode[:16]}"]
+    assert sent["parameters"]["alert"]["alerts"][0]["fingerprint"] == "c0ffee"
+    assert dict(asked)[DEPLOYMENT]["Authorization"] == "Basic bWU6cGFzczp3b3Jk"
+
+
+def test_known_key_starts_nothing(token_file: Path) -> None:
+    """200 from Prefect is known."""
+    with servers({**WELL, CREATE: (200, RUN)}) as (base, _):
+        client = client_of(token_file, base)
+        assert post(client, NOTIFICATION).json["outcome"] == "known"
+    assert series(client)["trigger_notifications_total", "known"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "named"),
+    [
+        pytest.param({CHAMPION: (400, {"message": "alias champion not found"})}, 503, "MLflow", id="no champion yet"),
+        pytest.param({CHAMPION: (500, {})}, 503, "MLflow", id="MLflow fails"),
+        pytest.param({DEPLOYMENT: (404, {})}, 503, "Prefect", id="not served yet"),
+        pytest.param({DEPLOYMENT: (401, {})}, 503, "Prefect", id="wrong credentials"),
+        pytest.param({RUNS: (503, {})}, 503, "Prefect", id="Prefect fails"),
+        pytest.param({CREATE: (500, {})}, 503, "Prefect", id="Prefect fails at the last step"),
+        pytest.param({CREATE: (409, {"detail": "parameters"})}, 500, "409", id="parameters do not fit"),
+    ],
+)
+def test_failure_of_a_server_is_a_5xx_so_that_alertmanager_tries_again(
+    token_file: Path, answers: dict[str, tuple[int, Any]], status: int, named: str
+) -> None:
+    """Nothing is lost, and the failure is counted."""
+    with servers({**WELL, **answers}) as (base, _):
+        client = client_of(token_file, base)
+        answer = post(client, NOTIFICATION)
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    assert named in answer.json["detail"]
+    assert series(client)["trigger_notifications_total", "failed"] == 1
+
+
+def test_unreachable_servers_are_a_503(token_file: Path) -> None:
+    """Nobody listens there: Alertmanager shall try again."""
+    answer = post(client_of(token_file), NOTIFICATION)
+    assert answer.status_code == 503
+    assert "cannot be reached" in answer.json["detail"]
+
+
+def test_flow_states_disappear_when_prefect_cannot_be_read(token_file: Path) -> None:
+    """A failed poll is counted and leaves no stale series; the trigger is then not ready."""
+    ended = {**RUN, "state_type": "COMPLETED", "state_name": "Promoted", "end_time": "2026-11-23T13:00:05Z"}
+    answers = {RUNS: (200, [ended])}
+    with servers(answers) as (base, _):
+        client = client_of(token_file, base)
+        client.application.extensions["flow_states"].poll()
+        polled = series(client)
+        assert polled["flow_last_run_state", "retrain", "COMPLETED"] == 1
+        assert polled["flow_last_run_state", "retrain", "FAILED"] == 0
+        assert polled["flow_last_run_outcome", "retrain", "Promoted"] == 1
+        assert polled["flow_runs", "retrain", "COMPLETED"] == 1
+        assert polled["flow_last_success_timestamp_seconds", "retrain"] == 1795438805
+        assert client.get("/ready").status_code == 200
+        answers[RUNS] = (500, {})
+        client.application.extensions["flow_states"].poll()
+    after = series(client)
+    assert not [key for key in after if key[0].startswith("flow_")]
+    assert after["trigger_prefect_poll_failures_total",] == 1
+    assert client.get("/ready").status_code == 503
+    assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("content", [pytest.param(None, id="no file"), pytest.param(" \n", id="empty file")])
+def test_start_without_a_token_is_refused(tmp_path: Path, content: str | None) -> None:
+    """The error names the variable."""
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match="WEBHOOK_TOKEN_FILE"):
+        client_of(path)
+
+
+def test_start_without_the_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WEBHOOK_TOKEN_FILE has no default."""
+    monkeypatch.delenv("WEBHOOK_TOKEN_FILE", raising=False)
+    with pytest.raises(ConfigError, match="WEBHOOK_TOKEN_FILE"):
+        TriggerSettings.read()

@@ -1,5 +1,6 @@
 """The rows that a candidate may learn from: labelled, newer than the reference, and since the last change."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -72,9 +73,10 @@ def shortage(collected: Collected, config: Config) -> str | None:
     needed = config.retrain.minimum_labels
     if len(collected.table) < needed:
         return f"{needed} labelled rows are needed: {collected.describe()}"
+    each = math.ceil(FOLDS / min(config.retrain.holdout, 1 - config.retrain.holdout))  # every fold and split has some
     labels, counts = np.unique(collected.table[config.model.target].to_numpy(zero_copy_only=False), return_counts=True)
-    enough = [str(name) for name, count in zip(labels, counts, strict=True) if count >= 2 * FOLDS]
+    enough = [str(name) for name, count in zip(labels, counts, strict=True) if count >= each]
     if len(enough) < 2:  # noqa: PLR2004 - a classifier needs two
         named = ", ".join(enough) or "none"
-        return f"two categories with at least {2 * FOLDS} labelled rows are needed; those that have them: {named}"
+        return f"two categories with at least {each} labelled rows are needed; those that have them: {named}"
     return None

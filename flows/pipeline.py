@@ -97,6 +97,16 @@ def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int =
     return predicted
 
 
+def choose_older(training: Sample, older: Sample, seed: int = 0) -> Sample | None:
+    """Return the older rows if they help to predict the newer ones out of fold, else None.
+
+    After a mild drift they make up for the newer rows' small number; after a strong one they contradict them.
+    """
+    alone = np.mean(predict_out_of_fold(training, None, seed) == training.labels)
+    together = np.mean(predict_out_of_fold(training, older, seed) == training.labels)
+    return older if together >= alone else None
+
+
 def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Labels) -> pa.Table:
     """Fill the prediction column: labelled rows take theirs out of fold, the others ask the pipeline."""
     unlabelled = pc.is_null(table[model.target]).to_numpy()

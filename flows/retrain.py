@@ -19,6 +19,7 @@ from flows.pipeline import (
     ModelError,
     Predictor,
     Sample,
+    choose_older,
     export_onnx,
     predict_out_of_fold,
     sample_of,
@@ -55,10 +56,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained candidate, held against the champion; `older` are the reference's rows that it learned from too."""
+    """A trained candidate, held against the champion; `older` are the reference's rows if it learned from them too."""
 
     pipeline: Pipeline
-    older: Sample
+    older: Sample | None
     exported: Any
     comparison: Comparison
     seed: int
@@ -115,13 +116,12 @@ def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collec
 def evaluate_candidate(config: Config, collected: Collected, reference: Reference, champion: Predictor) -> Candidate:
     """Train a candidate and hold it against the champion on the same held-out rows.
 
-    It learns from the reference's labelled rows and the tail's: after most drifts the older rows still teach a small
-    model more than they mislead it, and the gate looks at new rows alone.
+    It learns from the tail's rows that are not held out, and from the reference's where those help.
     """
     seed = int(str(runtime.flow_run.id)[:8], 16)
-    older = sample_of(reference.table, config.model)
     training, held = hold_out(sample_of(collected.table, config.model), config.retrain.holdout, seed)
-    pipeline = train(older.extended(training))
+    older = choose_older(training, sample_of(reference.table, config.model), seed)
+    pipeline = train(older.extended(training) if older else training)
     exported = export_onnx(pipeline, config.model)
     candidate = Predictor(exported.SerializeToString())
     comparison = compare(champion, candidate, held, config.retrain.minimum_gain)
@@ -151,7 +151,7 @@ def register_candidate(
         parameters={
             **PARAMETERS,
             "rows": len(collected.table),
-            "older_rows": len(candidate.older.labels),
+            "older_rows": len(candidate.older.labels) if candidate.older else 0,
             "holdout": config.retrain.holdout,
             "seed": candidate.seed,
         },

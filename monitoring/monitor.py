@@ -170,20 +170,17 @@ class Monitor:
         try:
             report = self._look()
         except WaitingForReferenceError as waiting:
-            self._show_problem("waiting_for_reference", str(waiting))
+            if self.state.problem is None:
+                log.warning("waiting_for_reference", reason=str(waiting))
+            self.state = replace(self.state, problem=str(waiting))
         except CycleError as error:
             log.exception("cycle_failed", stage=error.stage, reason=str(error))
             self._metrics.failures.labels(error.stage).inc()
-            self._show_problem("cycle_failed", f"{error.stage}: {error}")
+            self.state = replace(self.state, problem=f"{error.stage}: {error}")
         else:
             self._cycle_seconds = time.monotonic() - started
             self._publish(report)
             self._archive(report)
-
-    def _show_problem(self, event: str, problem: str) -> None:
-        if self.state.problem != problem:
-            log.warning(event, problem=problem)
-            self.state = replace(self.state, problem=problem)
 
     def _look(self) -> Report:
         reference, reference_data = self._read_reference()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import onnxruntime
 import pyarrow as pa
 import pytest
 import requests
+import yaml
 
 from monitoring.schema import Config, load_config
 from monitoring.store import Layout, Reference, read_reference, write_reference
@@ -215,8 +215,8 @@ def loop(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     deployment = f"{servers.prefect}/deployments/name/retrain/on-alert"
     with ExitStack() as stack:
         trigger = stack.enter_context(process([sys.executable, "-m", "flows.trigger"], environment, trigger_log))
-        eventually("the trigger's start", answers(f"{found.trigger}/ready", trigger, trigger_log))
         flows = stack.enter_context(process([sys.executable, "-m", "flows", "serve"], environment, flows_log))
+        eventually("the trigger's start", answers(f"{found.trigger}/ready", trigger, trigger_log))
         eventually("the deployment", answers(deployment, flows, flows_log))
         yield found
 
@@ -317,7 +317,7 @@ def test_gate_refuses_a_candidate_that_gains_too_little(loop: Loop, tmp_path: Pa
     candidate = str(int(champion or 0) + 1)
     assert loop.servers.tags("wine", candidate)["gate"] == "refused"
     assert loop.servers.version_of("wine", "champion") == champion
-    assert loop.reference() == before or loop.reference().digest == before.digest
+    assert loop.reference().digest == before.digest
     assert f"refused version {candidate}" in loop.servers.artifact(run["id"])
 
 
@@ -348,12 +348,15 @@ def test_first_start_without_a_reference_draws_the_sample(servers: Servers, tmp_
 def test_changed_features_bring_a_new_version(servers: Servers, tmp_path: Path) -> None:
     """A champion that takes other features than the config is replaced."""
     path = write_config(tmp_path)
-    path.write_text(path.read_text().replace("name: wine", "name: cider"))
+    settings = yaml.safe_load(path.read_text())
+    settings["model"]["name"] = "cider"
+    path.write_text(yaml.safe_dump(settings))
     config = load_config(path)
     variables = {"DATA_DIR": str(tmp_path / "data"), "DRIFTLOOP_CONFIG": str(path)}
     write_user_reference(Layout(tmp_path / "data"), config)
     servers.run_flow("bootstrap", **variables)
-    path.write_text(path.read_text().replace("- density\n", ""))
+    settings["model"]["features"].remove("density")
+    path.write_text(yaml.safe_dump(settings))
     run = servers.run_flow("bootstrap", **variables)
     assert run["state_name"] == "Promoted", run["state"]["message"]
     assert servers.version_of("cider", "champion") == "2"
@@ -386,4 +389,3 @@ def test_start_names_the_server_that_it_waits_for(tmp_path: Path, servers: Serve
     )
     assert stopped.returncode == 1
     assert f"MLflow did not answer at {nowhere}" in stopped.stdout
-    shutil.rmtree(tmp_path)

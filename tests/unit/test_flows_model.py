@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.unit.flows_fixtures import draw_wine, wine
 from scipy.stats import binomtest
 
 from flows.evaluation import compare, hold_out, mcnemar
@@ -13,6 +12,7 @@ from flows.pipeline import (
     ModelError,
     Predictor,
     Sample,
+    choose_older,
     export_onnx,
     feature_matrix,
     predict_out_of_fold,
@@ -21,6 +21,7 @@ from flows.pipeline import (
     with_predictions,
 )
 from monitoring.schema import Config, load_config
+from tests.unit.flows_fixtures import draw_wine, wine
 
 GENRES = load_config(Path("monitoring/config.yml"))
 
@@ -109,6 +110,17 @@ def test_out_of_fold_predictions_use_the_older_rows(config: Config) -> None:
     scrambled = Sample(newer.features, np.random.default_rng(3).permutation(newer.labels))
     right = np.mean(predict_out_of_fold(scrambled, older) == newer.labels)
     assert right > 0.9
+
+
+def test_older_rows_are_used_where_they_help_and_not_where_they_contradict(config: Config) -> None:
+    """The same kind of rows helps few new ones; rows whose labels mean the opposite do not."""
+    newer = sample_of(draw_wine(60, seed=2), config.model)
+    noisy = Sample(newer.features, newer.labels.copy())
+    noisy.labels[::5] = np.where(noisy.labels[::5] == "red", "white", "red")
+    older = sample_of(draw_wine(400, seed=1), config.model)
+    opposite = Sample(older.features, np.where(older.labels == "red", "white", "red").astype(object))
+    assert choose_older(noisy, older) is older
+    assert choose_older(newer, opposite) is None
 
 
 def test_rare_category_does_not_stop_out_of_fold_predictions() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
 
 from flows.collection import collect, newest_row, shortage
 from flows.publication import KEPT, BusyError, complete, sole_run, stage
@@ -16,6 +15,7 @@ from flows.registry import describe_names
 from flows.steady import steady_start
 from monitoring.schema import Config
 from monitoring.store import Layout, ReferenceError, read_reference, write_reference  # noqa: A004 - the domain's word
+from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def _get(url: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-    except (urllib.error.URLError, ConnectionError) as error:
+    except OSError as error:  # refused, or not answered while the worker starts
         return 0, str(error)
 
 

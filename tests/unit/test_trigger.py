@@ -18,7 +18,7 @@ from flows.settings import TriggerSettings
 from flows.trigger import create_app
 from monitoring.schema import ConfigError
 
-TOKEN = "a-token-for-tests"  # noqa: S105
+TOKEN = "a-token-for-tests"
 NOWHERE = "http://127.0.0.1:9"
 NOTIFICATION: dict[str, Any] = {
     "version": "4",

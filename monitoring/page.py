@@ -112,7 +112,7 @@ def _view(monitor: Monitor) -> dict[str, Any]:
         "age": (datetime.now(UTC) - state.last_success).total_seconds() if state.last_success else None,
         "interval": settings.monitor_interval_seconds,
         "links": {
-            "Grafana": settings.grafana_url,
+            **({"Grafana": settings.grafana_url} if settings.grafana_url else {}),
             "Prometheus": settings.prometheus_url,
             "Alertmanager": settings.alertmanager_url,
             "Prefect": settings.prefect_ui_url,

@@ -20,6 +20,6 @@ class MonitorSettings(Settings):
     api_url: str = "http://127.0.0.1:5050"
     prometheus_url: str = "http://127.0.0.1:9090"
     alertmanager_url: str = "http://127.0.0.1:9093"
-    grafana_url: str = "http://127.0.0.1:3000"
+    grafana_url: str | None = None  # a local run has no Grafana
     prefect_ui_url: str = "http://127.0.0.1:4200"
     mlflow_ui_url: str = "http://127.0.0.1:5000"

@@ -31,9 +31,6 @@ class InvalidReferenceError(DriftloopError):
     """reference.parquet is absent, unreadable or does not fit the config."""
 
 
-ReferenceError = InvalidReferenceError  # noqa: A001 - the former name, while callers move
-
-
 @dataclass(frozen=True)
 class Layout:
     """Where each file lies under DATA_DIR."""

@@ -14,7 +14,7 @@ from flows.publication import KEPT, BusyError, complete, sole_run, stage
 from flows.registry import describe_names
 from flows.steady import steady_start
 from monitoring.schema import Config
-from monitoring.store import Layout, ReferenceError, read_reference, write_reference  # noqa: A004 - the domain's word
+from monitoring.store import InvalidReferenceError, Layout, read_reference, write_reference
 from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
 
 
@@ -151,7 +151,7 @@ def test_reference_that_would_be_refused_is_not_staged(layout: Layout, config: C
     """What the monitor could not read stops the publication before the alias moves."""
     rows = reference_rows(1)
     bad = rows.set_column(4, "truth", pa.array(["rosé"] * 40))
-    with pytest.raises(ReferenceError, match="truth holds rosé"):
+    with pytest.raises(InvalidReferenceError, match="truth holds rosé"):
         stage(layout, config.model, "2", bad, origin="rebased")
 
 

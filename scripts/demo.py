@@ -7,6 +7,7 @@ read from a service's own public endpoint. Exit 0 when the loop has closed, else
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -283,11 +284,18 @@ def main() -> None:
         if failed and log.exists():
             kept = Path(tempfile.gettempdir()) / "driftloop-demo.log"
             shutil.copy(log, kept)
-            sys.stderr.write(f"What the services said is kept in {kept}; its end:\n")
-            said = log.read_text(errors="replace").partition("sending SIGTERM")[0]
-            sys.stderr.write("\n".join(said.splitlines()[-15:]) + "\n")
+            sys.stderr.write(f"What the services said is kept in {kept}; from its end:\n")
+            sys.stderr.write("\n".join(_last_words(log.read_text(errors="replace"))) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(failed)
+
+
+def _last_words(said: str) -> list[str]:
+    """Return the end of what the services said; of the one that stopped first, if one did."""
+    lines = said.splitlines()
+    if stopped := re.search(r"(\S+) stopped \(rc=", said):
+        lines = [line for line in lines if f" {stopped[1]} " in line]
+    return lines[-25:]
 
 
 def run(folder: Path, log: Path, reference: Path | None) -> None:

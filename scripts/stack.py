@@ -70,6 +70,7 @@ class Stack:
             "DATA_DIR": str(self.data),
             "STATE_DIR": str(self.state),
             "WEBHOOK_TOKEN_FILE": str(self.state / "webhook_token"),
+            "PROMETHEUS_MULTIPROC_DIR": str(self.state / "api-metrics"),
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_METRICS_ENABLED": "true",
@@ -87,6 +88,9 @@ class Stack:
         self.data.mkdir(parents=True, exist_ok=True)
         for folder in ("prometheus/rules", "alertmanager", "prefect"):
             (self.state / folder).mkdir(parents=True, exist_ok=True)
+        # Counters of a former run's processes, which may not have had the time to remove them.
+        shutil.rmtree(self.state / "api-metrics", ignore_errors=True)
+        (self.state / "api-metrics").mkdir()
         token = self.state / "webhook_token"
         if not token.exists():
             token.touch(mode=0o600)

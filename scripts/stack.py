@@ -70,7 +70,6 @@ class Stack:
             "DATA_DIR": str(self.data),
             "STATE_DIR": str(self.state),
             "WEBHOOK_TOKEN_FILE": str(self.state / "webhook_token"),
-            "PROMETHEUS_MULTIPROC_DIR": str(self.state / "api-metrics"),
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_METRICS_ENABLED": "true",

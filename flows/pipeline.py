@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pyarrow as pa
 import pyarrow.compute as pc
-from skl2onnx import to_onnx
+from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from flows import quadratic
 from monitoring.schema import DriftloopError, Model
 
 Floats = npt.NDArray[np.float32]
@@ -74,9 +75,7 @@ def train(sample: Sample) -> Pipeline:
     """Train a pipeline; raise ModelError if the labels are all the same."""
     if len(np.unique(sample.labels)) < 2:  # noqa: PLR2004 - a classifier needs two
         raise ModelError("a model needs labelled rows of at least two categories")
-    with threadpool_limits(
-        1
-    ):  # the matrices are small: on a busy machine, threads that wait on each other cost tenfold
+    with threadpool_limits(1):  # small matrices: on a busy machine, threads that wait on each other cost tenfold
         return new_pipeline().fit(sample.features, sample.labels)
 
 
@@ -125,7 +124,13 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
     The classes' order and the features stand in the model's metadata as JSON lists.
     """
     kind = FloatTensorType([None, len(model.features)])
-    exported = to_onnx(pipeline, initial_types=[("features", kind)], options={"zipmap": False})
+    exported = convert_sklearn(
+        pipeline,
+        initial_types=[("features", kind)],
+        options={"zipmap": False},
+        custom_shape_calculators={PolynomialFeatures: quadratic.calculate_shape},
+        custom_conversion_functions={PolynomialFeatures: quadratic.convert},
+    )
     lists = {"classes": [str(c) for c in pipeline.classes_], "features": list(model.features)}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})
     return exported

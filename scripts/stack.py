@@ -70,6 +70,7 @@ class Stack:
             "DATA_DIR": str(self.data),
             "STATE_DIR": str(self.state),
             "WEBHOOK_TOKEN_FILE": str(self.state / "webhook_token"),
+            "TMPDIR": str(self.state / "tmp"),
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_METRICS_ENABLED": "true",
@@ -85,7 +86,7 @@ class Stack:
     def prepare(self) -> None:
         """Write the state folder: webhook token, rendered configurations of Prometheus and Alertmanager."""
         self.data.mkdir(parents=True, exist_ok=True)
-        for folder in ("prometheus/rules", "alertmanager", "prefect"):
+        for folder in ("prometheus/rules", "alertmanager", "prefect", "tmp"):
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         # Counters of a former run's processes, which may not have had the time to remove them.
         shutil.rmtree(self.state / "api-metrics", ignore_errors=True)

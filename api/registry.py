@@ -10,7 +10,7 @@ import requests
 import structlog
 
 from api.metrics import APIMetrics
-from api.model import Champion, ModelRefusedError, Release, load, load_copy, save_copy
+from api.model import Champion, ModelRefusedError, Release, copy_path, load, load_copy, save_copy
 from monitoring.schema import DriftloopError, Model
 
 logger = structlog.get_logger(__name__)
@@ -46,6 +46,15 @@ def download(uri: str, name: str, release: Release) -> bytes:
     return answer.content
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what tells one file of that name from the next; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _get(url: str, **query: str) -> requests.Response:
     try:
         return requests.get(url, params=query, timeout=_TIMEOUT)
@@ -75,17 +84,36 @@ class Follower:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._refused: Release | None = None
+        self._copy_seen: tuple[int, int] | None = None
+        self._swapping = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow-champion", daemon=True)
 
     def start(self) -> None:
         """Load the local copy if there is one, then follow the registry in a background thread."""
-        try:
-            if champion := load_copy(self._cache, self._model):
-                self._swap(champion)
-        except ModelRefusedError as error:
-            self._fail("refused", f"local copy: {error}")
+        self._load_copy()
         self._thread.start()
+
+    def serving(self) -> Champion | None:
+        """Return the champion; a worker that has none takes the copy that another worker may have kept meanwhile.
+
+        So a client that one worker told it was ready is not turned away by the next.
+        """
+        if self.champion is None:
+            self._load_copy()
+        return self.champion
+
+    def _load_copy(self) -> None:
+        with self._swapping:
+            stamp = _stamp(copy_path(self._cache, self._model.name))
+            if self.champion is not None or stamp == self._copy_seen:
+                return
+            self._copy_seen = stamp  # one that is refused is not tried again
+            try:
+                if champion := load_copy(self._cache, self._model):
+                    self._swap(champion)
+            except ModelRefusedError as error:
+                self._fail("refused", f"local copy: {error}")
 
     def close(self) -> None:
         """Stop following; a download under way is not waited for."""
@@ -117,12 +145,21 @@ class Follower:
             self._refused = release
             self._fail("refused", f"version {release.version}: {error}")
             return
-        self._swap(champion)
-        self._note(None)
+        problem = self._keep_copy(release, content)
+        with self._swapping:
+            self._swap(champion)
+        if problem is None:
+            self._note(None)
+        else:
+            self._fail("copy_failed", problem)
+
+    def _keep_copy(self, release: Release, content: bytes) -> str | None:
+        """Keep the copy for the next start and the other workers; return why it cannot be kept."""
         try:
             save_copy(self._cache, self._model.name, release, content)
         except OSError as error:
-            self._fail("copy_failed", f"the local copy cannot be written: {error}")
+            return f"the local copy cannot be written: {error}"
+        return None
 
     def _swap(self, champion: Champion) -> None:
         before, self.champion = self.champion, champion

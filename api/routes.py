@@ -74,7 +74,7 @@ def _predictions(
 
 
 def _champion(service: Service) -> Champion:
-    champion = service.follower.champion
+    champion = service.follower.serving()
     if champion is None:
         why = service.follower.error or "the registry has not been asked yet"
         raise Problem(503, "no_model", f"no model is loaded yet: {why}", retry_after=_RETRY_SECONDS)
@@ -142,7 +142,7 @@ def ready(service: Service) -> Response:
     """Say whether a model is loaded, the log is writable and the audio path is warm."""
     follower, extractor = service.follower, service.extractor
     checks = {
-        "model": None if follower.champion else follower.error or "the registry has not been asked yet",
+        "model": None if follower.serving() else follower.error or "the registry has not been asked yet",
         "log": service.predictions.probe() or service.labels.probe(),
         "audio": extractor.error if extractor else None,
     }

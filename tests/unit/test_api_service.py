@@ -208,3 +208,13 @@ def test_a_config_with_a_typo_stops_the_start(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("target:", "targte:"))
     with pytest.raises(ConfigError, match=r"targte.*no such key"), running(settings(tmp_path, path)):
         pass
+
+
+def test_a_worker_takes_the_copy_that_another_has_kept(tmp_path: Path) -> None:
+    """A worker that no registry has answered yet serves what its neighbour already does."""
+    with running(settings(tmp_path)) as app:
+        client = app.test_client()
+        assert client.get("/model").status_code == 503
+        content = onnx_model(GENRES.model.features, GENRES.model.categories)
+        save_copy(tmp_path / "_model", GENRES.model.name, Release("7", 1), content)
+        assert client.get("/model").json["version"] == "7"

@@ -30,7 +30,7 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
     def write(kind: str, inputs: list[str], output: str | None = None, **attributes: int) -> str:
         output = output or scope.get_unique_variable_name(kind.lower())
-        container.add_node(kind, inputs, output, name=scope.get_unique_operator_name(kind), op_version=13, **attributes)
+        container.add_node(kind, inputs, output, name=scope.get_unique_operator_name(kind), op_version=14, **attributes)
         return output
 
     def gather(places: list[int]) -> str:

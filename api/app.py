@@ -8,6 +8,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from api import problems, routes
+from api.access import require_key
 from api.prediction_log import LogUnavailableError
 from api.problems import Problem
 from api.service import Service
@@ -31,6 +32,7 @@ def create_app(settings: APISettings | None = None) -> Flask:
     for rule in routes.RULES:
         app.add_url_rule(rule.path, rule.name, partial(rule.view, service), methods=[rule.method])
     app.before_request(_start_clock)
+    app.before_request(partial(require_key, service.key))
     app.after_request(partial(_count, service))
     app.register_error_handler(Exception, partial(_answer_error, service))
     return app
@@ -53,6 +55,8 @@ def _answer_error(service: Service, error: Exception) -> Response:
     answer = problems.response(problem)
     if isinstance(error, HTTPException) and (allow := dict(error.get_headers()).get("Allow")):
         answer.headers["Allow"] = allow
+    if problem.status == 401:  # noqa: PLR2004
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="api"'
     if problem.status == 413:  # noqa: PLR2004
         _drain()
         answer.headers["Connection"] = "close"

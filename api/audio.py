@@ -1,6 +1,7 @@
 """From an audio clip to features: the time means of librosa's rows, as the config describes them."""
 
 import math
+import sys
 import threading
 import time
 from functools import cached_property
@@ -11,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from api.problems import Problem, unprocessable
-from monitoring.schema import ConfigError, Model
+from monitoring.schema import ConfigError, Model, Settings, load_config, start_logging
 
 logger = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ class Extractor:
 
     def start(self) -> None:
         """Warm up in a background thread: librosa's first call imports and compiles for up to half a minute."""
-        threading.Thread(target=self._warm_up, name="warm-up-audio", daemon=True).start()
+        threading.Thread(target=self.warm_up, name="warm-up-audio", daemon=True).start()
 
     def features(self, clip: IO[bytes]) -> list[float | None]:
         """Return the clip's features in the config's order; raise the Problem that says what is wrong with it."""
@@ -46,7 +47,8 @@ class Extractor:
 
         return librosa
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
+        """Go through all of librosa's path once; `error` says what does not work."""
         started = time.monotonic()
         try:
             noise = self._librosa.tone(440.0, sr=self._audio.sample_rate, duration=1.0)
@@ -105,3 +107,17 @@ def _require_sound(samples: NDArray[np.float32]) -> None:
         raise unprocessable("not_audio", "file", "holds samples that are not finite numbers")
     if peak < _SILENCE:
         raise unprocessable("silent_clip", "file", "is silent: no sample is louder than -80 dB of full scale")
+
+
+def main() -> None:
+    """Compile what librosa needs into numba's cache, so that no service waits for it; exit 1 if that fails."""
+    start_logging("api")
+    model = load_config(Settings.read().driftloop_config).model
+    if model.audio is not None:
+        extractor = Extractor(model)
+        extractor.warm_up()
+        sys.exit(extractor.error)
+
+
+if __name__ == "__main__":
+    main()

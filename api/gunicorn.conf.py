@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import structlog
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -19,6 +20,7 @@ from monitoring.schema import ConfigError, load_config, start_logging
 try:
     _settings = APISettings.read()
     load_config(_settings.driftloop_config)
+    _settings.read_key()
 except ConfigError as error:
     raise SystemExit(str(error)) from None
 
@@ -65,7 +67,9 @@ control_socket_disable = True
 
 
 def on_starting(_server: Any) -> None:
-    """Drop what an earlier master counted."""
+    """Say whether everybody may write, and drop what an earlier master counted."""
+    if _settings.api_key_file is None:
+        structlog.get_logger(__name__).warning("api_key_off", reason="API_KEY_FILE is not set", open_to="everybody")
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):

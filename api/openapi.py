@@ -9,9 +9,9 @@ from monitoring.schema import Model
 Schema = dict[str, Any]
 
 
-def describe(model: Model) -> Schema:
-    """Describe every endpoint for this model."""
-    return {
+def describe(model: Model, *, secured: bool = False) -> Schema:
+    """Describe every endpoint for this model; `secured` where writing takes the API key."""
+    description: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": f"{model.name} predictions",
@@ -37,6 +37,18 @@ def describe(model: Model) -> Schema:
         },
         "components": {"schemas": _schemas(model)},
     }
+    return _secured(description) if secured else description
+
+
+def _secured(description: Schema) -> Schema:
+    """Let every endpoint that writes ask for the key."""
+    for path in description["paths"].values():
+        if "post" in path:
+            path["post"]["security"] = [{"key": []}]
+            path["post"]["responses"] |= _problem(401)
+    scheme = {"type": "http", "scheme": "bearer", "description": "the API key, as a bearer token"}
+    description["components"]["securitySchemes"] = {"key": scheme}
+    return description
 
 
 def _get(summary: str, *problems: dict[str, Schema]) -> Schema:
@@ -51,6 +63,7 @@ def _merged(*parts: dict[str, Schema]) -> dict[str, Schema]:
 def _problem(*statuses: int) -> dict[str, Schema]:
     meaning = {
         400: "The body is not JSON",
+        401: "The API key is missing or wrong",
         404: "There is no prediction of that id",
         409: "A prediction of the list has a label already; nothing of the list was taken",
         413: "The body, the batch or the clip is too large",

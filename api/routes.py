@@ -175,7 +175,7 @@ def metrics(service: Service) -> Response:
 
 def describe(service: Service) -> Response:
     """Return the OpenAPI description, made from the config."""
-    return _json(openapi.describe(service.config.model))
+    return _json(openapi.describe(service.config.model, secured=service.key is not None))
 
 
 def index(service: Service) -> Response:

@@ -22,6 +22,7 @@ class Service:
     predictions: AppendLog
     labels: AppendLog
     extractor: Extractor | None
+    key: str | None  # that clients must send to write
 
     @classmethod
     def start(cls, settings: APISettings) -> Self:
@@ -40,6 +41,7 @@ class Service:
             predictions=AppendLog(layout.current, prediction_format(model), metrics.log, sealing),
             labels=AppendLog(layout.labels, label_format(model), metrics.labels, sealing),
             extractor=Extractor(model) if model.audio else None,
+            key=settings.read_key(),
         )
         service.follower.start()
         service.predictions.start()

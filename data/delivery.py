@@ -17,10 +17,12 @@ _SERVER_ERROR = 500
 class Delivery:
     """A connection to one API; counts what it had to try again."""
 
-    def __init__(self, url: str, stopping: Event) -> None:
+    def __init__(self, url: str, stopping: Event, key: str | None = None) -> None:
         self._url = url.rstrip("/")
         self._stopping = stopping
         self._session = requests.Session()
+        if key:
+            self._session.headers["Authorization"] = f"Bearer {key}"
         self.retries = 0
 
     def post(self, path: str, body: Any, until: float = 0.0) -> requests.Response | None:

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from threading import Event
 
 import structlog
@@ -25,6 +26,7 @@ class SimulatorSettings(Settings):
     """The environment's part of the simulator's settings."""
 
     api_url: str = "http://127.0.0.1:5050"
+    api_key_file: Path | None = None
 
 
 def _options() -> argparse.Namespace:
@@ -41,7 +43,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--drift-after", type=float, default=0.0, metavar="SECONDS", help="(default: from the start)")
     parser.add_argument("--strength", type=float, default=1.0, help="of the drifts; 0.5 is half (default: %(default)s)")
     environment = SimulatorSettings.read()
-    parser.set_defaults(url=environment.api_url, config=environment.driftloop_config)
+    parser.set_defaults(
+        url=environment.api_url, api_key_file=environment.api_key_file, config=environment.driftloop_config
+    )
     options = parser.parse_args()
     values = {name: getattr(options, name) for name in TrafficSettings.model_fields}
     try:

@@ -46,6 +46,7 @@ class TrafficSettings(BaseModel):
     label_share: float = Field(default=1.0, ge=0, le=1, description="share of rows that get one (default: %(default)s)")
     tracks: Path | None = Field(default=None, description="Parquet of real labelled rows to resample (default: drawn)")
     jitter: float = Field(default=0.05, ge=0, description="noise on tracks, in standard deviations (%(default)s)")
+    api_key_file: Path | None = Field(default=None, description="file with the API's key (default from API_KEY_FILE)")
     config: Path = Field(default=Path("monitoring/config.yml"), description="the model (default: %(default)s)")
 
 
@@ -76,7 +77,8 @@ class Traffic:
         self._counts = Counts()
         self._due: deque[tuple[float, str, str]] = deque()  # when, prediction_id, label
         self._stopping = Event()
-        self._delivery = Delivery(settings.url, self._stopping)
+        key = settings.api_key_file.read_text().strip() if settings.api_key_file else None
+        self._delivery = Delivery(settings.url, self._stopping, key)
         self._thread = Thread(target=self._run, name="traffic", daemon=True)
         self._error: Exception | None = None
 

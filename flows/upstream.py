@@ -57,6 +57,10 @@ class Prefect:
         """Return a deployment's id by its name; raise UnavailableError if it is not served yet."""
         return str(self._call("GET", f"/deployments/name/{flow}/{deployment}").json()["id"])
 
+    def deployment_status(self, flow: str, deployment: str) -> str:
+        """Return READY while a runner asks for the deployment's runs, else NOT_READY."""
+        return str(self._call("GET", f"/deployments/name/{flow}/{deployment}").json()["status"])
+
     def newest_runs(self, flow: str, limit: int = NEWEST, **run_filter: Any) -> list[Run]:
         """Return a flow's newest runs, the newest first."""
         body = {"flows": {"name": {"any_": [flow]}}, "flow_runs": run_filter, "sort": "START_TIME_DESC", "limit": limit}

@@ -102,7 +102,20 @@ class Stack:
 
     def _render(self, source: Path, target: Path) -> None:
         content = yaml.safe_load(source.read_text())
+        if "scrape_configs" in content:
+            content["scrape_configs"] = self._local_jobs(content["scrape_configs"])
         target.write_text(yaml.safe_dump(self._localised(content), sort_keys=False, width=1000))
+
+    def _local_jobs(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Leave out jobs that run in containers alone; name the targets that are found in DNS there."""
+        local = [job for job in jobs if job["job_name"] in self.ports]
+        for job in local:
+            job.pop("basic_auth", None)  # among local processes nothing asks for it
+            if found := job.pop("dns_sd_configs", None):
+                job["static_configs"] = [
+                    {"targets": [f"{name}:{one['port']}" for one in found for name in one["names"]]}
+                ]
+        return local
 
     def _localised(self, node: Any, key: str = "") -> Any:
         if isinstance(node, dict):

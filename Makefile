@@ -16,7 +16,7 @@ say = @printf '\033[1m==> %s\033[0m\n'
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.ready .local/.ready ## the virtual environment and the binaries, and nothing else
@@ -59,6 +59,35 @@ check: setup ## style, types, rules and configurations
 	@$(BIN)/mypy
 	$(say) "promtool and amtool"
 	@$(BIN)/python -m scripts.check_configs
+
+.PHONY: up
+up: ## the stack in containers: builds, starts, waits until it is healthy (ARGS="--scale api=3")
+	@scripts/up $(ARGS)
+
+.PHONY: down
+down: ## stop the containers and keep the data
+	@docker compose --profile demo down --remove-orphans
+
+.PHONY: secrets
+secrets: ## generate the containers' passwords and tokens that are missing
+	@scripts/secrets
+
+.PHONY: backup
+backup: ## back the containers' data up into backups/<time>, or into the folder TO
+	@scripts/backup $(TO)
+
+.PHONY: restore
+restore: ## restore the backup FROM onto empty volumes
+	@scripts/restore $(FROM)
+
+.PHONY: purge
+purge: ## delete the containers and all of their data; asks first
+	@scripts/purge
+
+.PHONY: test-containers
+test-containers: setup ## the tests of the stack in containers alone; they need a Docker engine and the default ports
+	$(say) "Tests in containers"
+	@$(BIN)/python -m pytest tests/containers
 
 .PHONY: format
 format: .venv/.ready ## let ruff write the code's form

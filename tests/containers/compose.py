@@ -1,0 +1,164 @@
+"""The stack under `docker compose`, as its user sees it: the files as they are, the commands of the Makefile."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = "driftloop-test"
+PACE = 15  # by which the rules' and the routes' waiting times are divided, as in `make demo`
+_WAITS = re.compile(r"^(\s*)(for|scrape_interval|evaluation_interval|group_wait|group_interval|repeat_interval): (\w+)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def eventually(what: str, probe: Callable[[], Any], seconds: float = 60) -> Any:
+    """Poll until the probe's answer is true; fail naming what was waited for and what was seen last."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            seen = probe()
+        except (requests.RequestException, KeyError, IndexError) as error:
+            seen, trouble = None, repr(error)
+        else:
+            trouble = repr(seen)
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}; last seen: {trouble}"
+        time.sleep(0.5)
+
+
+def paced(source: Path, target: Path) -> Path:
+    """Copy a configuration, a file or a folder, with shorter waiting times; containers may read the copy."""
+    if source.is_dir():
+        target.mkdir()
+        for file in source.glob("*_alerts.yml"):
+            paced(file, target / file.name)
+    else:
+        target.write_text("".join(_paced(line) for line in source.read_text().splitlines(keepends=True)))
+    target.chmod(0o755 if target.is_dir() else 0o644)
+    return target
+
+
+def _paced(line: str) -> str:
+    def shorter(match: re.Match[str]) -> str:
+        seconds = int(match[3][:-1]) * _SECONDS[match[3][-1]]
+        return f"{match[1]}{match[2]}: {max(1, round(seconds / PACE))}s"
+
+    return _WAITS.sub(shorter, line)
+
+
+@dataclass(frozen=True)
+class Compose:
+    """One project; `environment` is what is set beside the process's own."""
+
+    environment: dict[str, str]
+
+    def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command in the repository; fail with its output."""
+        environment = {**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, **self.environment}
+        options = {"capture_output": True, "text": True, "timeout": 900, **options}
+        done = subprocess.run(command, cwd=ROOT, env=environment, check=False, **options)
+        assert not check or done.returncode == 0, f"{command}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
+    def compose(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose`."""
+        return self.run("docker", "compose", *arguments, **options)
+
+    def execute(self, service: str, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command in a service's first container."""
+        return self.compose("exec", "-T", service, *command, **options)
+
+    def python(self, service: str, code: str, **options: Any) -> str:
+        """Run Python in a service's container; return what it prints."""
+        return str(self.execute(service, "python", "-c", code, **options).stdout).strip()
+
+    def up(self, *arguments: str) -> str:
+        """`make up`; return what it prints."""
+        return self.run("scripts/up", *arguments).stdout
+
+    def down(self) -> None:
+        """`make down`."""
+        self.compose("--profile", "demo", "down", "--remove-orphans")
+
+    def services(self) -> list[str]:
+        """Name the services that have containers."""
+        return sorted({c["Config"]["Labels"]["com.docker.compose.service"] for c in self.containers()})
+
+    def containers(self, service: str = "") -> list[dict[str, Any]]:
+        """Return what `docker inspect` says of the project's containers, or of one service's."""
+        ids = self.compose("ps", "--all", "--quiet", *([service] if service else [])).stdout.split()
+        inspected: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", *ids).stdout)
+        return inspected
+
+    def unhealthy(self) -> list[str]:
+        """Name the containers that are not healthy."""
+        return [c["Name"] for c in self.containers() if c["State"].get("Health", {}).get("Status") != "healthy"]
+
+    def secret(self, name: str) -> str:
+        """Read a secret, as the person who runs the stack can."""
+        return (ROOT / "secrets" / name).read_text()
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The header that lets a client write."""
+        return {"Authorization": f"Bearer {self.secret('api_key')}"}
+
+    def predict(self, rows: int, session: requests.Session | None = None) -> list[str]:
+        """Send rows in one request; return their ids."""
+        instances = [{"mfcc_1": -100.0 - i, "mfcc_2": 110.0 + i} for i in range(rows)]
+        post = (session or requests).post
+        answer = post("http://127.0.0.1:5050/predict", json={"instances": instances}, headers=self.key, timeout=30)
+        answer.raise_for_status()
+        return [one["prediction_id"] for one in answer.json()["predictions"]]
+
+    def logged(self) -> list[str]:
+        """Return the id of each row of the log's parts, as often as it stands there."""
+        code = "import pyarrow.parquet as q; print(*q.read_table('/data/current.parquet')['prediction_id'].to_pylist())"
+        return self.python("monitor", code).split()
+
+    def query(self, expression: str, at: float | None = None) -> float | None:
+        """Return the value of a Prometheus expression; None if it has none."""
+        parameters: dict[str, Any] = {"query": expression, **({"time": at} if at else {})}
+        answer = requests.get("http://127.0.0.1:9090/api/v1/query", params=parameters, timeout=10)
+        result = answer.json()["data"]["result"]
+        return float(result[0]["value"][1]) if result else None
+
+    def champion(self) -> str:
+        """Return the champion's version in the registry."""
+        url = "http://127.0.0.1:5000/api/2.0/mlflow/registered-models/alias"
+        answer = requests.get(url, params={"name": "genre-classifier", "alias": "champion"}, timeout=10)
+        return str(answer.json()["model_version"]["version"])
+
+    def flow_runs(self) -> dict[str, str]:
+        """Return the state of each flow run in Prefect."""
+        auth = ("driftloop", self.secret("prefect_password"))
+        answer = requests.post("http://127.0.0.1:4200/api/flow_runs/filter", json={}, auth=auth, timeout=10)
+        answer.raise_for_status()
+        return {run["id"]: run["state_type"] for run in answer.json()}
+
+    @contextmanager
+    def simulator(self, *arguments: str) -> Iterator[Callable[[], dict[str, Any]]]:
+        """Run the simulator of the profile `demo`; yields what tells its counts."""
+        name = f"{PROJECT}-traffic"
+        self.compose("--profile", "demo", "build", "--quiet", "simulator")
+        self.compose("run", "--detach", "--no-deps", "--name", name, "simulator", *arguments)
+
+        def counts() -> dict[str, Any]:
+            lines = self.run("docker", "logs", name).stdout.splitlines()
+            told = [json.loads(line) for line in lines if '"sent"' in line]
+            return told[-1] if told else {}
+
+        try:
+            yield counts
+        finally:
+            self.run("docker", "rm", "--force", name)

@@ -1,0 +1,43 @@
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.containers.compose import ROOT, Compose, paced
+
+
+def _engine() -> str | None:
+    """Return why there is no engine, or None."""
+    if shutil.which("docker") is None:
+        return "docker is not on PATH"
+    for command in (["docker", "version"], ["docker", "compose", "version"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            return f"`{' '.join(command)}` says: {done.stderr.strip().splitlines()[-1:]}"
+    return None
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    """The whole stack, up and healthy, in a project of its own; removed at the end with all that it stored."""
+    if reason := _engine():
+        pytest.skip(f"no Docker engine, so nothing is tested in containers: {reason}")
+    configs = tmp_path_factory.mktemp("configs")
+    compose = Compose(
+        {
+            "PROMETHEUS_CONFIG": str(paced(ROOT / "prometheus/prometheus.yml", configs / "prometheus.yml")),
+            "ALERT_RULES": str(paced(ROOT / "monitoring/alert_rules", configs / "rules")),
+            "ALERTMANAGER_CONFIG": str(paced(ROOT / "alertmanager/alertmanager.yml", configs / "alertmanager.yml")),
+            "MONITOR_INTERVAL_SECONDS": "2",
+            "PREDICTION_LOG_SEAL_SECONDS": "1",
+        }
+    )
+    try:
+        terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+        for line in compose.up().splitlines():
+            if line.startswith("left out") and terminal is not None:
+                terminal.write_line(f"\n{line}")
+        yield compose
+    finally:
+        compose.compose("--profile", "demo", "down", "--volumes", "--remove-orphans", check=False)

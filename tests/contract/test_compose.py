@@ -1,0 +1,141 @@
+"""docker-compose.yml, .env and the Dockerfiles: what every service has, read from the files."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SECRETS = yaml.safe_load((ROOT / "docker-compose.secrets.yml").read_text())["secrets"]
+SETTINGS = dict(line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if line and line[0] != "#")
+EACH_SERVICE = pytest.mark.parametrize(
+    "service", [pytest.param(service, id=name) for name, service in COMPOSE["services"].items()]
+)
+DOCKERFILES = sorted(ROOT.glob("[a-z]*/**/Dockerfile"))
+EACH_DOCKERFILE = pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in DOCKERFILES])
+
+# The root user's exceptions; the reason stands beside the line.
+ROOT_USERS = {"cadvisor"}
+INTERNAL = {"loop", "database", "exporters"}
+
+
+def test_every_service_of_the_stack_is_there() -> None:
+    """The stack is complete, and the simulator starts with the profile `demo` alone."""
+    assert COMPOSE["services"].keys() == {
+        "api", "monitor", "trigger", "prefect-server", "prefect-runner", "mlflow", "postgres", "prometheus",
+        "alertmanager", "grafana", "cadvisor", "node-exporter", "proxy", "simulator",
+    }  # fmt: skip
+    assert [name for name, service in COMPOSE["services"].items() if "profiles" in service] == ["simulator"]
+
+
+@EACH_SERVICE
+def test_no_service_lacks_its_limits(service: dict[str, Any]) -> None:
+    """Each has a health check, limits, a restart policy and log rotation."""
+    assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+    assert {"interval", "timeout", "retries", "start_period"} <= service["healthcheck"].keys()
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert 0 < float(service["cpus"]) <= 1  # more than a small machine has would not start
+    assert service["pids_limit"] > 0
+    assert service["restart"] == "unless-stopped"
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
+
+
+@EACH_SERVICE
+def test_no_service_has_more_rights_than_it_needs(service: dict[str, Any]) -> None:
+    """Each has a read-only root, no capabilities, no way to new privileges, and nothing that lifts these."""
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "userns_mode"} & service.keys()
+
+
+def test_root_is_the_exception_and_is_explained() -> None:
+    """Every service names a user other than root; one that cannot says why beside the line."""
+    roots = {name for name, s in COMPOSE["services"].items() if s["user"].split(":")[0] in ("0", "root", "")}
+    assert roots == ROOT_USERS
+    lines = (ROOT / "docker-compose.yml").read_text().splitlines()
+    assert all("# exception: " in line for line in lines if 'user: "0:0"' in line)
+
+
+@EACH_SERVICE
+def test_dependencies_are_waited_for(service: dict[str, Any]) -> None:
+    """A dependency is waited for until it is healthy."""
+    assert {one["condition"] for one in service.get("depends_on", {}).values()} <= {"service_healthy"}
+
+
+@EACH_SERVICE
+def test_configuration_is_mounted_read_only(service: dict[str, Any]) -> None:
+    """What comes from the host is read-only; what is written goes to a named volume."""
+    for volume in service.get("volumes", []):
+        source = re.sub(r"\$\{[^}]*\}", "./", volume).split(":")[0]
+        assert volume.endswith(":ro") or source in COMPOSE["volumes"], volume
+
+
+@EACH_SERVICE
+def test_what_is_published_listens_on_loopback(service: dict[str, Any]) -> None:
+    """Ports are published on 127.0.0.1, and only by services that are on the network with a way out."""
+    for port in service.get("ports", []):
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z]+_PORT:-(\d+)\}:\1", port)
+        assert "edge" in service["networks"]
+
+
+def test_networks_without_a_way_out() -> None:
+    """All networks but one are internal; the databases and the exporters are beside those that need them."""
+    assert {name for name, network in COMPOSE["networks"].items() if network.get("internal")} == INTERNAL
+    members = {n: {s for s, of in COMPOSE["services"].items() if n in of["networks"]} for n in COMPOSE["networks"]}
+    assert members["database"] == {"postgres", "prefect-server", "mlflow"}
+    assert members["exporters"] == {"prometheus", "cadvisor", "node-exporter"}
+
+
+def test_every_foreign_image_has_an_exact_tag_in_env() -> None:
+    """An image is built here, or its tag is a version and stands in .env."""
+    foreign = {of["image"] for of in COMPOSE["services"].values() if "build" not in of}
+    assert foreign == {f"${{{name}:?}}" for name in SETTINGS if name.endswith("_IMAGE") and name != "BASE_IMAGE"}
+    for name, image in SETTINGS.items():
+        if name.endswith("_IMAGE"):
+            assert re.search(r":v?\d+(\.\d+)*[\w.-]*$", image), name
+
+
+def test_no_secret_stands_in_a_tracked_file() -> None:
+    """Passwords come from files of secrets alone, each of which is defined, used and generated."""
+    used = {secret for of in COMPOSE["services"].values() for secret in of.get("secrets", [])}
+    generated = re.search(r"for name in ([a-z_ ]+);", (ROOT / "scripts/secrets").read_text())
+    assert generated is not None
+    assert used == SECRETS.keys() == set(generated[1].split())
+    for name, of in COMPOSE["services"].items():
+        for key, value in of.get("environment", {}).items():
+            if re.search("PASSWORD|TOKEN|KEY|SECRET", key):
+                assert str(value).startswith("/run/secrets/"), (name, key)
+    assert all("make secrets" in secret["file"] for secret in SECRETS.values())
+
+
+@EACH_DOCKERFILE
+def test_images_are_built_alike(path: Path) -> None:
+    """Each starts from the named base, ends as our user, and needs no syntax that an older BuildKit lacks."""
+    text = path.read_text()
+    assert text.startswith("ARG BASE_IMAGE=python:3.11-slim-bookworm\n")
+    assert not re.search(r"^# *syntax=|<<|COPY --link|@sha256", text, re.MULTILINE)
+    stages = text.split("\nFROM ")[1:]
+    assert "USER 10001:10001" in stages[-1]
+    for command in re.findall(r"^(?:CMD|ENTRYPOINT) (.*)", text, re.MULTILINE):
+        assert command.startswith("["), command  # so that signals reach the process
+
+
+def test_images_share_their_first_layers() -> None:
+    """The lines up to the locked base packages are the same in every image of ours that runs Python code."""
+    texts = [path.read_text() for path in DOCKERFILES if "uv sync" in path.read_text()]
+    assert len(texts) == 4
+    marker = "uv sync --frozen --no-dev\n"
+    assert len({text[: text.index(marker) + len(marker)] for text in texts}) == 1
+    assert all("--frozen" in line for text in texts for line in text.splitlines() if "uv sync" in line)
+
+
+def test_uv_is_the_makefiles() -> None:
+    """One version of uv installs everywhere."""
+    version = re.search(r"^UV_VERSION := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert version is not None
+    pinned = {v for path in DOCKERFILES for v in re.findall(r"uv==(\S+)", path.read_text())}
+    assert pinned == {version[1]}

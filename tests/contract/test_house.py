@@ -40,7 +40,8 @@ CONTRACT_LIBRARIES = {"pyarrow", "pydantic", "pydantic_settings", "structlog", "
 TOP = {
     ".ci", ".dockerignore", ".env", ".env.example", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "Procfile",
     "README.md", "alertmanager", "api", "benchmarks", "data", "docker-compose.secrets.yml",
-    "docker-compose.yml", "docs", "flows", "grafana", "monitoring", "postgres", "prometheus", "pyproject.toml", "scripts", "tests", "uv.lock",
+    "docker-compose.yml", "docs", "flows", "grafana", "monitoring", "postgres", "prometheus", "pyproject.toml",
+    "scripts", "tests", "uv.lock",
 }  # fmt: skip
 
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

@@ -103,8 +103,9 @@ def test_secrets_are_closed_to_others(stack: Compose) -> None:
     assert stack.run("git", "check-ignore", "secrets/api_key").stdout
     shown = str(stack.containers())
     for file in (ROOT / "secrets").glob("[a-z]*"):
-        assert len(file.read_text()) >= 40, file.name
-        assert file.read_text() not in shown, file.name
+        if secret := file.read_text():  # those for mail and Slack are the user's to fill
+            assert len(secret) == 64, file.name
+            assert secret not in shown, file.name
 
 
 @pytest.mark.parametrize("service", [pytest.param(s, id=s) for s in ("api", "trigger", "postgres", "alertmanager")])

@@ -123,7 +123,10 @@ class Compose:
 
     def logged(self) -> list[str]:
         """Return the id of each row of the log's parts, as often as it stands there."""
-        code = "import pyarrow.parquet as q; print(*q.read_table('/data/current.parquet')['prediction_id'].to_pylist())"
+        parts = "sorted(glob.glob('/data/current.parquet/part-*'))"
+        code = (
+            f"import glob, pyarrow.parquet as q; print(*(i for p in {parts} for i in q.read_table(p)[0].to_pylist()))"
+        )
         return self.python("monitor", code).split()
 
     def query(self, expression: str, at: float | None = None) -> float | None:

@@ -34,10 +34,11 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         }
     )
     try:
-        terminal = request.config.pluginmanager.get_plugin("terminalreporter")
-        for line in compose.up().splitlines():
-            if line.startswith("left out") and terminal is not None:
-                terminal.write_line(f"\n{line}")
+        capture = request.config.pluginmanager.get_plugin("capturemanager")
+        said = [line for line in compose.up().splitlines() if line.startswith("left out")]
+        if said and capture is not None:
+            with capture.global_and_fixture_disabled():
+                print("", *said, sep="\n")
         yield compose
     finally:
         compose.compose("--profile", "demo", "down", "--volumes", "--remove-orphans", check=False)

@@ -123,10 +123,11 @@ class Compose:
 
     def logged(self) -> list[str]:
         """Return the id of each row of the log's parts, as often as it stands there."""
-        parts = "sorted(glob.glob('/data/current.parquet/part-*'))"
-        code = (
-            f"import glob, pyarrow.parquet as q; print(*(i for p in {parts} for i in q.read_table(p)[0].to_pylist()))"
-        )
+        code = """
+import glob, pyarrow.parquet
+for part in glob.glob("/data/current.parquet/part-*"):
+    print(*pyarrow.parquet.read_table(part)["prediction_id"].to_pylist(), sep="\\n")
+"""
         return self.python("monitor", code).split()
 
     def query(self, expression: str, at: float | None = None) -> float | None:

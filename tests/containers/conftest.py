@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -38,7 +39,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         said = [line for line in compose.up().splitlines() if line.startswith("left out")]
         if said and capture is not None:
             with capture.global_and_fixture_disabled():
-                print("", *said, sep="\n")
+                sys.stdout.write("\n" + "\n".join(said) + "\n")
         yield compose
     finally:
         compose.compose("--profile", "demo", "down", "--volumes", "--remove-orphans", check=False)

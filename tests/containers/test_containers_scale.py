@@ -66,6 +66,7 @@ def test_a_killed_replica_loses_and_doubles_nothing(scaled: Compose) -> None:
     scaled.run("docker", "exec", f"{PROJECT}-api-2", "sh", "-c", "kill -9 -1", check=False)
     traffic.join()
     ids, failed = sent[0]
+    assert [c["Name"] for c in scaled.containers("api") if c["RestartCount"]] == [f"/{PROJECT}-api-2"]
     assert failed <= 30  # those that it had taken, and those until the proxy saw that it was gone
     eventually("the log to hold what was acknowledged", lambda: set(ids) <= set(scaled.logged()), 60)
     assert not [one for one, times in Counter(scaled.logged()).items() if times > 1]

@@ -2,28 +2,36 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.containers.compose import ROOT, Compose, paced
 
 
-def _engine() -> str | None:
+def _missing() -> str | None:
     """Return why there is no engine, or None."""
     if shutil.which("docker") is None:
         return "docker is not on PATH"
     for command in (["docker", "version"], ["docker", "compose", "version"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
-            return f"`{' '.join(command)}` says: {done.stderr.strip().splitlines()[-1:]}"
+            return f"`{' '.join(command)}` says: {done.stderr.strip()}"
     return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without an engine skip what needs one, in one line."""
+    ours = [item for item in items if item.path.parent == Path(__file__).parent]
+    if ours and (reason := _missing()):
+        ours[0].add_marker(pytest.mark.skip(reason=f"nothing is tested in containers, for lack of an engine: {reason}"))
+        config.hook.pytest_deselected(items=ours[1:])
+        items[:] = [item for item in items if item not in ours[1:]]
 
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     """The whole stack, up and healthy, in a project of its own; removed at the end with all that it stored."""
-    if reason := _engine():
-        pytest.skip(f"no Docker engine, so nothing is tested in containers: {reason}")
     configs = tmp_path_factory.mktemp("configs")
     compose = Compose(
         {
@@ -35,8 +43,8 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         }
     )
     try:
-        capture = request.config.pluginmanager.get_plugin("capturemanager")
         said = [line for line in compose.up().splitlines() if line.startswith("left out")]
+        capture = request.config.pluginmanager.get_plugin("capturemanager")
         if said and capture is not None:
             with capture.global_and_fixture_disabled():
                 sys.stdout.write("\n" + "\n".join(said) + "\n")

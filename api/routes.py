@@ -197,7 +197,7 @@ RULES = (
     Rule("POST", "/predict", "predict", predict, "predict one row, a batch, or an audio clip"),
     Rule("POST", "/feedback", "feedback", feedback, "labels that arrive later"),
     Rule("GET", "/health", "health", health, "the process lives"),
-    Rule("GET", "/ready", "ready", ready, "a model is loaded and the log is writable"),
+    Rule("GET", "/ready", "ready", ready, "a model is loaded, the log is writable, and audio, if configured, is warm"),
     Rule("GET", "/model", "model", model, "the version that serves"),
     Rule("GET", "/metrics", "metrics", metrics, "Prometheus metrics"),
     Rule("GET", "/openapi.json", "openapi", describe, "this API in OpenAPI 3.1"),

@@ -40,7 +40,7 @@ class Delivery:
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 reason = type(error).__name__
             if pause == _FIRST_PAUSE:  # once per outage, not once per attempt
-                log.warning("request_failed_will_retry", path=path, reason=reason)
+                log.warning("request_failed_will_retry", url=self._url + path, reason=reason)
             left = until - time.monotonic()
             if left <= 0 or self._stopping.wait(min(pause, left)):
                 return None

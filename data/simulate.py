@@ -20,6 +20,7 @@ __all__ = ["Counts", "Traffic", "TrafficSettings"]
 log = structlog.get_logger(__name__)
 
 _PROGRESS = 5.0  # seconds between progress lines
+_PATIENCE = 60.0  # seconds in which an API that is about to start should have taken a row
 
 
 class SimulatorSettings(Settings):
@@ -65,6 +66,9 @@ def run(traffic: Traffic, options: argparse.Namespace, stopped: Event) -> None:
     started = told = time.monotonic()
     while not traffic.wait(0.2) and not stopped.is_set():
         now = time.monotonic()
+        if now - started >= _PATIENCE and not traffic.counts().acknowledged:
+            log.error("nothing_acknowledged", url=options.settings.url, seconds=_PATIENCE)
+            break
         if not drifting and now - started >= options.drift_after:
             traffic.set_drifts(options.drift, options.strength)
             drifting = True

@@ -36,7 +36,9 @@ class TrafficSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(default="http://127.0.0.1:5050", description="the API (default from API_URL: %(default)s)")
+    url: str = Field(
+        default="http://127.0.0.1:5050", pattern="^https?://", description="the API (default from API_URL: %(default)s)"
+    )
     rate: Positive = Field(default=20.0, description="rows a second (default: %(default)s)")
     batch: int = Field(default=1, ge=1, le=100_000, description="rows a request; 1 sends single predictions")
     duration: Positive | None = Field(default=None, description="seconds to send for (default: until stopped)")

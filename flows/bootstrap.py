@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from data.sample import draw_reference
+from flows.collection import newest_row
 from flows.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
 from flows.publication import complete, sole_run, stage
 from flows.registry import Champion, load_champion, model_tags, promote, register
@@ -87,7 +88,8 @@ def found(
     )
     if not keeps_predictions:
         table = with_predictions(table, model, pipeline, predicted)
-    stage(layout, model, registered.version, table, origin=origin)
+    # Rows that a former model has logged are no evidence about this one: the window starts after them.
+    stage(layout, model, registered.version, table, origin=origin, through=newest_row(layout) or None)
     promote(model.name, registered.version, former.version if former else None)
     complete(layout, registered.version)
     get_run_logger().info("Version %s is champion; out of fold its accuracy is %.3f", registered.version, accuracy)

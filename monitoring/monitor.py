@@ -6,6 +6,7 @@ for whoever has two DataFrames.
 
 import contextlib
 import functools
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,10 @@ log = structlog.get_logger(__name__)
 LIFETIME_INTERVALS = 3
 
 
+class DataError(DriftloopError):
+    """The data has nothing to do with the config."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What was found, and Evidently's suite that found it; without enough rows there is no suite."""
@@ -45,9 +50,16 @@ class Report:
 def generate_evidently_report(
     reference_data: pd.DataFrame, current_data: pd.DataFrame, *, config: Config | None = None
 ) -> Report:
-    """Hold current rows against reference rows: counts for any number of rows, a judgement for enough of them."""
+    """Hold current rows against reference rows: counts for any number of rows, a judgement for enough of them.
+
+    Without a config it is that of DRIFTLOOP_CONFIG, or the built-in one. Raise DataError if the frames hold none of
+    the config's features.
+    """
     config = config or _default_config()
     model = config.model
+    for name, data in (("reference", reference_data), ("current", current_data)):
+        if not set(model.features) & set(data.columns):
+            raise DataError(f"the {name} data holds none of the config's features: {', '.join(model.features)}")
     reference, current = (quality.conform(data, model) for data in (reference_data, current_data))
     run = run_suite(config, reference, current) if len(current) >= config.minimum_rows else None
     first, last = _time_range(current_data)
@@ -80,7 +92,8 @@ def export_metrics_to_prometheus(
 
 @functools.cache
 def _default_config() -> Config:
-    return load_config(Path(__file__).with_name("config.yml"))
+    configured = os.environ.get("DRIFTLOOP_CONFIG")
+    return load_config(configured or Path(__file__).with_name("config.yml"))
 
 
 @functools.cache

@@ -118,6 +118,12 @@ class Metrics(_Section):
 
     feature_prefix: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
 
+    @model_validator(mode="after")
+    def _is_not_taken(self) -> Self:
+        if self.feature_prefix == "prediction":
+            raise ValueError("feature_prefix 'prediction' is taken: prediction_drift_p_value is the prediction's own")
+        return self
+
 
 class Window(_Section):
     """The newest rows that are held against the reference: a number of them, or a duration."""
@@ -246,7 +252,12 @@ def _explain(error: Any) -> str:
         return f"{key} = {shown}: no such key; allowed here are {allowed}"
     if error["type"] == "missing":
         return f"{key}: is missing"
-    return f"{key} = {shown}: {error['msg'].removeprefix('Value error, ')}"
+    message = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], dict) and shown != value:  # a whole section; the message names what does not fit
+        return f"{key}: {message}"
+    if error["type"] == "string_type" and isinstance(error["input"], bool):
+        message += " (YAML reads a bare yes, no, on and off as booleans: quote it)"
+    return f"{key} = {shown}: {message}"
 
 
 def _section(location: tuple[Any, ...]) -> type[BaseModel]:

@@ -18,7 +18,8 @@ from typing import Any
 
 import yaml
 
-from monitoring.schema import DriftloopError, parse_duration
+from monitoring.schema import DriftloopError, load_config, parse_duration
+from monitoring.store import Layout, read_reference
 from scripts.prometheus_tools import ToolsError, find_tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,6 +167,13 @@ def ports_from_environment() -> dict[str, int]:
     return ports
 
 
+def require_usable(data: Path) -> None:
+    """Raise ConfigError or InvalidReferenceError now, with all that is wrong, and not a service at a time later."""
+    config = load_config(os.environ.get("DRIFTLOOP_CONFIG", ROOT / "monitoring/config.yml"))
+    if Layout(data).reference.exists():
+        read_reference(Layout(data), config.model, predicted=False)
+
+
 def main() -> None:
     """Start the stack in the foreground; Ctrl-C stops all of it."""
     parser = argparse.ArgumentParser(description="Run the whole stack as local processes.")
@@ -175,12 +183,13 @@ def main() -> None:
     try:
         stack = Stack(arguments.data.resolve(), arguments.state.resolve(), ports_from_environment())
         stack.require_free_ports()
+        require_usable(stack.data)
         stack.prepare()
         environment = stack.environment()
     except (DriftloopError, ToolsError) as error:
         sys.exit(f"driftloop: {error}")
     pages = {"the monitor's page": "monitor", "the API": "api", "Prefect": "prefect", "MLflow": "mlflow"}
-    pages |= {"Prometheus": "prometheus", "Alertmanager": "alertmanager"}
+    pages |= {"Prometheus": "prometheus", "Alertmanager": "alertmanager", "the trigger": "trigger"}
     print("Starting; the first start trains a model and takes about a minute. Ctrl-C stops everything.")
     for page, service in pages.items():
         print(f"  {page:<19} {stack.url(service)}")

@@ -346,7 +346,7 @@ def test_first_start_without_a_reference_draws_the_sample(servers: Servers, tmp_
 
 
 def test_changed_features_bring_a_new_version(servers: Servers, tmp_path: Path) -> None:
-    """A champion that takes other features than the config is replaced."""
+    """A champion that takes other features than the config is replaced, and is not judged by the former one's rows."""
     path = write_config(tmp_path)
     settings = yaml.safe_load(path.read_text())
     settings["model"]["name"] = "cider"
@@ -355,12 +355,14 @@ def test_changed_features_bring_a_new_version(servers: Servers, tmp_path: Path) 
     variables = {"DATA_DIR": str(tmp_path / "data"), "DRIFTLOOP_CONFIG": str(path)}
     write_user_reference(Layout(tmp_path / "data"), config)
     servers.run_flow("bootstrap", **variables)
+    _, newest = write_log(Layout(tmp_path / "data"), config, draw_wine(30))
     settings["model"]["features"].remove("density")
     path.write_text(yaml.safe_dump(settings))
     run = servers.run_flow("bootstrap", **variables)
     assert run["state_name"] == "Promoted", run["state"]["message"]
     assert servers.version_of("cider", "champion") == "2"
     assert json.loads(servers.tags("cider", "2")["features"]) == ["acidity", "sugar", "alcohol"]
+    assert read_reference(Layout(tmp_path / "data"), load_config(path).model).through == newest
 
 
 def test_reference_that_does_not_fit_stops_the_start(servers: Servers, tmp_path: Path) -> None:

@@ -76,6 +76,16 @@ def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
     ("change", "message"),
     [
         pytest.param(
+            _set("metrics", "feature_prefix", to="prediction"),
+            "metrics = {'feature_prefix': 'prediction'}: feature_prefix 'prediction' is taken",
+            id="prefix-of-another-metric",
+        ),
+        pytest.param(
+            _set("model", "categories", to=[False, True]),
+            "model.categories.0 = False: Input should be a valid string (YAML reads a bare yes, no, on and off",
+            id="yaml-booleans",
+        ),
+        pytest.param(
             _set("windw", to={"rows": 5}),
             "windw = {'rows': 5}: no such key; allowed here are model, metrics, window",
             id="top-key",

@@ -1,11 +1,15 @@
 """The loop on real files: what it reads, and what it does when there is nothing good to read."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -13,6 +17,7 @@ from monitoring.monitor import Monitor
 from monitoring.store import microseconds
 from tests.unit.monitor_fixtures import (
     LOANS,
+    ROOT,
     START,
     keep_reference,
     label_rows,
@@ -252,3 +257,32 @@ def test_only_the_newest_reports_are_kept(tmp_path: Path) -> None:
     assert kept[0].id > kept[1].id
     files = {path.name for path in (tmp_path / "_reports").iterdir()}
     assert files == {f"{report.id}{suffix}" for report in kept for suffix in (".html", ".json")}
+
+
+def test_without_a_config_the_functions_take_that_of_the_environment(tmp_path: Path) -> None:
+    """DRIFTLOOP_CONFIG counts for the two public functions too, and frames of another model are refused."""
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(LOANS.model_dump(mode="json", exclude_none=True)))
+    rows = make_rows(LOANS, 60)
+    code = """
+import sys, pandas
+from monitoring.monitor import DataError, generate_evidently_report
+rows = pandas.read_json(sys.stdin, orient="split")
+print(generate_evidently_report(rows, rows).snapshot.label)
+try:
+    generate_evidently_report(rows, rows[["confidence"]])
+except DataError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        input=rows.assign(confidence=0.5).to_json(orient="split"),
+        env={**os.environ, "DRIFTLOOP_CONFIG": str(path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    label, refusal = done.stdout.splitlines()
+    assert label == LOANS.model.label
+    assert refusal.startswith("the current data holds none of the config's features: ")

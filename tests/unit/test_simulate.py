@@ -333,6 +333,7 @@ def test_command_sends_and_tells_its_counts_as_json(api: Recorder) -> None:
     ("options", "code", "message"),
     [
         pytest.param(["--url", "http://127.0.0.1:1", "--duration", "0.5"], 1, '"acknowledged": 0', id="nobody-there"),
+        pytest.param(["--url", "localhost:5050"], 2, "--url: String should match pattern '^https?://'", id="no-scheme"),
         pytest.param(["--drift", "gian"], 1, "no drift 'gian'", id="unknown-drift"),
         pytest.param(["--rate", "0"], 2, "--rate: Input should be greater than 0", id="rate"),
         pytest.param(["--tracks", "/nowhere.parquet"], 1, "not a readable Parquet file", id="no-tracks"),

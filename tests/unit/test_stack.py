@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
-from scripts.stack import PORTS, Stack
+from monitoring.schema import ConfigError
+from monitoring.store import InvalidReferenceError, Layout
+from scripts.stack import PORTS, Stack, require_usable
 
 
 def test_what_runs_in_containers_alone_is_left_out(tmp_path: Path) -> None:
@@ -16,3 +19,17 @@ def test_what_runs_in_containers_alone_is_left_out(tmp_path: Path) -> None:
     for job in jobs:
         assert job["static_configs"] == [{"targets": [f"127.0.0.1:{PORTS[job['job_name']]}"]}]
         assert not job.keys() & {"dns_sd_configs", "basic_auth"}
+
+
+def test_what_no_service_could_use_is_refused_before_any_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reference that is not one, and a config with a typo, stop the start with their reason."""
+    require_usable(tmp_path)
+    Layout(tmp_path).reference.write_bytes(b"not Parquet")
+    with pytest.raises(InvalidReferenceError, match="not a readable Parquet file"):
+        require_usable(tmp_path)
+    (tmp_path / "config.yml").write_text("minimum_rowz: 3")
+    monkeypatch.setenv("DRIFTLOOP_CONFIG", str(tmp_path / "config.yml"))
+    with pytest.raises(ConfigError, match="minimum_rowz = 3: no such key"):
+        require_usable(tmp_path)

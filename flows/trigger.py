@@ -11,7 +11,7 @@ import structlog
 from flask import Flask, Response, jsonify, request
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, disable_created_metrics, generate_latest
 from werkzeug.exceptions import HTTPException
 
 from flows.decision import Trigger
@@ -146,6 +146,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 def main() -> int:
     """Serve until told to stop; return the process's exit code."""
     start_logging("trigger")
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         settings = TriggerSettings.read()
         create_app(settings)  # a setting that cannot be used ends the process here, not each worker in turn

@@ -26,6 +26,7 @@ setup: .venv/.ready .local/.ready ## the virtual environment and the binaries, a
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on PATH. Install Python 3.11, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11; say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) has no venv module; on Debian: apt install python3.11-venv"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null   # a .venv that uv has made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@TMPDIR=$(CURDIR)/.venv $(BIN)/uv sync --frozen --all-extras --inexact || { echo "The packages could not be installed: see above. A proxy? Set HTTPS_PROXY. Own certificates? Set SSL_CERT_FILE."; exit 1; }
 	@touch $@

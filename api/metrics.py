@@ -20,10 +20,13 @@ class LogMetrics:
 
     rows: Counter
     parts: Counter
+    merged: Counter
+    retired: Counter
+    files: Gauge
     failures: Counter
 
     def failed(self, stage: str, count: int = 1) -> None:
-        """Count a failure of one stage: append, seal, recover, corrupt or sealer."""
+        """Count a failure of one stage: append, seal, recover, corrupt, sealer, merge, retire or upkeep."""
         self.failures.labels(stage).inc(count)
 
 
@@ -32,6 +35,16 @@ def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
     return LogMetrics(
         rows=Counter(f"{prefix}_rows", "Rows appended.", registry=registry),
         parts=Counter(f"{prefix}_parts_sealed", "Journals sealed into Parquet parts.", registry=registry),
+        merged=Counter(f"{prefix}_parts_merged", "Parts made of smaller ones.", registry=registry),
+        retired=Counter(
+            f"{prefix}_parts_retired", "Parts that left for their age or the log's size.", registry=registry
+        ),
+        files=Gauge(
+            f"{prefix}_parts",
+            "Parts in the log, when they were last looked after.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        ),
         failures=Counter(f"{prefix}_failures", "Failures by stage.", ["stage"], registry=registry),
     )
 

@@ -10,8 +10,8 @@ import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
+from monitoring.files import replaced
 from monitoring.schema import DriftloopError, Model
-from monitoring.store import replaced
 
 Source = Literal["registry", "local copy"]
 

@@ -1,6 +1,7 @@
 """The append-only logs of predictions and of labels: journals, and the immutable parts that they are sealed into."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -14,8 +15,11 @@ import orjson
 import pyarrow as pa
 import structlog
 
-from api.journal import Format, Journal, Row, Sealed, find_rows, list_journals, seal, seal_orphan
+from api.journal import Journal, list_journals
+from api.lines import Format, Row, find_rows, first_line
 from api.metrics import LogMetrics
+from api.sealing import Sealed, seal, seal_orphan
+from monitoring.files import Place
 from monitoring.schema import DriftloopError, Model, labels_schema, log_schema
 from monitoring.store import find_targets, id_milliseconds
 
@@ -28,12 +32,12 @@ class LogUnavailableError(DriftloopError):
 
 def prediction_format(model: Model) -> Format:
     """Return the format of current.parquet; a part's range is that of its rows' timestamps."""
-    return Format(log_schema(model), lambda row: int(row[1]))
+    return Format(log_schema(model), lambda row: int(row[1]), order=("timestamp", "prediction_id"))
 
 
 def label_format(model: Model) -> Format:
     """Return the format of labels.parquet; a part's range is that of the labelled predictions."""
-    return Format(labels_schema(model), _labelled_at)
+    return Format(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
 
 
 def _labelled_at(row: Row) -> int:
@@ -45,15 +49,22 @@ def _labelled_at(row: Row) -> int:
 
 @dataclass(frozen=True)
 class Sealing:
-    """When a journal becomes a part: after these seconds or rows. With fsync, a row also survives a power cut."""
+    """When a journal becomes a part: after these seconds or rows.
+
+    With fsync a row also survives a power loss. While fewer bytes than the reserve are free, no row is taken.
+    """
 
     seconds: float
     rows: int
     fsync: bool = False
+    reserve: int = 0
 
 
 class AppendLog:
-    """A log that several processes append to; each has its own journal, and any of them recovers a dead one's."""
+    """A log that several processes append to; each has its own journal, and any of them recovers a dead one's.
+
+    The journals lie in a folder of this machine, the parts beside them or in object storage.
+    """
 
     def __init__(
         self,
@@ -61,10 +72,12 @@ class AppendLog:
         form: Format,
         metrics: LogMetrics,
         sealing: Sealing,
+        parts: Place | None = None,
     ) -> None:
         self.folder = folder
-        self._form = form
-        self._metrics = metrics
+        self.parts = folder if parts is None else parts
+        self.form = form
+        self.metrics = metrics
         self._sealing = sealing
         self._writer = secrets.token_hex(6)
         self._segment = 0
@@ -93,21 +106,24 @@ class AppendLog:
     def append(self, rows: list[Row]) -> None:
         """Append a request's rows, all or none; when this returns they survive a killed process.
 
-        Raise LogUnavailableError if the disk does not take them.
+        Raise LogUnavailableError if the disk does not take them, or is nearly full.
         """
         line = orjson.dumps(rows, option=orjson.OPT_APPEND_NEWLINE)
         try:
             with self._lock:
                 journal = self._writable()
-                journal.append(line, len(rows), sync=self._sealing.fsync)
+                self._require_space()
+                end = journal.append(line, len(rows))
+            if self._sealing.fsync:
+                journal.commit(end)
         except OSError as error:
             raise self._unavailable(error) from error
-        self._metrics.rows.inc(len(rows))
+        self.metrics.rows.inc(len(rows))
         if journal.rows >= self._sealing.rows:
             self._wake.set()
 
     def _unavailable(self, error: OSError) -> LogUnavailableError:
-        self._metrics.failed("append")
+        self.metrics.failed("append")
         logger.error("log_append_failed", folder=str(self.folder), error=str(error))
         return LogUnavailableError(f"{self.folder.name} cannot be written: {error.strerror}")
 
@@ -123,9 +139,16 @@ class AppendLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         while True:
             self._segment += 1
-            if journal := Journal.create(self.folder, self._writer, self._segment):
+            head = first_line(self.form.schema)
+            if journal := Journal.create(self.folder, self._writer, self._segment, head, durable=self._sealing.fsync):
                 self._opened = time.monotonic()
                 return journal
+
+    def _require_space(self) -> None:
+        disk = os.statvfs(self.folder)
+        free = disk.f_bavail * disk.f_frsize
+        if free < self._sealing.reserve:
+            raise OSError(errno.ENOSPC, f"only {free / 1e6:.0f} MB of its disk are free")
 
     def probe(self) -> str | None:
         """Return why the log cannot be written now, or None if it can."""
@@ -134,6 +157,7 @@ class AppendLog:
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"ready\n")
             path.unlink()
+            self._require_space()
         except OSError as error:
             return f"{self.folder.name} cannot be written: {error.strerror}"
         return None
@@ -141,10 +165,12 @@ class AppendLog:
     def find(self, ids: Iterable[str], column: str) -> dict[str, str | None]:
         """Look ids up in every process's journals and in the parts: those that are there, each with that column."""
         wanted = set(ids)
-        place = self._form.schema.get_field_index(column)
+        found: dict[str, str | None] = {}
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
-        found = {row[0]: row[place] for path in list_journals(self.folder) for row in find_rows(path, wanted)}
-        return found | find_targets(self.folder, wanted - found.keys(), column)
+        for path in list_journals(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                found |= find_rows(path.read_bytes(), wanted, column, self.form)
+        return found | find_targets(self.parts, wanted - found.keys(), column)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -168,8 +194,9 @@ class AppendLog:
                     self._full.append(self._journal)
                     self._journal = None
             for journal in list(self._full):
+                journal.finish()
                 try:
-                    self._report(journal.path, seal(journal.path, self._form))
+                    self._report(journal.path, seal(journal.path, self.parts, self.form))
                 except (OSError, pa.ArrowException) as error:
                     self._fail("seal", journal.path, error)
                 else:
@@ -180,7 +207,7 @@ class AppendLog:
         """Seal the journals that dead processes left."""
         for path in list_journals(self.folder):
             try:
-                if sealed := seal_orphan(path, self._form):
+                if sealed := seal_orphan(path, self.parts, self.form):
                     logger.info("log_journal_recovered", journal=path.name, rows=sealed.rows)
                     self._report(path, sealed)
             except (OSError, pa.ArrowException) as error:
@@ -188,17 +215,17 @@ class AppendLog:
 
     def _report(self, path: Path, sealed: Sealed) -> None:
         if sealed.part:
-            self._metrics.parts.inc()
+            self.metrics.parts.inc()
         if sealed.torn_bytes:  # never acknowledged, so nothing is lost
             logger.info("log_torn_line_dropped", journal=path.name, bytes=sealed.torn_bytes)
         if sealed.set_aside:
-            self._metrics.failed("corrupt", sealed.corrupt_lines)
+            self.metrics.failed("corrupt", sealed.corrupt_lines)
             logger.error(
                 "log_lines_corrupt", journal=path.name, lines=sealed.corrupt_lines, kept_in=str(sealed.set_aside)
             )
 
     def _fail(self, stage: str, path: Path, error: Exception) -> None:
-        self._metrics.failed(stage)
+        self.metrics.failed(stage)
         logger.error("log_seal_failed", stage=stage, journal=path.name, error=str(error))
 
     def _due(self) -> bool:
@@ -219,7 +246,7 @@ class AppendLog:
                 if self._due():
                     self.seal()
             except Exception:
-                self._metrics.failed("sealer")
+                self.metrics.failed("sealer")
                 logger.exception("log_sealer_failed", folder=str(self.folder))
             self._wake.wait(min(1.0, self._sealing.seconds))
             self._wake.clear()

@@ -7,7 +7,10 @@ from api.audio import Extractor
 from api.metrics import APIMetrics
 from api.prediction_log import AppendLog, Sealing, label_format, prediction_format
 from api.registry import Follower
+from api.retention import Retention
 from api.settings import APISettings
+from api.upkeep import Upkeep
+from monitoring.files import place
 from monitoring.schema import Config, load_config
 from monitoring.store import Layout
 
@@ -21,6 +24,7 @@ class Service:
     follower: Follower
     predictions: AppendLog
     labels: AppendLog
+    upkeep: Upkeep
     extractor: Extractor | None
     key: str | None  # that clients must send to write
 
@@ -28,24 +32,29 @@ class Service:
     def start(cls, settings: APISettings) -> Self:
         """Build the parts and start their background threads; raise ConfigError if the config cannot be used."""
         config = load_config(settings.driftloop_config)
-        model, layout, metrics = config.model, Layout(settings.data_dir), APIMetrics(config.model)
-        sealing = Sealing(
-            settings.prediction_log_seal_seconds, settings.prediction_log_seal_rows, settings.prediction_log_fsync
+        model, metrics, sealing = config.model, APIMetrics(config.model), _sealing(settings)
+        layout = Layout(settings.data_dir, settings.parts_uri)
+        predictions = AppendLog(
+            layout.journals(layout.current), prediction_format(model), metrics.log, sealing, layout.current
         )
+        labels = AppendLog(layout.journals(layout.labels), label_format(model), metrics.labels, sealing, layout.labels)
         service = cls(
             config=config,
             metrics=metrics,
             follower=Follower(
                 settings.mlflow_tracking_uri, model, settings.model_cache, metrics, settings.model_poll_seconds
             ),
-            predictions=AppendLog(layout.current, prediction_format(model), metrics.log, sealing),
-            labels=AppendLog(layout.labels, label_format(model), metrics.labels, sealing),
+            predictions=predictions,
+            labels=labels,
+            upkeep=Upkeep(predictions, labels, _retention(settings), sealing.seconds),
             extractor=Extractor(model) if model.audio else None,
             key=settings.read_key(),
         )
         service.follower.start()
         service.predictions.start()
         service.labels.start()
+        if settings.prediction_log_merge:
+            service.upkeep.start()
         if service.extractor:
             service.extractor.start()
         return service
@@ -53,5 +62,24 @@ class Service:
     def close(self) -> None:
         """Stop the threads and seal the journals."""
         self.follower.close()
+        self.upkeep.close()
         self.predictions.close()
         self.labels.close()
+
+
+def _sealing(settings: APISettings) -> Sealing:
+    return Sealing(
+        seconds=settings.prediction_log_seal_seconds,
+        rows=settings.prediction_log_seal_rows,
+        fsync=settings.prediction_log_fsync,
+        reserve=settings.prediction_log_reserve_mb * 1_000_000,
+    )
+
+
+def _retention(settings: APISettings) -> Retention:
+    size, archive = settings.prediction_log_keep_mb, settings.prediction_log_archive
+    return Retention(
+        age=settings.prediction_log_keep,
+        size=size * 1_000_000 if size else None,
+        archive=place(archive) if archive else None,
+    )

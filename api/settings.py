@@ -3,7 +3,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from monitoring.schema import ConfigError, Settings
+from monitoring.schema import Duration, Settings
 
 Positive = Annotated[float, Field(gt=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -22,6 +22,11 @@ class APISettings(Settings):
     prediction_log_seal_seconds: Positive = 10
     prediction_log_seal_rows: AtLeastOne = 10_000
     prediction_log_fsync: bool = False
+    prediction_log_merge: bool = True
+    prediction_log_reserve_mb: int = Field(default=100, ge=0)
+    prediction_log_keep: Duration | None = None
+    prediction_log_keep_mb: AtLeastOne | None = None
+    prediction_log_archive: str | None = None
     api_key_file: Path | None = None
 
     @property
@@ -31,12 +36,4 @@ class APISettings(Settings):
 
     def read_key(self) -> str | None:
         """Read the key that clients must send to write; None if none is asked for. Raise ConfigError if it is unfit."""
-        if self.api_key_file is None:
-            return None
-        try:
-            key = self.api_key_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"API_KEY_FILE = {self.api_key_file}: cannot be read: {error}") from error
-        if not key:
-            raise ConfigError(f"API_KEY_FILE = {self.api_key_file}: is empty; it takes one line, the key")
-        return key
+        return self.read_secret("API_KEY_FILE", self.api_key_file) if self.api_key_file else None

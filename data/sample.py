@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.statistics import Floats, Statistics, load_statistics
+from monitoring.files import replaced
 from monitoring.schema import Model, Settings, load_config
-from monitoring.store import Layout, replaced
+from monitoring.store import Layout
 
 SEED = 20_240_117
 

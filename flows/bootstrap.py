@@ -28,7 +28,7 @@ def bootstrap() -> State[None]:
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
-    layout = Layout(settings.data_dir)
+    layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout):
         champion = load_champion(config.model.name)

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from flows.pipeline import FOLDS, feature_matrix
 from flows.steady import steady_start
+from monitoring.parts import Part, list_parts
 from monitoring.schema import Config, Window
-from monitoring.store import Layout, Part, list_parts, read_rows
+from monitoring.store import Layout, read_rows
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def collect(layout: Layout, config: Config, after: int | None) -> Collected:
         tail=len(tail),
         since=bounds["min"],
         through=bounds["max"],
-        parts=tuple(sorted(part.path.name for part in parts)),
+        parts=tuple(sorted(part.name for part in parts)),
         unreadable=tuple(f"{file.path}: {file.reason}" for file in found.unreadable),
     )
 

@@ -18,8 +18,9 @@ from typing import IO
 
 import pyarrow as pa
 
+from monitoring.files import replaced
 from monitoring.schema import DriftloopError, Model
-from monitoring.store import Layout, read_reference, replaced, write_reference
+from monitoring.store import Layout, read_reference, write_reference
 
 KEPT = 20
 

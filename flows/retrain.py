@@ -75,7 +75,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
-    layout = Layout(settings.data_dir)
+    layout = Layout(settings.data_dir, settings.parts_uri)
     place = Place(config, layout, settings.mlflow_links)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout):

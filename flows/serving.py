@@ -68,7 +68,7 @@ def serve(settings: FlowSettings) -> None:
     wait_for("Prefect", f"{settings.prefect_api_url.rstrip('/')}/health", settings.flows_wait_seconds)
     wait_for("MLflow", f"{settings.mlflow_tracking_uri.rstrip('/')}/health", settings.flows_wait_seconds)
     bootstrap()
-    end_orphans(Layout(settings.data_dir))
+    end_orphans(Layout(settings.data_dir, settings.parts_uri))
     log.info("serving", deployment=f"{retrain.name}/{DEPLOYMENT}")
     # limit: the runner takes one run at a time, so that the others queue; global_limit: nor do two runners take two.
     retrain.serve(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from monitoring.schema import ConfigError, Settings
+from monitoring.schema import Settings
 
 
 class FlowSettings(Settings):
@@ -35,10 +35,4 @@ class TriggerSettings(Settings):
 
     def read_token(self) -> str:
         """Read the bearer token that Alertmanager sends; raise ConfigError if there is none."""
-        try:
-            token = self.webhook_token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"WEBHOOK_TOKEN_FILE = {self.webhook_token_file}: cannot be read: {error}") from error
-        if not token:
-            raise ConfigError(f"WEBHOOK_TOKEN_FILE = {self.webhook_token_file}: is empty; it takes one line, the token")
-        return token
+        return self.read_secret("WEBHOOK_TOKEN_FILE", self.webhook_token_file)

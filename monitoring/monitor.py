@@ -21,12 +21,14 @@ from prometheus_client import CollectorRegistry
 
 from monitoring import quality
 from monitoring.exporter import CycleMetrics, SnapshotCollector
+from monitoring.files import Place
 from monitoring.judgement import judge
+from monitoring.parts import Unreadable
 from monitoring.reports import ReportArchive
 from monitoring.schema import Config, DriftloopError, load_config
 from monitoring.settings import MonitorSettings
 from monitoring.snapshot import Origin, Snapshot
-from monitoring.store import InvalidReferenceError, Layout, Reference, Unreadable, read_reference, read_rows
+from monitoring.store import InvalidReferenceError, Layout, Reference, read_reference, read_rows
 from monitoring.suite import SuiteRun, labelled_rows, run_suite
 
 log = structlog.get_logger(__name__)
@@ -150,11 +152,11 @@ class Monitor:
         self.settings = settings
         self.archive = ReportArchive(settings.data_dir / "_reports", settings.reports_kept)
         self.state = State()
-        self._layout = Layout(settings.data_dir)
+        self._layout = Layout(settings.data_dir, settings.parts_uri)
         self._collector = SnapshotCollector()
         self._metrics = CycleMetrics(registry)
         self._reference: tuple[tuple[int, int, int], Reference, pd.DataFrame] | None = None
-        self._unreadable: frozenset[Path] = frozenset()
+        self._unreadable: frozenset[Place] = frozenset()
         self._cycle_seconds = 0.0
         self._reported_verdict = ""
         self._reported_at = 0.0

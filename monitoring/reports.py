@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monitoring.files import replaced
 from monitoring.snapshot import Snapshot
-from monitoring.store import replaced
 
 _ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-(passing|failing)-\d+")
 

@@ -79,6 +79,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_unique)]
 Categories = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), AfterValidator(_unique)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+StorageURI = Annotated[str, Field(pattern=r"^(s3|gs|abfss?)://[^/?]+")]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -276,7 +277,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     data_dir: Path = Path("data")
+    local_dir: Path = Path("data")  # what data_dir is, where DATA_DIR is a URI
+    parts_uri: StorageURI | None = None  # where the parts of the logs lie, if not under data_dir
     driftloop_config: Path = Path("monitoring/config.yml")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_data_dir(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Take a DATA_DIR in object storage as the place of the parts alone: all else stays on this machine."""
+        if "://" not in str(given.get("data_dir", "")):
+            return given
+        return {**given, "data_dir": given.get("local_dir", "data"), "parts_uri": given["data_dir"]}
 
     @classmethod
     def read(cls) -> Self:
@@ -286,6 +297,16 @@ class Settings(BaseSettings):
         except ValidationError as error:
             lines = "\n".join(f"  {_explain_variable(e)}" for e in error.errors())
             raise ConfigError(f"the environment cannot be used:\n{lines}") from error
+
+    def read_secret(self, variable: str, path: Path) -> str:
+        """Read the secret in a file that a variable names; raise ConfigError if it is none that a header can carry."""
+        try:
+            secret = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{variable} = {path}: cannot be read: {error}") from error
+        if not secret:
+            raise ConfigError(f"{variable} = {path}: is empty; it takes one line, the secret")
+        return secret
 
 
 def _explain_variable(error: Any) -> str:

@@ -1,17 +1,7 @@
-"""The files that the services share: immutable Parquet parts, labels and the reference.
+"""The files that the services share: the log's window, the labels and the reference."""
 
-A part's name says what it holds: `part-<first>-<last>-<rows>-<writer>-<segment>.parquet`, first and last in
-microseconds since 1970, so that a window is found without opening a file. In `current.parquet` the range is that of
-the rows' timestamps, in `labels.parquet` that of the labelled predictions. Ids are UUIDs of version 7: they carry
-their prediction's time, so that a row is found by its id without an index.
-"""
-
-import contextlib
 import hashlib
-import os
-import re
-import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitoring.schema import TIMESTAMP, DriftloopError, Model, Window, labels_schema, log_schema, reference_schema
+from monitoring.files import Place, Remote, open_parquet, replaced
+from monitoring.parts import Part, Unreadable, is_ours, list_parts, microseconds, read_part
+from monitoring.schema import DriftloopError, Model, Window, labels_schema, log_schema, reference_schema
 
-_PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-[^.]+\.parquet")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_READS = 100
 
 
 class InvalidReferenceError(DriftloopError):
@@ -33,42 +24,33 @@ class InvalidReferenceError(DriftloopError):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each file lies under DATA_DIR."""
+    """Where each file lies: under a folder of this machine, the parts of the logs in object storage if that is set."""
 
     root: Path
+    storage: str | None = None
 
     @property
-    def current(self) -> Path:
+    def current(self) -> Place:
         """Return the folder of the prediction log's parts."""
-        return self.root / "current.parquet"
+        return self._parts / "current.parquet"
 
     @property
-    def labels(self) -> Path:
+    def labels(self) -> Place:
         """Return the folder of the late labels' parts."""
-        return self.root / "labels.parquet"
+        return self._parts / "labels.parquet"
+
+    def journals(self, parts: Place) -> Path:
+        """Return the folder of this machine where the journals of a log lie, before they become its parts."""
+        return self.root / parts.name
+
+    @property
+    def _parts(self) -> Place:
+        return self.root if self.storage is None else Remote(self.storage)
 
     @property
     def reference(self) -> Path:
         """Return the reference, one file."""
         return self.root / "reference.parquet"
-
-
-@dataclass(frozen=True, order=True)
-class Part:
-    """One immutable file of rows; first and last are microseconds since 1970, both included."""
-
-    last: int
-    first: int
-    rows: int
-    path: Path
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A file that should hold rows and cannot be read."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -94,11 +76,6 @@ class Reference:
     model_version: str | None
 
 
-def microseconds(moment: datetime) -> int:
-    """Return whole microseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
 def id_milliseconds(prediction_id: str) -> int | None:
     """Return the time in a version 7 UUID, in milliseconds since 1970; None if it is not one."""
     try:
@@ -106,61 +83,6 @@ def id_milliseconds(prediction_id: str) -> int | None:
     except (ValueError, AttributeError, TypeError):
         return None
     return value.int >> 80 if value.version == 7 else None  # noqa: PLR2004
-
-
-def part_name(first: int, last: int, rows: int, writer: str, segment: int) -> str:
-    """Return the name of a part; the same content from the same journal has the same name."""
-    return f"part-{first:016d}-{last:016d}-{rows}-{writer}-{segment}.parquet"
-
-
-def list_parts(folder: Path) -> tuple[list[Part], list[Unreadable]]:
-    """List a folder's parts, newest first; a foreign Parquet file is placed by the timestamps in it."""
-    parts, unreadable = [], []
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return [], []
-    except NotADirectoryError:
-        return [], [Unreadable(folder, "is a file; it must be a folder of parts")]
-    for entry in entries:
-        if entry.name.startswith(("_", ".")) or not entry.name.endswith(".parquet"):
-            continue
-        if match := _PART.fullmatch(entry.name):
-            first, last, rows = (int(group) for group in match.groups())
-            parts.append(Part(last, first, rows, Path(entry.path)))
-            continue
-        try:
-            parts.append(_place(Path(entry.path)))
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            unreadable.append(Unreadable(Path(entry.path), str(error)))
-    return sorted(parts, reverse=True), unreadable
-
-
-def _place(path: Path) -> Part:
-    with pq.ParquetFile(path) as file:
-        times = file.read(columns=["timestamp"])["timestamp"].cast(TIMESTAMP, safe=False).cast(pa.int64())
-    if not len(times):
-        return Part(0, 0, 0, path)
-    bounds = pc.min_max(times).as_py()
-    if bounds["max"] is None:
-        raise ValueError("its timestamps are null")
-    return Part(bounds["max"], bounds["min"], len(times), path)
-
-
-def _is_ours(part: Part) -> bool:
-    return _PART.fullmatch(part.path.name) is not None
-
-
-def read_part(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read one part as the schema: a missing column is null, another type is cast, an unknown column is left out."""
-    with pq.ParquetFile(path, memory_map=True) as file:
-        names = set(file.schema_arrow.names)
-        table = file.read(columns=[n for n in schema.names if n in names])
-    # not safe: a foreign part may hold nanoseconds, and integers that a float32 rounds
-    columns = [
-        table[f.name].cast(f.type, safe=False) if f.name in names else pa.nulls(len(table), f.type) for f in schema
-    ]
-    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
 
 
 def read_rows(
@@ -171,31 +93,49 @@ def read_rows(
     Only rows whose timestamp is later than `after` (microseconds since 1970) are taken. A file that cannot be read is
     left out and named in the answer.
     """
-    schema = log_schema(model)
-    parts, unreadable = list_parts(layout.current)
     earliest = -1 if after is None else after
     if window.duration is not None:
         earliest = max(earliest, microseconds(now or datetime.now(UTC)) - window.duration // timedelta(microseconds=1))
-    tables: list[pa.Table] = []
-    for part in parts:  # newest last row first
-        if part.last <= earliest:
-            break
-        try:
-            table = read_part(part.path, schema)
-        except FileNotFoundError:
-            continue  # merged or archived since it was listed
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            unreadable.append(Unreadable(part.path, str(error)))
-            continue
-        tables.append(table.filter(pc.greater(_times(table), earliest)))
-        if window.rows is not None and sum(map(len, tables)) >= window.rows:
-            earliest = max(earliest, _nth_newest(tables, window.rows) - 1)
-    table = pa.concat_tables(tables) if tables else schema.empty_table()
+    table, unreadable = _whole(layout.current, lambda parts: _newest(parts, log_schema(model), window.rows, earliest))
     table = table.sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")]).combine_chunks()
     if window.rows is not None:
         table = table.slice(max(0, len(table) - window.rows))
     labels, unreadable_labels = _read_labels(layout, model, table)
     return Rows(_join_labels(table, labels, model), (*unreadable, *unreadable_labels))
+
+
+def _whole(
+    folder: Place, read: Callable[[list[Part]], tuple[pa.Table, list[Unreadable]]]
+) -> tuple[pa.Table, list[Unreadable]]:
+    """Read from a list of parts, and from a new list if one of them has been merged or archived meanwhile."""
+    for _ in range(_READS):
+        parts, unreadable = list_parts(folder)
+        try:
+            table, more = read(parts)
+        except FileNotFoundError:
+            continue
+        return table, [*unreadable, *more]
+    raise DriftloopError(f"{folder} changes faster than it can be read")
+
+
+def _newest(parts: list[Part], schema: pa.Schema, rows: int | None, earliest: int) -> tuple[pa.Table, list[Unreadable]]:
+    """Read at least the newest rows of parts that are listed newest first."""
+    tables: list[pa.Table] = []
+    unreadable = []
+    for part in parts:
+        if part.last <= earliest:
+            break
+        try:
+            table = read_part(part.path, schema, earliest)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            unreadable.append(Unreadable(part.path, str(error)))
+            continue
+        tables.append(table.filter(pc.greater(_times(table), earliest)))
+        if rows is not None and sum(map(len, tables)) >= rows:
+            earliest = max(earliest, _nth_newest(tables, rows) - 1)
+    return pa.concat_tables(tables) if tables else schema.empty_table(), unreadable
 
 
 def _times(table: pa.Table) -> pa.ChunkedArray:
@@ -213,18 +153,20 @@ def _read_labels(layout: Layout, model: Model, rows: pa.Table) -> tuple[pa.Table
     schema = labels_schema(model)
     if not len(rows):
         return schema.empty_table(), []
-    bounds = pc.min_max(_times(rows))
-    parts, unreadable = list_parts(layout.labels)
-    tables = [schema.empty_table()]
+    bounds = pc.min_max(_times(rows)).as_py()
+    return _whole(layout.labels, lambda parts: _near(parts, schema, bounds["min"], bounds["max"]))
+
+
+def _near(parts: list[Part], schema: pa.Schema, first: int, last: int) -> tuple[pa.Table, list[Unreadable]]:
+    tables, unreadable = [schema.empty_table()], []
     for part in parts:
         # ids carry whole milliseconds; a foreign part is placed by when it was labelled, which tells nothing here
-        near = bounds["min"].as_py() - 1000 <= part.last and part.first <= bounds["max"].as_py()
-        if not near and _is_ours(part):
+        if is_ours(part) and not (first - 1000 <= part.last and part.first <= last):
             continue
         try:
             tables.append(read_part(part.path, schema))
         except FileNotFoundError:
-            continue
+            raise
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             unreadable.append(Unreadable(part.path, str(error)))
     return pa.concat_tables([t.cast(tables[-1].schema) for t in tables]), unreadable
@@ -241,47 +183,48 @@ def _join_labels(rows: pa.Table, labels: pa.Table, model: Model) -> pa.Table:
     return rows.set_column(column, model.target, pc.coalesce(late, rows[model.target]))
 
 
-def find_targets(folder: Path, ids: Iterable[str], target: str) -> dict[str, str | None]:
+def find_targets(folder: Place, ids: Iterable[str], target: str) -> dict[str, str | None]:
     """Look ids up in a folder of parts: the ids that are there, each with its target or None."""
     wanted = {i: ms * 1000 for i in ids if (ms := id_milliseconds(i)) is not None}
-    found: dict[str, str | None] = {}
-    for part in list_parts(folder)[0] if wanted else []:
-        foreign = not _is_ours(part)
-        here = [i for i, us in wanted.items() if i not in found and (foreign or part.first - 1000 < us <= part.last)]
+    if not wanted:
+        return {}
+    schema = pa.schema([("prediction_id", pa.string()), (target, pa.string())])
+    table, _ = _whole(folder, lambda parts: _lines_of(parts, schema, wanted))
+    return dict(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
+
+
+def _lines_of(parts: list[Part], schema: pa.Schema, wanted: dict[str, int]) -> tuple[pa.Table, list[Unreadable]]:
+    tables, unreadable = [schema.empty_table()], []
+    for part in parts:
+        here = [i for i, us in wanted.items() if not is_ours(part) or part.first - 1000 < us <= part.last]
         if not here:
             continue
-        # a part that cannot be read is told and counted where windows are read
-        with contextlib.suppress(OSError, pa.ArrowException):
-            table = pq.read_table(
-                part.path,
-                columns=["prediction_id", target],
-                filters=[("prediction_id", "in", here)],
-                partitioning=None,
-            )
-            found.update(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
-    return found
+        try:
+            tables.append(_select(part.path, schema, here))
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            unreadable.append(Unreadable(part.path, str(error)))  # told and counted where windows are read
+    return pa.concat_tables(tables), unreadable
 
 
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Yield a temporary path whose file replaces `path` atomically and durably when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"_{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _select(path: Place, schema: pa.Schema, ids: list[str]) -> pa.Table:
+    """Read the rows of these ids, from the row groups that may hold one of them."""
+    with open_parquet(path) as file:
+        names = set(file.schema_arrow.names)
+        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, min(ids), max(ids))]
+        table = file.read_row_groups(groups, columns=[n for n in schema.names if n in names])
+    if schema.names[1] not in names:  # of a former config, whose target had another name
+        table = table.append_column(schema.field(1), pa.nulls(len(table), pa.string()))
+    table = table.select(schema.names).cast(schema)
+    return table.filter(pc.is_in(table["prediction_id"], value_set=pa.array(ids, pa.string())))
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _may_hold(metadata: pq.FileMetaData, group: int, first: str, last: str) -> bool:
+    statistics = metadata.row_group(group).column(metadata.schema.names.index("prediction_id")).statistics
+    if statistics is None or not isinstance(statistics.max, str):
+        return True
+    return bool(statistics.min <= last and first <= statistics.max)
 
 
 def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> Reference:

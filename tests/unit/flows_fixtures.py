@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import uuid_utils
 import yaml
 
+from monitoring.parts import part_name
 from monitoring.schema import TIMESTAMP, Config, labels_schema, load_config, log_schema
-from monitoring.store import Layout, part_name
+from monitoring.store import Layout
 
 SETTINGS = {
     "model": {

@@ -12,9 +12,10 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 
 from monitoring.monitor import Monitor
+from monitoring.parts import microseconds, part_name
 from monitoring.schema import Config, labels_schema, load_config, log_schema, reference_schema
 from monitoring.settings import MonitorSettings
-from monitoring.store import Layout, microseconds, part_name, write_reference
+from monitoring.store import Layout, write_reference
 
 ROOT = Path(__file__).parents[2]
 GENRES = load_config(ROOT / "monitoring/config.yml")

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from monitoring.monitor import Monitor
-from monitoring.store import microseconds
+from monitoring.parts import microseconds
 from tests.unit.monitor_fixtures import (
     LOANS,
     ROOT,

@@ -6,55 +6,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pandas as pd
 import pytest
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from uuid_utils import uuid7
 
-from api.journal import list_journals, seal
-from api.metrics import log_metrics
-from api.prediction_log import AppendLog, LogUnavailableError, Sealing, prediction_format
-from monitoring.store import list_parts
-from tests.unit.api_fixtures import GENRES, ROOT, eventually
-
-MODEL = GENRES.model
-FORM = prediction_format(MODEL)
-
-
-class Log(AppendLog):
-    """A log with its own metrics."""
-
-    def __init__(self, folder: Path, **sealing: Any) -> None:
-        self.registry = CollectorRegistry()
-        chosen = Sealing(**{"seconds": 60.0, "rows": 10_000, **sealing})
-        super().__init__(folder, FORM, log_metrics("prediction_log", self.registry), chosen)
-
-    def count(self, name: str, **labels: str) -> float:
-        return self.registry.get_sample_value(f"prediction_log_{name}", labels) or 0.0
-
-
-def rows(count: int, genre: str | None = None) -> list[list[Any]]:
-    now = time.time_ns() // 1000
-    return [
-        [str(uuid7(nanoseconds=now * 1000)), now, *([1.5] * len(MODEL.features)), "rock", 0.5, "1", genre]
-        for _ in range(count)
-    ]
-
-
-def ids(some: list[list[Any]]) -> set[str]:
-    return {row[0] for row in some}
-
-
-def logged(folder: Path) -> list[str]:
-    return list(pd.read_parquet(folder)["prediction_id"]) if list(folder.glob("*.parquet")) else []
+from api.journal import list_journals
+from api.prediction_log import LogUnavailableError
+from api.sealing import seal
+from monitoring.parts import list_parts
+from tests.unit.api_fixtures import ROOT, eventually
+from tests.unit.log_fixtures import FORM, MODEL, Log, ids, line, logged, rows
 
 
 def orphan(folder: Path, content: bytes, name: str = "_journal-dead-1.jsonl") -> Path:
@@ -63,10 +29,6 @@ def orphan(folder: Path, content: bytes, name: str = "_journal-dead-1.jsonl") ->
     path = folder / name
     path.write_bytes(content)
     return path
-
-
-def line(some: list[list[Any]]) -> bytes:
-    return orjson.dumps(some, option=orjson.OPT_APPEND_NEWLINE)
 
 
 @contextmanager
@@ -108,10 +70,10 @@ def test_nothing_becomes_no_part(tmp_path: Path) -> None:
 def test_sealing_again_gives_the_same_part(tmp_path: Path) -> None:
     """A process that dies between the part and the journal's removal leaves no row twice."""
     content = line(rows(3)) + line(rows(2))
-    first = seal(orphan(tmp_path, content), FORM)
-    assert first.part is not None
+    first = seal(orphan(tmp_path, content), tmp_path, FORM)
+    assert isinstance(first.part, Path)
     before = first.part.read_bytes()
-    again = seal(orphan(tmp_path, content), FORM)
+    again = seal(orphan(tmp_path, content), tmp_path, FORM)
     assert again == first
     assert first.part.read_bytes() == before
     assert len(logged(tmp_path)) == 5
@@ -311,7 +273,7 @@ def test_threads_share_a_log(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from tests.unit.test_prediction_log import Log, rows
+from tests.unit.log_fixtures import Log, rows
 log = Log(Path(sys.argv[1]), seconds=0.05, rows=40)
 log.start()
 while True:

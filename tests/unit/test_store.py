@@ -15,19 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitoring.files import replaced
+from monitoring.parts import list_parts, microseconds, part_name, read_part
 from monitoring.schema import TIMESTAMP, Model, Window, labels_schema, log_schema, reference_schema
 from monitoring.store import (
     InvalidReferenceError,
     Layout,
     find_targets,
     id_milliseconds,
-    list_parts,
-    microseconds,
-    part_name,
-    read_part,
     read_reference,
     read_rows,
-    replaced,
     write_reference,
 )
 

@@ -1,0 +1,134 @@
+"""Keeps the logs' folders small: merges parts, retires old ones, and clears what a killed process left.
+
+It runs in a thread of each of the API's workers: they are there whenever a log grows, so that no further service has
+to be run and watched. Of all processes on a folder one at a time is at work, the one that holds its lock, which a
+killed one gives up at once.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import structlog
+
+from api.journal import identity, list_journals, lock
+from api.merging import merge, plan
+from api.prediction_log import AppendLog
+from api.retention import Retention, expired, retire
+from monitoring.files import remove
+from monitoring.parts import Part, is_ours, list_leftovers, list_parts, writer_of
+from monitoring.schema import DriftloopError
+
+logger = structlog.get_logger(__name__)
+
+_FAILURES = (OSError, pa.ArrowException, DriftloopError)
+
+
+class Upkeep:
+    """The upkeep of the prediction log and of its labels, which leave after their predictions."""
+
+    def __init__(self, predictions: AppendLog, labels: AppendLog, retention: Retention, seconds: float) -> None:
+        self._predictions = predictions
+        self._labels = labels
+        self._retention = retention
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Look every so many seconds, in a background thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, after the merge that is under way."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def once(self) -> None:
+        """Look once at each folder that no other process is at work on."""
+        for log in (self._predictions, self._labels):
+            try:
+                with _sole(log.folder) as mine:
+                    if mine:
+                        self._look_after(log)
+            except _FAILURES as error:
+                _fail(log, "upkeep", error)
+
+    def _look_after(self, log: AppendLog) -> None:
+        _clear(log)
+        self._retire(log)
+        for group in plan(_settled(log)):
+            if self._stop.is_set():
+                return
+            self._merge(log, group)
+        log.metrics.files.set(len(list_parts(log.parts)[0]))
+
+    def _retire(self, log: AppendLog) -> None:
+        if log is self._predictions:
+            gone = expired(_settled(log), self._retention, datetime.now(UTC))
+        else:
+            gone = self._widowed() if self._retention.limited else []
+        archive = self._retention.archive / log.folder.name if self._retention.archive else None
+        for part in gone:
+            try:
+                retire(part, archive)
+            except _FAILURES as error:
+                _fail(log, "retire", error, part=part.name)
+                return
+            log.metrics.retired.inc()
+            logger.info("log_part_retired", part=part.name, rows=part.rows, archive=str(archive) if archive else None)
+
+    def _widowed(self) -> list[Part]:
+        """Return the parts of labels whose predictions have all left the log."""
+        predictions, _ = list_parts(self._predictions.parts)
+        oldest = min((part.first for part in predictions), default=0)
+        return [part for part in _settled(self._labels) if part.last < oldest - oldest % 1000]  # ids hold milliseconds
+
+    def _merge(self, log: AppendLog, group: list[Part]) -> None:
+        try:
+            for path in merge(log.parts, group, log.form):
+                log.metrics.merged.inc()
+                logger.info("log_parts_merged", part=path.name)
+        except _FAILURES as error:  # of a damaged part; its group waits until a person has moved that away
+            _fail(log, "merge", error, parts=[part.name for part in group])
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._seconds):
+            self.once()
+
+
+@contextlib.contextmanager
+def _sole(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock in this block; yield whether it is held, without waiting for another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "_upkeep", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _clear(log: AppendLog) -> None:
+    """Finish what a killed process had begun to merge."""
+    for part in list_leftovers(log.parts):
+        remove(part.path)
+    if isinstance(log.parts, Path):
+        for litter in log.parts.glob("_part-*-merged-*.tmp"):
+            litter.unlink(missing_ok=True)
+
+
+def _settled(log: AppendLog) -> list[Part]:
+    """List our parts whose journal is gone: no other part will ever be sealed again by whoever recovers a journal."""
+    parts = [part for part in list_parts(log.parts)[0] if is_ours(part)]
+    journals = {identity(path) for path in list_journals(log.folder)}
+    return [part for part in parts if writer_of(part) not in journals]
+
+
+def _fail(log: AppendLog, stage: str, error: Exception, **about: object) -> None:
+    log.metrics.failed(stage)
+    logger.error("log_upkeep_failed", stage=stage, folder=str(log.parts), error=str(error), **about)

@@ -1,0 +1,133 @@
+"""Where files lie and how they are written: a folder of this machine, or one in object storage."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True, order=True)
+class Remote:
+    """A file or folder in object storage: the root's URI (`s3://bucket/prefix?region=…`) and the path below it.
+
+    An object is there as a whole or not at all, so that it needs no temporary name.
+    """
+
+    root: str
+    path: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    def __truediv__(self, name: str) -> "Remote":
+        return Remote(self.root, f"{self.path}/{name}".lstrip("/"))
+
+    def __str__(self) -> str:
+        _, base = _connect(self.root)  # without what the URI may tell beside it, such as a key
+        return f"{self.root.partition('://')[0]}://{base}/{self.path}"
+
+    @property
+    def address(self) -> tuple[pa.fs.FileSystem, str]:
+        """Return the filesystem and the path on it."""
+        filesystem, base = _connect(self.root)
+        return filesystem, f"{base}/{self.path}".rstrip("/")
+
+
+Place = Path | Remote
+
+
+def place(text: str) -> Place:
+    """Return the place that a path or a URI names."""
+    return Remote(text) if "://" in text else Path(text)
+
+
+@lru_cache
+def _connect(root: str) -> tuple[pa.fs.FileSystem, str]:
+    filesystem, base = pa.fs.FileSystem.from_uri(root)
+    return filesystem, base.rstrip("/")
+
+
+def list_names(folder: Place) -> list[str]:
+    """List the names in a folder; one that is not there is empty. Raise NotADirectoryError if it is a file."""
+    if isinstance(folder, Path):
+        try:
+            return os.listdir(folder)  # noqa: PTH208 - names are all that is wanted, at any number of files
+        except FileNotFoundError:
+            return []
+    filesystem, path = folder.address
+    return [info.base_name for info in filesystem.get_file_info(pa.fs.FileSelector(path, allow_not_found=True))]
+
+
+def open_parquet(path: Place) -> pq.ParquetFile:
+    """Open a Parquet file; raise FileNotFoundError if it is not there, ArrowException if it cannot be read."""
+    if isinstance(path, Path):
+        return pq.ParquetFile(path, memory_map=True)
+    filesystem, inner = path.address
+    return pq.ParquetFile(inner, filesystem=filesystem, pre_buffer=True)
+
+
+def write_parquet(path: Place, table: pa.Table, **options: Any) -> None:
+    """Write a table to a file that is there as a whole, and durably, or not at all."""
+    if isinstance(path, Path):
+        with replaced(path) as temporary:
+            pq.write_table(table, temporary, **options)
+        return
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, **options)
+    filesystem, inner = path.address
+    with filesystem.open_output_stream(inner) as stream:
+        stream.write(content.getvalue())
+
+
+def remove(path: Place) -> None:
+    """Remove a file; one that is not there is no error."""
+    if isinstance(path, Path):
+        path.unlink(missing_ok=True)
+        return
+    filesystem, inner = path.address
+    with contextlib.suppress(FileNotFoundError):
+        filesystem.delete_file(inner)
+
+
+def size(path: Place) -> int:
+    """Return a file's size in bytes; 0 if it is not there."""
+    if isinstance(path, Path):
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return 0
+    filesystem, inner = path.address
+    return int(filesystem.get_file_info(inner).size or 0)
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a temporary path whose file replaces `path` atomically and durably when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"_{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's names, survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

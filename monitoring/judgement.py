@@ -1,30 +1,30 @@
 """From a suite that has run to a judgement: each feature's drift, adjusted, with its size and its shape."""
 
-import pandas as pd
 from scipy import stats
 
 from monitoring import quality
+from monitoring.profile import Profile
 from monitoring.schema import Config
 from monitoring.snapshot import ColumnDrift, FeatureDrift, Judgement
 from monitoring.suite import SuiteRun
 
 
-def judge(config: Config, run: SuiteRun, reference: pd.DataFrame, current: pd.DataFrame) -> Judgement:
+def judge(config: Config, run: SuiteRun, reference: Profile, current: Profile) -> Judgement:
     """Bring together what the suite found and what it does not say."""
     features = config.model.features
     drift = {name: run.drift.get(name) or _not_tested(config, name) for name in features}
     adjusted = adjust_p_values({name: d.p_value for name, d in drift.items() if d.p_value is not None})
-    usable = quality.judgeable(features, reference, current)
+    usable = quality.judgeable(reference, current)
     return Judgement(
         verdicts=run.verdicts,
         features=tuple(
-            _describe_feature(
-                drift[name], adjusted.get(name), reference[name], current[name] if name in usable else None
-            )
-            for name in features
+            _describe_feature(drift[name], adjusted.get(name), reference, current, index)
+            if name in usable
+            else FeatureDrift(drift[name], adjusted.get(name), None, None, None, bins=())
+            for index, name in enumerate(features)
         ),
         prediction=run.drift.get(config.model.prediction),
-        correlation_shifts=quality.shift_correlations(reference, current, usable),
+        correlation_shifts=quality.shift_correlations(reference, current),
         accuracy=run.accuracy,
         f1=run.f1,
     )
@@ -44,17 +44,13 @@ def adjust_p_values(p_values: dict[str, float]) -> dict[str, float]:
 
 
 def _describe_feature(
-    drift: ColumnDrift, adjusted: float | None, reference: pd.Series, current: pd.Series | None
+    drift: ColumnDrift, adjusted: float | None, reference: Profile, current: Profile, index: int
 ) -> FeatureDrift:
-    ours = quality.finite(reference)
-    if current is None:
-        return FeatureDrift(drift, adjusted, ks_statistic=None, effect_size=None, outliers=None, bins=())
-    theirs = quality.finite(current)
     return FeatureDrift(
         drift,
         adjusted,
-        ks_statistic=quality.ks_statistic(ours, theirs),
-        effect_size=quality.effect_size(ours, theirs),
-        outliers=quality.count_outliers(ours, current),
-        bins=quality.share_bins(ours, theirs),
+        ks_statistic=quality.feature_ks_statistic(reference, current, index),
+        effect_size=quality.effect_size(reference, current, index),
+        outliers=quality.count_outliers(current, index),
+        bins=quality.share_bins(reference, current, index),
     )

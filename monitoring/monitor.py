@@ -22,14 +22,18 @@ from prometheus_client import CollectorRegistry
 from monitoring import quality
 from monitoring.exporter import CycleMetrics, SnapshotCollector
 from monitoring.files import Place
+from monitoring.frames import Frames, conform, to_arrow
 from monitoring.judgement import judge
-from monitoring.parts import Unreadable
+from monitoring.parts import Unreadable, from_microseconds
+from monitoring.profile import Profile
+from monitoring.profiling import grid_of, profile_rows
 from monitoring.reports import ReportArchive
 from monitoring.schema import Config, DriftloopError, load_config
 from monitoring.settings import MonitorSettings
 from monitoring.snapshot import Origin, Snapshot
 from monitoring.store import InvalidReferenceError, Layout, Reference, read_reference, read_rows
-from monitoring.suite import SuiteRun, labelled_rows, run_suite
+from monitoring.suite import SuiteRun, run_suite
+from monitoring.window import ProfiledWindow
 
 log = structlog.get_logger(__name__)
 
@@ -62,23 +66,33 @@ def generate_evidently_report(
     for name, data in (("reference", reference_data), ("current", current_data)):
         if not set(model.features) & set(data.columns):
             raise DataError(f"the {name} data holds none of the config's features: {', '.join(model.features)}")
-    reference, current = (quality.conform(data, model) for data in (reference_data, current_data))
-    run = run_suite(config, reference, current) if len(current) >= config.minimum_rows else None
-    first, last = _time_range(current_data)
+    tables = [to_arrow(data, model) for data in (reference_data, current_data)]
+    grid = grid_of(model, tables[0])
+    reference, current = (profile_rows(grid, table) for table in tables)
+    frames = None
+    if config.engine == "dataframe":
+        frames = Frames(conform(reference_data, model), conform(current_data, model))
+    return report_on(config, reference, current, frames)
+
+
+def report_on(config: Config, reference: Profile, current: Profile, frames: Frames | None = None) -> Report:
+    """Hold the current rows' profile against the reference's; with `frames` of the same rows, by Evidently's engine."""
+    model = config.model
+    run = run_suite(config, reference, current, frames) if current.rows >= config.minimum_rows else None
     snapshot = Snapshot(
         feature_prefix=config.metrics.feature_prefix,
         label=model.label,
         taken_at=datetime.now(UTC),
-        rows=len(current),
+        rows=current.rows,
         minimum_rows=config.minimum_rows,
-        first=first,
-        last=last,
-        labelled_rows=len(labelled_rows(current, model)),
-        quality=quality.measure_quality(current, model),
-        predictions=quality.share_categories(current[model.prediction], model.categories),
-        confidence=quality.take_quantiles(current_data, "confidence"),
-        reference_rows=len(reference),
-        reference_predictions=quality.share_categories(reference[model.prediction], model.categories),
+        first=from_microseconds(current.first) if current.last >= 0 else None,
+        last=from_microseconds(current.last) if current.last >= 0 else None,
+        labelled_rows=current.labelled,
+        quality=quality.measure_quality(current),
+        predictions=quality.share_categories(current.predictions, model.categories),
+        confidence=quality.confidence_quantiles(current),
+        reference_rows=reference.rows,
+        reference_predictions=quality.share_categories(reference.predictions, model.categories),
         reference_origin=None,
         judgement=judge(config, run, reference, current) if run else None,
     )
@@ -105,10 +119,13 @@ def _default_collector() -> SnapshotCollector:
     return collector
 
 
-def _time_range(data: pd.DataFrame) -> tuple[datetime | None, datetime | None]:
-    if "timestamp" not in data or not len(data):
-        return None, None
-    return data["timestamp"].min().to_pydatetime(), data["timestamp"].max().to_pydatetime()
+@dataclass(frozen=True)
+class Watched:
+    """A reference, its profile, and the window that is held against it."""
+
+    reference: Reference
+    profile: Profile
+    window: ProfiledWindow
 
 
 @dataclass(frozen=True)
@@ -155,7 +172,7 @@ class Monitor:
         self._layout = Layout(settings.data_dir, settings.parts_uri)
         self._collector = SnapshotCollector()
         self._metrics = CycleMetrics(registry)
-        self._reference: tuple[tuple[int, int, int], Reference, pd.DataFrame] | None = None
+        self._reference: tuple[tuple[int, int, int], Watched] | None = None
         self._unreadable: frozenset[Place] = frozenset()
         self._cycle_seconds = 0.0
         self._reported_verdict = ""
@@ -198,17 +215,27 @@ class Monitor:
             self._archive(report)
 
     def _look(self) -> Report:
-        reference, reference_data = self._read_reference()
+        watched = self._read_reference()
+        reference = watched.reference
         with _stage("read"):
-            rows = read_rows(self._layout, self.config.model, self.config.window, after=reference.through)
-            current_data = rows.table.to_pandas()
-        self._note_unreadable(rows.unreadable)
+            current, frames, unreadable = self._read_window(watched)
+        self._note_unreadable(unreadable)
         with _stage("suite"):
-            report = generate_evidently_report(reference_data, current_data, config=self.config)
+            report = report_on(self.config, watched.profile, current, frames)
         origin = Origin(reference.origin, reference.model_version, reference.digest)
         return replace(report, snapshot=replace(report.snapshot, reference_origin=origin))
 
-    def _read_reference(self) -> tuple[Reference, pd.DataFrame]:
+    def _read_window(self, watched: Watched) -> tuple[Profile, Frames | None, tuple[Unreadable, ...]]:
+        """Return the window's profile; for Evidently's own engine its rows too."""
+        if self.config.engine == "profile":
+            look = watched.window.look(watched.reference.through)
+            return look.profile, None, look.unreadable
+        model = self.config.model
+        rows = read_rows(self._layout, model, self.config.window, after=watched.reference.through)
+        frames = Frames(*(conform(table.to_pandas(), model) for table in (watched.reference.table, rows.table)))
+        return profile_rows(watched.profile.grid, rows.table), frames, rows.unreadable
+
+    def _read_reference(self) -> Watched:
         """Read the reference, again only when its file was replaced."""
         with _stage("reference"):
             try:
@@ -219,9 +246,14 @@ class Monitor:
             version = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
             if self._reference is None or self._reference[0] != version:
                 reference = self._load_reference()
-                self._reference = (version, reference, reference.table.to_pandas())
+                self._reference = (version, self._watch(reference))
                 log.info("reference_read", origin=reference.origin, rows=len(reference.table))
-            return self._reference[1:]
+            return self._reference[1]
+
+    def _watch(self, reference: Reference) -> Watched:
+        grid = grid_of(self.config.model, reference.table)
+        window = ProfiledWindow(self._layout, self.config, grid)
+        return Watched(reference, profile_rows(grid, reference.table), window)
 
     def _load_reference(self) -> Reference:
         try:

@@ -12,7 +12,7 @@ names. It is written first, and what it covers is removed after: where both lie 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -57,6 +57,11 @@ class Unreadable:
 def microseconds(moment: datetime) -> int:
     """Return whole microseconds since 1970."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(moment: int) -> datetime:
+    """Return the moment so many microseconds after 1970 began."""
+    return _EPOCH + timedelta(microseconds=moment)
 
 
 def part_name(first: int, last: int, rows: int, writer: str, segment: int) -> str:
@@ -184,9 +189,34 @@ def read_part(path: Place, schema: pa.Schema, after: int | None = None) -> pa.Ta
     With `after` (microseconds since 1970) row groups that hold no later row are left out.
     """
     with open_parquet(path) as file:
-        names = set(file.schema_arrow.names)
         groups = [g for g in range(file.num_row_groups) if after is None or _may_be_later(file.metadata, g, after)]
-        table = file.read_row_groups(groups, columns=[n for n in schema.names if n in names])
+        return _read(file, groups, schema)
+
+
+def read_groups(path: Place, schema: pa.Schema, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
+    """Read row groups, all or some, one after the other and as the schema."""
+    with open_parquet(path) as file:
+        for group in range(file.num_row_groups) if groups is None else groups:
+            yield _read(file, [group], schema)
+
+
+def time_ranges(path: Place) -> list[tuple[int, int, int]]:
+    """Return of each row group the first and the last timestamp (microseconds since 1970), and the rows."""
+    ranges = []
+    with open_parquet(path) as file:
+        for group in range(file.num_row_groups):
+            times = _read(file, [group], pa.schema([("timestamp", TIMESTAMP)]))["timestamp"].cast(pa.int64())
+            bounds = pc.min_max(times).as_py()
+            if len(times) and bounds["max"] is not None:
+                ranges.append((bounds["min"], bounds["max"], len(times)))
+            else:
+                ranges.append((0, 0, len(times)))
+    return ranges
+
+
+def _read(file: pq.ParquetFile, groups: Sequence[int], schema: pa.Schema) -> pa.Table:
+    names = set(file.schema_arrow.names)
+    table = file.read_row_groups(groups, columns=[n for n in schema.names if n in names])
     # not safe: a foreign part may hold nanoseconds, and integers that a float32 rounds
     columns = [
         table[f.name].cast(f.type, safe=False) if f.name in names else pa.nulls(len(table), f.type) for f in schema

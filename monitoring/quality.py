@@ -1,136 +1,104 @@
-"""Describe rows: counts of what is wrong with them, and how their values lie against the reference's."""
+"""What a profile says beyond Evidently's tests: counts of bad data, shares, and each feature's shift and shape."""
 
 from collections.abc import Mapping
 from itertools import combinations, pairwise
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
-from scipy import stats
 
-from monitoring.schema import Model
+from monitoring.drift_tests import ks_statistic
+from monitoring.profile import CONFIDENCE_BINS, Floats, Profile
 from monitoring.snapshot import Bin, CorrelationShift, Quality
 
-Values = npt.NDArray[np.float64]
-
-OTHER = "other"
-BINS = 10
 QUANTILES = (0.1, 0.5, 0.9)
-# Tukey's fences: this many interquartile ranges beyond the quartiles
-FENCE = 1.5
+OTHER = "other"
+ROUNDING = 1e-14  # a deviation of less than this share of the mean is rounding
 
 
-def conform(data: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """Return the model's columns alone: numbers as float64, categories as text, an absent column as null.
-
-    A feature that holds something else than numbers stays as it is, and counts as a type mismatch.
-    """
-    frame = data.reindex(columns=[*model.features, model.prediction, model.target]).reset_index(drop=True)
-    for name in model.features:
-        frame[name] = _numbers(frame[name])
-    for name in (model.prediction, model.target):
-        frame[name] = frame[name].map(str, na_action="ignore").astype(object).where(frame[name].notna(), None)
-    return frame
+def judgeable(*profiles: Profile) -> tuple[str, ...]:
+    """Return the features that hold at least one finite number in each of the profiles."""
+    features = profiles[0].grid.model.features
+    return tuple(name for index, name in enumerate(features) if all(p.finite(index) for p in profiles))
 
 
-def _numbers(column: pd.Series) -> pd.Series:
-    if column.isna().all():
-        return pd.Series(np.nan, index=column.index, dtype="float64")
-    if is_number(column):
-        return column.astype("float64")
-    return column.astype(object)
-
-
-def is_number(column: pd.Series) -> bool:
-    """Return whether a column holds numbers."""
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def judgeable(features: tuple[str, ...], *frames: pd.DataFrame) -> tuple[str, ...]:
-    """Return the features that hold at least one finite number in each of the frames."""
-    return tuple(f for f in features if all(is_number(frame[f]) and len(finite(frame[f])) for frame in frames))
-
-
-def finite(column: pd.Series) -> Values:
-    """Return a feature's finite values."""
-    values: Values = column.to_numpy(dtype="float64")
-    return values[np.isfinite(values)]
-
-
-def measure_quality(frame: pd.DataFrame, model: Model) -> Quality:
-    """Count what is wrong with conformed rows.
+def measure_quality(profile: Profile) -> Quality:
+    """Count what is wrong with rows.
 
     The score is the share of feature cells that hold a finite number, times the share of rows that do not repeat an
     earlier one: it falls for missing, infinite, ill-typed and repeated data, and not for drift.
     """
-    features = frame[list(model.features)]
-    seen = frame[[*model.features, model.prediction]]
-    duplicates = int(seen.duplicated().sum())
-    numbers = [name for name in model.features if is_number(frame[name])]
-    usable = sum(len(finite(frame[name])) for name in numbers)
+    features = range(len(profile.grid.model.features))
+    cells = profile.rows * len(features)
+    usable = cells - int(profile.special.sum())
+    duplicates = profile.duplicated or 0
+    constant = sum(profile.constant(index) for index in features) + (len(profile.predictions) <= 1)
     return Quality(
-        missing_values=int(features.isna().to_numpy().sum()),
+        missing_values=int(profile.special[~profile.mismatched, 0].sum()),
         duplicated_rows=duplicates,
-        constant_columns=int((seen.nunique() <= 1).sum()) if len(frame) else 0,  # noqa: PD101 - counted as Evidently counts
-        column_type_mismatches=len(model.features) - len(numbers),
-        score=usable / features.size * (1 - duplicates / len(frame)) if len(frame) else None,
+        constant_columns=constant if profile.rows else 0,
+        column_type_mismatches=int(profile.mismatched.sum()),
+        score=usable / cells * (1 - duplicates / profile.rows) if profile.rows else None,
     )
 
 
-def share_categories(column: pd.Series, categories: tuple[str, ...]) -> Mapping[str, float]:
-    """Return each category's share of the non-null values; unknown categories are summed up as `other`."""
-    counts = column.value_counts()
-    total = int(counts.sum())
+def share_categories(counts: Mapping[str, int], categories: tuple[str, ...]) -> Mapping[str, float]:
+    """Return each category's share; unknown categories are summed up as `other`."""
+    total = sum(counts.values())
     if not total:
         return {}
-    shares = {name: int(counts.get(name, 0)) / total for name in categories}
-    unknown = total - sum(int(counts.get(name, 0)) for name in categories)
+    shares = {name: counts.get(name, 0) / total for name in categories}
+    unknown = total - sum(counts.get(name, 0) for name in categories)
     return shares | ({OTHER: unknown / total} if unknown else {})
 
 
-def take_quantiles(data: pd.DataFrame, column: str) -> Mapping[str, float]:
-    """Return the quantiles of a column of numbers that may be absent."""
-    values = finite(data[column]) if column in data and is_number(data[column]) else np.empty(0)
-    if not len(values):
+def confidence_quantiles(profile: Profile) -> Mapping[str, float]:
+    """Return quantiles of the confidence, interpolated within bins: at most one bin's width (0.001) off."""
+    total = int(profile.confidence.sum())
+    if not total:
         return {}
-    return {str(q): float(v) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)}
+    reached = np.concatenate([[0], np.cumsum(profile.confidence)]) / total
+    edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
+    return {str(q): _interpolate(q, reached, edges) for q in QUANTILES}
 
 
-def ks_statistic(reference: Values, current: Values) -> float:
-    """Return the two-sample Kolmogorov-Smirnov statistic (scipy.stats.ks_2samp)."""
-    # The statistic does not depend on the method; the exact p-value, not used here, is what costs.
-    return float(stats.ks_2samp(reference, current, method="asymp").statistic)
-
-
-def effect_size(reference: Values, current: Values) -> float | None:
-    """Return the mean's shift in the reference's standard deviations (Glass's delta); None if it does not vary."""
-    spread = float(np.std(reference, ddof=1)) if len(reference) > 1 else 0.0
-    return float(np.mean(current) - np.mean(reference)) / spread if spread > 0 else None
-
-
-def count_outliers(reference: Values, current: pd.Series) -> int:
-    """Count values beyond the reference's Tukey fences."""
-    low, high = np.quantile(reference, (0.25, 0.75))
-    margin = FENCE * (high - low)
-    values = current.to_numpy(dtype="float64")
-    return int(((values < low - margin) | (values > high + margin)).sum())
-
-
-def share_bins(reference: Values, current: Values) -> tuple[Bin, ...]:
-    """Return both shares over equal widths of the reference's range; the outer bins are open."""
-    low, high = float(reference.min()), float(reference.max())
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, BINS + 1)
-    ours = np.histogram(reference, edges)[0] / len(reference)
-    theirs = np.histogram(current.clip(low, high), edges)[0] / len(current) if len(current) else [None] * BINS
-    return tuple(
-        Bin(name, float(r), None if c is None else float(c))
-        for name, r, c in zip(_bin_names(edges), ours, theirs, strict=True)
+def _interpolate(q: float, reached: Floats, edges: Floats) -> float:
+    upper = int(np.searchsorted(reached, q))
+    lower = upper - 1
+    return float(
+        edges[lower] + (edges[upper] - edges[lower]) * (q - reached[lower]) / (reached[upper] - reached[lower])
     )
 
 
-def _bin_names(edges: Values) -> list[str]:
+def feature_ks_statistic(reference: Profile, current: Profile, index: int) -> float:
+    """Return a feature's two-sample Kolmogorov-Smirnov statistic over its finite values."""
+    return ks_statistic(reference.column(index), current.column(index))
+
+
+def effect_size(reference: Profile, current: Profile, index: int) -> float | None:
+    """Return the mean's shift in the reference's standard deviations (Glass's delta); None if it does not vary."""
+    variance = reference.variance(index)
+    if not variance > 0:
+        return None
+    return (current.mean(index) - reference.mean(index)) / float(np.sqrt(variance))
+
+
+def count_outliers(current: Profile, index: int) -> int:
+    """Count values beyond the reference's Tukey fences, infinite ones with them."""
+    low, high = current.grid.fences[index]
+    above = current.finite(index) - current.up_to(index, high)
+    return current.below(index, low) + above + int(current.special[index, 1:].sum())
+
+
+def share_bins(reference: Profile, current: Profile, index: int) -> tuple[Bin, ...]:
+    """Return both shares over equal widths of the reference's range; the outer bins are open."""
+    ours = reference.histogram(index) / max(1, reference.finite(index))
+    theirs = current.histogram(index) / current.finite(index) if current.finite(index) else None
+    names = _bin_names(reference.grid.edges[index])
+    return tuple(
+        Bin(name, float(ours[n]), None if theirs is None else float(theirs[n])) for n, name in enumerate(names)
+    )
+
+
+def _bin_names(edges: Floats) -> list[str]:
     inner = [f"{edge:.4g}" for edge in edges[1:-1]]
     ranges = [
         f"below {inner[0]}",
@@ -140,14 +108,21 @@ def _bin_names(edges: Values) -> list[str]:
     return [f"{n:02d}: {text}" for n, text in enumerate(ranges, start=1)]
 
 
-def shift_correlations(
-    reference: pd.DataFrame, current: pd.DataFrame, features: tuple[str, ...]
-) -> tuple[CorrelationShift, ...]:
+def shift_correlations(reference: Profile, current: Profile) -> tuple[CorrelationShift, ...]:
     """Return the change of each pair's Pearson correlation; a pair with a constant feature has none."""
-    shifts = current[list(features)].corr() - reference[list(features)].corr()
-    matrix = shifts.to_numpy()
+    features = current.grid.model.features
+    shifts = correlations(current) - correlations(reference)
     return tuple(
-        CorrelationShift(features[a], features[b], float(matrix[a, b]))
+        CorrelationShift(features[a], features[b], float(shifts[a, b]))
         for a, b in combinations(range(len(features)), 2)
-        if np.isfinite(matrix[a, b])
+        if np.isfinite(shifts[a, b])
     )
+
+
+def correlations(profile: Profile) -> Floats:
+    """Return Pearson's correlation of each pair over the rows where both are finite (dxd); NaN if one is constant."""
+    _, mean, squares, products = profile.moments
+    varies = squares > profile.moments[0] * (ROUNDING * mean) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix: Floats = np.where(varies & varies.T, products / np.sqrt(squares * squares.T), np.nan)
+    return matrix

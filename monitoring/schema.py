@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NumericDriftTest = Literal["ks", "mannw", "t_test", "cramer_von_mises", "anderson"]
 CategoricalDriftTest = Literal["chi_square_two_sample", "chisquare"]
+Engine = Literal["profile", "dataframe"]
 SuiteTest = Literal[
     "TestNumberOfColumnsWithMissingValues",
     "TestNumberOfRowsWithMissingValues",
@@ -40,6 +41,8 @@ Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
 # the fields that stand beside model.label in an answer
 _ANSWER = ("prediction_id", "confidence", "probabilities", "model_version")
 _UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")
+# the drift tests whose p-values follow from counts at and between the reference's values
+_FROM_PROFILES = ("ks", "t_test", "chi_square_two_sample", "chisquare")
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -190,6 +193,14 @@ def _require_test(key: str, drift: DriftTest, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{key}.test is {drift.test!r}; allowed there are {', '.join(allowed)}")
 
 
+def _require_profiled(key: str, drift: DriftTest) -> None:
+    if drift.test not in _FROM_PROFILES:
+        raise ValueError(
+            f"{key}.test is {drift.test!r}, which cannot be computed from profiles; take one of"
+            f" {', '.join(_FROM_PROFILES)}, or set `engine: dataframe`"
+        )
+
+
 class Config(_Section):
     """The whole of config.yml."""
 
@@ -198,6 +209,8 @@ class Config(_Section):
     window: Window
     minimum_rows: int = Field(gt=1)
     minimum_labels: int = Field(gt=1)
+    engine: Engine = "profile"
+    duplicate_horizon: int | None = Field(default=None, gt=0)
     drift: Drift
     tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
     retrain: Retrain
@@ -210,6 +223,9 @@ class Config(_Section):
                 raise ValueError(f"drift.columns names {column!r}; allowed are {', '.join(columns)}")
             kind = CategoricalDriftTest if column == self.model.prediction else NumericDriftTest
             _require_test(f"drift.columns.{column}", drift, get_args(kind))
+        if self.engine == "profile":
+            for key, drift in {"default": self.drift.default, **self.drift.columns}.items():
+                _require_profiled(f"drift.{key}", drift)
         _unique(tuple(entry.name for entry in self.tests))
         _require_test("drift.default", self.drift.default, get_args(NumericDriftTest))
         if self.window.rows is not None and self.window.rows < self.minimum_rows:

@@ -6,6 +6,7 @@ default conditions with the reference's content.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,12 @@ from evidently.legacy.test_suite import TestSuite
 from evidently.legacy.tests.base_test import TestStatus
 from scipy import stats
 
+from monitoring.drift_tests import two_sample_chi_square
+from monitoring.engine import ProfileEngine
+from monitoring.frames import Frames, labelled_rows
+from monitoring.profile import Profile
 from monitoring.quality import judgeable
-from monitoring.schema import Config, Model
+from monitoring.schema import Config
 from monitoring.snapshot import ColumnDrift, Status, Verdict
 
 COLUMN_TEST = "TestColumnDrift"
@@ -31,21 +36,10 @@ LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
 CONDITIONS = {"eq": "exactly ", "not_eq": "not ", "lt": "below ", "lte": "at most ", "gt": "above ", "gte": "at least "}
 
 
-def two_sample_chi_square(reference: pd.Series, current: pd.Series) -> float:
-    """Return the p-value of the chi-square test of homogeneity of two samples' categories.
-
-    Evidently's own test takes the reference's shares for exact, and calls drift on a large window whatever it holds.
-    """
-    counts = pd.concat([reference.value_counts(), current.value_counts()], axis=1).fillna(0).to_numpy()
-    if len(counts) <= 1:  # one category on both sides is no evidence
-        return 1.0
-    return float(stats.chi2_contingency(counts.T, correction=False).pvalue)
-
-
 def _chi_square_two_sample(
     reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
 ) -> tuple[float, bool]:
-    p_value = two_sample_chi_square(reference_data, current_data)
+    p_value = two_sample_chi_square(Counter(reference_data.dropna()), Counter(current_data.dropna()))
     return p_value, p_value < threshold
 
 
@@ -124,13 +118,15 @@ class _Outcome:
         return status
 
 
-def run_suite(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> SuiteRun:
-    """Run the configured tests on conformed rows: the data tests on all, the label tests on the labelled ones."""
-    suite, outcomes = _run_data_tests(config, reference, current)
-    labelled = labelled_rows(current, config.model)
+def run_suite(config: Config, reference: Profile, current: Profile, frames: Frames | None = None) -> SuiteRun:
+    """Run the configured tests: the data tests on all rows, the label tests on the labelled ones.
+
+    They run on the profiles, or with `frames` on these same rows by Evidently's own engine.
+    """
+    suite, outcomes = _run_data_tests(config, reference, current, frames)
     scores: Mapping[str, float] = {}
-    if len(labelled) >= config.minimum_labels:
-        label_suite, label_outcomes = _run_label_tests(config, labelled_rows(reference, config.model), labelled)
+    if current.labelled >= config.minimum_labels:
+        label_suite, label_outcomes = _run_label_tests(config, reference, current, frames)
         scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
         outcomes += label_outcomes
         # One report for all tests: each renders from its own context, so they can stand in one suite.
@@ -145,15 +141,12 @@ def run_suite(config: Config, reference: pd.DataFrame, current: pd.DataFrame) ->
     )
 
 
-def labelled_rows(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """Return the rows that hold a prediction and its label."""
-    return frame[frame[model.target].notna() & frame[model.prediction].notna()]
-
-
-def _run_data_tests(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> tuple[TestSuite, list[_Outcome]]:
+def _run_data_tests(
+    config: Config, reference: Profile, current: Profile, frames: Frames | None
+) -> tuple[TestSuite, list[_Outcome]]:
     model = config.model
     columns = [*model.features, model.prediction]
-    numbers = list(judgeable(model.features, reference, current))
+    numbers = list(judgeable(reference, current))
     tests: dict[str, Any] = {}
     for entry in config.tests:
         if entry.name == COLUMN_TEST:
@@ -168,17 +161,19 @@ def _run_data_tests(config: Config, reference: pd.DataFrame, current: pd.DataFra
         numerical_features=numbers,
         categorical_features=[model.prediction],
     )
-    return _run(tests, reference[columns], current[columns], mapping)
+    if frames is None:
+        return _run(tests, mapping, reference, current, ProfileEngine)
+    return _run(tests, mapping, frames.reference[columns], frames.current[columns])
 
 
 def _run_label_tests(
-    config: Config, reference: pd.DataFrame, labelled: pd.DataFrame
+    config: Config, reference: Profile, current: Profile, frames: Frames | None
 ) -> tuple[TestSuite, list[_Outcome]]:
     model = config.model
     tests: dict[str, Any] = {
         e.name: getattr(evidently_tests, e.name)(**e.condition) for e in config.tests if e.name in LABEL_TESTS
     }
-    present = {*labelled[model.target], *labelled[model.prediction]}
+    present = {name for pair in current.confusion for name in pair}
     # Evidently's F1 is the macro mean, but where two categories occur it is that of one, which has to be named.
     pair = sorted(present, key=[*model.categories, *present].index)
     mapping = ColumnMapping(
@@ -189,8 +184,12 @@ def _run_label_tests(
         task="classification",
         pos_label=pair[1] if len(pair) == 2 else model.categories[1],  # noqa: PLR2004 - two categories
     )
-    columns = [model.prediction, model.target]
-    return _run(tests, reference[columns] if len(reference) else None, labelled[columns], mapping)
+    if frames is None:
+        return _run(tests, mapping, reference, current, ProfileEngine)
+    ours, theirs = (
+        labelled_rows(side, model)[[model.prediction, model.target]] for side in (frames.reference, frames.current)
+    )
+    return _run(tests, mapping, ours if len(ours) else None, theirs)
 
 
 def _column_test(config: Config, column: str) -> Any:
@@ -207,10 +206,14 @@ def _pin_drift(config: Config, columns: list[str]) -> dict[str, Any]:
 
 
 def _run(
-    tests: Mapping[str, Any], reference: pd.DataFrame | None, current: pd.DataFrame, mapping: ColumnMapping
+    tests: Mapping[str, Any],
+    mapping: ColumnMapping,
+    reference: pd.DataFrame | Profile | None,
+    current: pd.DataFrame | Profile,
+    engine: type[ProfileEngine] | None = None,
 ) -> tuple[TestSuite, list[_Outcome]]:
     suite = TestSuite(tests=list(tests.values()))
-    suite.run(reference_data=reference, current_data=current, column_mapping=mapping)
+    suite.run(reference_data=reference, current_data=current, column_mapping=mapping, engine=engine)
     results = suite._inner_suite.context.test_results.items()  # noqa: SLF001 - as_dict() rounds, and has no stable names
     return suite, [_Outcome(name, test, result) for name, (test, result) in zip(tests, results, strict=True)]
 

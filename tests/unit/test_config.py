@@ -59,7 +59,7 @@ def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
             "name": "churn", "features": ["age", "tenure", "spend", "calls"], "prediction": "predicted",
             "target": "actual", "label": "class", "categories": ["stays", "leaves"],
         }  # fmt: skip
-        content["drift"] = {"default": {"test": "mannw", "threshold": 0.01}}
+        content["drift"] = {"default": {"test": "t_test", "threshold": 0.01}}
         content["window"] = {"duration": "30m"}
 
     config = _load(tmp_path, change)

@@ -1,0 +1,180 @@
+"""Profiles against Evidently's own engine, which sees the rows: the same statuses, the same scores, in any split."""
+
+import math
+import os
+import warnings
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from monitoring.frames import Frames, conform, to_arrow
+from monitoring.profile import ProfileMismatchError, from_bytes, merge, to_bytes
+from monitoring.profiling import grid_of, profile_rows
+from monitoring.schema import Config
+from monitoring.snapshot import Verdict
+from monitoring.suite import SuiteRun, run_suite
+from tests.unit.monitor_fixtures import loans, make_rows
+from tests.unit.profile_strategies import frames, same_profile
+
+CASES = int(os.environ.get("FUZZ_CASES", "1000"))
+FUZZ = settings(
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # shrinking runs Evidently for many minutes
+    derandomize="FUZZ_CASES" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)
+DRIFT = {"default": {"test": "ks", "threshold": 0.05}}
+T_TEST = {
+    "default": {"test": "t_test", "threshold": 0.05},
+    "columns": {"prediction": {"test": "chisquare", "threshold": 0.05}},
+}
+TESTS = [
+    "TestColumnsType",
+    {"TestNumberOfDriftedColumns": {"lt": 2}},
+    "TestColumnDrift",
+    "TestAccuracyScore",
+    {"TestF1Score": {"gte": 0.5}},
+]
+MORE = [  # each costs Evidently's own engine another look at all rows
+    {"TestNumberOfColumnsWithMissingValues": {"lte": 0}},
+    "TestNumberOfRowsWithMissingValues",
+    "TestNumberOfMissingValues",
+    {"TestNumberOfConstantColumns": {"lte": 0}},
+    "TestNumberOfDuplicatedRows",
+    "TestNumberOfDuplicatedColumns",
+    "TestNumberOfEmptyRows",
+    "TestNumberOfEmptyColumns",
+    "TestNumberOfRows",
+    "TestShareOfDriftedColumns",
+]
+BY_ROUNDING = 1e-9  # of scores that are no counts: means and shares, summed up in another order
+
+
+def _config(drift: dict[str, object] = DRIFT, more: list[Any] | None = None) -> Config:
+    model = loans().model.model_dump() | {"features": ["age", "income", "years"]}
+    return loans(model=model, minimum_rows=2, minimum_labels=2, drift=drift, tests=TESTS + (more or []))
+
+
+def _both(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> tuple[SuiteRun, SuiteRun]:
+    tables = [to_arrow(rows, config.model) for rows in (reference, current)]
+    grid = grid_of(config.model, tables[0])
+    profiles = [profile_rows(grid, table) for table in tables]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Evidently's, of columns that are constant or empty
+        ours = run_suite(config, *profiles)
+        theirs = run_suite(config, *profiles, Frames(conform(reference, config.model), conform(current, config.model)))
+    return ours, theirs
+
+
+def _agree(ours: float | None, theirs: float | None, rounding: float) -> bool:
+    if ours is None or theirs is None:
+        return ours is theirs
+    return math.isclose(ours, theirs, rel_tol=rounding, abs_tol=rounding)
+
+
+@pytest.mark.timeout(0 if "FUZZ_CASES" in os.environ else 900)
+@pytest.mark.parametrize(
+    ("cases", "drift", "sizes"),
+    [
+        pytest.param(CASES * 2 // 5, DRIFT, st.integers(1, 40), id="few rows"),
+        pytest.param(CASES * 3 // 10, DRIFT, st.integers(1, 400), id="hundreds"),
+        pytest.param(CASES // 10, DRIFT, st.sampled_from([7, 300, 2_000, 5_000]), id="thousands"),
+        pytest.param(CASES // 5, T_TEST, st.integers(1, 1_000), id="other drift tests"),
+    ],
+)
+def test_the_suite_on_profiles_ends_as_evidentlys_does(
+    cases: int, drift: dict[str, object], sizes: st.SearchStrategy[int]
+) -> None:
+    """Each test ends with the same status, and each score is the same: to the bit where it follows from counts."""
+
+    @settings(FUZZ, max_examples=cases)
+    @given(st.data())
+    def compare(data: st.DataObject) -> None:
+        _compare(data, drift, sizes)
+
+    compare()
+
+
+def _compare(data: st.DataObject, drift: dict[str, object], sizes: st.SearchStrategy[int]) -> None:
+    config = _config(drift, data.draw(st.lists(st.sampled_from(MORE), max_size=3, unique_by=str)))
+    reference, current = data.draw(frames(config, sizes)), data.draw(frames(config, sizes))
+    ours, theirs = _both(config, reference, current)
+    for column, found in theirs.drift.items():
+        if found.method == "t_test" and reference[column].nunique() == current[column].nunique() == 1:
+            continue  # the variance of constants is 0, or what rounding makes of it
+        exact = found.method in ("ks", "chi_square_two_sample")
+        assert _agree(ours.drift[column].p_value, found.p_value, 0 if exact else BY_ROUNDING), column
+    if not _labelled(reference):  # without it Evidently draws a dummy model's labels by chance, row by row
+        assert all(
+            "cannot be computed from a profile" in v.found for v in ours.verdicts if v.test == "TestAccuracyScore"
+        )
+        ours, theirs = (replace(r, verdicts=_without(r, "TestAccuracyScore"), accuracy=None) for r in (ours, theirs))
+    assert [(v.test, v.status) for v in ours.verdicts] == [(v.test, v.status) for v in theirs.verdicts]
+    if drift is DRIFT:
+        said = [[v.found for v in run.verdicts if v.status != "error"] for run in (ours, theirs)]
+        assert said[0] == said[1]
+    assert (ours.accuracy, ours.f1) == (theirs.accuracy, theirs.f1)
+
+
+def _labelled(rows: pd.DataFrame) -> bool:
+    return bool((rows["prediction"].notna() & rows["target"].notna()).any())
+
+
+def _without(run: SuiteRun, test: str) -> tuple[Verdict, ...]:
+    return tuple(v for v in run.verdicts if v.test != test)
+
+
+@settings(FUZZ, max_examples=max(50, CASES // 10))
+@given(st.data(), st.sampled_from(["kept in memory", "stored"]))
+def test_rows_divided_and_merged_in_any_order_give_the_same_profile(data: st.DataObject, kept: str) -> None:
+    """Counts are equal to the last one, moments up to rounding; a profile comes back from its bytes as it was."""
+    config = _config()
+    reference, current = data.draw(frames(config)), data.draw(frames(config))
+    tables = [to_arrow(rows, config.model) for rows in (reference, current)]
+    grid = grid_of(config.model, tables[0])
+    whole = profile_rows(grid, tables[1])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(tables[1])), max_size=6)))
+    pieces = [tables[1].slice(a, b - a) for a, b in pairwise([0, *cuts, len(tables[1])])]
+    profiles = [profile_rows(grid, piece) for piece in data.draw(st.permutations(pieces))]
+    if kept == "stored":
+        profiles = [from_bytes(grid, to_bytes(profile)) for profile in profiles]
+    same_profile(merge(grid, profiles), whole)
+
+
+def test_a_profile_of_another_reference_is_refused() -> None:
+    """Neither merged nor read: its counts are between other values."""
+    config = _config()
+    tables = [to_arrow(make_rows(config, 50, seed=seed), config.model) for seed in (0, 1)]
+    one, other = (grid_of(config.model, table) for table in tables)
+    with pytest.raises(ProfileMismatchError, match="another reference"):
+        profile_rows(one, tables[0]) + profile_rows(other, tables[0])
+    with pytest.raises(ProfileMismatchError, match="another reference"):
+        from_bytes(other, to_bytes(profile_rows(one, tables[0])))
+    with pytest.raises(ProfileMismatchError, match="not a profile"):
+        from_bytes(one, b"rows")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(pa.array([1, 2, None], pa.int32()), id="int"),
+        pytest.param(pa.array([1.0, 2.0, None], pa.float32()), id="float32"),
+        pytest.param(pa.array([1.0, 2.0, float("nan")], pa.float64()), id="float64 with NaN"),
+        pytest.param(pa.chunked_array([[1], [2, None]], pa.int64()), id="chunks"),
+    ],
+)
+@pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_types_of_parts_do_not_matter(column: pa.Array, text: pa.DataType) -> None:
+    """Numbers of any type and categories of any encoding give one profile, row hashes included."""
+    config = _config()
+    grid = grid_of(config.model, to_arrow(make_rows(config, 50), config.model))
+    plain = pa.table({"age": [1.0, 2.0, None], "prediction": ["no", "yes", None], "target": ["no", None, "no"]})
+    names = {name: pa.array(plain[name].to_pylist()).cast(text) for name in ("prediction", "target")}
+    same_profile(profile_rows(grid, pa.table({"age": column, **names})), profile_rows(grid, plain))

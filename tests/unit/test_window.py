@@ -1,0 +1,155 @@
+"""The window as a sum of profiles: what reading all of its rows would give, whatever happens to the files."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from monitoring.parts import covering, list_leftovers, list_parts, merged_name, microseconds, part_name
+from monitoring.profile import Grid
+from monitoring.profiling import grid_of, profile_rows
+from monitoring.schema import Config, labels_schema, log_schema
+from monitoring.store import Layout, read_rows
+from monitoring.window import ProfiledWindow
+from tests.unit.monitor_fixtures import LOANS, START, loans, make_rows
+from tests.unit.profile_strategies import same_profile
+
+ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 25
+BEGIN = microseconds(START)
+
+
+def _grid(config: Config = LOANS) -> Grid:
+    return grid_of(config.model, pa.Table.from_pandas(make_rows(config, 120)))
+
+
+class Log:
+    """A log that several writers append to, whose parts are merged and removed, and whose labels come late."""
+
+    def __init__(self, folder: Path, config: Config, random: np.random.Generator) -> None:
+        self.layout, self.config, self.random = Layout(folder), config, random
+        self.schema, self.now, self.count = log_schema(config.model), BEGIN, 0
+        self.pool = make_rows(config, 60, seed=int(random.integers(1000)))
+        self.ids: list[str] = []
+        self.unsealed: list[tuple[str, str]] = []
+
+    def append(self) -> None:
+        """Seal a part of rows that may repeat others, be older than those of other parts, and lack values."""
+        size = int(self.random.integers(1, 40))
+        self.now += int(self.random.integers(0, 50_000))
+        times = self.now + np.sort(self.random.integers(-30_000, 30_000, size)) // 1000 * 1000
+        rows = self.pool.iloc[self.random.integers(0, len(self.pool), size)].reset_index(drop=True)
+        if self.random.random() < 0.3:
+            rows.loc[self.random.random(size) < 0.2, self.config.model.features[0]] = np.nan
+        rows.loc[self.random.random(size) < 0.5, self.config.model.target] = None
+        ids = [self._id(int(time)) for time in times]
+        table = pa.table(
+            {
+                **{name: pa.array(rows[name], from_pandas=True) for name in rows},
+                "prediction_id": ids, "timestamp": pa.array(times).cast(pa.timestamp("us", "UTC")),
+                "confidence": self.random.random(size), "model_version": ["1"] * size,
+            }
+        ).select(self.schema.names).cast(self.schema)  # fmt: skip
+        table = table.sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")])
+        self._write(self.layout.current, table, part_name(int(times.min()), int(times.max()), size, "w", self.count))
+        self.ids += ids
+
+    def _id(self, time: int) -> str:
+        milliseconds, tail = time // 1000, self.random.bytes(10).hex()
+        return f"{milliseconds:012x}"[:8] + "-" + f"{milliseconds:012x}"[8:] + f"-7{tail[:3]}-8{tail[3:6]}-{tail[6:18]}"
+
+    def _write(self, folder: Path, table: pa.Table, name: str, **options: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / name, **options)
+        self.count += 1
+
+    def label(self) -> None:
+        """Label rows, some of them again, and some that are not in a part yet."""
+        if not self.ids:
+            return
+        chosen = [str(i) for i in self.random.choice(self.ids, int(self.random.integers(1, 20)))]
+        early = [self._id(self.now + 5_000)] if self.random.random() < 0.3 else []
+        ids = chosen + early
+        self.count += 1
+        table = pa.table(
+            {
+                "prediction_id": ids,
+                self.config.model.target: [str(x) for x in self.random.choice(self.config.model.categories, len(ids))],
+                "timestamp": pa.array([BEGIN + self.count * 1000 + n for n in range(len(ids))]).cast(
+                    pa.timestamp("us", "UTC")
+                ),
+            },
+            schema=labels_schema(self.config.model),
+        )
+        times = [int(i[:8] + i[9:13], 16) * 1000 for i in ids]
+        self._write(self.layout.labels, table, part_name(min(times), max(times), len(ids), "l", self.count))
+
+    def merge(self) -> None:
+        """Merge some parts of the log or of the labels."""
+        folder = self.layout.current if self.random.random() < 0.7 else self.layout.labels
+        self._tidy(folder)
+        parts, _ = list_parts(folder)
+        if len(parts) < 2:
+            return
+        chosen = [
+            parts[i]
+            for i in self.random.choice(len(parts), int(self.random.integers(2, len(parts) + 1)), replace=False)
+        ]
+        table = pa.concat_tables([pq.read_table(part.path, partitioning=None) for part in chosen])
+        table = table.sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")])
+        table = table.replace_schema_metadata(covering(chosen))
+        self._write(folder, table, merged_name(chosen), row_group_size=int(self.random.integers(5, 50)))
+        if self.random.random() < 0.8:
+            for part in chosen:
+                part.path.unlink()
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove what a merge left that died before its end."""
+        for part in list_leftovers(folder):
+            part.path.unlink()
+
+    def remove(self) -> None:
+        """Archive the oldest part, with what is left of those that it was merged from."""
+        self._tidy(self.layout.current)
+        parts, _ = list_parts(self.layout.current)
+        if len(parts) > 3:
+            parts[-1].path.unlink()
+
+
+WINDOWS = [
+    pytest.param({"rows": 100}, id="rows"),
+    pytest.param({"rows": 7}, id="few rows"),
+    pytest.param({"rows": 100_000}, id="all"),
+    pytest.param({"duration": "1s"}, id="duration"),
+]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_sum_of_the_parts_is_the_window(tmp_path: Path, window: dict[str, Any]) -> None:
+    """After any sequence of parts, late labels, merges and removals, and after a restart, every number agrees."""
+    config = loans(window=window, minimum_rows=2)
+    grid = _grid(config)
+    for seed in range(ROUNDS):
+        random = np.random.default_rng(seed)
+        log = Log(tmp_path / str(seed), config, random)
+        watched = ProfiledWindow(log.layout, config, grid)
+        after = None
+        for _ in range(25):
+            step = random.choice(
+                ["append", "label", "merge", "remove", "restart", "after"], p=[0.4, 0.2, 0.2, 0.05, 0.1, 0.05]
+            )
+            if step == "restart":
+                watched = ProfiledWindow(log.layout, config, grid)
+            elif step == "after":
+                after = max(after or 0, log.now - int(random.integers(0, 200_000)))
+            else:
+                getattr(log, step)()
+            if random.random() < 0.6:
+                now = START + timedelta(microseconds=log.now - BEGIN)
+                rows = read_rows(log.layout, config.model, config.window, after, now)
+                same_profile(watched.look(after, now).profile, profile_rows(grid, rows.table))

@@ -49,8 +49,14 @@ demo: setup ## the stack, then the loop closes by itself: drift, alert, retraini
 
 .PHONY: test
 test: setup ## every test that this machine can run
-	$(say) "Tests"
-	@$(BIN)/python -m pytest
+	$(say) "Tests of parts, on all cores"
+	@$(BIN)/python -m pytest -n auto tests/unit tests/contract
+	$(say) "Tests of the stack"
+	@$(BIN)/python -m pytest tests/stack tests/containers
+
+.PHONY: fuzz
+fuzz: setup ## 100,000 random cases of the monitor's engine against Evidently's own (hours; CASES=1000 for fewer)
+	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py
 
 .PHONY: check
 check: setup ## style, types, rules and configurations

@@ -16,8 +16,6 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-_compiled = numba.njit(nogil=True, cache=True)
-
 
 @dataclass(frozen=True, eq=False)
 class Marks:
@@ -55,7 +53,7 @@ class Marks:
         return counts
 
 
-@_compiled
+@numba.njit("void(f8[::1], i8[::1], f8, f8, f8[::1], i8[::1])", nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _count(  # noqa: PLR0917 - numba takes no keywords
     marks: Floats, starts: Counts, low: float, scale: float, values: Floats, counts: Counts
 ) -> None:  # pragma: no cover - compiled
@@ -92,7 +90,7 @@ def hash_rows(columns: npt.NDArray[np.float64], text: Hashes) -> Hashes:
     return hashes
 
 
-@_compiled
+@numba.njit("void(u8[::1], u8[::1])", nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _mix(column: Hashes, hashes: Hashes) -> None:  # pragma: no cover - compiled
     for row in range(len(hashes)):
         bits = column[row]

@@ -19,7 +19,6 @@ class ProfileCache:
         for other in folder.glob("*"):
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, part: str) -> Profile | None:
         """Return a part's profile; None if there is none, or none that can be used."""
@@ -37,6 +36,7 @@ class ProfileCache:
         path = self._folder / part
         temporary = path.with_name(f"_{part}.tmp")
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(to_bytes(profile))
             temporary.replace(path)
         except OSError as error:
@@ -44,6 +44,6 @@ class ProfileCache:
 
     def keep(self, parts: set[str]) -> None:
         """Remove the profiles of all other parts."""
-        for path in self._folder.iterdir():
+        for path in self._folder.glob("*"):
             if path.name not in parts:
                 path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from monitoring.distinct import DistinctRows, Hashes, sort_distinct
 from monitoring.late_labels import Cut, LateLabels, keys_of
-from monitoring.parts import Part, Unreadable, covered, list_parts, microseconds, read_groups, time_ranges
+from monitoring.parts import Part, Unreadable, covered, is_ours, list_parts, microseconds, read_groups, time_ranges
 from monitoring.profile import Grid, Profile, compact, merge
 from monitoring.profile_cache import ProfileCache
 from monitoring.profiling import profile_rows
@@ -200,7 +200,7 @@ class ProfiledWindow:
 
     def _load(self, block: Block) -> Profile:
         """Read a block's rows and profile them, or read the profile that was kept of them."""
-        lasting = block.group is None and block.rows >= KEPT_ROWS
+        lasting = block.group is None and block.rows >= KEPT_ROWS and is_ours(block.part)
         if lasting and (kept := self._cache.read(block.part.name)) is not None:
             return kept
         with _reading(block.part):

@@ -16,7 +16,7 @@ from monitoring.profiling import grid_of, profile_rows
 from monitoring.schema import Config, labels_schema, log_schema
 from monitoring.store import Layout, read_rows
 from monitoring.window import ProfiledWindow
-from tests.unit.monitor_fixtures import LOANS, START, loans, make_rows
+from tests.unit.monitor_fixtures import LOANS, START, loans, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
 
 ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 25
@@ -153,3 +153,63 @@ def test_the_sum_of_the_parts_is_the_window(tmp_path: Path, window: dict[str, An
                 now = START + timedelta(microseconds=log.now - BEGIN)
                 rows = read_rows(log.layout, config.model, config.window, after, now)
                 same_profile(watched.look(after, now).profile, profile_rows(grid, rows.table))
+
+
+def _parts(folder: Path, config: Config, sizes: list[int]) -> Layout:
+    """Write parts of so many rows, one after the other."""
+    for n, size in enumerate(sizes):
+        log_rows(folder, config, make_rows(config, size, seed=n), START + timedelta(minutes=n))
+    return Layout(folder)
+
+
+def test_a_restart_reads_profiles_and_not_rows(tmp_path: Path) -> None:
+    """The profile of a large part is kept on disk: the part is not read again, and a damaged profile is made anew."""
+    config = loans(window={"rows": 100_000})
+    layout = _parts(tmp_path, config, [5_000, 50])
+    grid = _grid(config)
+    before = ProfiledWindow(layout, config, grid).look(None).profile
+    (kept,) = (tmp_path / "_profiles").glob("*/*")
+    large = layout.current / kept.name
+    rows = large.read_bytes()
+    large.write_bytes(b"these rows cannot be read")
+    same_profile(ProfiledWindow(layout, config, grid).look(None).profile, before)
+    kept.write_bytes(b"nor can this profile")
+    large.write_bytes(rows)
+    look = ProfiledWindow(layout, config, grid).look(None)
+    same_profile(look.profile, before)
+    assert not look.unreadable
+
+
+def test_profiles_of_another_reference_are_removed(tmp_path: Path) -> None:
+    """What is kept was counted against one reference, and is of no use for the next."""
+    config = loans(window={"rows": 100_000})
+    layout = _parts(tmp_path, config, [5_000])
+    ProfiledWindow(layout, config, _grid(config)).look(None)
+    other = grid_of(config.model, pa.Table.from_pandas(make_rows(config, 80, seed=9)))
+    ProfiledWindow(layout, config, other).look(None)
+    assert [path.name for path in (tmp_path / "_profiles").iterdir()] == [other.digest[:16]]
+
+
+def test_a_part_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Path) -> None:
+    """Every look names it, and the window goes back to what lies before."""
+    config = loans(window={"rows": 60})
+    layout = _parts(tmp_path, config, [50, 40, 30])
+    damaged = sorted(layout.current.iterdir())[1]
+    damaged.write_bytes(b"damaged")
+    watched = ProfiledWindow(layout, config, _grid(config))
+    for _ in range(2):
+        look = watched.look(None)
+        assert [file.path for file in look.unreadable] == [damaged]
+        assert look.profile.rows == 60
+        assert look.profile.first < BEGIN + 60_000_000
+
+
+def test_rows_beyond_the_horizon_are_not_searched_for_repetitions(tmp_path: Path) -> None:
+    """A row that repeats one of long ago counts as a new one; what lies within the horizon is still found."""
+    config = loans(window={"rows": 1_000}, duplicate_horizon=100)
+    watched = ProfiledWindow(Layout(tmp_path), config, _grid(config))
+    for n, seed in enumerate([0, 1, 1, 2, 0]):
+        log_rows(tmp_path, config, make_rows(config, 50, seed=seed), START + timedelta(minutes=n))
+        profile = watched.look(None).profile
+    assert profile.rows == 250
+    assert profile.duplicated == 50

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,16 @@ class Compose:
         """Name the containers that are not healthy."""
         return [c["Name"] for c in self.containers() if c["State"].get("Health", {}).get("Status") != "healthy"]
 
-    def secret(self, name: str) -> str:
-        """Read a secret, as the person who runs the stack can."""
-        return (ROOT / "secrets" / name).read_text()
-
-    @property
+    @cached_property
     def key(self) -> dict[str, str]:
-        """The header that lets a client write."""
-        return {"Authorization": f"Bearer {self.secret('api_key')}"}
+        """The header that lets a client write; who may use the engine reads the key where it is handed over."""
+        key = self.execute("api", "cat", "/run/secrets/api_key").stdout
+        return {"Authorization": f"Bearer {key}"}
+
+    @cached_property
+    def prefect_login(self) -> tuple[str, str]:
+        """User and password of Prefect's API."""
+        return "driftloop", self.execute("prefect-server", "cat", "/run/secrets/prefect_password").stdout
 
     def predict(self, rows: int, session: requests.Session | None = None) -> list[str]:
         """Send rows in one request; return their ids."""
@@ -145,8 +148,8 @@ for part in glob.glob("/data/current.parquet/part-*"):
 
     def flow_runs(self) -> dict[str, str]:
         """Return the state of each flow run in Prefect."""
-        auth = ("driftloop", self.secret("prefect_password"))
-        answer = requests.post("http://127.0.0.1:4200/api/flow_runs/filter", json={}, auth=auth, timeout=10)
+        url = "http://127.0.0.1:4200/api/flow_runs/filter"
+        answer = requests.post(url, json={}, auth=self.prefect_login, timeout=10)
         answer.raise_for_status()
         return {run["id"]: run["state_type"] for run in answer.json()}
 

@@ -1,10 +1,12 @@
 """What the engine says of the running containers, not what the file asks for."""
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.containers.compose import PROJECT, ROOT, Compose
 
@@ -12,11 +14,25 @@ pytestmark = pytest.mark.timeout(1200)
 
 # service -> what it is allowed to lack; docker-compose.yml says why beside the line
 EXCEPTIONS = {"cadvisor": {"non-root"}}
-PEOPLE = {"proxy", "monitor", "prefect-server", "mlflow", "prometheus", "alertmanager", "grafana"}
+PUBLISHED = {"proxy", "monitor", "trigger", "prefect-server", "mlflow", "prometheus", "alertmanager", "grafana"}
+
+SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+SECRETS = {name for service in SERVICES.values() for name in service.get("secrets", [])}
+YOURS = {"smtp_password", "slack_webhook_url"}  # to fill: empty before
 
 
 def service_of(container: dict[str, Any]) -> str:
     return str(container["Config"]["Labels"]["com.docker.compose.service"])
+
+
+@contextmanager
+def put_aside(file: Path) -> Iterator[Path]:
+    """Take a secret away meanwhile; one that somebody has filled in is as before at the end."""
+    kept = file.rename(file.with_name(f".{file.name}.kept"))
+    try:
+        yield file
+    finally:
+        kept.replace(file)
 
 
 def lacks(container: dict[str, Any]) -> set[str]:
@@ -62,7 +78,7 @@ def test_ports_listen_on_loopback_alone(stack: Compose) -> None:
             for binding in bindings or []:
                 published.setdefault(service_of(container), set()).add(binding["HostIp"])
                 ports.add(int(binding["HostPort"]))
-    assert published == {service: {"127.0.0.1"} for service in PEOPLE & set(stack.services())}
+    assert published == {service: {"127.0.0.1"} for service in PUBLISHED & set(stack.services())}
     listening = {
         line.split()[1].split(":")[0]
         for table in ("tcp", "tcp6")
@@ -90,37 +106,71 @@ def test_networks_part_what_need_not_meet(
     networks = stack.containers(target)[0]["NetworkSettings"]["Networks"].values()
     for address in [target, *(network["IPAddress"] for network in networks)]:
         code = f"import socket; socket.create_connection(({address!r}, {port}), 3)"
-        done = stack.execute(service, "python", "-c", code, check=False)
+        done = stack.execute(service, "env", "RES_OPTIONS=timeout:1 attempts:1", "python", "-c", code, check=False)
         if reachable and done.returncode == 0:
             return
         assert reachable or done.returncode != 0, address
     assert not reachable, f"{service} does not reach {target}"
 
 
-def test_secrets_are_closed_to_others(stack: Compose) -> None:
-    """The folder is open to its owner alone, is not in git, and no secret stands in what `docker inspect` shows."""
+def test_secrets_are_closed_to_all_but_their_service(stack: Compose) -> None:
+    """Folder and files open to one user alone, are not in git, and stand in nothing that `docker inspect` shows."""
     assert stack.run("stat", "-c", "%a", "secrets").stdout.strip() == "700"
     assert stack.run("git", "check-ignore", "secrets/api_key").stdout
-    shown = str(stack.containers())
-    for file in (ROOT / "secrets").glob("[a-z]*"):
-        if secret := file.read_text():  # those for mail and Slack are the user's to fill
-            assert len(secret) == 64, file.name
-            assert secret not in shown, file.name
+    shown, read = str(stack.containers()), set()
+    for container in stack.containers():
+        user = container["Config"]["User"].split(":")[0]
+        files = [m["Destination"] for m in container["Mounts"] if m["Destination"].startswith("/run/secrets/")]
+        for file in files:
+            told = stack.execute(service_of(container), "sh", "-c", f"stat -c '%a %u' {file}; cat {file}").stdout
+            rights, _, secret = told.strip().partition("\n")
+            assert rights == f"600 {user}", (container["Name"], file)
+            assert secret not in shown or not secret, file
+            name = file.rpartition("/")[2]
+            assert len(secret) == 64 or name in YOURS, name
+            read.add(name)
+    assert read == SECRETS - ({"grafana_password"} if "grafana" not in stack.services() else set())
 
 
-@pytest.mark.parametrize("service", [pytest.param(s, id=s) for s in ("api", "trigger", "postgres", "alertmanager")])
-def test_a_start_with_a_secret_missing_fails_and_names_it(stack: Compose, tmp_path: Path, service: str) -> None:
-    """No container is made without its secrets."""
-    name = {"api": "api_key", "postgres": "database_password"}.get(service, "webhook_token")
-    shutil.copytree(ROOT / "secrets", tmp_path / "secrets")
-    (tmp_path / "secrets" / name).unlink()
-    other = Compose({"SECRETS": str(tmp_path / "secrets"), "COMPOSE_PROJECT_NAME": f"{PROJECT}-refused"})
+def test_a_secret_that_was_filled_in_by_hand_is_put_right(stack: Compose) -> None:
+    """`make secrets` closes the file and gives it to its service, and leaves what it says as it is."""
+    with put_aside(ROOT / "secrets" / "smtp_password") as file:
+        file.write_text("by hand")
+        stack.run("scripts/secrets")
+        assert f"{file.stat().st_mode & 0o777:o}" == "600"
+        read = ("--entrypoint", "cat", "alertmanager", "/run/secrets/smtp_password")
+        assert stack.compose("run", "--rm", "--no-deps", "-T", *read).stdout == "by hand"
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in sorted(SECRETS)])
+def test_a_start_with_a_secret_missing_fails_and_says_what_to_do(stack: Compose, tmp_path: Path, name: str) -> None:
+    """Compose alone names the file and the command, whichever secret it is, and starts nothing."""
+    for other in SECRETS - {name}:
+        (tmp_path / other).touch()
+    service = next(service for service, of in SERVICES.items() if name in of.get("secrets", []))
+    refused = Compose(
+        {
+            "SECRETS": str(tmp_path),
+            "COMPOSE_PROJECT_NAME": f"{PROJECT}-refused",
+            "GRAFANA_IMAGE": stack.containers("alertmanager")[0]["Config"]["Image"],  # one that is there
+        }
+    )
     try:
-        done = other.compose("create", service, check=False)
+        done = refused.compose("up", "--detach", "--no-deps", service, check=False)
         assert done.returncode != 0
-        assert f"secrets/{name}" in done.stderr
+        assert f"secrets/{name}, which `make secrets` generates, does not exist" in done.stderr
+        assert not refused.compose("ps", "--all", "--quiet").stdout
     finally:
-        other.compose("down", "--volumes")
+        refused.compose("down", "--volumes")
+
+
+def test_make_up_makes_no_second_password_for_a_database_that_has_one(stack: Compose) -> None:
+    """A database password that is missing although the database exists stops `make up`, which names the ways out."""
+    with put_aside(ROOT / "secrets" / "database_password") as file:
+        done = stack.run("scripts/up", check=False)
+        assert done.returncode == 1
+        assert all(said in done.stderr for said in ("secrets/database_password is missing", "make purge"))
+        assert not file.exists()
 
 
 def test_without_secrets_compose_says_how_to_make_them(stack: Compose) -> None:

@@ -35,6 +35,12 @@ def test_writing_takes_the_key(stack: Compose) -> None:
     assert requests.post("http://127.0.0.1:5050/predict", json=body, headers=stack.key, timeout=10).status_code == 200
 
 
+def test_the_trigger_asks_for_its_token(stack: Compose) -> None:
+    """The trigger's published port answers whoever asks how it is, and takes alerts from who has the token alone."""
+    assert requests.get("http://127.0.0.1:5080/ready", timeout=10).status_code == 200
+    assert requests.post("http://127.0.0.1:5080/alerts", json={}, timeout=10).status_code == 401
+
+
 def test_prefect_asks_for_its_password(stack: Compose) -> None:
     """Prefect's API is closed without the password, and open with it."""
     url = "http://127.0.0.1:4200/api/flow_runs/filter"

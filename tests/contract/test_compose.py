@@ -92,8 +92,10 @@ def test_networks_without_a_way_out() -> None:
 
 def test_every_foreign_image_has_an_exact_tag_in_env() -> None:
     """An image is built here, or its tag is a version and stands in .env."""
-    foreign = {of["image"] for of in COMPOSE["services"].values() if "build" not in of}
-    assert foreign == {f"${{{name}:?}}" for name in SETTINGS if name.endswith("_IMAGE") and name != "BASE_IMAGE"}
+    services = COMPOSE["services"].values()
+    started = {of["image"] for of in services if "build" not in of}
+    built_on = {image for of in services if "build" in of for image in of["build"]["args"].values()}
+    assert started | built_on == {f"${{{name}:?}}" for name in SETTINGS if name.endswith("_IMAGE")}
     for name, image in SETTINGS.items():
         if name.endswith("_IMAGE"):
             assert re.search(r":v?\d+(\.\d+)*[\w.-]*$", image), name
@@ -108,14 +110,32 @@ def test_no_secret_stands_in_a_tracked_file() -> None:
         for key, value in of.get("environment", {}).items():
             if re.search("PASSWORD|TOKEN|KEY|SECRET", key):
                 assert str(value).startswith("/run/secrets/"), (name, key)
-    assert all("make secrets" in secret["file"] for secret in SECRETS.values())
+
+
+def test_a_missing_secret_says_what_to_do() -> None:
+    """Compose's messages, before any secret is made and where one is missing, name the file and the command."""
+    for name, secret in SECRETS.items():
+        assert re.fullmatch(rf"\$\{{SECRETS:\?[^}}]*`make secrets`}}/{name}", secret["file"])
+        assert secret["name"] == f"secrets/{name}, which `make secrets` generates,"
+
+
+def test_who_reads_a_secret_is_who_owns_it() -> None:
+    """The files' owners in scripts/secrets are the users of the services that read them."""
+    script = (ROOT / "scripts/secrets").read_text()
+    for name, of in COMPOSE["services"].items():
+        for secret in of.get("secrets", []):
+            owned = r"chown (\d+:\d+) " + (secret if name == "grafana" else r"\[a-z\]\*")
+            assert re.findall(owned, script) == [of["user"]], (name, secret)
 
 
 @EACH_DOCKERFILE
 def test_images_are_built_alike(path: Path) -> None:
-    """Each starts from the named base, ends as our user, and needs no syntax that an older BuildKit lacks."""
+    """Each starts from an image that .env names, ends as our user, and needs no syntax that an older BuildKit lacks."""
     text = path.read_text()
-    assert text.startswith("ARG BASE_IMAGE=python:3.11-slim-bookworm\n")
+    base = re.search(r"^ARG (\w+_IMAGE)(?:=(.*))?\n", text, re.MULTILINE)
+    assert base is not None
+    assert base[2] in (None, SETTINGS[base[1]])
+    assert set(re.findall(r"^FROM \$\{(\w+)\}", text, re.MULTILINE)) == {base[1]}
     assert not re.search(r"^# *syntax=|<<|COPY --link|@sha256", text, re.MULTILINE)
     stages = text.split("\nFROM ")[1:]
     assert "USER 10001:10001" in stages[-1]

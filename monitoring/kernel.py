@@ -1,14 +1,14 @@
 """The arithmetic that profiling spends its time in: counting values at and between marks, and hashing rows.
 
-Compiled by numba, and without Python's lock, so that threads profile side by side. docs/performance.md compares it
-with what numpy, polars, duckdb and pyarrow offer.
+All of it is numpy, in pieces that stay in the processor's cache, and without Python's lock, so that threads profile
+side by side. docs/performance.md compares it with what other libraries offer.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -16,31 +16,19 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
+PIECE = 131_072  # values worked on at once
+BUCKETS = 64  # per mark
+
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """Sorted distinct finite values, with a table that says at which of them to begin a search.
+    """Sorted distinct finite values to count others against.
 
-    The range is divided into equal buckets. `starts[b]` is the first mark in bucket b or a later one: as buckets
-    ascend with the values, a value's neighbours among the marks lie in its own bucket or at its ends.
+    The range of the marks is divided into equal buckets, many more than there are marks, so that most values lie in a
+    bucket without a mark: those are counted by bucket. Only the rest is sorted and searched.
     """
 
     values: Floats
-    starts: Counts
-    low: float
-    scale: float
-
-    @classmethod
-    def of(cls, values: Floats) -> "Marks":
-        """Index sorted distinct values."""
-        buckets = max(1024, 4 * len(values))
-        low, high = (float(values[0]), float(values[-1])) if len(values) else (0.0, 0.0)
-        with np.errstate(over="ignore", divide="ignore"):
-            scale = float(np.float64(buckets - 1) / (high - low)) if high > low else 0.0
-        if not np.isfinite(scale):  # a range of denormal width, or beyond what a double holds: one bucket
-            scale = 0.0
-        places = np.minimum((values - low) * scale, buckets - 1).astype(np.int64)
-        return cls(values, np.searchsorted(places, np.arange(buckets + 1)), low, scale)
 
     def __len__(self) -> int:
         """Return how many marks there are."""
@@ -48,60 +36,80 @@ class Marks:
 
     def count(self, values: Floats) -> Counts:
         """Count finite values below the first mark, at it, between it and the second, …, above the last (2k+1)."""
-        counts = np.zeros(2 * len(self.values) + 1, np.int64)
-        _count(self.values, self.starts, self.low, self.scale, values, counts)
+        counts = np.zeros(2 * len(self) + 1, np.int64)
+        finite = np.isfinite(values)
+        values = values if finite.all() else values[finite]
+        if self._scale > 0 and len(values) >= self._number:
+            counts[::2], values = self._count_by_bucket(values)
+        values = np.sort(values)
+        begins, ends = (np.searchsorted(values, self.values, side) for side in ("left", "right"))
+        counts[1::2] = ends - begins
+        counts[::2] += np.append(begins, len(values)) - np.insert(ends, 0, 0)
         return counts
 
+    def _count_by_bucket(self, values: Floats) -> tuple[Counts, Floats]:
+        """Count the values between marks whose buckets hold no mark (k+1); return these counts and the other values."""
+        in_bucket = np.zeros(self._number, np.int64)
+        others = []
+        for start in range(0, len(values), PIECE):
+            piece = values[start : start + PIECE]
+            buckets = self._buckets(piece)
+            in_bucket += np.bincount(buckets, minlength=self._number)
+            others.append(piece[self._marked.take(buckets)])
+        in_bucket[self._marked] = 0
+        return np.add.reduceat(in_bucket, np.insert(self._buckets(self.values), 0, 0)), np.concatenate(others)
 
-@numba.njit("void(f8[::1], i8[::1], f8, f8, f8[::1], i8[::1])", nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _count(  # noqa: PLR0917 - numba takes no keywords
-    marks: Floats, starts: Counts, low: float, scale: float, values: Floats, counts: Counts
-) -> None:  # pragma: no cover - compiled
-    last = len(starts) - 2
-    for value in values:
-        if not np.isfinite(value):
-            continue
-        bucket = (value - low) * scale
-        if bucket < 0:
-            place = 0
-        elif bucket >= last:
-            place = last
-        else:
-            place = int(bucket)
-        begin, end = starts[place], starts[place + 1]
-        while begin < end:
-            middle = (begin + end) >> 1
-            if marks[middle] < value:
-                begin = middle + 1
-            else:
-                end = middle
-        at = begin < len(marks) and marks[begin] == value
-        counts[2 * begin + at] += 1
+    def _buckets(self, values: Floats) -> npt.NDArray[np.intp]:
+        """Return each value's bucket: they ascend with the values; what lies beyond the marks is in the outer two."""
+        with np.errstate(over="ignore"):
+            places = values - self.values[0]
+            places *= self._scale
+        buckets: npt.NDArray[np.intp] = np.clip(places, 0, self._number - 1, out=places).astype(np.intp)
+        return buckets
+
+    @cached_property
+    def _number(self) -> int:
+        return BUCKETS * len(self)
+
+    @cached_property
+    def _scale(self) -> float:
+        """Return the buckets per unit; 0 if the marks are one, or their range nothing or more than a double holds."""
+        if not len(self):
+            return 0.0
+        with np.errstate(over="ignore", divide="ignore"):
+            scale = (self._number - 1) / (self.values[-1] - self.values[0])
+        return float(scale) if np.isfinite(scale) else 0.0
+
+    @cached_property
+    def _marked(self) -> npt.NDArray[np.bool_]:
+        marked = np.zeros(self._number, np.bool_)
+        marked[self._buckets(self.values)] = True
+        return marked
 
 
-def hash_rows(columns: npt.NDArray[np.float64], text: Hashes) -> Hashes:
-    """Return a 64-bit hash of each row of dxn numbers and a hash of its text (splitmix64's finaliser).
+def hash_rows(columns: Floats, text: Hashes) -> Hashes:
+    """Return a 64-bit hash of each row of dxn numbers and a hash of its text (splitmix64's finaliser per column).
 
     Equal numbers have equal hashes, whatever their sign if they are zero, as have all NaN.
     """
     hashes = text.copy()
-    for column in np.ascontiguousarray(columns).view(np.uint64):
-        _mix(column, hashes)
+    for start in range(0, len(hashes), PIECE):
+        piece = hashes[start : start + PIECE]
+        for column in columns:
+            _mix(column[start : start + PIECE], piece)
     return hashes
 
 
-@numba.njit("void(u8[::1], u8[::1])", nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _mix(column: Hashes, hashes: Hashes) -> None:  # pragma: no cover - compiled
-    for row in range(len(hashes)):
-        bits = column[row]
-        if bits == np.uint64(0x8000000000000000):
-            bits = np.uint64(0)
-        elif bits & np.uint64(0x7FFFFFFFFFFFFFFF) > np.uint64(0x7FF0000000000000):
-            bits = np.uint64(0x7FF8000000000000)
-        mixed = hashes[row] + bits + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        hashes[row] = mixed ^ (mixed >> np.uint64(31))
+def _mix(column: Floats, hashes: Hashes) -> None:
+    numbers = column + 0.0  # which is 0.0 for -0.0
+    numbers[np.isnan(numbers)] = np.nan
+    hashes += numbers.view(np.uint64)
+    hashes += np.uint64(0x9E3779B97F4A7C15)
+    hashes ^= hashes >> np.uint64(30)
+    hashes *= np.uint64(0xBF58476D1CE4E5B9)
+    hashes ^= hashes >> np.uint64(27)
+    hashes *= np.uint64(0x94D049BB133111EB)
+    hashes ^= hashes >> np.uint64(31)
 
 
 def hash_text(names: Sequence[str]) -> Hashes:

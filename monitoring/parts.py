@@ -28,6 +28,7 @@ _PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-([^.]+)-([^.-]+)\.parquet")
 _MERGED = "merged"  # in the writer's place
 _COVERS = b"driftloop.covers"
 _LISTINGS = 100
+_ROWS_READ = 131_072  # at once
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -194,10 +195,19 @@ def read_part(path: Place, schema: pa.Schema, after: int | None = None) -> pa.Ta
 
 
 def read_groups(path: Place, schema: pa.Schema, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
-    """Read row groups, all or some, one after the other and as the schema."""
+    """Read row groups, all or some, as the schema: a few small ones at a time."""
     with open_parquet(path) as file:
+        few: list[int] = []
+        rows = 0
         for group in range(file.num_row_groups) if groups is None else groups:
-            yield _read(file, [group], schema)
+            more = file.metadata.row_group(group).num_rows
+            if few and rows + more > _ROWS_READ:
+                yield _read(file, few, schema)
+                few, rows = [], 0
+            few.append(group)
+            rows += more
+        if few:
+            yield _read(file, few, schema)
 
 
 def time_ranges(path: Place) -> list[tuple[int, int, int]]:

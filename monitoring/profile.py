@@ -58,7 +58,7 @@ class Grid:
         fences = tuple(_tukey_fences(v) for v in values)
         edges = tuple(_bin_edges(v) for v in values)
         marks = tuple(
-            Marks.of(np.unique(np.concatenate([v, f, e])) if len(v) else v)
+            Marks(np.unique(np.concatenate([v, f, e])) if len(v) else v)
             for v, f, e in zip(values, fences, edges, strict=True)
         )
         return cls(model, marks, fences, edges)

@@ -73,7 +73,7 @@ up: ## the stack in containers: builds, starts, waits until it is healthy (ARGS=
 
 .PHONY: down
 down: ## stop the containers and keep the data
-	@docker compose --profile demo down --remove-orphans
+	@SECRETS=secrets docker compose --profile demo down --remove-orphans   # with or without secrets
 
 .PHONY: secrets
 secrets: ## generate the containers' passwords and tokens that are missing

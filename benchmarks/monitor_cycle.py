@@ -88,17 +88,15 @@ def start(variables: dict[str, str]) -> tuple[float, int, int]:
             time.sleep(0.02)
         seconds = time.perf_counter() - begun
         time.sleep(10)
-        tree = [process.pid, *map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())]
-        now = sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in tree)
-        return seconds, now // 1024, max(_kilobytes(pid, "status", "VmHWM") for pid in tree) // 1024
+        return seconds, _megabytes(process.pid, "VmRSS"), _megabytes(process.pid, "VmHWM")
     finally:
         process.terminate()
         process.wait()
 
 
-def _kilobytes(pid: int, file: str, name: str) -> int:
-    lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+def _megabytes(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) // 1024
 
 
 def _has_verdict() -> bool:

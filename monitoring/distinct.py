@@ -44,6 +44,8 @@ class DistinctRows:
 
     def joined(self) -> Hashes:
         """Return all hashes as one sorted array."""
+        if len(self.runs) == 1:
+            return self.runs[0]
         return _join(list(self.runs)) if self.runs else np.empty(0, np.uint64)
 
 

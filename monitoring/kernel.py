@@ -39,7 +39,7 @@ class Marks:
         counts = np.zeros(2 * len(self) + 1, np.int64)
         finite = np.isfinite(values)
         values = values if finite.all() else values[finite]
-        if self._scale > 0 and len(values) >= self._number:
+        if self._scale > 0 and 2 * len(values) >= self._number:
             counts[::2], values = self._count_by_bucket(values)
         values = np.sort(values)
         begins, ends = (np.searchsorted(values, self.values, side) for side in ("left", "right"))

@@ -24,6 +24,7 @@ from monitoring.exporter import CycleMetrics, SnapshotCollector
 from monitoring.files import Place
 from monitoring.frames import Frames, conform, to_arrow
 from monitoring.judgement import judge
+from monitoring.memory import give_back
 from monitoring.parts import Unreadable, from_microseconds
 from monitoring.profile import Profile
 from monitoring.profiling import grid_of, profile_rows
@@ -213,6 +214,7 @@ class Monitor:
             self._cycle_seconds = time.monotonic() - started
             self._publish(report)
             self._archive(report)
+        give_back()
 
     def _look(self) -> Report:
         watched = self._read_reference()

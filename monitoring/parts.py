@@ -28,7 +28,7 @@ _PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-([^.]+)-([^.-]+)\.parquet")
 _MERGED = "merged"  # in the writer's place
 _COVERS = b"driftloop.covers"
 _LISTINGS = 100
-_ROWS_READ = 131_072  # at once
+_ROWS_READ = 65_536  # at once
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

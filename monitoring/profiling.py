@@ -12,7 +12,7 @@ from monitoring.kernel import hash_rows, hash_text
 from monitoring.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
 from monitoring.schema import TIMESTAMP, Model
 
-CHUNK = 131_072  # rows profiled at once
+CHUNK = 65_536  # rows profiled at once
 PROBE = 64  # rows by which most pairs of columns are told apart
 
 Codes = npt.NDArray[np.int64]

@@ -235,7 +235,7 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     path = layout.reference
     try:
         content = path.read_bytes()  # once, so that digest and rows are of the same file
-        stored = pq.read_table(pa.BufferReader(content))
+        stored = pq.ParquetFile(pa.BufferReader(content)).read()
     except FileNotFoundError as error:
         raise InvalidReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
     except (pa.ArrowException, OSError) as error:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from monitoring.distinct import DistinctRows, Hashes, sort_distinct
 from monitoring.late_labels import Cut, LateLabels, keys_of
+from monitoring.memory import give_back
 from monitoring.parts import Part, Unreadable, covered, is_ours, list_parts, microseconds, read_groups, time_ranges
 from monitoring.profile import Grid, Profile, compact, merge
 from monitoring.profile_cache import ProfileCache
@@ -208,6 +209,7 @@ class ProfiledWindow:
             profile = merge(self.grid, (profile_rows(self.grid, _with_time(table)) for table in tables))
         if lasting:
             self._cache.write(block.part.name, profile)
+            give_back()
         return profile
 
     def _limit_horizon(self, division: Division) -> None:

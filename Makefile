@@ -58,6 +58,13 @@ test: setup ## every test that this machine can run
 fuzz: setup ## 100,000 random cases of the monitor's engine against Evidently's own (hours; CASES=1000 for fewer)
 	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py
 
+.PHONY: bench
+bench: setup ## every benchmark of docs/performance.md, one after the other, into .local/bench.md (ONLY=scale for one)
+	@mkdir -p .local && { echo "On $$(nproc) cores, $$(awk '/MemTotal/ {printf "%.0f GB", $$2 / 1e6}' /proc/meminfo), $$(date -u +%F)."; \
+	for script in $$(grep -l '^if __name__' benchmarks/$(or $(ONLY),*).py); do \
+		printf '\n## %s\n\n' "$$(basename "$$script")"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; \
+	done; } | tee .local/bench.md
+
 .PHONY: check
 check: setup ## style, types, rules and configurations
 	$(say) "ruff and mypy"

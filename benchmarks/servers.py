@@ -1,0 +1,97 @@
+"""Servers to measure: an application under gunicorn with the API's own settings, the sample's model, wrk as client."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import requests
+
+from api.model import Release, save_copy
+from data.sample import draw_reference
+from flows.pipeline import export_onnx, sample_of, train
+from monitoring.schema import load_config
+
+ROOT = Path(__file__).parents[1]
+MODEL = load_config(ROOT / "monitoring/config.yml").model
+CONNECTIONS = 16
+PATIENCE = 120  # seconds
+
+
+def features(row: int = 0) -> dict[str, float]:
+    """Return one row of the sample, as a client sends it."""
+    return {name: round(values[row], 4) for name, values in _SAMPLE.items()}
+
+
+_SAMPLE = draw_reference(MODEL).select(MODEL.features).to_pydict()
+
+
+def keep_champion(data: Path) -> None:
+    """Train the sample's model and lay down its local copy: the API serves it without a registry."""
+    exported = export_onnx(train(sample_of(draw_reference(MODEL), MODEL)), MODEL)
+    save_copy(data / "_model", MODEL.name, Release("1", 1), exported.SerializeToString())
+
+
+@contextmanager
+def serving(application: str, data: Path, **environment: str) -> Iterator[str]:
+    """Serve one of benchmarks.applications by two workers; yield its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "api/gunicorn.conf.py",
+        f"benchmarks.applications:{application}()",
+    ]
+    settings = {"DATA_DIR": str(data), "API_PORT": str(port), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **settings, **environment}, stdout=subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(process, url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        assert process.poll() is None, "the server ended"
+        assert time.monotonic() < deadline, f"the server gave no answer within {PATIENCE} s"
+        try:
+            if requests.post(f"{url}/predict", json={"features": features()}, timeout=5).ok:
+                return
+        except requests.RequestException:  # not up yet
+            pass
+        time.sleep(0.1)
+
+
+def load(url: str, body: Any, seconds: int, connections: int = CONNECTIONS) -> float:
+    """Send a body over and over by wrk and return the answers a second; every answer must be 200."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        sys.exit("wrk is not on PATH; on Debian: apt install wrk")
+    script = Path(__file__).with_name("post.lua")
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{url}/predict"]
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(orjson.dumps(body))
+        file.flush()
+        environment = {**os.environ, "BODY_FILE": file.name}
+        out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    assert "Non-2xx" not in out and "Socket errors" not in out, out
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])

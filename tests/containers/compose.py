@@ -125,11 +125,22 @@ class Compose:
         return [one["prediction_id"] for one in answer.json()["predictions"]]
 
     def logged(self) -> list[str]:
-        """Return the id of each row of the log's parts, as often as it stands there."""
+        """Return the id of each row of the log, as often as it stands there for a reader."""
         code = """
-import glob, pyarrow.parquet
-for part in glob.glob("/data/current.parquet/part-*"):
-    print(*pyarrow.parquet.read_table(part)["prediction_id"].to_pylist(), sep="\\n")
+from pathlib import Path
+import pyarrow.parquet as pq
+from monitoring.parts import list_parts
+
+def read():
+    parts, _ = list_parts(Path("/data/current.parquet"))
+    return [one for part in parts for one in pq.ParquetFile(part.path).read(["prediction_id"])[0].to_pylist()]
+
+while True:
+    try:
+        print(*read(), sep="\\n")
+        break
+    except FileNotFoundError:  # merged meanwhile
+        continue
 """
         return self.python("monitor", code).split()
 

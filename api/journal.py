@@ -13,7 +13,7 @@ import re
 import threading
 from pathlib import Path
 
-from monitoring.files import sync
+from monitoring.files import step, sync
 
 _NAME = re.compile(r"_journal-([^.]+)-(\d+)\.jsonl")
 
@@ -35,14 +35,17 @@ class Journal:
         """Create and lock a journal; return None if another process took the empty file for a dead one's."""
         path = folder / f"_journal-{writer}-{segment}.jsonl"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        step("journal created")
         if not lock(descriptor):
             os.close(descriptor)
             return None
+        step("journal locked")
         journal = cls(path, descriptor)
         try:
             journal.append(first_line, 0)
             if durable:
                 sync(folder)  # a file whose name is lost is lost
+                step("journal's name synced")
         except OSError:
             path.unlink()
             os.close(descriptor)
@@ -65,6 +68,7 @@ class Journal:
                 os.ftruncate(self._descriptor, self._size)
                 self.broken = False
                 raise
+            step("line written")
             self._size += len(line)
             self.rows += rows
             return self._size
@@ -89,6 +93,7 @@ class Journal:
         self._turn.release()
         try:
             os.fdatasync(self._descriptor)
+            step("lines synced")
             confirmed = True
         except OSError:
             confirmed = False

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from api.lines import Format
-from monitoring.files import Place, open_parquet, remove, write_parquet
+from monitoring.files import Place, open_parquet, remove, step, write_parquet
 from monitoring.parts import Part, covering, merged_name
 
 ROWS = 131_072  # of a part that is large enough
@@ -67,6 +67,8 @@ def _merge(folder: Place, group: list[tuple[Part, pa.Table]], form: Format) -> P
     table = pa.concat_tables(tables).sort_by([(name, "ascending") for name in form.order])
     path = folder / merged_name(parts)
     write_parquet(path, table.replace_schema_metadata(covering(parts)), row_group_size=GROUP_ROWS)
+    step("parts merged")
     for part in parts:
         remove(part.path)
+        step("merged part's source removed")
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.files import Place, open_parquet, remove, size, write_parquet
+from monitoring.files import Place, open_parquet, remove, size, step, write_parquet
 from monitoring.parts import Part, microseconds
 
 
@@ -46,7 +46,9 @@ def retire(part: Part, archive: Place | None) -> None:
         dates = table["timestamp"].cast(pa.date32())
         for date in pc.unique(dates).to_pylist():
             _archive(archive / f"date={date}", part.name, table.filter(pc.equal(dates, pa.scalar(date))))
+            step("date archived")
     remove(part.path)
+    step("archived part removed")
 
 
 def _archive(folder: Place, name: str, rows: pa.Table) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from api.journal import identity, lock
 from api.lines import Format, read_content
-from monitoring.files import Place, replaced, write_parquet
+from monitoring.files import Place, replaced, step, write_parquet
 from monitoring.parts import part_name
 
 
@@ -28,7 +28,10 @@ def seal_orphan(path: Path, parts: Place, form: Format) -> Sealed | None:
     except FileNotFoundError:
         return None
     try:
-        return seal(path, parts, form) if lock(descriptor) else None
+        if not lock(descriptor):
+            return None
+        step("orphan locked")
+        return seal(path, parts, form)
     finally:
         os.close(descriptor)
 
@@ -42,10 +45,13 @@ def seal(path: Path, parts: Place, form: Format) -> Sealed:
         set_aside = path.with_name(f"_corrupt-{writer}-{segment}.jsonl")
         with replaced(set_aside) as temporary:
             temporary.write_bytes(b"".join(line + b"\n" for line in content.corrupt))
+        step("lines set aside")
     if content.times:
         part = parts / part_name(min(content.times), max(content.times), len(content.times), writer, segment)
         write_parquet(part, content.table)
+        step("journal sealed")
     for litter in path.parent.glob(f"_*-{writer}-{segment}.*.tmp"):  # of a process that died while it sealed this
         litter.unlink(missing_ok=True)
     path.unlink()
+    step("journal removed")
     return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), set_aside)

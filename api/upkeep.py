@@ -19,7 +19,7 @@ from api.journal import identity, list_journals, lock
 from api.merging import merge, plan
 from api.prediction_log import AppendLog
 from api.retention import Retention, expired, retire
-from monitoring.files import remove
+from monitoring.files import remove, step
 from monitoring.parts import Part, is_ours, list_leftovers, list_parts, writer_of
 from monitoring.schema import DriftloopError
 
@@ -117,6 +117,7 @@ def _clear(log: AppendLog) -> None:
     """Finish what a killed process had begun to merge."""
     for part in list_leftovers(log.parts):
         remove(part.path)
+        step("leftover removed")
     if isinstance(log.parts, Path):
         for litter in log.parts.glob("_part-*-merged-*.tmp"):
             litter.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -117,11 +118,19 @@ def replaced(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"_{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
+        step("file written")
         sync(temporary)
+        step("file synced")
         temporary.replace(path)
+        step("file renamed")
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def step(name: str) -> None:
+    """Name a point between two steps, where a process may be killed: an audit event, by which tests kill it there."""
+    sys.audit("driftloop.step", name)
 
 
 def sync(path: Path) -> None:

@@ -55,8 +55,8 @@ test: setup ## every test that this machine can run
 	@$(BIN)/python -m pytest tests/stack tests/containers
 
 .PHONY: fuzz
-fuzz: setup ## 100,000 random cases of the monitor's engine against Evidently's own (hours; CASES=1000 for fewer)
-	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py
+fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills (hours; CASES=1000 for fewer)
+	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py
 
 .PHONY: bench
 bench: setup ## every benchmark of docs/performance.md, one after the other, into .local/bench.md (ONLY=scale for one)

@@ -19,7 +19,7 @@ def scaled(stack: Compose) -> Iterator[Compose]:
     stack.up("--scale", f"api={REPLICAS}")
     eventually("Prometheus to find every replica", lambda: stack.query('sum(up{job="api"})') == REPLICAS, 60)
     yield stack
-    stack.up()
+    stack.run("docker", "rm", "--force", *(f"{PROJECT}-api-{number}" for number in range(2, REPLICAS + 1)))
 
 
 def send(stack: Compose, requests_: int, threads: int = 6) -> tuple[list[str], int]:

@@ -9,6 +9,8 @@ from types import FrameType
 import prometheus_client
 import waitress
 
+from monitoring.lean_evidently import leave_out_the_rest
+from monitoring.memory import use_one_allocator
 from monitoring.schema import Config, start_logging
 from monitoring.settings import MonitorSettings
 
@@ -21,6 +23,8 @@ def serve(config: Config, settings: MonitorSettings) -> None:
     logging.captureWarnings(capture=True)
     signal.signal(signal.SIGTERM, _stop)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    use_one_allocator()
+    leave_out_the_rest()
     from monitoring.monitor import Monitor  # noqa: PLC0415 - takes seconds, in which the log should not be silent
     from monitoring.page import create_app  # noqa: PLC0415
 

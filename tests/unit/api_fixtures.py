@@ -154,9 +154,10 @@ class Gunicorn:
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             **environment,
         }
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start it and wait until it answers."""
         command = [sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py", "api.app:create_app()"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
@@ -169,6 +170,11 @@ class Gunicorn:
         except requests.ConnectionError:
             return False
 
+    @property
+    def master(self) -> int:
+        """Return the pid of the master."""
+        return self._process.pid
+
     def workers(self) -> list[int]:
         """Return the pids of the living workers."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
@@ -177,12 +183,16 @@ class Gunicorn:
     def restart(self) -> None:
         """Stop gracefully and start anew."""
         self.stop()
-        self._start()
+        self.start()
 
     def kill(self) -> None:
         """Kill the master and all workers at once."""
         for pid in [self._process.pid, *self.workers()]:
             os.kill(pid, 9)
+        self._process.wait(10)
+
+    def wait(self) -> None:
+        """Wait until a killed master has ended."""
         self._process.wait(10)
 
     def stop(self) -> None:

@@ -1,6 +1,5 @@
 """The log under a real gunicorn with two workers that are killed."""
 
-import itertools
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ import requests
 
 from api.journal import list_journals
 from tests.unit.api_fixtures import GENRES, Gunicorn, eventually, features_of, gunicorn, keep_champion
+from tests.unit.log_traffic import Traffic
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -26,63 +26,13 @@ def server(tmp_path: Path) -> Iterator[Gunicorn]:
         yield server
 
 
-class Traffic:
-    """Clients that predict until they are stopped, and remember what was acknowledged."""
-
-    def __init__(self, server: Gunicorn, clients: int = 4) -> None:
-        self.acknowledged: list[str] = []
-        self.refused: list[str] = []
-        self._server = server
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(c,)) for c in range(clients)]
-        for thread in self._threads:
-            thread.start()
-
-    def _send(self, client: int) -> None:
-        single = {"features": features_of(GENRES, client)}
-        batch = {"instances": [features_of(GENRES, client)] * 20}
-        bodies = itertools.cycle([single, batch])
-        while not self._stop.is_set():
-            try:
-                answer = requests.post(f"{self._server.url}/predict", json=next(bodies), timeout=10)
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                continue  # its worker was killed: not acknowledged
-            if not answer.ok:
-                self.refused.append(answer.text)
-                return
-            content = answer.json()
-            self.acknowledged += [p["prediction_id"] for p in content.get("predictions", [content])]
-
-    def stop(self) -> list[str]:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        assert self.refused == []
-        return self.acknowledged
-
-
 def logged(data: Path) -> list[str]:
     return list(pd.read_parquet(data / "current.parquet", columns=["prediction_id"])["prediction_id"])
 
 
-def test_no_acknowledged_row_is_lost_when_workers_are_killed(server: Gunicorn) -> None:
-    """Workers die by SIGKILL under load: each acknowledged id is in current.parquet exactly once, without a restart."""
-    traffic = Traffic(server)
-    for kill in range(1, 4):
-        eventually("traffic", lambda kill=kill: len(traffic.acknowledged) > 200 * kill)
-        victim = server.workers()[0]
-        os.kill(victim, signal.SIGKILL)
-        eventually("a new worker", lambda victim=victim: len(server.workers()) == 2 and victim not in server.workers())
-    acknowledged = traffic.stop()
-    eventually("the journals to be sealed", lambda: not list_journals(server.data / "current.parquet"))
-    found = logged(server.data)
-    assert len(found) == len(set(found))
-    assert set(acknowledged) <= set(found)
-
-
 def test_a_killed_server_recovers_at_its_next_start(server: Gunicorn) -> None:
     """Master and workers die at once: the next start seals what they left."""
-    traffic = Traffic(server)
+    traffic = Traffic(server.url, GENRES)
     eventually("traffic", lambda: len(traffic.acknowledged) > 300)
     server.kill()
     acknowledged = traffic.stop()
@@ -97,7 +47,7 @@ def test_a_graceful_stop_leaves_parts_alone(server: Gunicorn) -> None:
     """SIGTERM under load: the workers seal before they end, though a client keeps an idle connection open."""
     with requests.Session() as idle:
         idle.get(f"{server.url}/health", timeout=10)
-        traffic = Traffic(server)
+        traffic = Traffic(server.url, GENRES)
         eventually("traffic", lambda: len(traffic.acknowledged) > 300)
         server.stop()
     acknowledged = traffic.stop()

@@ -1,0 +1,117 @@
+"""Parts in object storage, against a local server that speaks S3; journals stay on this machine."""
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.fs
+import pytest
+from moto.server import ThreadedMotoServer
+
+from api.journal import list_journals
+from api.retention import Retention
+from api.upkeep import Upkeep
+from monitoring.files import place
+from monitoring.parts import covered, list_parts
+from monitoring.schema import load_config
+from monitoring.store import Layout, read_rows
+from tests.unit.api_fixtures import eventually, gunicorn, keep_champion, wine_config
+from tests.unit.log_fixtures import ALL, MODEL, Log, ids, rows
+from tests.unit.log_traffic import Traffic
+
+KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve a bucket; yield the URI of a folder in it."""
+    for name, value in KEY.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    name = f"log-{secrets.token_hex(4)}"  # the server's buckets outlive it
+    host, port = server.get_host_and_port()
+    query = f"region=eu-central-1&scheme=http&endpoint_override={host}:{port}"
+    pyarrow.fs.FileSystem.from_uri(f"s3://?{query}&allow_bucket_creation=true")[0].create_dir(name)
+    yield f"s3://{name}/driftloop?{query}"
+    server.stop()
+
+
+def test_parts_go_to_storage_and_come_back(tmp_path: Path, bucket: str) -> None:
+    """Sealed, recovered and merged there; readers see each row once, look-ups find it, and no journal leaves."""
+    layout = Layout(tmp_path, bucket)
+    log = Log(layout.journals(layout.current), parts=layout.current)
+    some = [rows(2, "pop") for _ in range(20)]
+    for batch in some:
+        log.append(batch)
+        log.seal()
+    lost = rows(3)
+    orphan = Log(log.folder, parts=layout.current)
+    orphan.append(lost)
+    orphan._journal.close()  # its process died
+    log.recover()
+    Upkeep(log, Log(tmp_path / "labels"), Retention(), 60.0).once()
+    parts, unreadable = list_parts(layout.current)
+    assert (len(parts), unreadable) == (20 - 16 + 1 + 1, [])
+    assert any(covered(part) for part in parts)
+    found = read_rows(layout, MODEL, ALL).table["prediction_id"].to_pylist()
+    assert sorted(found) == sorted(i for batch in [*some, lost] for i in ids(batch))
+    assert log.find(ids(some[0]) | ids(lost), MODEL.target) == dict.fromkeys(ids(some[0]), "pop") | dict.fromkeys(
+        ids(lost)
+    )
+    assert [path.name for path in log.folder.iterdir()] == ["_upkeep"]
+
+
+def test_old_parts_go_to_the_archive(tmp_path: Path, bucket: str) -> None:
+    """From storage to an archive in storage, by date, where pandas reads them."""
+    layout, archive = Layout(tmp_path, bucket), place(bucket) / "archive"
+    log = Log(layout.journals(layout.current), parts=layout.current)
+    old, new = rows(2, at=1_790_000_000_000_000), rows(2)
+    for batch in (old, new):
+        log.append(batch)
+        log.seal()
+    Upkeep(log, Log(tmp_path / "labels"), Retention(age=timedelta(days=1), archive=archive), 60.0).once()
+    assert set(read_rows(layout, MODEL, ALL).table["prediction_id"].to_pylist()) == ids(new)
+    filesystem, path = (archive / "current.parquet").address
+    frame = pd.read_parquet(path, filesystem=filesystem)
+    assert set(frame["prediction_id"]) == ids(old)
+    assert set(frame["date"].astype(str)) == {"2026-09-21"}
+
+
+def test_storage_that_is_away_costs_no_row(tmp_path: Path, bucket: str) -> None:
+    """While the storage cannot be reached requests are taken; their journals wait for it."""
+    layout = Layout(tmp_path, bucket.replace("s3://log-", "s3://not-there-"))
+    log, some = Log(layout.journals(layout.current), parts=layout.current), rows(2)
+    log.append(some)
+    log.seal()
+    assert log.count("failures_total", stage="seal") == 1
+    log.parts = Layout(tmp_path, bucket).current
+    assert len(list_journals(log.folder)) == 1
+    log.seal()
+    assert set(read_rows(Layout(tmp_path, bucket), MODEL, ALL).table["prediction_id"].to_pylist()) == ids(some)
+
+
+def test_a_server_on_storage_loses_nothing_when_it_is_killed(tmp_path: Path, bucket: str) -> None:
+    """DATA_DIR is the URI: workers are killed under load, and each acknowledged id is in the bucket exactly once."""
+    config, local = wine_config(tmp_path), tmp_path / "data"
+    keep_champion(local, load_config(config))
+    settings = {"DATA_DIR": bucket, "LOCAL_DIR": str(local), "DRIFTLOOP_CONFIG": str(config), **KEY}
+    with gunicorn(local, **settings) as server:
+        traffic = Traffic(server.url, load_config(config), clients=2)
+        for kill in range(1, 5):
+            eventually("traffic", lambda kill=kill: len(traffic.acknowledged) > 100 * kill)
+            os.kill(server.workers()[0], signal.SIGKILL)
+            eventually("a new worker", lambda: len(server.workers()) == 2)
+        acknowledged = traffic.stop()
+        eventually("the journals to be sealed", lambda: not list_journals(local / "current.parquet"))
+    assert [path.name for path in (local / "current.parquet").glob("*.parquet")] == []
+    table = read_rows(Layout(local, bucket), load_config(config).model, ALL).table
+    found = table["prediction_id"].to_pylist()
+    assert len(found) == len(set(found))
+    assert set(acknowledged) <= set(found)

@@ -195,8 +195,8 @@ def read_part(path: Place, schema: pa.Schema, after: int | None = None) -> pa.Ta
 
 
 def read_groups(path: Place, schema: pa.Schema, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
-    """Read row groups, all or some, as the schema: a few small ones at a time."""
-    with open_parquet(path) as file:
+    """Read row groups, all or some, as the schema: a few small ones at a time. Text may be read as a dictionary."""
+    with open_parquet(path, [f.name for f in schema if pa.types.is_dictionary(f.type)]) as file:
         few: list[int] = []
         rows = 0
         for group in range(file.num_row_groups) if groups is None else groups:

@@ -37,7 +37,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
     model = grid.model
     columns = [_numbers(rows, name) for name in model.features]
     x = np.array([values for values, _ in columns])
-    finite, missing = np.isfinite(x), np.isnan(x)
+    finite = np.isfinite(x)
     predictions, names = _categories(rows, model.prediction)
     targets, target_names = _categories(rows, model.target)
     unpredicted = predictions < 0
@@ -47,9 +47,9 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         grid,
         rows=len(rows),
         rows_missing=int(np.count_nonzero(~finite.all(axis=0) | blank)),
-        rows_empty=int(np.count_nonzero(missing.all(axis=0) & unpredicted)),
+        rows_empty=int(np.count_nonzero(np.isnan(x).all(axis=0) & unpredicted)),
         cells=np.concatenate([marks.count(values) for marks, values in zip(grid.marks, x, strict=True)]),
-        special=np.stack([np.count_nonzero(found, axis=1) for found in (missing, x == -np.inf, x == np.inf)], axis=1),
+        special=_special(x, finite),
         low=x.min(axis=1, where=finite, initial=np.inf),
         high=x.max(axis=1, where=finite, initial=-np.inf),
         moments=_moments(x, finite),
@@ -63,6 +63,13 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         last=last,
         distinct=DistinctRows.of(hash_rows(x, hash_text(names)[predictions])) if hashes else None,
     )
+
+
+def _special(x: Floats, finite: npt.NDArray[np.bool_]) -> Counts:
+    """Return per feature how many values are missing, -inf, +inf (dx3)."""
+    if finite.all():
+        return np.zeros((len(x), 3), np.int64)
+    return np.stack([np.count_nonzero(found, axis=1) for found in (np.isnan(x), x == -np.inf, x == np.inf)], axis=1)
 
 
 def _numbers(rows: pa.Table, name: str) -> tuple[Floats, bool]:

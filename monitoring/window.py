@@ -27,6 +27,7 @@ from monitoring.schema import Config, DriftloopError, log_schema
 from monitoring.store import Layout
 
 THREADS = 2  # that read and profile parts
+LOADED_AT_ONCE = 8  # parts
 KEPT_ROWS = 4096  # a part of at least so many rows has its profile kept on disk
 TRIES = 100
 
@@ -126,6 +127,7 @@ class ProfiledWindow:
         self._window = config.window
         self._horizon = config.duplicate_horizon
         self._schema = pa.schema([f for f in log_schema(config.model) if f.name != "model_version"])
+        self._profiled = pa.schema([_as_codes(f) for f in self._schema if f.name != "prediction_id"])
         self._cache = ProfileCache(layout.root / "_profiles", grid)
         self._profiles: dict[Block, Profile] = {}  # of the blocks that lie in the window, without their rows' hashes
         self._sum: tuple[frozenset[Block], Profile] = (frozenset(), Profile.empty(grid, hashes=False))
@@ -178,8 +180,7 @@ class ProfiledWindow:
         new = {block: None for block in (*owners, *division.inside) if block not in self._profiles}
         profiles = {block: profile for block in new if (profile := self._merged(block)) is not None}
         rest = [block for block in new if block not in profiles]
-        with ThreadPoolExecutor(THREADS) as threads:
-            profiles |= zip(rest, threads.map(self._load, rest), strict=True)
+        profiles |= self._load_all(rest)
         self._owners.drop(self._owners.names - {part.name for part in parts})
         self._owners.add({block.part.name: (block.first, _hashes(profiles[block])) for block in owners})
         groups = [block for block in division.inside if block.group is not None]
@@ -199,17 +200,26 @@ class ProfiledWindow:
         total = merge(self.grid, (known[name] for name in covers), hashes=False)
         return replace(total, distinct=DistinctRows((hashes,)))
 
+    def _load_all(self, blocks: Sequence[Block]) -> dict[Block, Profile]:
+        """Load blocks side by side; after every few, give back what reading them took."""
+        loaded: dict[Block, Profile] = {}
+        with ThreadPoolExecutor(THREADS) as threads:
+            for start in range(0, len(blocks), LOADED_AT_ONCE):
+                some = blocks[start : start + LOADED_AT_ONCE]
+                loaded |= zip(some, threads.map(self._load, some), strict=True)
+                give_back()
+        return loaded
+
     def _load(self, block: Block) -> Profile:
         """Read a block's rows and profile them, or read the profile that was kept of them."""
         lasting = block.group is None and block.rows >= KEPT_ROWS and is_ours(block.part)
         if lasting and (kept := self._cache.read(block.part.name)) is not None:
             return kept
         with _reading(block.part):
-            tables = read_groups(block.part.path, self._schema, block.groups)
+            tables = read_groups(block.part.path, self._profiled, block.groups)
             profile = merge(self.grid, (profile_rows(self.grid, _with_time(table)) for table in tables))
         if lasting:
             self._cache.write(block.part.name, profile)
-            give_back()
         return profile
 
     def _limit_horizon(self, division: Division) -> None:
@@ -269,6 +279,11 @@ class ProfiledWindow:
 def _row_groups(part: Part) -> list[Block]:
     with _reading(part):
         return [Block(part, n, *times) for n, times in enumerate(time_ranges(part.path))]
+
+
+def _as_codes(field: pa.Field) -> pa.Field:
+    """Return a column of text as one of a dictionary, which is how Parquet holds it."""
+    return field.with_type(pa.dictionary(pa.int32(), field.type)) if pa.types.is_string(field.type) else field
 
 
 def _with_time(rows: pa.Table) -> pa.Table:

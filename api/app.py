@@ -32,7 +32,8 @@ def create_app(settings: APISettings | None = None) -> Flask:
     for rule in routes.RULES:
         app.add_url_rule(rule.path, rule.name, partial(rule.view, service), methods=[rule.method])
     app.before_request(_start_clock)
-    app.before_request(partial(require_key, service.key))
+    if service.key is not None:
+        app.before_request(partial(require_key, service.key))
     app.after_request(partial(_count, service))
     app.register_error_handler(Exception, partial(_answer_error, service))
     return app

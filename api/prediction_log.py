@@ -25,6 +25,8 @@ from monitoring.store import find_targets, id_milliseconds
 
 logger = structlog.get_logger(__name__)
 
+_SPACE_SECONDS = 0.1  # between two looks at the disk's free space: a system call for each request is felt
+
 
 class LogUnavailableError(DriftloopError):
     """The log could not be written; nothing of the request is in it."""
@@ -83,6 +85,7 @@ class AppendLog:
         self._segment = 0
         self._journal: Journal | None = None
         self._opened = 0.0
+        self._space_seen = float("-inf")
         self._lock = threading.Lock()  # the journal
         self._full: list[Journal] = []  # closed for appending, not sealed yet
         self._seal_lock = threading.Lock()  # the list of full journals
@@ -112,7 +115,9 @@ class AppendLog:
         try:
             with self._lock:
                 journal = self._writable()
-                self._require_space()
+                if time.monotonic() - self._space_seen > _SPACE_SECONDS:
+                    self._require_space()
+                    self._space_seen = time.monotonic()
                 end = journal.append(line, len(rows))
             if self._sealing.fsync:
                 journal.commit(end)

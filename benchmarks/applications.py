@@ -1,5 +1,8 @@
 """The applications whose throughput is compared; `benchmarks.servers` runs them under the API's own server settings."""
 
+from collections.abc import Callable
+from typing import Any
+
 import orjson
 from flask import Flask, Response, request
 
@@ -18,26 +21,22 @@ def without_log() -> Flask:
     return app
 
 
-def plain() -> Flask:
-    """Make a Flask application whose handler parses the JSON, by Flask's own means, and does nothing else."""
-    app = Flask("plain", static_folder=None)
-
-    @app.post("/predict")
-    def predict() -> dict[str, str]:
-        request.get_json()
-        return {}
-
-    app.extensions["driftloop"] = _Nothing()
-    return app
-
-
 def empty() -> Flask:
-    """Make the same with the fastest parser that there is."""
+    """Make a Flask application whose handler parses the JSON, by the fastest parser, and does nothing else."""
+    return _answering(lambda: orjson.loads(request.get_data()))
+
+
+def empty_plain() -> Flask:
+    """Make the same with Flask's own parser."""
+    return _answering(lambda: request.get_json())  # noqa: PLW0108 - there is no request yet
+
+
+def _answering(parse: Callable[[], Any]) -> Flask:
     app = Flask("empty", static_folder=None)
 
     @app.post("/predict")
     def predict() -> Response:
-        orjson.loads(request.get_data())
+        parse()
         return Response(b"{}", mimetype="application/json")
 
     app.extensions["driftloop"] = _Nothing()

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from monitoring.schema import load_config
 
 ROOT = Path(__file__).parents[1]
 MODEL = load_config(ROOT / "monitoring/config.yml").model
+CATEGORY = MODEL.categories[0]
 CONNECTIONS = 16
 PATIENCE = 120  # seconds
 
@@ -41,57 +43,64 @@ def keep_champion(data: Path) -> None:
     save_copy(data / "_model", MODEL.name, Release("1", 1), exported.SerializeToString())
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that its workers have taken."""
+        workers = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in workers]
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def serving(application: str, data: Path, **environment: str) -> Iterator[str]:
-    """Serve one of benchmarks.applications by two workers; yield its address."""
+def serving(name: str, data: Path, **environment: str) -> Iterator[Server]:
+    """Serve one of benchmarks.applications by two workers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "-c",
-        "api/gunicorn.conf.py",
-        f"benchmarks.applications:{application}()",
-    ]
+    command = [sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py", f"benchmarks.applications:{name}()"]
     settings = {"DATA_DIR": str(data), "API_PORT": str(port), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **settings, **environment}, stdout=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
+    variables = {**os.environ, **settings, **environment}
+    process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL)
     try:
-        _wait(process, url)
-        yield url
+        _wait(process, server := Server(f"http://127.0.0.1:{port}", process.pid))
+        yield server
     finally:
         process.terminate()
         process.wait(60)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+def _wait(process: subprocess.Popen[bytes], server: Server) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         assert process.poll() is None, "the server ended"
         assert time.monotonic() < deadline, f"the server gave no answer within {PATIENCE} s"
         try:
-            if requests.post(f"{url}/predict", json={"features": features()}, timeout=5).ok:
+            if requests.post(f"{server.url}/predict", json={"features": features()}, timeout=5).ok:
                 return
         except requests.RequestException:  # not up yet
             pass
         time.sleep(0.1)
 
 
-def load(url: str, body: Any, seconds: int, connections: int = CONNECTIONS) -> float:
-    """Send a body over and over by wrk and return the answers a second; every answer must be 200."""
+def load(server: Server, body: Any, seconds: int, connections: int = CONNECTIONS) -> tuple[float, float]:
+    """Send a body over and over by wrk; return the answers a second and the CPU seconds of each, all of them 200."""
     wrk = shutil.which("wrk")
     if wrk is None:
         sys.exit("wrk is not on PATH; on Debian: apt install wrk")
     script = Path(__file__).with_name("post.lua")
-    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{url}/predict"]
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{server.url}/predict"]
     with tempfile.NamedTemporaryFile() as file:
         file.write(orjson.dumps(body))
         file.flush()
         environment = {**os.environ, "BODY_FILE": file.name}
+        begun = server.cpu_seconds()
         out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     assert not re.search("Non-2xx|Socket errors", out), out
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+    return rate, (server.cpu_seconds() - begun) / (rate * seconds)

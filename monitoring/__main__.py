@@ -1,32 +1,43 @@
-"""`python -m monitoring run` watches the model; `python -m monitoring check-config` checks config.yml."""
+"""`python -m monitoring run` watches the model; `profile` and `report` run its tests on a data set of any size."""
 
 import argparse
 import sys
 
-from monitoring.schema import ConfigError, load_config
+from monitoring import offline
+from monitoring.schema import Config, DriftloopError, load_config
 from monitoring.settings import MonitorSettings
 
 CANNOT_START = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return 2 when the configuration cannot be used."""
+    """Run a command; return 2 when the configuration or what the command was given cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
-    parser.add_argument("command", choices=["run", "check-config"])
-    command = parser.parse_args(arguments).command
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="watch the model until told to stop").set_defaults(run=_watch, config=None)
+    commands.add_parser("check-config", help="check config.yml").set_defaults(run=_check, config=None)
+    offline.add_commands(commands)
+    options = parser.parse_args(arguments)
     try:
-        settings = MonitorSettings.read()
-        config = load_config(settings.driftloop_config)
-    except ConfigError as error:
+        options.settings = MonitorSettings.read()
+        options.config = options.config or options.settings.driftloop_config
+        code: int = options.run(options, load_config(options.config))
+    except DriftloopError as error:
         sys.stderr.write(f"{error}\n")
         return CANNOT_START
-    if command == "check-config":
-        features, categories = len(config.model.features), len(config.model.categories)
-        sys.stdout.write(f"{settings.driftloop_config}: {features} features, {categories} categories, no error\n")
-        return 0
-    from monitoring.serve import serve  # noqa: PLC0415 - checking a config needs no server
+    return code
 
-    serve(config, settings)
+
+def _watch(options: argparse.Namespace, config: Config) -> int:
+    from monitoring.serve import serve  # noqa: PLC0415 - the other commands need no server
+
+    serve(config, options.settings)
+    return 0
+
+
+def _check(options: argparse.Namespace, config: Config) -> int:
+    features, categories = len(config.model.features), len(config.model.categories)
+    sys.stdout.write(f"{options.config}: {features} features, {categories} categories, no error\n")
     return 0
 
 

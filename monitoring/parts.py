@@ -87,15 +87,24 @@ def covered(part: Part) -> tuple[str, ...]:
 
     Read from the footer, once per file. Raise FileNotFoundError if the part is gone.
     """
-    match = _PART.fullmatch(part.name)
-    return _read_covered(part.path) if match and match[4] == _MERGED else ()
+    return _read_covered(part.path) if is_merged(part.name) else ()
 
 
 @lru_cache(maxsize=8192)
 def _read_covered(path: Place) -> tuple[str, ...]:
     with open_parquet(path) as file:
-        note = (file.schema_arrow.metadata or {}).get(_COVERS, b"[]")
-    return tuple(json.loads(note))
+        return noted(file)
+
+
+def is_merged(name: str) -> bool:
+    """Say whether a file of that name is a merged part."""
+    match = _PART.fullmatch(name)
+    return match is not None and match[4] == _MERGED
+
+
+def noted(file: pq.ParquetFile) -> tuple[str, ...]:
+    """Return the names of the parts that a merged part's footer says it holds."""
+    return tuple(json.loads((file.schema_arrow.metadata or {}).get(_COVERS, b"[]")))
 
 
 def writer_of(part: Part) -> tuple[str, int] | None:

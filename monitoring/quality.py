@@ -29,14 +29,14 @@ def measure_quality(profile: Profile) -> Quality:
     features = range(len(profile.grid.model.features))
     cells = profile.rows * len(features)
     usable = cells - int(profile.special.sum())
-    duplicates = profile.duplicated or 0
+    duplicates = profile.duplicated
     constant = sum(profile.constant(index) for index in features) + (len(profile.predictions) <= 1)
     return Quality(
         missing_values=int(profile.special[~profile.mismatched, 0].sum()),
         duplicated_rows=duplicates,
         constant_columns=constant if profile.rows else 0,
         column_type_mismatches=int(profile.mismatched.sum()),
-        score=usable / cells * (1 - duplicates / profile.rows) if profile.rows else None,
+        score=None if duplicates is None or not profile.rows else usable / cells * (1 - duplicates / profile.rows),
     )
 
 

@@ -74,10 +74,13 @@ class CorrelationShift:
 
 @dataclass(frozen=True)
 class Quality:
-    """Counts over the window's features and predictions; the score is None for an empty window."""
+    """Counts over the window's features and predictions.
+
+    Duplicates, and with them the score, are None where nobody looked for them; so is the score of an empty window.
+    """
 
     missing_values: int
-    duplicated_rows: int
+    duplicated_rows: int | None
     constant_columns: int
     column_type_mismatches: int
     score: float | None

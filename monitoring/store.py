@@ -234,10 +234,18 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     """
     path = layout.reference
     try:
-        content = path.read_bytes()  # once, so that digest and rows are of the same file
-        stored = pq.ParquetFile(pa.BufferReader(content)).read()
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise InvalidReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
+    except OSError as error:
+        raise InvalidReferenceError(f"{path}: cannot be read: {error}") from error
+    return parse_reference(content, path, model, predicted=predicted)
+
+
+def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted: bool = True) -> Reference:
+    """Parse a reference's bytes, so that digest and rows are of the same file; see `read_reference`."""
+    try:
+        stored = pq.ParquetFile(pa.BufferReader(content)).read()
     except (pa.ArrowException, OSError) as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
     problems = list(_misfits(stored, model, predicted=predicted))

@@ -27,11 +27,12 @@ from monitoring.engine import ProfileEngine
 from monitoring.frames import Frames, labelled_rows
 from monitoring.profile import Profile
 from monitoring.quality import judgeable
-from monitoring.schema import Config
+from monitoring.schema import Config, DriftloopError
 from monitoring.snapshot import ColumnDrift, Status, Verdict
 
 COLUMN_TEST = "TestColumnDrift"
 TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
+DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
 LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
 CONDITIONS = {"eq": "exactly ", "not_eq": "not ", "lt": "below ", "lte": "at most ", "gt": "above ", "gte": "at least "}
 
@@ -121,8 +122,14 @@ class _Outcome:
 def run_suite(config: Config, reference: Profile, current: Profile, frames: Frames | None = None) -> SuiteRun:
     """Run the configured tests: the data tests on all rows, the label tests on the labelled ones.
 
-    They run on the profiles, or with `frames` on these same rows by Evidently's own engine.
+    They run on the profiles, or with `frames` on these same rows by Evidently's own engine. Raise DriftloopError if
+    one asks for repeated rows and the profile does not tell.
     """
+    if current.duplicated is None and any(entry.name == DUPLICATES_TEST for entry in config.tests):
+        raise DriftloopError(
+            f"{DUPLICATES_TEST} cannot be computed: nobody looked for repeated rows in this profile; "
+            "make one that did, or take the test out of config.yml"
+        )
     suite, outcomes = _run_data_tests(config, reference, current, frames)
     scores: Mapping[str, float] = {}
     if current.labelled >= config.minimum_labels:

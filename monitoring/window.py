@@ -7,7 +7,6 @@ row groups, and where the edge cuts a row group its rows are read.
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +24,7 @@ from monitoring.profiling import profile_rows
 from monitoring.repeats import RowOwners
 from monitoring.schema import Config, DriftloopError, log_schema
 from monitoring.store import Layout
+from monitoring.threads import threads
 
 THREADS = 2  # that read and profile parts
 LOADED_AT_ONCE = 8  # parts
@@ -203,10 +203,10 @@ class ProfiledWindow:
     def _load_all(self, blocks: Sequence[Block]) -> dict[Block, Profile]:
         """Load blocks side by side; after every few, give back what reading them took."""
         loaded: dict[Block, Profile] = {}
-        with ThreadPoolExecutor(THREADS) as threads:
+        with threads(THREADS) as pool:
             for start in range(0, len(blocks), LOADED_AT_ONCE):
                 some = blocks[start : start + LOADED_AT_ONCE]
-                loaded |= zip(some, threads.map(self._load, some), strict=True)
+                loaded |= zip(some, pool.map(self._load, some), strict=True)
                 give_back()
         return loaded
 

@@ -32,7 +32,7 @@ KEPT_TO = {
     "prefect": {"flows"},
     "sklearn": {"monitoring", "flows"},
     "pandas": {"monitoring", "flows"},
-    "pyspark": set(),
+    "pyspark": {"monitoring"},
 }
 # what the files that every service loads may load themselves
 CONTRACT_LIBRARIES = {"pyarrow", "pydantic", "pydantic_settings", "structlog", "yaml"}

@@ -238,7 +238,7 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     except FileNotFoundError as error:
         raise InvalidReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
     except OSError as error:
-        raise InvalidReferenceError(f"{path}: cannot be read: {error}") from error
+        raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
     return parse_reference(content, path, model, predicted=predicted)
 
 

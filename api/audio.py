@@ -28,6 +28,7 @@ class Extractor:
     def __init__(self, model: Model) -> None:
         assert model.audio is not None
         self.error: str | None = "the audio path is still warming up"
+        self.warmed_up = threading.Event()  # or failed to
         self._audio = model.audio
         self._model = model
         self._lock = threading.Lock()
@@ -60,6 +61,8 @@ class Extractor:
         else:
             self.error = None
             logger.info("audio_warmed_up", seconds=round(time.monotonic() - started, 3))
+        finally:
+            self.warmed_up.set()
 
     def _load(self, clip: IO[bytes]) -> Any:
         """Decode to mono at the config's sample rate, in the steps of librosa.load."""

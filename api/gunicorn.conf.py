@@ -4,9 +4,11 @@
 The application is made in each worker after the fork, never in the master: journals and threads belong to one process.
 """
 
+import gc
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,18 @@ def on_starting(_server: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Spare the garbage collector what a worker has loaded for good: its rounds took a third of a batch's time."""
+
+    def freeze() -> None:
+        if (extractor := worker.wsgi.extensions["driftloop"].extractor) is not None:
+            extractor.warmed_up.wait()
+        gc.collect()
+        gc.freeze()
+
+    threading.Thread(target=freeze, name="freeze", daemon=True).start()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -44,5 +44,7 @@ def _answering(parse: Callable[[], Any]) -> Flask:
 
 
 class _Nothing:
+    extractor = None
+
     def close(self) -> None:
         """Be closed as a Service is."""

@@ -16,32 +16,30 @@ from pathlib import Path
 from benchmarks.servers import CONNECTIONS, features, keep_champion, load, serving
 
 BATCH = 1_000
-APPLICATIONS = (
-    ("the API, log on", "with_log", {}),
+Application = tuple[str, str, dict[str, str]]
+OURS = ("the API, log on", "with_log", {})
+OTHERS = (
     ("the same, log off", "without_log", {}),
     ("an empty handler that parses the JSON (orjson)", "empty", {}),
     ("an empty handler that parses the JSON (Flask's own)", "empty_plain", {}),
-    ("the API, log on with PREDICTION_LOG_FSYNC", "with_log", {"PREDICTION_LOG_FSYNC": "on"}),
 )
+DURABLE = ("the same, `PREDICTION_LOG_FSYNC=on`", "with_log", {"PREDICTION_LOG_FSYNC": "on"})
 
 
-def single(folder: Path, rounds: int, seconds: int) -> None:
-    """Compare the applications by requests of one row."""
+def single(folder: Path, rounds: int, seconds: int, applications: tuple[Application, ...]) -> None:
+    """Compare applications by requests of one row; ratios are the first's to each."""
     body = {"features": features()}
     with ExitStack() as stack:
-        servers = {title: stack.enter_context(serving(name, folder, **more)) for title, name, more in APPLICATIONS}
-        for server in servers.values():
+        servers = [stack.enter_context(serving(name, folder, **more)) for _, name, more in applications]
+        for server in servers:
             load(server, body, 1)
-        found: dict[str, list[tuple[float, float]]] = {title: [] for title in servers}
+        found: list[list[tuple[float, float]]] = [[] for _ in servers]
         for turn in range(rounds):
-            for title, server in sorted(servers.items(), reverse=bool(turn % 2)):
-                found[title].append(load(server, body, seconds))
-    print(f"| {CONNECTIONS} connections, two workers | requests a second | log on ÷ this | CPU a request |")
-    print("|---|---|---|---|")
-    ours = [rate for rate, _ in found[APPLICATIONS[0][0]]]
-    for title, measured in found.items():
+            for measured, server in list(zip(found, servers, strict=True))[:: -1 if turn % 2 else 1]:
+                measured.append(load(server, body, seconds))
+    for (title, _, _), measured in zip(applications, found, strict=True):
         rates, cpu = zip(*measured, strict=True)
-        ratio = statistics.median(our / rate for our, rate in zip(ours, rates, strict=True))
+        ratio = statistics.median(ours[0] / rate for ours, rate in zip(found[0], rates, strict=True))
         print(f"| {title} | {statistics.median(rates):,.0f} | {ratio:.2f} | {1e6 * statistics.median(cpu):.0f} µs |")
 
 
@@ -64,7 +62,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary)
         keep_champion(folder)
-        single(folder, options.rounds, options.seconds)
+        print(f"| {CONNECTIONS} connections, two workers | requests a second | log on ÷ this | CPU a request |")
+        print("|---|---|---|---|")
+        single(folder, options.rounds, options.seconds, (OURS, *OTHERS))
+        single(folder, options.rounds, options.seconds, (OURS, DURABLE))
         batches(folder, options.rounds, options.seconds)
 
 

@@ -39,6 +39,7 @@ def _answering(parse: Callable[[], Any]) -> Flask:
         parse()
         return Response(b"{}", mimetype="application/json")
 
+    app.add_url_rule("/ready", view_func=dict)
     app.extensions["driftloop"] = _Nothing()
     return app
 

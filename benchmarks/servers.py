@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 MODEL = load_config(ROOT / "monitoring/config.yml").model
 CATEGORY = MODEL.categories[0]
 CONNECTIONS = 16
+WORKERS = 2
 PATIENCE = 120  # seconds
 
 
@@ -64,7 +65,12 @@ def serving(name: str, data: Path, **environment: str) -> Iterator[Server]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py", f"benchmarks.applications:{name}()"]
-    settings = {"DATA_DIR": str(data), "API_PORT": str(port), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    settings = {
+        "DATA_DIR": str(data),
+        "API_PORT": str(port),
+        "API_WORKERS": str(WORKERS),
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    }
     variables = {**os.environ, **settings, **environment}
     process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL)
     try:
@@ -76,16 +82,18 @@ def serving(name: str, data: Path, **environment: str) -> Iterator[Server]:
 
 
 def _wait(process: subprocess.Popen[bytes], server: Server) -> None:
+    """Wait until every worker is ready, its audio path warm: warming up takes seconds of a core."""
     deadline = time.monotonic() + PATIENCE
-    while True:
+    in_turn = 0
+    while in_turn < 20 * WORKERS:  # whichever worker answers
         assert process.poll() is None, "the server ended"
-        assert time.monotonic() < deadline, f"the server gave no answer within {PATIENCE} s"
+        assert time.monotonic() < deadline, f"the server was not ready within {PATIENCE} s"
         try:
-            if requests.post(f"{server.url}/predict", json={"features": features()}, timeout=5).ok:
-                return
+            ready = requests.get(f"{server.url}/ready", timeout=5).ok
         except requests.RequestException:  # not up yet
-            pass
-        time.sleep(0.1)
+            ready = False
+        in_turn = in_turn + 1 if ready else 0
+        time.sleep(0.02 if ready else 0.2)
 
 
 def load(server: Server, body: Any, seconds: int, connections: int = CONNECTIONS) -> tuple[float, float]:

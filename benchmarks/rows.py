@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from uuid_utils import uuid7
 
 from api.merging import GROUP_ROWS
 from data.sample import draw, draw_reference
@@ -25,8 +26,7 @@ def draw_log(model: Model, rows: int, seed: int, begin: int) -> pa.Table:
     values, categories = draw(load_statistics(model), rng, rows)
     times = begin + SPACING * np.arange(rows)
     columns = {
-        "prediction_id": [f"{time // 1000:012x}"[:8] + f"-{time // 1000 % 65536:04x}-7000-8000-{n:012x}"
-                          for n, time in enumerate(times.tolist())],
+        "prediction_id": [str(uuid7(nanoseconds=1000 * time)) for time in times.tolist()],
         "timestamp": pa.array(times, pa.timestamp("us", "UTC")),
         **{name: values[:, n] for n, name in enumerate(model.features)},
         model.prediction: categories.tolist(),

@@ -1,0 +1,94 @@
+"""The constants that docs/scale.md plans with.
+
+python -m benchmarks.scale [--rows 1000000]
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from api.merging import FAN, ROWS
+from benchmarks.rows import END, PART, draw_log, write_log, write_sample_reference
+from monitoring.dataset import divide, list_files, profile_locally, profile_unit
+from monitoring.exporter import SnapshotCollector
+from monitoring.monitor import export_metrics_to_prometheus, report_on
+from monitoring.profile import compact, to_bytes
+from monitoring.profiling import grid_of, profile_rows
+from monitoring.schema import load_config
+from monitoring.store import Layout, read_reference
+from monitoring.suite import run_suite
+
+CONFIG = Path(__file__).parents[1] / "monitoring/config.yml"
+ROUNDS = 3
+RATES = (1_000, 1_000_000, 1_000_000_000)  # predictions an hour
+
+
+def best(run: Callable[[], object]) -> float:
+    """Return the seconds of the fastest of a few runs."""
+    run()
+    times = [time.perf_counter()]
+    for _ in range(ROUNDS):
+        run()
+        times.append(time.perf_counter())
+    return min(after - before for before, after in pairwise(times))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    config = load_config(CONFIG)
+    model = config.model
+    with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
+        layout = Layout(Path(temporary))
+        write_log(layout, model, rows)
+        write_sample_reference(layout, model)
+        source = str(layout.current)
+        table = read_reference(layout, model).table
+        grid = grid_of(model, table)
+        reference, part = profile_rows(grid, table), draw_log(model, PART, 0, END)
+        whole = profile_rows(grid, part)
+        counts = compact(whole)
+        size = sum(path.stat().st_size for path in Path(source).iterdir())
+        report = report_on(config, reference, whole)
+        collector = SnapshotCollector()
+        export_metrics_to_prometheus(report, collector)
+        registry = CollectorRegistry()
+        registry.register(collector)
+        series = sum(len(family.samples) for family in registry.collect())
+        units = list(divide(model, list_files(source)))
+        one_core = best(lambda: [profile_unit(grid, unit) for unit in units])
+        suite = best(lambda: run_suite(config, reference, whole))
+        figures = {
+            "rows a second profiled by one core, from memory": f"{PART / best(lambda: profile_rows(grid, part)):,.0f}",
+            "the same from Parquet on disk": f"{rows / one_core:,.0f}",
+            "the same by all cores": f"{rows / best(lambda: profile_locally(grid, source)):,.0f}",
+            "bytes a row of the log, merged": f"{size / rows:.0f}",
+            "bytes of a profile without rows' hashes": f"{len(to_bytes(counts)):,}",
+            "bytes a row more with them": f"{(len(to_bytes(whole)) - len(to_bytes(counts))) / PART:.1f}",
+            "microseconds to merge two profiles without hashes": f"{best(lambda: counts + counts) * 1e6:.0f}",
+            "milliseconds of the suite, from a profile": f"{1e3 * suite:.0f}",
+            "Prometheus series of one monitor": f"{series}",
+            "megabytes of this process": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}",
+        }
+    print("| what | figure |\n|---|---|")
+    for what, figure in figures.items():
+        print(f"| {what} | {figure} |")
+    print("\n| predictions an hour | computed: GB of log a week | merged parts a week | cores that profile |")
+    print("|---|---|---|---|")
+    for rate in RATES:
+        week = 7 * 24 * rate
+        print(
+            f"| {rate:,} | {week * size / rows / 1e9:,.2f} | {week / ROWS:,.0f} | {rate / 3600 * one_core / rows:.2g} |"
+        )
+    print(f"\nEach size of part leaves up to {FAN - 1} more files that wait to be merged.")
+
+
+if __name__ == "__main__":
+    main()

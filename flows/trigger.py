@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from flows.decision import Trigger
 from flows.notification import NotificationError, parse_notification
 from flows.settings import TriggerSettings
-from flows.trigger_metrics import FlowStates, TriggerMetrics
+from flows.trigger_metrics import TriggerMetrics, Upstreams, watch
 from flows.upstream import Prefect, Registry, RejectedError, UnavailableError
 from monitoring.schema import DriftloopError, load_config, start_logging
 
@@ -37,24 +37,25 @@ def problem(status: int, detail: str) -> Response:
 
 
 def create_app(settings: TriggerSettings) -> Flask:
-    """Make the application; the caller starts `app.extensions["flow_states"]`."""
+    """Make the application; the caller starts the polls in `app.extensions["upstreams"]`."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     registry = CollectorRegistry()
     metrics = TriggerMetrics(registry)
     prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
-    states = FlowStates(prefect, metrics, settings.trigger_poll_seconds)
-    registry.register(states)
-    app.extensions["flow_states"] = states
+    mlflow = Registry(settings.mlflow_tracking_uri)
+    model = load_config(settings.driftloop_config).model.name
+    upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry)
+    app.extensions["upstreams"] = upstreams
     trigger = Trigger(
         prefect=prefect,
-        registry=Registry(settings.mlflow_tracking_uri),
-        model=load_config(settings.driftloop_config).model.name,
+        registry=mlflow,
+        model=model,
         cooldown=timedelta(seconds=settings.trigger_cooldown_seconds),
     )
     _add_alerts(app, trigger, metrics, settings.read_token())
     _add_errors(app, metrics)
-    _add_status(app, registry, states)
+    _add_status(app, registry, upstreams)
     return app
 
 
@@ -99,14 +100,14 @@ def _add_errors(app: Flask, metrics: TriggerMetrics) -> None:
         return problem(500, str(error) if isinstance(error, RejectedError) else "the trigger failed; its log says why")
 
 
-def _add_status(app: Flask, registry: CollectorRegistry, states: FlowStates) -> None:
+def _add_status(app: Flask, registry: CollectorRegistry, upstreams: Upstreams) -> None:
     @app.get("/health")
     def health() -> Response:
         return jsonify(status="ok")
 
     @app.get("/ready")
     def ready() -> Response:
-        if states.known:
+        if upstreams.prefect.seen is not None:
             return jsonify(status="ok")
         return problem(503, "Prefect's flow runs cannot be read; the log says why")
 
@@ -139,7 +140,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         app = create_app(self._settings)
-        app.extensions["flow_states"].start()
+        for poll in app.extensions["upstreams"].polls:
+            poll.start()
         return app
 
 

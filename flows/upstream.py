@@ -2,22 +2,27 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 import requests
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, field_validator
 
 from monitoring.schema import DriftloopError
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 NEWEST = 200
+VERSIONS = 20
 _CREATED = 201
 _TIMEOUT = 5  # seconds; a notification takes up to five requests
 
 
 class UnavailableError(DriftloopError):
-    """Prefect or MLflow cannot be used now; later it may."""
+    """Prefect or MLflow cannot be used now; later it may. `status` is what it answered, if it did."""
+
+    def __init__(self, detail: str, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class RejectedError(DriftloopError):
@@ -41,9 +46,45 @@ class Run(BaseModel):
         return self.state_type in ENDED
 
     @property
+    def seconds(self) -> float | None:
+        """Return how long it took; None if it has not ended, or never began."""
+        if not self.ended or self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
+
+    @property
     def last_moment(self) -> datetime:
         """Return when it ended, or started, or was asked for: the latest of these that there is."""
         return max(t for t in (self.created, self.start_time, self.end_time) if t is not None)
+
+
+class Version(BaseModel):
+    """A version of the registered model, as MLflow tells of it."""
+
+    version: str
+    run_id: str
+    creation_timestamp: int  # milliseconds since 1970
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _as_mapping(cls, tags: list[dict[str, str]]) -> dict[str, str]:
+        return {tag["key"]: tag["value"] for tag in tags}
+
+    @property
+    def number(self) -> int:
+        """Return the version as a number; MLflow counts from 1."""
+        return int(self.version)
+
+    @property
+    def created(self) -> float:
+        """Return when it was registered, in seconds since 1970."""
+        return self.creation_timestamp / 1000
+
+    @property
+    def gate(self) -> str:
+        """Return what the retraining's gate said of it: `passed`, `refused`, or nothing."""
+        return self.tags.get("gate", "")
 
 
 @dataclass(frozen=True)
@@ -90,11 +131,36 @@ class Registry:
 
     def champion(self, name: str) -> str:
         """Return the champion's version; raise UnavailableError if there is none yet."""
-        url = f"{self.url.rstrip('/')}/api/2.0/mlflow/registered-models/alias?name={quote(name)}&alias=champion"
         try:
-            return str(_request("MLflow", "GET", url).json()["model_version"]["version"])
+            answer = self._get("registered-models/alias", name=name, alias="champion")
         except RejectedError as error:  # MLflow answers 400 for an alias that is not set
             raise UnavailableError(str(error)) from error
+        return str(answer["model_version"]["version"])
+
+    def newest_versions(self, name: str) -> list[Version]:
+        """Return the newest versions, the newest first; none if the model is not registered yet."""
+        query: dict[str, str | int] = {"filter": f"name='{name}'", "max_results": VERSIONS}
+        found = self._get("model-versions/search", **query, order_by="version_number DESC").get("model_versions", [])
+        return [Version.model_validate(version) for version in found]
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """Return the versions by alias."""
+        model = self._get("registered-models/get", name=name)["registered_model"]
+        return {alias["alias"]: alias["version"] for alias in model.get("aliases", [])}
+
+    def run_metrics(self, run_id: str) -> dict[str, float]:
+        """Return what a run has measured, by name; nothing if the run has been deleted."""
+        try:
+            data = self._get("runs/get", run_id=run_id)["run"]["data"]
+        except UnavailableError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return {}
+            raise
+        return {metric["key"]: float(metric["value"]) for metric in data.get("metrics", [])}
+
+    def _get(self, path: str, **query: str | int) -> Any:
+        url = f"{self.url.rstrip('/')}/api/2.0/mlflow/{path}"
+        return _request("MLflow", "GET", url, params=query).json()
 
 
 def _request(server: str, method: str, url: str, **options: Any) -> requests.Response:
@@ -107,5 +173,5 @@ def _request(server: str, method: str, url: str, **options: Any) -> requests.Res
     detail = f"{server} answered {answer.status_code} at {url}: {answer.text[:300]}"
     # 401 and 403 are mended in the settings, 404 by serving the deployment, 408 and 429 by time
     if answer.status_code >= 500 or answer.status_code in {401, 403, 404, 408, 429}:  # noqa: PLR2004
-        raise UnavailableError(detail)
+        raise UnavailableError(detail, answer.status_code)
     raise RejectedError(detail)

@@ -307,6 +307,27 @@ def test_alert_that_keeps_firing_is_known_then_held_then_tried_again_until_it_pr
     assert "/#/models/wine/versions/2" in report
 
 
+def test_the_trigger_exports_the_runs_and_the_versions(loop: Loop) -> None:
+    """What the real servers said last: the promotion, how long it took, and what the candidate measured."""
+
+    def look() -> dict[str, float] | None:
+        text = requests.get(f"{loop.trigger}/metrics", timeout=10).text
+        found = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+        return found if found.get('mlflow_champion_version{model="wine"}') == 2 else None
+
+    found = eventually("version 2 in the trigger's metrics", look)
+    assert found['flow_last_run_outcome{flow="retrain",outcome="Promoted"}'] == 1
+    assert found['flow_runs{flow="retrain",state="COMPLETED"}'] == 2
+    assert found['flow_runs_waiting{flow="retrain"}'] == 0
+    assert 0 < found['flow_last_run_duration_seconds{flow="retrain"}'] < 200
+    assert found['mlflow_model_versions{model="wine"}'] == 2
+    assert found['mlflow_version_alias{alias="previous",model="wine",version="1"}'] == 1
+    created = found['mlflow_version_created_timestamp_seconds{gate="passed",model="wine",version="2"}']
+    assert created <= found['flow_last_success_timestamp_seconds{flow="retrain"}']
+    assert found['mlflow_version_metric{metric="candidate_accuracy",model="wine",version="2"}'] > 0.9
+    assert found['upstream_up{service="prefect"}'] == found['upstream_up{service="mlflow"}'] == 1
+
+
 def test_gate_refuses_a_candidate_that_gains_too_little(loop: Loop, tmp_path: Path) -> None:
     """It is registered for people to look at, and neither alias nor reference moves."""
     champion, before = loop.servers.version_of("wine", "champion"), loop.reference()

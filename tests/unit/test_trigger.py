@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from flows.notification import parse_notification
 from flows.settings import TriggerSettings
 from flows.trigger import create_app
-from monitoring.schema import ConfigError
+from monitoring.schema import ConfigError, load_config
 
 TOKEN = "a-token-for-tests"
 NOWHERE = "http://127.0.0.1:9"
@@ -47,6 +47,9 @@ DEPLOYMENT = "GET /api/deployments/name/retrain/on-alert"
 CREATE = "POST /api/deployments/d-1/create_flow_run"
 RUNS = "POST /api/flow_runs/filter"
 CHAMPION = "GET /api/2.0/mlflow/registered-models/alias"
+VERSIONS = "GET /api/2.0/mlflow/model-versions/search"
+MODEL = "GET /api/2.0/mlflow/registered-models/get"
+RUN_METRICS = "GET /api/2.0/mlflow/runs/get"
 WELL = {
     CHAMPION: (200, {"model_version": {"version": "3"}}),
     DEPLOYMENT: (200, {"id": "d-1"}),
@@ -264,27 +267,77 @@ def test_unreachable_servers_are_a_503(token_file: Path) -> None:
     assert "cannot be reached" in answer.json["detail"]
 
 
+def poll(client: FlaskClient) -> dict[tuple[str, ...], float]:
+    """Ask Prefect and MLflow once, and return the series."""
+    for each in client.application.extensions["upstreams"].polls:
+        each.poll()
+    return series(client)
+
+
 def test_flow_states_disappear_when_prefect_cannot_be_read(token_file: Path) -> None:
     """A failed poll is counted and leaves no stale series; the trigger is then not ready."""
-    ended = {**RUN, "state_type": "COMPLETED", "state_name": "Promoted", "end_time": "2026-11-23T13:00:05Z"}
-    answers = {RUNS: (200, [ended])}
+    ended = {
+        **RUN,
+        "state_type": "COMPLETED",
+        "state_name": "Promoted",
+        "start_time": "2026-11-23T13:00:01Z",
+        "end_time": "2026-11-23T13:00:05Z",
+    }
+    answers = {RUNS: (200, [{**RUN, "id": "run-2"}, ended])}
     with servers(answers) as (base, _):
         client = client_of(token_file, base)
-        client.application.extensions["flow_states"].poll()
-        polled = series(client)
-        assert polled["flow_last_run_state", "retrain", "COMPLETED"] == 1
+        polled = poll(client)
+        assert polled["flow_last_run_state", "retrain", "SCHEDULED"] == 1
         assert polled["flow_last_run_state", "retrain", "FAILED"] == 0
-        assert polled["flow_last_run_outcome", "retrain", "Promoted"] == 1
+        assert polled["flow_last_run_outcome", "retrain", "Scheduled"] == 1
         assert polled["flow_runs", "retrain", "COMPLETED"] == 1
+        assert polled["flow_runs_waiting", "retrain"] == 1
+        assert polled["flow_last_run_duration_seconds", "retrain"] == 4
         assert polled["flow_last_success_timestamp_seconds", "retrain"] == 1795438805
+        assert polled["upstream_up", "prefect"] == 1
         assert client.get("/ready").status_code == 200
         answers[RUNS] = (500, {})
-        client.application.extensions["flow_states"].poll()
-    after = series(client)
+        after = poll(client)
     assert not [key for key in after if key[0].startswith("flow_")]
-    assert after["trigger_prefect_poll_failures_total",] == 1
+    assert after["trigger_poll_failures_total", "prefect"] == 1
+    assert after["upstream_up", "prefect"] == 0
     assert client.get("/ready").status_code == 503
     assert client.get("/health").status_code == 200
+
+
+def version(number: int, run_id: str, **tags: str) -> dict[str, Any]:
+    pairs = [{"key": key, "value": value} for key, value in tags.items()]
+    return {"version": str(number), "run_id": run_id, "creation_timestamp": 1_795_438_805_250, "tags": pairs}
+
+
+def test_versions_disappear_when_mlflow_cannot_be_read(token_file: Path) -> None:
+    """The series are those of the last poll; a run is asked for its metrics once, and a deleted run has none."""
+    measured = {"run": {"data": {"metrics": [{"key": "gain", "value": 0.25}]}}}
+    answers: dict[str, tuple[int, Any]] = {
+        VERSIONS: (200, {"model_versions": [version(3, "r-3", gate="refused"), version(2, "r-2")]}),
+        MODEL: (200, {"registered_model": {"aliases": [{"alias": "champion", "version": "2"}]}}),
+        RUN_METRICS: (200, measured),
+    }
+    name = load_config("monitoring/config.yml").model.name
+    with servers(answers) as (base, asked):
+        client = client_of(token_file, base)
+        poll(client)
+        polled = poll(client)
+        assert polled["mlflow_model_versions", name] == 3
+        assert polled["mlflow_champion_version", name] == 2
+        assert polled["mlflow_version_alias", "champion", name, "2"] == 1
+        assert polled["mlflow_version_created_timestamp_seconds", "refused", name, "3"] == 1_795_438_805.25
+        assert polled["mlflow_version_metric", "gain", name, "3"] == 0.25
+        assert [route for route, _ in asked].count(RUN_METRICS) == 2
+        answers[VERSIONS] = (200, {"model_versions": [version(4, "r-4")]})
+        answers[RUN_METRICS] = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+        assert not [key for key in poll(client) if key[0] == "mlflow_version_metric"]
+        answers[VERSIONS] = (200, {})
+        assert poll(client)["mlflow_model_versions", name] == 0
+        answers[VERSIONS] = (503, {})
+        after = poll(client)
+    assert not [key for key in after if key[0].startswith("mlflow_")]
+    assert after["upstream_up", "mlflow"] == 0
 
 
 @pytest.mark.parametrize("content", [pytest.param(None, id="no file"), pytest.param(" \n", id="empty file")])

@@ -1,0 +1,30 @@
+"""The thresholds of the alert rules: panels draw what the rules say, and nothing else."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+RULES = Path(__file__).parents[2] / "monitoring/alert_rules"
+_COLORS = {"critical": "red", "warning": "orange"}
+_COMPARISON = re.compile(r"(<|>)=?\s*(\d+(?:\.\d+)?)\b")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The first comparison of an alert's expression, and the color of its severity."""
+
+    value: float
+    below: bool
+    color: str
+
+
+def limit_of(alert: str) -> Limit:
+    """Return an alert's limit; raise KeyError if no rule has that name."""
+    for path in sorted(RULES.glob("*_alerts.yml")):
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                if rule.get("alert") == alert and (found := _COMPARISON.search(rule["expr"])):
+                    return Limit(float(found[2]), found[1] == "<", _COLORS[rule["labels"]["severity"]])
+    raise KeyError(alert)

@@ -1,0 +1,237 @@
+"""Model Performance: is the model well, on what evidence, and what fires."""
+
+from grafana_foundation_sdk.builders import dashboard as builders
+
+from scripts.dashboards.frame import frame
+from scripts.dashboards.limits import limit_of
+from scripts.dashboards.panels import Look, Query, bars, heat, levels, number, rows, time_series
+
+P_VALUES = '{__name__=~".+_drift_p_value",feature!=""}'
+ADJUSTED = '{__name__=~".+_drift_p_value_adjusted",feature!=""}'
+RATIO = Look(unit="percentunit", minimum=0, maximum=1)
+LABEL = "sum without (instance, job)"
+
+
+def model_performance() -> builders.Dashboard:
+    """Return the dashboard."""
+    board = frame("model-performance", "Is the model well, on what evidence, and what fires?")
+    for row in (_verdict, _drift, _predictions, _data, _alerts):
+        row(board)
+    return board
+
+
+def _verdict(board: builders.Dashboard) -> None:
+    small = {"span": 4, "height": 5}
+    board.with_row(builders.Row("Is the model well?"))
+    board.with_panel(
+        number(
+            "Smallest adjusted p-value",
+            "Of all features, after adjusting for their number. Below the line ModelDrift asks for a retraining.",
+            Look(**small, unit="none", minimum=0, maximum=1),
+            Query(f"min({ADJUSTED})"),
+            limit=limit_of("ModelDrift"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Features with drift",
+            "Features whose own test found drift at the threshold in config.yml, unadjusted.",
+            Look(**small),
+            Query("max(drifted_features)"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Tests that fail",
+            "Tests of the Evidently suite that failed or could not run.",
+            Look(**small),
+            Query('sum(evidently_tests{status=~"fail|error"})'),
+        )
+    )
+    board.with_panel(
+        number(
+            "Accuracy",
+            "On the window's labelled rows; there once enough labels have arrived.",
+            Look(**small, unit="percentunit"),
+            Query("max(model_accuracy)"),
+            limit=limit_of("ModelAccuracyDropped"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Champion",
+            "The version that carries the alias champion in MLflow.",
+            Look(**small, unit="none"),
+            Query("max(mlflow_champion_version)"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Alerts that fire",
+            "Watchdog, which always fires, is not counted.",
+            Look(**small),
+            Query('count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)'),
+        )
+    )
+
+
+def _drift(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("Has the data drifted?"))
+    board.with_panel(
+        time_series(
+            "Drift detection timeline",
+            "p-values of all features, unadjusted; the line is MFCCFeatureDrift's threshold. With no drift one in "
+            "twenty is below it.",
+            Look(span=16, height=9, unit="none", minimum=0, maximum=1),
+            Query(P_VALUES, "{{feature}}"),
+            limit=limit_of("MFCCFeatureDrift"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Prediction drift",
+            "p-value of the predictions' test against the reference.",
+            Look(height=9, unit="none", minimum=0, maximum=1),
+            Query("prediction_drift_p_value", "predictions"),
+            limit=limit_of("PredictionDrift"),
+        )
+    )
+
+
+def _predictions(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("What does it predict, and is it right?"))
+    board.with_panel(
+        heat(
+            "Predictions over time",
+            "Share of each category among the window's predictions.",
+            Look(span=12, height=9, unit="percentunit"),
+            Query(f"{LABEL}(prediction_distribution)"),
+        )
+    )
+    board.with_panel(
+        levels(
+            "Shift of the predictions",
+            "Share in the window minus share in the reference, per category.",
+            Look(span=6, height=9, unit="percentunit", minimum=-1, maximum=1),
+            Query(f"{LABEL}(prediction_distribution) - {LABEL}(reference_distribution)"),
+        )
+    )
+    board.with_panel(
+        levels(
+            "Predictions in the reference",
+            "Share of each category among the reference's predictions.",
+            Look(span=6, height=9, unit="percentunit", minimum=0, maximum=1),
+            Query(f"{LABEL}(reference_distribution)"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Accuracy and F1",
+            "On the window's labelled rows; there once enough labels have arrived. The line is "
+            "ModelAccuracyDropped's threshold.",
+            RATIO,
+            Query("model_accuracy", "accuracy"),
+            Query("model_f1", "F1"),
+            limit=limit_of("ModelAccuracyDropped"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Confidence",
+            "Quantiles of the confidence of the window's predictions.",
+            RATIO,
+            Query("prediction_confidence", "quantile {{quantile}}"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Labels",
+            "Rows of the window, and how many of them have a label.",
+            Look(minimum=0),
+            Query("rowcount", "rows"),
+            Query("labelled_rows", "labelled"),
+        )
+    )
+
+
+def _data(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("Can the data be relied on?"))
+    board.with_panel(
+        number(
+            "Data quality score",
+            "Share of cells that hold a finite number, times the share of rows that repeat no earlier one.",
+            Look(span=4, unit="percentunit", minimum=0, maximum=1),
+            Query("min(data_quality_score)"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Missing values",
+            "Feature cells of the window that are null; the line is DataQualityIssue's threshold.",
+            Look(minimum=0),
+            Query("missing_values", "missing"),
+            limit=limit_of("DataQualityIssue"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Row count",
+            "Rows of the window and of the reference.",
+            Look(span=6, minimum=0),
+            Query("rowcount", "window"),
+            Query("reference_rows", "reference"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Type consistency and repetitions",
+            "Columns that do not hold numbers, columns that hold one value, and rows that repeat an earlier one.",
+            Look(span=6, minimum=0),
+            Query("column_type_mismatches", "columns of another type"),
+            Query("constant_columns", "constant columns"),
+            Query("duplicated_rows", "repeated rows"),
+        )
+    )
+
+
+def _alerts(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("What fires, and what may?"))
+    board.with_panel(
+        rows(
+            "Current alerts",
+            "Alerts that fire or wait for their time, and how many series each has. Watchdog always fires.",
+            Look(span=12),
+            Query("count by (alertname, severity, alertstate) (ALERTS)", "series"),
+            names={"alertname": "alert", "alertstate": "state"},
+            by="alertname",
+        )
+    )
+    board.with_panel(
+        bars(
+            "Tests by outcome",
+            "Tests of the Evidently suite in the last cycle.",
+            Look(span=4, minimum=0),
+            Query("sum by (status) (evidently_tests)", "tests"),
+            by="status",
+        )
+    )
+    board.with_panel(
+        levels(
+            "Thresholds in reach",
+            "Each alert's value over its threshold, above 1 where the alert's condition holds.",
+            Look(unit="percentunit", minimum=0, maximum=1),
+            Query(_reach()),
+        )
+    )
+
+
+def _reach() -> str:
+    """Return how far each alert's value is on the way to its threshold; 1 is at it."""
+    drift, accuracy = limit_of("ModelDrift").value, limit_of("ModelAccuracyDropped").value
+    shares = {
+        "ModelDrift": f"clamp_max({drift} / min({ADJUSTED}), 1)",
+        "ModelAccuracyDropped": f"clamp_max({accuracy} / min(model_accuracy), 1)",
+        "DataQualityIssue": f"clamp_max(max(missing_values) / {limit_of('DataQualityIssue').value}, 1)",
+        "PredictionDrift": f"clamp_max({limit_of('PredictionDrift').value} / min(prediction_drift_p_value), 1)",
+    }
+    return " or ".join(f'label_replace({share}, "alert", "{name}", "", "")' for name, share in shares.items())

@@ -1,0 +1,156 @@
+"""The kinds of panels that the dashboards are made of, all in one style."""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from grafana_foundation_sdk.builders import barchart, bargauge, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import common as options
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models import common, dashboard
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from scripts.dashboards.limits import Limit
+
+DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+CALM = "green"
+Panel = TypeVar("Panel", bound=Any)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A PromQL expression; `__auto` names a series by the label that tells it from the others."""
+
+    expr: str
+    legend: str = "__auto"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where a panel stands and what its values are: width of 24, height, unit, and the range of the axis."""
+
+    span: int = 8
+    height: int = 8
+    unit: str = "short"
+    minimum: float | None = None
+    maximum: float | None = None
+    decimals: int | None = None
+
+
+def time_series(
+    title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None, stacked: bool = False
+) -> timeseries.Panel:
+    """Return lines over time, with the alert's threshold as a dashed line."""
+    panel = _base(timeseries.Panel(), title, description, look, limit)
+    for target in _targets(queries, instant=False):
+        panel.with_target(target)
+    panel.line_width(1).fill_opacity(60 if stacked else 8).show_points(common.VisibilityMode.NEVER)
+    panel.legend(_legend()).tooltip(_tooltip())
+    if stacked:
+        panel.stacking(options.StackingConfig().mode(common.StackingMode.NORMAL))
+    if limit:
+        style = options.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        panel.thresholds_style(style)
+    return panel
+
+
+def number(title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None) -> stat.Panel:
+    """Return the value now, with its recent course behind it."""
+    panel = _base(stat.Panel(), title, description, look, limit)
+    for target in _targets(queries, instant=False):
+        panel.with_target(target)
+    reduce = options.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
+    panel.reduce_options(reduce).color_mode(common.BigValueColorMode.VALUE)
+    return panel.graph_mode(common.BigValueGraphMode.AREA).text_mode(common.BigValueTextMode.AUTO)
+
+
+def rows(title: str, description: str, look: Look, *queries: Query, names: dict[str, str], by: str) -> table.Panel:
+    """Return a table: a row per value of the label `by`, a column per query, headed by the queries' legends."""
+    panel = _base(table.Panel(), title, description, look, None)
+    for target in _targets(queries, instant=True):
+        panel.with_target(target)
+    return _joined(panel, queries, names, by)
+
+
+def bars(title: str, description: str, look: Look, *queries: Query, by: str) -> barchart.Panel:
+    """Return groups of bars side by side: a group per value of the label `by`, a bar per query."""
+    panel = _base(barchart.Panel(), title, description, look, None)
+    for target in _targets(queries, instant=True):
+        panel.with_target(target)
+    panel.x_field(by).legend(_legend()).tooltip(_tooltip()).group_width(0.8).bar_width(0.95)
+    return _joined(panel, queries, {}, by)
+
+
+def levels(title: str, description: str, look: Look, query: Query, limit: Limit | None = None) -> bargauge.Panel:
+    """Return a horizontal bar per series, now."""
+    panel = _base(bargauge.Panel(), title, description, look, limit)
+    panel.with_target(_targets((query,), instant=True)[0].format(PromQueryFormat.TIME_SERIES))
+    panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.GRADIENT)
+    return panel.reduce_options(options.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+
+
+def heat(title: str, description: str, look: Look, query: Query) -> heatmap.Panel:
+    """Return series as rows over time, their values as colors."""
+    panel = _base(heatmap.Panel(), title, description, look, None)
+    panel.with_target(_targets((query,), instant=False)[0]).calculate(False)
+    panel.cell_values(heatmap.CellValues().unit(look.unit))
+    return panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64))
+
+
+def _base(panel: Panel, title: str, description: str, look: Look, limit: Limit | None) -> Panel:
+    panel.title(title).description(description).datasource(DATASOURCE).span(look.span).height(look.height)
+    panel.unit(look.unit).thresholds(_thresholds(limit))
+    if look.minimum is not None:
+        panel.min(look.minimum)
+    if look.maximum is not None:
+        panel.max(look.maximum)
+    if look.decimals is not None:
+        panel.decimals(look.decimals)
+    return panel
+
+
+def _thresholds(limit: Limit | None) -> builders.ThresholdsConfig:
+    steps: list[tuple[float | None, str]] = [(None, CALM)]
+    if limit:
+        colors = (limit.color, CALM) if limit.below else (CALM, limit.color)
+        steps = list(zip((None, limit.value), colors, strict=True))
+    config = builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE)
+    return config.steps([dashboard.Threshold(value=value, color=color) for value, color in steps])
+
+
+def _targets(queries: tuple[Query, ...], *, instant: bool) -> list[prometheus.Dataquery]:
+    targets = []
+    for index, query in enumerate(queries):
+        target = prometheus.Dataquery().ref_id(chr(ord("A") + index)).expr(query.expr).datasource(DATASOURCE)
+        if instant:
+            target.instant().format(PromQueryFormat.TABLE)
+        else:
+            target.range().legend_format(query.legend)
+        targets.append(target)
+    return targets
+
+
+def _joined(panel: Panel, queries: tuple[Query, ...], names: dict[str, str], by: str) -> Panel:
+    """Join the queries' tables on a label, leave the times out, and name the columns of values."""
+    single = len(queries) == 1
+    values = {"Value" if single else f"Value #{chr(ord('A') + i)}": query.legend for i, query in enumerate(queries)}
+    times = dict.fromkeys(("Time", *(f"Time {i + 1}" for i in range(len(queries)))), True)
+    if not single:
+        join = {"byField": by, "mode": "outer"}
+        panel.with_transformation(dashboard.DataTransformerConfig(id_val="joinByField", options=join))
+    organize = {"excludeByName": times, "renameByName": {**values, **names}, "indexByName": {}}
+    panel.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=organize))
+    return panel
+
+
+def _legend() -> options.VizLegendOptions:
+    return (
+        options.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(common.LegendDisplayMode.LIST)
+        .placement(common.LegendPlacement.BOTTOM)
+    )
+
+
+def _tooltip() -> options.VizTooltipOptions:
+    return options.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING)

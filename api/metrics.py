@@ -23,6 +23,7 @@ class LogMetrics:
     merged: Counter
     retired: Counter
     files: Gauge
+    lag: Gauge
     failures: Counter
 
     def failed(self, stage: str, count: int = 1) -> None:
@@ -42,6 +43,12 @@ def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
         files=Gauge(
             f"{prefix}_parts",
             "Parts in the log, when they were last looked after.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        ),
+        lag=Gauge(
+            f"{prefix}_seal_lag_seconds",
+            "Age of the oldest row that is in no part yet, when the log was last looked after.",
             multiprocess_mode="livemostrecent",
             registry=registry,
         ),

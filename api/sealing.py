@@ -55,3 +55,13 @@ def seal(path: Path, parts: Place, form: Format) -> Sealed:
     path.unlink()
     step("journal removed")
     return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), set_aside)
+
+
+def first_time(path: Path, form: Format) -> int | None:
+    """Return the time (microseconds since 1970) of a journal's first request; None without one."""
+    try:
+        with path.open("rb") as journal:
+            head = journal.readline() + journal.readline()  # the names of the columns, then a line per request
+    except FileNotFoundError:
+        return None
+    return min(read_content(head, form).times, default=None)

@@ -19,6 +19,7 @@ from api.journal import identity, list_journals, lock
 from api.merging import merge, plan
 from api.prediction_log import AppendLog
 from api.retention import Retention, expired, retire
+from api.sealing import first_time
 from monitoring.files import remove, step
 from monitoring.parts import Part, is_ours, list_leftovers, list_parts, writer_of
 from monitoring.schema import DriftloopError
@@ -61,6 +62,7 @@ class Upkeep:
 
     def _look_after(self, log: AppendLog) -> None:
         _clear(log)
+        log.metrics.lag.set(_lag(log))
         self._retire(log)
         for group in plan(_settled(log)):
             if self._stop.is_set():
@@ -111,6 +113,12 @@ def _sole(folder: Path) -> Iterator[bool]:
         yield lock(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _lag(log: AppendLog) -> float:
+    """Return the age in seconds of the oldest row that is in a journal and in no part; 0 without one."""
+    times = [time for path in list_journals(log.folder) if (time := first_time(path, log.form)) is not None]
+    return max(0.0, datetime.now(UTC).timestamp() - min(times) / 1e6) if times else 0.0
 
 
 def _clear(log: AppendLog) -> None:

@@ -10,7 +10,7 @@ TITLES = {
     "feature-monitoring": "Feature Monitoring",
     "system-health": "System Health",
 }
-PROMOTIONS = "sum(changes(mlflow_champion_version[$__interval])) > 0"
+PROMOTIONS = "sum(changes(mlflow_champion_version[$__rate_interval])) > 0"
 
 
 def frame(uid: str, description: str, refresh: str = "10s", start: str = "now-1h") -> builders.Dashboard:

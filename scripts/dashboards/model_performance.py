@@ -21,13 +21,12 @@ def model_performance() -> builders.Dashboard:
 
 
 def _verdict(board: builders.Dashboard) -> None:
-    small = {"span": 4, "height": 5}
     board.with_row(builders.Row("Is the model well?"))
     board.with_panel(
         number(
             "Smallest adjusted p-value",
             "Of all features, after adjusting for their number. Below the line ModelDrift asks for a retraining.",
-            Look(**small, unit="none", minimum=0, maximum=1),
+            Look(4, 5, "none", minimum=0, maximum=1),
             Query(f"min({ADJUSTED})"),
             limit=limit_of("ModelDrift"),
         )
@@ -36,7 +35,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Features with drift",
             "Features whose own test found drift at the threshold in config.yml, unadjusted.",
-            Look(**small),
+            Look(4, 5),
             Query("max(drifted_features)"),
         )
     )
@@ -44,7 +43,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Tests that fail",
             "Tests of the Evidently suite that failed or could not run.",
-            Look(**small),
+            Look(4, 5),
             Query('sum(evidently_tests{status=~"fail|error"})'),
         )
     )
@@ -52,7 +51,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Accuracy",
             "On the window's labelled rows; there once enough labels have arrived.",
-            Look(**small, unit="percentunit"),
+            Look(4, 5, "percentunit"),
             Query("max(model_accuracy)"),
             limit=limit_of("ModelAccuracyDropped"),
         )
@@ -61,7 +60,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Champion",
             "The version that carries the alias champion in MLflow.",
-            Look(**small, unit="none"),
+            Look(4, 5, "none"),
             Query("max(mlflow_champion_version)"),
         )
     )
@@ -69,7 +68,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Alerts that fire",
             "Watchdog, which always fires, is not counted.",
-            Look(**small),
+            Look(4, 5),
             Query('count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)'),
         )
     )

@@ -1,6 +1,6 @@
 """Retention: by age and by size, to nowhere or to an archive by date; labels leave after their predictions."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -103,3 +103,16 @@ def test_the_settings_reach_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PREDICTION_LOG_KEEP", "a while")
     with pytest.raises(ConfigError, match="PREDICTION_LOG_KEEP"):
         type(chosen).read()
+
+
+def test_the_lag_is_the_age_of_the_oldest_row_in_a_journal(tmp_path: Path) -> None:
+    """Sealed rows do not lag, whatever their age."""
+    log = Log(tmp_path / "log")
+    log.append(rows(1, at=OLD))
+    log.append(rows(1))
+    look_after(log, Retention())
+    expected = datetime.now(UTC).timestamp() - OLD / 1e6
+    assert log.metrics.lag.collect()[0].samples[0].value == pytest.approx(expected, abs=5)
+    log.seal()
+    look_after(log, Retention())
+    assert log.metrics.lag.collect()[0].samples[0].value == 0

@@ -1,0 +1,126 @@
+"""Feature Monitoring: which features moved, how far, in which direction, and what moved with them."""
+
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models import dashboard
+
+from scripts.dashboards.frame import frame
+from scripts.dashboards.limits import limit_of
+from scripts.dashboards.model_performance import ADJUSTED, P_VALUES
+from scripts.dashboards.panels import DATASOURCE, Look, Query, bars, heat, levels, number, rows, time_series
+
+KS = '{__name__=~".+_ks_statistic",feature!=""}'
+EFFECT = '{__name__=~".+_effect_size",feature!=""}'
+CHOSEN = 'feature=~"$feature"'
+SHIFTS = "sum by (feature_a, feature_b) (feature_correlation_shift)"
+
+
+def feature_monitoring() -> builders.Dashboard:
+    """Return the dashboard."""
+    board = frame("feature-monitoring", "Which features moved, how far, and what moved with them?")
+    feature = builders.QueryVariable("feature").label("Feature").datasource(DATASOURCE).multi(True).include_all(True)
+    feature.query({"query": "label_values(feature_distribution, feature)", "refId": "feature", "qryType": 1})
+    feature.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.NATURAL_ASC)
+    everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
+    board.with_variable(feature.current(everything).all_value(".*"))
+    for row in (_tests, _each, _together):
+        row(board)
+    return board
+
+
+def _tests(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("Which features moved?"))
+    columns = ((P_VALUES, "p-value"), (ADJUSTED, "adjusted"), (KS, "KS statistic"), (EFFECT, "effect size"))
+    board.with_panel(
+        rows(
+            "Statistical tests",
+            "Per feature: p-value of its drift test, the same adjusted for the number of features, the two-sample "
+            "Kolmogorov-Smirnov statistic, and the mean's shift in the reference's standard deviations.",
+            Look(span=10, height=14, unit="none", decimals=4),
+            *(Query(f"sum by (feature) ({expr[:-1]},{CHOSEN}}})", name) for expr, name in columns),
+            names={},
+            by="feature",
+        )
+    )
+    board.with_panel(
+        heat(
+            "Kolmogorov-Smirnov statistic over time",
+            "The widest gap between window and reference, per feature. It does not depend on the number of rows.",
+            Look(span=14, height=14, unit="none"),
+            Query(f"sum by (feature) ({KS[:-1]},{CHOSEN}}})"),
+        )
+    )
+
+
+def _each(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("Each feature").repeat("feature"))
+    board.with_panel(
+        time_series(
+            "$feature: p-value",
+            "p-value and adjusted p-value; the line is MFCCFeatureDrift's threshold.",
+            Look(unit="none", minimum=0, maximum=1),
+            Query(f"{P_VALUES[:-1]},{CHOSEN}}}", "p-value"),
+            Query(f"{ADJUSTED[:-1]},{CHOSEN}}}", "adjusted"),
+            limit=limit_of("MFCCFeatureDrift"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "$feature: effect size",
+            "How far the mean moved, in the reference's standard deviations, and the KS statistic.",
+            Look(unit="none"),
+            Query(f"{EFFECT[:-1]},{CHOSEN}}}", "effect size"),
+            Query(f"{KS[:-1]},{CHOSEN}}}", "KS statistic"),
+        )
+    )
+    shares = "sum by (bin) (feature_distribution{{{chosen},dataset={dataset!r}}})"
+    board.with_panel(
+        bars(
+            "$feature: reference and current",
+            "Share of values per range, in the reference and in the window.",
+            Look(unit="percentunit", minimum=0),
+            *(
+                Query(shares.format(chosen=CHOSEN, dataset=dataset).replace("'", '"'), dataset)
+                for dataset in ("reference", "current")
+            ),
+            by="bin",
+        )
+    )
+
+
+def _together(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("What moved together?"))
+    board.with_panel(
+        rows(
+            "Correlations that changed most",
+            "Correlation of two features in the window minus that in the reference, the 20 largest.",
+            Look(height=10, unit="none", decimals=3),
+            Query(f"{SHIFTS} and topk(20, abs({SHIFTS}))", "shift"),
+            names={"feature_a": "feature", "feature_b": "with"},
+            by="feature_a",
+        )
+    )
+    board.with_panel(
+        levels(
+            "Mean change of correlations, per feature",
+            "Mean size of the changes of a feature's correlations with those after it: a feature that moved alone "
+            "stands out.",
+            Look(height=10, unit="none", minimum=0, decimals=3),
+            Query("avg by (feature_a) (abs(feature_correlation_shift))"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Largest change of a correlation",
+            "The largest change among all pairs of features.",
+            Look(span=4, height=10, unit="none", minimum=0),
+            Query("max(abs(feature_correlation_shift))", "largest"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Outliers",
+            "Values more than 1.5 interquartile ranges beyond the reference's quartiles, of all features.",
+            Look(span=4, height=10),
+            Query("sum(outliers)"),
+        )
+    )

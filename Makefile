@@ -103,6 +103,10 @@ test-containers: setup ## the tests of the stack in containers alone; they need 
 	$(say) "Tests in containers"
 	@$(BIN)/python -m pytest tests/containers
 
+.PHONY: dashboards
+dashboards: setup ## write grafana/dashboards/*.json from scripts/dashboards
+	@$(BIN)/python -m scripts.dashboards
+
 .PHONY: format
 format: .venv/.ready ## let ruff write the code's form
 	@$(BIN)/ruff check --fix .

@@ -56,11 +56,11 @@ def _each(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "$feature: p-value",
-            "p-value and adjusted p-value; the line is MFCCFeatureDrift's threshold.",
+            "p-value and adjusted p-value; the line is the feature drift alert's threshold.",
             Look(unit="none", minimum=0, maximum=1),
             Query(f"{P_VALUES[:-1]},{CHOSEN}}}", "p-value"),
             Query(f"{ADJUSTED[:-1]},{CHOSEN}}}", "adjusted"),
-            limit=limit_of("MFCCFeatureDrift"),
+            limit=limit_of(".+FeatureDrift"),
         )
     )
     board.with_panel(

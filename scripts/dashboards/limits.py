@@ -21,10 +21,10 @@ class Limit:
 
 
 def limit_of(alert: str) -> Limit:
-    """Return an alert's limit; raise KeyError if no rule has that name."""
+    """Return the limit of the alert whose name matches; raise KeyError if there is none."""
     for path in sorted(RULES.glob("*_alerts.yml")):
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:
-                if rule.get("alert") == alert and (found := _COMPARISON.search(rule["expr"])):
+                if re.fullmatch(alert, rule.get("alert", "")) and (found := _COMPARISON.search(rule["expr"])):
                     return Limit(float(found[2]), found[1] == "<", _COLORS[rule["labels"]["severity"]])
     raise KeyError(alert)

@@ -94,7 +94,7 @@ def heat(title: str, description: str, look: Look, query: Query) -> heatmap.Pane
     panel = _base(heatmap.Panel(), title, description, look, None)
     panel.with_target(_targets((query,), instant=False)[0]).calculate(False)
     panel.cell_values(heatmap.CellValues().unit(look.unit))
-    return panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64))
+    return panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Purples").steps(64))
 
 
 def _base(panel: Panel, title: str, description: str, look: Look, limit: Limit | None) -> Panel:

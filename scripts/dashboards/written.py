@@ -14,6 +14,9 @@ FOLDER = Path(__file__).parents[2] / "grafana/dashboards"
 def documents() -> dict[str, str]:
     """Return the three documents by file name; each dashboard's uid is its file's name."""
     boards = [board().build() for board in (model_performance, feature_monitoring, system_health)]
+    for board in boards:
+        for number, panel in enumerate(board.panels or [], start=1):
+            panel.id_val = number
     encoder = JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False)
     return {f"{board.uid}.json": encoder.encode(board) + "\n" for board in boards}
 

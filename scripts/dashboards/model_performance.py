@@ -79,8 +79,8 @@ def _drift(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "Drift detection timeline",
-            "p-values of all features, unadjusted; the line is the feature drift alert's threshold. With no drift one in "
-            "twenty is below it.",
+            "p-values of all features, unadjusted; the line is the feature drift alert's threshold. With no drift one "
+            "in twenty is below it.",
             Look(span=16, height=9, unit="none", minimum=0, maximum=1),
             Query(P_VALUES, "{{feature}}"),
             limit=limit_of(".+FeatureDrift"),

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -268,13 +269,14 @@ def main() -> None:
         description="Drive the loop once, from the first prediction to the recovered alert."
     )
     parser.add_argument("--reference", type=Path, help="a Parquet file of labelled rows to start from (default: drawn)")
+    parser.add_argument("--then", metavar="COMMAND", help="run this at the end, while the stack still runs")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="driftloop-demo-"))
     log = folder / "stack.log"
     failed = True
     try:
-        run(folder, log, arguments.reference)
+        run(folder, log, arguments.reference, arguments.then)
         failed = False
     except DriftloopError as error:
         sys.stderr.write(f"\nThe demo failed at: {error}\n")
@@ -298,9 +300,18 @@ def _last_words(said: str) -> list[str]:
     return lines[-25:]
 
 
-def run(folder: Path, log: Path, reference: Path | None) -> None:
-    """Start stack and traffic, close the loop, print the summary."""
-    os.environ.update({"MONITOR_INTERVAL_SECONDS": "2", "PREDICTION_LOG_SEAL_SECONDS": "1", "MODEL_POLL_SECONDS": "1"})
+def _run_then(stack: Stack, command: str) -> None:
+    """Run a command that finds the stack in its environment (PROMETHEUS_URL and so on); raise HopError if it fails."""
+    urls = {f"{service.upper()}_URL": stack.url(service) for service in stack.ports}
+    done = subprocess.run(shlex.split(command), cwd=ROOT, env={**os.environ, **urls}, check=False)
+    if done.returncode:
+        raise HopError(f"{command}: exit status {done.returncode}")
+
+
+def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> None:
+    """Start stack and traffic, close the loop, print the summary, run what shall be run then."""
+    paces = {"MONITOR_INTERVAL_SECONDS": "2", "PREDICTION_LOG_SEAL_SECONDS": "1", "MODEL_POLL_SECONDS": "1"}
+    os.environ.update(paces | {"TRIGGER_POLL_SECONDS": "1"})
     stack = Stack(folder / "data", folder / "state", ports_from_environment(), pace=PACE)
     config = load_config(ROOT / "monitoring/config.yml")
     if reference is not None:
@@ -319,7 +330,9 @@ def run(folder: Path, log: Path, reference: Path | None) -> None:
         demo = Demo(stack, config, process)
         try:
             former = close_the_loop(demo, traffic)
-            print(summary(demo, traffic, former))
+            print(summary(demo, traffic, former), flush=True)
+            if then:
+                _run_then(stack, then)
         finally:
             traffic.stop()
 

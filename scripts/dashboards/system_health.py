@@ -8,7 +8,8 @@ from scripts.dashboards.panels import Look, Query, bars, number, rows, time_seri
 
 SERVICE = "container_label_com_docker_compose_service"
 CONTAINERS = f'{{{SERVICE}!=""}}'
-DISK = "(prometheus_tsdb_storage_blocks_bytes + prometheus_tsdb_wal_storage_size_bytes)"
+BLOCKS = "prometheus_tsdb_storage_blocks_bytes"
+DISK = f"({BLOCKS} + (prometheus_tsdb_wal_storage_size_bytes or 0 * {BLOCKS}))"  # 2.42 does not tell the latter
 BUCKETS = "sum by (le) (rate(api_request_duration_seconds_bucket[$__rate_interval]))"
 
 

@@ -1,16 +1,13 @@
 """The closed loop, once, with every real component."""
 
-import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("API", "MONITOR", "TRIGGER", "PROMETHEUS", "ALERTMANAGER", "PREFECT", "MLFLOW")
+from tests.stack.demo_run import SERVICES, Demo, free_ports, run_demo
+
 HOPS = (
     "first prediction",
     "reference ready",
@@ -28,35 +25,16 @@ HOPS = (
 )
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def run_demo(tmp_path: Path, ports: list[int], *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        **{f"{name}_PORT": str(port) for name, port in zip(SERVICES, ports, strict=True)},
-        "TMPDIR": str(tmp_path),
-    }
-    command = [sys.executable, "-m", "scripts.demo", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=420, check=False)
-
-
 @pytest.mark.timeout(450)
-def test_demo_closes_the_loop_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_demo_closes_the_loop_and_leaves_nothing_behind(demo: Demo) -> None:
     """From the first prediction to the recovered alert, then no process, port or file is left."""
-    ports = free_ports(len(SERVICES))
-    finished = run_demo(tmp_path, ports)
+    finished = demo.finished
     assert finished.returncode == 0, finished.stdout + finished.stderr
     seen = re.findall(r"^ *[\d.]+ s  \+ *[\d.]+ s  (.{20}) ", finished.stdout, re.MULTILINE)
     assert set(HOPS) <= {hop.strip() for hop in seen}
     assert "refused or failed 0" in finished.stdout
-    assert list(tmp_path.iterdir()) == []
-    for port in ports:
+    assert list(demo.folder.iterdir()) == []
+    for port in demo.ports:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=1)
 

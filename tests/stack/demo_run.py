@@ -1,0 +1,39 @@
+"""`make demo` as a test runs it: on free ports, in a folder of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("API", "MONITOR", "TRIGGER", "PROMETHEUS", "ALERTMANAGER", "PREFECT", "MLFLOW")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that has run: what it printed, where, and what was looked up before its stack stopped."""
+
+    finished: subprocess.CompletedProcess[str]
+    ports: list[int]
+    folder: Path
+    looked_up: Path
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def run_demo(tmp_path: Path, ports: list[int], *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        **{f"{name}_PORT": str(port) for name, port in zip(SERVICES, ports, strict=True)},
+        "TMPDIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "scripts.demo", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=420, check=False)

@@ -98,6 +98,7 @@ class Stack:
             token.write_text(secrets.token_urlsafe(32))
         self._render(ROOT / "prometheus/prometheus.yml", self.state / "prometheus/prometheus.yml")
         self._render(ROOT / "alertmanager/alertmanager.yml", self.state / "alertmanager/alertmanager.yml")
+        shutil.copytree(ROOT / "alertmanager/templates", self.state / "alertmanager/templates", dirs_exist_ok=True)
         for rules in (ROOT / "monitoring/alert_rules").glob("*_alerts.yml"):
             self._render(rules, self.state / "prometheus/rules" / rules.name)
 

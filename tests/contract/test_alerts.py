@@ -58,7 +58,7 @@ def run(*command: object) -> str:
 def test_the_missions_alerts_stand_verbatim() -> None:
     """The group has the two alerts as they were asked for; only the links are ours."""
     (group,) = [g for g in GROUPS if g["name"] == "model_drift_alerts"]
-    ours = {"runbook_url", "dashboard_url"}
+    ours = {"runbook_url", "dashboard_url", "threshold", "resolved"}
     alerts = [
         {**rule, "annotations": {k: v for k, v in rule["annotations"].items() if k not in ours}}
         for rule in group["rules"]
@@ -94,11 +94,12 @@ def test_alert_names_are_unique() -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alert_tells_a_person_what_to_do(name: str) -> None:
-    """Severity, a static summary, a description with the value, an existing runbook, a known dashboard."""
+    """Severity, summary, a description with value and threshold, what ends it, a runbook, a known dashboard."""
     alert = ALERTS[name]
     notes = alert["annotations"]
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
-    assert "{{" not in notes["summary"]
+    assert "{{" not in notes["summary"] + notes["resolved"]
+    assert "threshold" in notes or "threshold" in notes["description"] or name in NEVER_QUIET
     assert "$value" in notes["description"]
     assert notes["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
     assert (RUNBOOKS / f"{name}.md").is_file()

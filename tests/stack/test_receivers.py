@@ -2,26 +2,37 @@
 
 import json
 import re
+import shutil
 import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_string, policy
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import yaml
 
+from monitoring.schema import load_config
 from scripts.prometheus_tools import find_tools
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = (ROOT / "alertmanager/alertmanager.yml").read_text()
-ALERT = {"alertname": "MonitorStale", "severity": "critical", "job": "monitor"}
+RULES = [
+    rule
+    for path in sorted((ROOT / "monitoring/alert_rules").glob("*_alerts.yml"))
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+]
+RULE = next(rule for rule in RULES if rule.get("alert") == "MFCCFeatureDrift")
+FEATURES = load_config(ROOT / "monitoring/config.yml").model.features
 
 
 class Inbox(socketserver.ThreadingTCPServer):
@@ -111,7 +122,8 @@ def switched_on(folder: Path, smtp: int, slack: int) -> Path:
     people = re.sub("^    # ", "    ", people, flags=re.MULTILINE)
     text = (before + people + after).replace("/run/secrets", str(folder))
     text = re.sub(r"smarthost: .*", f"smarthost: 127.0.0.1:{smtp}\n        require_tls: false", text)
-    text = re.sub(r"group_wait: \w+", "group_wait: 1s", text)
+    text = re.sub(r"(group_wait|group_interval): \w+", r"\1: 1s", text)
+    shutil.copytree(ROOT / "alertmanager/templates", folder / "templates")
     path = folder / "alertmanager.yml"
     path.write_text(text)
     return path
@@ -140,26 +152,85 @@ def alertmanager(tmp_path: Path) -> Iterator[tuple[str, Inbox, Slack]]:
             process.wait(10)
 
 
-def test_an_alert_reaches_mail_and_slack(alertmanager: tuple[str, Inbox, Slack], tmp_path: Path) -> None:
-    """With both receivers uncommented and their secrets in files, one alert arrives once in each, with its text."""
-    url, inbox, slack = alertmanager
-    annotations = {"summary": "The figures are old", "description": "400 s, threshold 300 s"}
-    alert = {"labels": ALERT, "annotations": annotations, "startsAt": datetime.now(UTC).isoformat()}
-    deadline = time.monotonic() + 40
-    posted = False
-    while not (inbox.mails and slack.messages):
-        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+def alerts(started: datetime, ended: datetime | None = None, **annotations: str) -> list[dict[str, Any]]:
+    """Return what Prometheus sends for the mission's rule: an alert per feature, the first with a value of its own."""
+    times = {"startsAt": started.isoformat(), **({"endsAt": ended.isoformat()} if ended else {})}
+    return [
+        {
+            "labels": {"alertname": RULE["alert"], "severity": "warning", "job": "monitor", "feature": feature},
+            "annotations": {
+                **RULE["annotations"],
+                "description": f"Feature {feature} shows statistical drift (p-value: 0.00{number})",
+                **annotations,
+            },
+            **times,
+        }
+        for number, feature in enumerate(FEATURES)
+    ]
+
+
+def post_until(url: str, body: list[dict[str, Any]], seen: Callable[[], bool], log: Path) -> None:
+    deadline, posted = time.monotonic() + 40, False
+    while not seen():
+        assert time.monotonic() < deadline, log.read_text()
         with suppress(requests.ConnectionError):
-            posted = posted or requests.post(f"{url}/api/v2/alerts", json=[alert], timeout=5).ok
+            posted = posted or requests.post(f"{url}/api/v2/alerts", json=body, timeout=5).ok
         time.sleep(0.1)
-    mail = message_from_string(inbox.mails[0], policy=policy.default)
-    assert mail["To"] == "on-call@example.com"
-    assert "MonitorStale" in mail["Subject"]
-    assert any(
-        "threshold 300 s" in part.get_content() for part in mail.walk() if part.get_content_type() == "text/html"
-    )
-    assert len(inbox.logins) == 1
-    path, message = slack.messages[0]
+
+
+def parts_of(mail: str) -> tuple[str, str, str]:
+    """Return a mail's subject, its text and its HTML."""
+    message = message_from_string(mail, policy=policy.default)
+    assert message["To"] == "on-call@example.com"
+    found = {part.get_content_type(): part.get_content() for part in message.walk() if not part.is_multipart()}
+    return message["Subject"], found["text/plain"], found["text/html"]
+
+
+def test_all_features_of_an_alert_are_one_message_that_one_can_act_on(
+    alertmanager: tuple[str, Inbox, Slack], tmp_path: Path
+) -> None:
+    """One mail and one message in Slack name every feature, value, threshold, time and link; so do those of the end."""
+    url, inbox, slack = alertmanager
+    started = datetime.now(UTC) - timedelta(minutes=7)
+    post_until(url, alerts(started), lambda: bool(inbox.mails and slack.messages), tmp_path / "log")
+    subject, text, html = parts_of(inbox.mails[0])
+    assert subject == f"[FIRING ({len(FEATURES)})] MFCCFeatureDrift: {RULE['annotations']['summary']}"
+    (path, message), shown = slack.messages[0], slack.messages[0][1]["attachments"][0]
     assert path == "/services/T0/B0/x"
-    assert (message["channel"], len(slack.messages)) == ("#ml-alerts", 1)
-    assert "MonitorStale" in message["attachments"][0]["title"]
+    assert (message["channel"], shown["title"]) == ("#ml-alerts", subject)
+    for said in (text, unescape(html), unescape(shown["text"])):
+        for alert in alerts(started):
+            assert alert["annotations"]["description"] in said
+        assert "threshold: p-value < 0.05" in said
+        assert f"{started:%Y-%m-%d %H:%M:%S UTC}" in said
+        assert ", ".join(sorted(FEATURES)) in said
+    links = [RULE["annotations"]["dashboard_url"], RULE["annotations"]["runbook_url"], "http://localhost:8000/report"]
+    assert [action["url"] for action in shown["actions"]] == links
+    for link in (*links, "/#/alerts?receiver=people"):
+        assert link in text
+        assert link in unescape(html)
+    assert not re.search(r"<(img|script|link)\b|src=", html)
+
+    ended = datetime.now(UTC)
+    post_until(url, alerts(started, ended), lambda: len(inbox.mails) > 1 and len(slack.messages) > 1, tmp_path / "log")
+    assert (len(inbox.mails), len(inbox.logins), len(slack.messages)) == (2, 2, 2)
+    subject, text, html = parts_of(inbox.mails[1])
+    assert subject.startswith("[RESOLVED] MFCCFeatureDrift")
+    for said in (text, unescape(html), unescape(slack.messages[1][1]["attachments"][0]["text"])):
+        assert RULE["annotations"]["resolved"] in said
+    assert f"until {ended:%Y-%m-%d %H:%M:%S UTC}: 7m" in text
+
+
+def test_what_a_client_sent_stays_text(alertmanager: tuple[str, Inbox, Slack], tmp_path: Path) -> None:
+    """Markup in a name is shown as it is: neither HTML in the mail nor a link or a mention in Slack."""
+    url, inbox, slack = alertmanager
+    nasty = "<script>alert(1)</script> <!channel> & more"
+    body = alerts(datetime.now(UTC), description=nasty)
+    post_until(url, body, lambda: bool(inbox.mails and slack.messages), tmp_path / "log")
+    _, text, html = parts_of(inbox.mails[0])
+    assert nasty in text
+    assert nasty in unescape(html)
+    assert "<script>" not in html
+    shown = slack.messages[0][1]["attachments"][0]["text"]
+    assert "&lt;script&gt;" in shown
+    assert "<!channel>" not in shown

@@ -29,6 +29,7 @@ class Drift(BaseModel):
     reads: str
     shift: dict[str, float] = {}
     scale: dict[str, float] = {}
+    scale_all: float = 1.0
     mix: dict[str, Annotated[float, Field(gt=0)]] = {}
     missing: dict[str, Share] = {}
     zeros: Share = 0.0
@@ -57,7 +58,7 @@ class Drifts:
         """
         after = values.copy()
         for drift in self.drifts:
-            scale = np.array([drift.scale.get(name, 1.0) for name in features])
+            scale = np.array([drift.scale.get(name, drift.scale_all) for name in features])
             shift = np.array([drift.shift.get(name, 0.0) for name in features])
             after = after * (1 + self.strength * (scale - 1)) + self.strength * shift
         for drift in self.drifts:

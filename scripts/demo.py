@@ -22,14 +22,15 @@ from typing import Any
 
 import requests
 
+from data.drifts import DriftError, choose, load_drifts
 from data.simulate import Traffic, TrafficSettings
-from monitoring.schema import Config, DriftloopError, load_config
+from monitoring.schema import Config, DriftloopError, Model, load_config
 from monitoring.store import InvalidReferenceError, Layout, read_reference
 from scripts.stack import ROOT, Stack, ports_from_environment
 
 PACE = 15
 ROWS_A_SECOND = 60
-DRIFT = "gain"
+DRIFT, ANYWHERE = "gain", "units"  # the built-in case's, and one that fits any model
 _PAIRS = '{__name__=~".+_drift_p_value_adjusted"}'
 _TIMEOUT = 5
 
@@ -45,6 +46,7 @@ class Demo:
     stack: Stack
     config: Config
     process: subprocess.Popen[bytes]
+    drift: str
     started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
 
@@ -205,8 +207,8 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
         20,
     )
     demo.hop("steady", demo.steady, 60)
-    traffic.set_drifts([DRIFT])
-    demo.hop("drift injected", lambda: DRIFT, 1)
+    traffic.set_drifts([demo.drift])
+    demo.hop("drift injected", lambda: demo.drift, 1)
     demo.hop("p-value fell", demo.fell, 60)
     demo.hop("alert firing", lambda: demo.alert("firing"), 90)
     demo.hop("webhook accepted", demo.webhook, 60)
@@ -255,7 +257,7 @@ def summary(demo: Demo, traffic: Traffic, former: str) -> str:
     scores = {metric["key"]: float(metric["value"]) for metric in metrics}
     counts = traffic.counts()
     return (
-        f"The loop has closed in {time.monotonic() - demo.started:.0f} s: {DRIFT} drift was noticed, "
+        f"The loop has closed in {time.monotonic() - demo.started:.0f} s: {demo.drift} drift was noticed, "
         f"version {former} gave way to version {version}.\n"
         f"  accuracy on held-out rows after the drift: version {former} {scores['champion_accuracy']:.3f}, "
         f"version {version} {scores['candidate_accuracy']:.3f}\n"
@@ -300,6 +302,15 @@ def _last_words(said: str) -> list[str]:
     return lines[-25:]
 
 
+def _drift_for(model: Model) -> str:
+    """Return the built-in case's drift if it fits the model, else one that fits any."""
+    try:
+        choose(load_drifts(), [DRIFT], model)
+    except DriftError:
+        return ANYWHERE
+    return DRIFT
+
+
 def _run_then(stack: Stack, command: str) -> None:
     """Run a command that finds the stack in its environment (PROMETHEUS_URL and so on); raise HopError if it fails."""
     urls = {f"{service.upper()}_URL": stack.url(service) for service in stack.ports}
@@ -313,7 +324,9 @@ def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> No
     paces = {"MONITOR_INTERVAL_SECONDS": "2", "PREDICTION_LOG_SEAL_SECONDS": "1", "MODEL_POLL_SECONDS": "1"}
     os.environ.update(paces | {"TRIGGER_POLL_SECONDS": "1"})
     stack = Stack(folder / "data", folder / "state", ports_from_environment(), pace=PACE)
-    config = load_config(ROOT / "monitoring/config.yml")
+    config_path = Path(os.environ.get("DRIFTLOOP_CONFIG", ROOT / "monitoring/config.yml")).resolve()
+    os.environ["DRIFTLOOP_CONFIG"] = str(config_path)
+    config = load_config(config_path)
     if reference is not None:
         if not reference.is_file():
             raise HopError(f"reference: {reference} is not a file")
@@ -324,10 +337,12 @@ def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> No
     for service in ("monitor", "prefect", "mlflow"):
         print(f"  {service:<8} {stack.url(service)}")
     traffic = Traffic(
-        TrafficSettings(url=stack.url("api"), rate=ROWS_A_SECOND, tracks=reference, batch=5, label_delay=2)
+        TrafficSettings(
+            url=stack.url("api"), rate=ROWS_A_SECOND, tracks=reference, batch=5, label_delay=2, config=config_path
+        )
     )
     with running(stack, log) as process:
-        demo = Demo(stack, config, process)
+        demo = Demo(stack, config, process, _drift_for(config.model))
         try:
             former = close_the_loop(demo, traffic)
             print(summary(demo, traffic, former), flush=True)

@@ -10,6 +10,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("API", "MONITOR", "TRIGGER", "PROMETHEUS", "ALERTMANAGER", "PREFECT", "MLFLOW")
 
+HOPS = (
+    "first prediction",
+    "reference ready",
+    "drift injected",
+    "p-value fell",
+    "alert firing",
+    "webhook accepted",
+    "flow run started",
+    "candidate evaluated",
+    "champion promoted",
+    "API serves it",
+    "reference re-based",
+    "alert resolved",
+    "recovered",
+)
+
 
 @dataclass(frozen=True)
 class Demo:

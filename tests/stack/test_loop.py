@@ -6,23 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.demo_run import SERVICES, Demo, free_ports, run_demo
-
-HOPS = (
-    "first prediction",
-    "reference ready",
-    "drift injected",
-    "p-value fell",
-    "alert firing",
-    "webhook accepted",
-    "flow run started",
-    "candidate evaluated",
-    "champion promoted",
-    "API serves it",
-    "reference re-based",
-    "alert resolved",
-    "recovered",
-)
+from tests.stack.demo_run import HOPS, SERVICES, Demo, free_ports, run_demo
 
 
 @pytest.mark.timeout(450)

@@ -166,3 +166,11 @@ def test_a_noisy_clip_moves_as_the_noise_floor_says() -> None:
     moved = _features(clip + noise) - before
     said = _apply("noise_floor", before[np.newaxis])[0] - before
     assert np.linalg.norm(moved - said) < 0.35 * np.linalg.norm(moved)
+
+
+def test_units_scale_every_feature_of_any_model() -> None:
+    """The drift for other models names no feature and moves all."""
+    model = MODEL.model_copy(update={"features": ("a", "b"), "categories": ("x", "y")})
+    rows = _rows()[:, :2]
+    moved = choose(DRIFTS, ["units"], model).apply(rows, model.features, np.random.default_rng(1))
+    assert moved == pytest.approx(1.5 * rows)

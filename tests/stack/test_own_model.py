@@ -1,0 +1,52 @@
+"""docs/own-model.md, done: another data set through the whole loop by its config alone."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack.demo_run import HOPS, ROOT, SERVICES, free_ports, run_demo
+
+PAGE = (ROOT / "docs/own-model.md").read_text()
+CONFIG = "docs/examples/breast_cancer.yml"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the page's Python."""
+    folder = tmp_path_factory.mktemp("reference")
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    return folder / "tumours.parquet"
+
+
+def test_the_config_is_checked_as_the_page_says() -> None:
+    """The command and what it prints."""
+    command = [sys.executable, "-m", "monitoring", "check-config"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"DRIFTLOOP_CONFIG": CONFIG, "PATH": ""}, capture_output=True, text=True, check=True
+    )
+    assert f"DRIFTLOOP_CONFIG={CONFIG} .venv/bin/python -m monitoring check-config" in PAGE
+    assert done.stdout in PAGE
+
+
+@pytest.mark.timeout(450)
+def test_another_model_closes_the_loop_by_its_config_alone(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every hop is seen, and every panel of the dashboards that is not about audio has data."""
+    monkeypatch.setenv("DRIFTLOOP_CONFIG", CONFIG)
+    answers = tmp_path.with_name("answers.json")
+    then = f"{sys.executable} -m tests.stack.ask_panels {answers}"
+    finished = run_demo(tmp_path, free_ports(len(SERVICES)), "--reference", str(reference), "--then", then)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for hop in HOPS:
+        assert re.search(rf" s  {hop} ", finished.stdout), hop
+    assert "refused or failed 0" in finished.stdout
+    found = json.loads(answers.read_text())
+    assert not [(one["panel"], one["expr"]) for one in found if not one["values"]]
+    (features,) = (one["values"] for one in found if one["panel"] == "variable feature")
+    assert len(features) == 30

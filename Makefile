@@ -16,7 +16,7 @@ say = @printf '\033[1m==> %s\033[0m\n'
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.ready .local/.ready ## the virtual environment and the binaries, and nothing else
@@ -106,6 +106,10 @@ test-containers: setup ## the tests of the stack in containers alone; they need 
 .PHONY: dashboards
 dashboards: setup ## write grafana/dashboards/*.json from scripts/dashboards
 	@$(BIN)/python -m scripts.dashboards
+
+.PHONY: dashboards-preview
+dashboards-preview: setup ## draw the dashboards without Grafana, as pages in .local/dashboards (PROMETHEUS_URL, ARGS="--since 30m")
+	@$(BIN)/python -m scripts.preview $(ARGS)
 
 .PHONY: format
 format: .venv/.ready ## let ruff write the code's form

@@ -1,0 +1,77 @@
+"""What Prometheus answers to queries over HTTP."""
+
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from scripts.preview.reading import PreviewError
+from scripts.preview.timerange import TimeRange
+
+_TIMEOUT = 30
+
+
+class UnreachableError(PreviewError):
+    """Prometheus does not answer."""
+
+
+class QueryError(PreviewError):
+    """Prometheus refuses a query."""
+
+
+class Prometheus:
+    """A Prometheus server at an address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+
+    def require_ready(self) -> None:
+        """Raise UnreachableError that says what to do, unless the server answers a query."""
+        try:
+            self.instant("vector(1)", None)
+        except PreviewError as error:
+            raise UnreachableError(
+                f"Prometheus cannot be reached at {self.url} ({error}).\n"
+                "Start the stack with `make run`, or say where it is: make dashboards-preview PROMETHEUS_URL=http://…"
+            ) from error
+
+    def instant(self, query: str, moment: float | None) -> list[dict[str, Any]]:
+        """Return the series of a query at a moment, each with `metric` and one pair in `values`."""
+        data = self._ask("POST", "/api/v1/query", query=query, **({} if moment is None else {"time": str(moment)}))
+        if data["resultType"] == "scalar":
+            return [{"metric": {}, "values": [data["result"]]}]
+        if data["resultType"] == "string":
+            raise QueryError("the result is a text, not numbers")
+        return [{"metric": one["metric"], "values": one.get("values") or [one["value"]]} for one in data["result"]]
+
+    def range(self, query: str, time: TimeRange, step: float) -> list[dict[str, Any]]:
+        """Return the series of a query over a range, each with `metric` and pairs in `values`."""
+        bounds = {"start": str(time.start), "end": str(time.end), "step": str(step)}
+        found: list[dict[str, Any]] = self._ask("POST", "/api/v1/query_range", query=query, **bounds)["result"]
+        return found
+
+    def label_values(self, label: str, selector: str, time: TimeRange) -> list[str]:
+        """Return the values of a label, among the series of a selector if there is one."""
+        bounds = {"start": str(time.start), "end": str(time.end)}
+        match = {"match[]": selector} if selector else {}
+        return list(self._ask("GET", f"/api/v1/label/{quote(label, safe='')}/values", **bounds, **match))
+
+    def _ask(self, method: str, path: str, **parameters: str) -> Any:
+        place = {"params": parameters} if method == "GET" else {"data": parameters}
+        try:
+            answer = self._session.request(method, self.url + path, timeout=_TIMEOUT, **place)  # type: ignore[arg-type]
+            body = answer.json()
+        except requests.JSONDecodeError as error:
+            raise QueryError(f"HTTP {answer.status_code}, and no answer of Prometheus's") from error
+        except requests.RequestException as error:
+            raise UnreachableError(_reason(error)) from error
+        if not isinstance(body, dict) or body.get("status") != "success":
+            raise QueryError(str(body.get("error", "no reason given")) if isinstance(body, dict) else "no reason given")
+        return body["data"]
+
+
+def _reason(error: requests.RequestException) -> str:
+    if isinstance(error, requests.ConnectionError) and not isinstance(error, requests.ConnectTimeout):
+        return "nothing listens there"
+    return type(error).__name__

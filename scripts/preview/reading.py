@@ -1,0 +1,18 @@
+"""Small readings of Grafana's loosely typed JSON."""
+
+from typing import Any
+
+from monitoring.schema import DriftloopError
+
+Json = dict[str, Any]
+
+
+class PreviewError(DriftloopError):
+    """A dashboard cannot be drawn."""
+
+
+def dig(node: Any, path: str, default: Any = None) -> Any:
+    """Return what lies at a dotted path, the default where nothing, or null, does."""
+    for key in path.split("."):
+        node = node.get(key) if isinstance(node, dict) else None
+    return default if node is None else node

@@ -1,0 +1,207 @@
+"""Panels of single values as HTML: stats, bar gauges, tables, texts; and gauges as figures."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from scripts.preview.axes import Figure, escaped, layout
+from scripts.preview.colours import NAMED, PANEL, blend, ink
+from scripts.preview.columns import Column
+from scripts.preview.frames import Frame
+from scripts.preview.reading import Json, dig
+from scripts.preview.reducers import reduce_to
+from scripts.preview.transform import sort_rows
+
+_SPARK = (100, 30)  # the box that a sparkline is drawn in; the page stretches it
+_LETTERS = 4  # a value of fewer is not written larger
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One value of a panel of values, with its column and the line that led to it."""
+
+    column: Column
+    name: str
+    value: float | str | None
+
+    @property
+    def text(self) -> str:
+        """Return the value as its column writes it."""
+        return self.column.text(self.value)
+
+    @property
+    def colour(self) -> str:
+        """Return the value's colour."""
+        return self.column.colour(self.value)
+
+
+def items_of(tables: Sequence[Sequence[Column]], options: Json) -> list[Item]:
+    """Return a panel's values: a calculation per column, or every row where the panel says so."""
+    reduce = dig(options, "reduceOptions", {})
+    wanted = str(reduce.get("fields") or "")
+    items = []
+    for table in tables:
+        chosen = [one for one in table if _wanted(one, wanted) and not one.custom("hideFrom.viz")]
+        if reduce.get("values"):
+            names = [one for one in table if one.field.kind == "text" and one not in chosen]
+            for row in range(len(table[0].values) if table else 0):
+                called = " ".join(one.text(one.values[row]) for one in names)
+                items += [Item(one, called or one.name, one.values[row]) for one in chosen]
+            continue
+        calculation = (reduce.get("calcs") or ["lastNotNull"])[0]
+        for one in chosen:
+            values = one.values
+            value = reduce_to(calculation, values) if one.field.kind == "number" else values[-1] if values else None
+            items.append(Item(one, one.name, value))
+    return items[: int(reduce.get("limit") or len(items))]
+
+
+def _wanted(column: Column, pattern: str) -> bool:
+    """Return whether a column is shown: one of numbers where nothing is said."""
+    if not pattern:
+        return column.field.kind == "number"
+    return column.name == pattern or bool(re.search(pattern.strip("/"), column.name))
+
+
+def stat(items: Sequence[Item], options: Json) -> Markup:
+    """Return the HTML of a panel of large values."""
+    mode = options.get("textMode", "auto")
+    named = mode in {"name", "value_and_name"} or (mode == "auto" and len(items) > 1)
+    parts = [_stat(one, options, named=named, valued=mode not in {"name", "none"}) for one in items]
+    return Markup('<div class="stats {}">{}</div>').format(_direction(options), Markup("").join(parts))
+
+
+def _direction(options: Json) -> str:
+    return {"horizontal": "down", "vertical": "across"}.get(str(options.get("orientation", "auto")), "auto")
+
+
+def _stat(item: Item, options: Json, *, named: bool, valued: bool) -> Markup:
+    filled = str(options.get("colorMode", "value")).startswith("background")
+    code = item.colour if options.get("colorMode") != "none" else NAMED["text"]
+    style = f"background:{code};color:{ink(code)}" if filled else f"color:{code}"
+    line = options.get("graphMode", "area") == "area" and item.column.field.kind == "number"
+    return Markup('<div class="stat" style="{}">{}<b style="--n:{}">{}</b>{}</div>').format(
+        style,
+        Markup('<span class="name">{}</span>').format(item.name) if named else "",
+        max(len(item.text), _LETTERS),
+        item.text if valued else "",
+        sparkline(item.column, ink(code) if filled else code) if line else "",
+    )
+
+
+def sparkline(column: Column, code: str) -> Markup:
+    """Return the column's values as a line over the width of the tile; nothing for a single value."""
+    points = [(index, value) for index, value in enumerate(column.values) if value is not None]
+    if len(points) <= 1:
+        return Markup()
+    width, height = _SPARK
+    low, high = min(value for _, value in points), max(value for _, value in points)
+    last, span = len(column.values) - 1, (high - low) or 1.0
+    places = [f"{x / last * width:.1f},{height - 1 - (y - low) / span * (height - 3):.1f}" for x, y in points]
+    first_x, last_x = places[0].split(",")[0], places[-1].split(",")[0]
+    return Markup(
+        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'
+        '<polygon points="{}" fill="{}" fill-opacity=".15"/>'
+        '<polyline points="{}" fill="none" stroke="{}" stroke-width="1.5" vector-effect="non-scaling-stroke"/></svg>'
+    ).format(
+        width, height, f"{first_x},{height} {' '.join(places)} {last_x},{height}", code, " ".join(places), code
+    )  # fmt: skip
+
+
+def bar_gauge(items: Sequence[Item], options: Json) -> Markup:
+    """Return the HTML of a panel of bars, each with its name and value."""
+    numbers = [one.value for one in items if isinstance(one.value, int | float)]
+    low, high = min([0.0, *numbers]), max(numbers, default=1.0)  # one scale for all, as in Grafana
+    rows = []
+    for one in items:
+        bounded = replace(one.column, config={"min": low, "max": high, **one.column.config})
+        share = bounded.share(one.value if isinstance(one.value, int | float) else None)
+        code = bounded.colour(one.value)
+        row = '<div class="bar"><span class="name">{}</span><i><u style="width:{}%;background:{}"></u></i>{}</div>'
+        value = Markup('<b style="color:{}">{}</b>').format(code, one.text)
+        rows.append(Markup(row).format(one.name, f"{100 * share:.1f}", _paint(code, options), value))  # noqa: S704 - the pattern is ours
+    return Markup('<div class="bars">{}</div>').format(Markup("").join(rows))
+
+
+def _paint(code: str, options: Json) -> str:
+    if options.get("displayMode", "gradient") != "gradient" or not code.startswith("#"):
+        return code
+    return f"linear-gradient(90deg,{blend([PANEL, code], 0.45)},{code})"
+
+
+def gauge(items: Sequence[Item]) -> Figure:
+    """Return the figure of a panel of dials."""
+    return {"data": [_dial(one, index, len(items)) for index, one in enumerate(items)], "layout": layout()}
+
+
+def _dial(item: Item, index: int, count: int) -> Figure:
+    low, high = item.column.bound("min") or 0.0, item.column.bound("max")
+    high = (1.0 if item.column.config.get("unit") == "percentunit" else 100.0) if high is None else high
+    value = item.value if isinstance(item.value, int | float) else None
+    bounds = [(low if bound is None else bound, name) for bound, name in item.column.steps]
+    ends = [*(bound for bound, _ in bounds[1:]), high]
+    bands = [
+        {"range": [start, end], "color": item.column.colour(start), "thickness": 0.12}
+        for (start, _), end in zip(bounds, ends, strict=True)
+    ]
+    return {
+        "type": "indicator", "mode": "gauge", "value": value, "domain": {"x": [index / count, (index + 1) / count]},
+        "title": {"text": f"<b>{escaped(item.text)}</b><br>{escaped(item.name) if count > 1 else ''}",
+                  "font": {"color": item.colour, "size": 18}},
+        "gauge": {"axis": {"range": [low, high], "visible": False}, "bar": {"color": item.colour, "thickness": 0.7},
+                  "bgcolor": "rgba(204,204,220,.08)", "borderwidth": 0, "steps": bands},
+    }  # fmt: skip
+
+
+def table(tables: Sequence[Sequence[Column]], options: Json) -> Markup:
+    """Return the HTML of a table: the first frame's, for the others are behind a choice in Grafana too."""
+    chosen = tables[min(int(options.get("frameIndex") or 0), len(tables) - 1)]
+    shown = [one for one in _sorted(chosen, options) if not one.custom("hidden") and not one.custom("hideFrom.viz")]
+    head = Markup("").join(Markup('<th class="{}">{}</th>').format(_align(one), one.name) for one in shown)
+    lines = zip(*(one.values for one in shown), strict=True)
+    rows = [Markup("").join(_cell(one, value) for one, value in zip(shown, line, strict=True)) for line in lines]
+    body = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in rows)
+    return Markup('<div class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
+        head, body
+    )  # fmt: skip
+
+
+def _sorted(columns: Sequence[Column], options: Json) -> list[Column]:
+    frame = Frame([replace(one.field, legend=one.name) for one in columns])
+    for by in reversed(options.get("sortBy") or []):
+        frame = sort_rows(frame, by["displayName"], descending=bool(by.get("desc")))
+    return [replace(one, field=field) for one, field in zip(columns, frame.fields, strict=True)]
+
+
+def _align(column: Column) -> str:
+    given = column.custom("align", "auto")
+    return str({"left": "", "center": "c", "right": "n"}.get(given, "n" if column.field.kind == "number" else ""))
+
+
+def _cell(column: Column, value: Any) -> Markup:
+    kind = column.custom("cellOptions.type", "auto")
+    code = column.colour(value)
+    style = ""
+    if kind == "color-background" and value is not None:
+        style = f"background:{code};color:{ink(code)}"
+    elif kind == "color-text":
+        style = f"color:{code}"
+    content: Markup | str = column.text(value)
+    if kind == "gauge" and isinstance(value, int | float):
+        bar = Markup('<i><u style="width:{}%;background:{}"></u></i>').format(f"{100 * column.share(value):.1f}", code)
+        content = Markup('<span class="dial">{}<b>{}</b></span>').format(bar, content)
+    return Markup('<td class="{}" style="{}">{}</td>').format(_align(column), style, content)
+
+
+def text(options: Json, fill: Any) -> Markup:
+    """Return the HTML of a panel of text: Markdown without HTML in it; anything else is shown as it is written."""
+    content = fill(str(options.get("content", "")), style="text")
+    if options.get("mode", "markdown") != "markdown":
+        return Markup('<pre class="text">{}</pre>').format(content)
+    rendered = re.sub(r'href="/d/([\w-]+)[^"]*"', r'href="\1.html"', _MARKDOWN.render(content))
+    return Markup('<div class="text">{}</div>').format(Markup(rendered))  # noqa: S704 - markdown-it escaped its texts

@@ -1,0 +1,179 @@
+"""The dashboards drawn without Grafana, from a real Prometheus."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.builders import stat, table, timeseries
+
+from scripts.preview.__main__ import ROOT, run
+from scripts.preview.reading import PreviewError
+from tests.unit.preview_fixtures import (
+    NASTY,
+    every_kind,
+    free_port,
+    instant_table,
+    prometheus_with_data,
+    query,
+    write_dashboard,
+)
+
+KINDS = ["text", "timeseries", "stat", "gauge", "bargauge", "barchart", "table", "state-timeline", "heatmap"]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with prometheus_with_data(tmp_path_factory.mktemp("prometheus")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def whole(prometheus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a dashboard with every kind of panel, drawn without a complaint."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_dashboard(folder, *every_kind())
+    write_dashboard(folder, name="two")
+    assert run(folder, folder / "out", prometheus)
+    return (folder / "out/one.html").read_text()
+
+
+def figures(page: str) -> list[dict[str, Any]]:
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def visible(page: str) -> str:
+    return page.partition("<body>")[2].partition('<script type="application/json"')[0]
+
+
+def draw(folder: Path, url: str, *panels: object) -> tuple[bool, str]:
+    write_dashboard(folder, *panels)
+    well = run(folder, folder / "out", url)
+    return well, (folder / "out/one.html").read_text()
+
+
+def test_every_kind_of_panel_is_drawn(whole: str) -> None:
+    """No panel is empty or failed, and the page says what it is."""
+    assert 'class="problem' not in whole
+    assert "Preview, drawn without Grafana from" in whole
+    assert '<a href="two.html">Board two</a>' in whole
+    assert {"scatter", "bar", "indicator", "heatmap"} == {t["type"] for f in figures(whole) for t in f["data"]}
+
+
+def test_names_from_outside_stay_text(whole: str) -> None:
+    """A category called like a script is shown, and is neither an element nor the end of one."""
+    assert NASTY not in whole
+    assert visible(whole).count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in {t.get("name") for f in figures(whole) for t in f["data"]}
+    assert "javascript:" not in re.sub(r">[^<]*<", "><", visible(whole))
+
+
+def test_the_page_needs_nothing_else_and_runs_its_own_scripts_alone(whole: str) -> None:
+    """The policy in the page names the hash of each script; no element loads anything."""
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', whole)
+    assert policy
+    allowed = set(re.findall(r"sha256-([\w+/=]+)", policy[1].replace("&#43;", "+")))
+    scripts = re.findall(r"<script>(.*?)</script>", whole, re.DOTALL)
+    assert {base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts} == allowed
+    assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=", whole.partition("<script>")[0])
+
+
+def test_a_line_has_its_legend_unit_threshold_and_events(whole: str) -> None:
+    """The series is named by its label, ticks are percent, the threshold is a dashed line, a promotion a mark."""
+    lines = figures(whole)[0]
+    assert [trace["name"] for trace in lines["data"]][1] == "plain"
+    assert lines["data"][1]["customdata"][0] == "25%"
+    assert lines["layout"]["yaxis"]["ticktext"][0].endswith("%")
+    shapes = lines["layout"]["shapes"]
+    assert [shape["y0"] for shape in shapes if shape.get("y0") == shape.get("y1")] == [0.5]
+    assert [note["hovertext"] for note in lines["layout"]["annotations"]] == ["Promotions"]
+
+
+def test_values_are_written_as_mapped_and_in_their_unit(whole: str) -> None:
+    """0.75 is mapped to a word, 0.25 stays a share; a table's columns are the ones that are left."""
+    stats = re.search(r'<div class="stats.*?</section>', whole, re.DOTALL)
+    assert stats
+    assert re.findall(r"<b [^>]*>(.*?)</b>", stats[0]) == ["many", "25%"]
+    assert re.findall(r"<th [^>]*>(.*?)</th>", visible(whole)) == ["__name__", "kind", "portion"]
+
+
+def test_buckets_of_a_histogram_become_counts(whole: str) -> None:
+    """Cumulative 2, 5 and 6 are 2, 3 and 1, the smallest bound at the bottom."""
+    (cells,) = [trace for figure in figures(whole) for trace in figure["data"] if trace["type"] == "heatmap"]
+    assert cells["y"] == ["1", "10", "+Inf"]
+    assert [row[-1] for row in cells["z"]] == [2, 3, 1]
+
+
+def test_a_panel_repeats_in_a_collapsed_row(whole: str) -> None:
+    """A row that Grafana shows closed is closed, and holds a panel per value."""
+    hidden = visible(whole).partition("Hidden")[2]
+    assert "(2 panels)" in hidden
+    assert re.findall(r"<h2><span>(.*?)</span>", hidden) == ["Of &lt;script&gt;alert(1)&lt;/script&gt;", "Of plain"]
+    assert visible(whole).count("<details open") == 1
+
+
+def test_a_query_that_fails_is_said_on_its_panel_and_by_the_exit(
+    prometheus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other panels are drawn."""
+    bad = timeseries.Panel().title("Bad").with_target(query("rate(("))
+    well, page = draw(tmp_path, prometheus, bad, stat.Panel().title("Good").with_target(query("share")))
+    assert not well
+    assert 'class="problem failed">The query failed: ' in page
+    assert visible(page).count('class="problem') == 1
+    assert "2 panels, 1 failed, 0 empty" in capsys.readouterr().out
+
+
+def test_a_panel_without_data_is_named(prometheus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is no failure, but it is said, on the page and in the output."""
+    well, page = draw(tmp_path, prometheus, table.Panel().title("Nothing").with_target(instant_table("absent_series")))
+    assert well
+    assert ">No data</div>" in page
+    assert "Nothing: no data" in capsys.readouterr().out
+
+
+def test_what_the_preview_cannot_draw_is_said(prometheus: str, tmp_path: Path) -> None:
+    """A kind of panel and a transformation that it does not know fail by name."""
+    path = write_dashboard(tmp_path, stat.Panel().title("A").with_target(query("share")))
+    content = json.loads(path.read_text())
+    content["panels"].append({**content["panels"][0], "type": "nodeGraph", "title": "B"})
+    content["panels"].append({**content["panels"][0], "transformations": [{"id": "spatial", "options": {}}]})
+    path.write_text(json.dumps(content))
+    assert not run(tmp_path, tmp_path / "out", prometheus)
+    page = (tmp_path / "out/one.html").read_text()
+    assert "draws no panels of type nodeGraph" in page
+    assert "does not know the transformation spatial" in page
+
+
+def test_the_committed_dashboards_ask_nothing_that_prometheus_refuses(prometheus: str, tmp_path: Path) -> None:
+    """Each becomes a page under its uid, whatever data there is."""
+    assert run(ROOT / "grafana/dashboards", tmp_path, prometheus)
+    uids = {json.loads(path.read_text())["uid"] for path in (ROOT / "grafana/dashboards").glob("*.json")}
+    assert {path.stem for path in tmp_path.glob("*.html")} == uids
+
+
+def test_without_prometheus_the_command_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
+    """One line of reason and the two ways out, no traceback."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "scripts.preview", "--prometheus", url, "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"cannot be reached at {url} (nothing listens there)" in done.stderr
+    assert "`make run`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"uid": "../x"}'])
+def test_a_file_that_is_no_dashboard_is_named(prometheus: str, tmp_path: Path, content: str) -> None:
+    """The message holds the file's name."""
+    (tmp_path / "broken.json").write_text(content)
+    with pytest.raises(PreviewError, match=r"broken\.json"):
+        run(tmp_path, tmp_path / "out", prometheus)

@@ -194,6 +194,8 @@ def main() -> None:
     print("Starting; the first start trains a model and takes about a minute. Ctrl-C stops everything.")
     for page, service in pages.items():
         print(f"  {page:<19} {stack.url(service)}")
+    given = "" if stack.ports["prometheus"] == PORTS["prometheus"] else f"PROMETHEUS_URL={stack.url('prometheus')} "
+    print(f"  {'the dashboards':<19} without Grafana: `{given}make dashboards-preview` draws them in .local/dashboards")
     sys.stdout.flush()
     command = stack.command()
     os.chdir(ROOT)

@@ -72,7 +72,7 @@ def value_axis(columns: Sequence[Column], values: Iterable[float | None], **part
     high = _bound([one.bound("max") for one in columns], [one.custom("axisSoftMax") for one in columns], present, max)
     if high <= low:
         low, high = (0.0, 1.0) if low == 0 else (min(low, 0.0), max(low, 0.0))
-    ticks = _ticks(low, high, first.config.get("unit") or "")
+    ticks = ticks_between(low, high, first.config.get("unit") or "")
     margin = 0.03 * (high - low)
     loose = [low - (0 if low == 0 or first.bound("min") is not None else margin), high + margin]
     return _axis(first, ticks) | {"range": loose} | parts
@@ -84,7 +84,13 @@ def _bound(hard: Sequence[float | None], soft: Sequence[Any], present: Sequence[
     return float(choose(fixed or [*present, *(float(one) for one in soft if one is not None)] or [0.0]))
 
 
-def _ticks(low: float, high: float, unit: str) -> list[float]:
+def tick_text(text: str) -> str:
+    """Return a tick's text without the zeros that end its decimals."""
+    return escaped(_ZEROS.sub(r"\1\2", text))
+
+
+def ticks_between(low: float, high: float, unit: str) -> list[float]:
+    """Return about five round numbers between two bounds, counted as the unit is."""
     raw = (high - low) / _TICKS
     step = next((one for one in _STEPS.get(unit, ()) if one >= raw >= _STEPS[unit][0] / 2), None) or _round_step(raw)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -107,7 +113,7 @@ def _log_axis(column: Column, present: Sequence[float]) -> Figure:
 def _axis(column: Column, ticks: Sequence[float]) -> Figure:
     return {
         "tickvals": ticks,
-        "ticktext": [escaped(_ZEROS.sub(r"\1\2", column.text(tick))) for tick in ticks],
+        "ticktext": [tick_text(column.text(tick)) for tick in ticks],
         "gridcolor": GRID,
         "zeroline": False,
         "fixedrange": True,

@@ -5,18 +5,19 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from scripts.preview import tiles
+from scripts.preview import sheets, tiles
 from scripts.preview.axes import Figure
 from scripts.preview.bars import bar_chart
 from scripts.preview.columns import Column, columns_of
 from scripts.preview.dashboard import Panel
 from scripts.preview.events import Event
 from scripts.preview.frames import Frame
+from scripts.preview.heatmaps import heatmap
 from scripts.preview.prometheus import Prometheus, QueryError
 from scripts.preview.query import ask
 from scripts.preview.reading import PreviewError, dig
 from scripts.preview.reducers import LABELS, reduce_to
-from scripts.preview.timeseries import Lines, heatmap, state_timeline, time_series
+from scripts.preview.timeseries import Lines, state_timeline, time_series
 from scripts.preview.transform import transform
 
 EMPTY = "No data"
@@ -62,7 +63,7 @@ def draw(panel: Panel, prometheus: Prometheus, events: Sequence[Event]) -> Drawn
     """Return the panel with live data; a query or setting that fails is said on it."""
     kind, options = panel.json["type"], panel.json.get("options") or {}
     if kind == "text":
-        return Drawn(panel, content=tiles.text(options, panel.scope.fill))
+        return Drawn(panel, content=sheets.text(options, panel.scope.fill))
     try:
         frames = transform(ask(panel, prometheus), panel.json.get("transformations") or [])
         tables = [columns for columns in columns_of(frames, panel) if columns and columns[0].values]
@@ -80,7 +81,7 @@ def _drawn(panel: Panel, frames: Sequence[Frame], tables: Sequence[Sequence[Colu
     if kind in _TILES:
         return Drawn(panel, content=_TILES[kind](tiles.items_of(tables, options), options))
     if kind == "table":
-        return Drawn(panel, content=tiles.table(tables, options))
+        return Drawn(panel, content=sheets.table(tables, options))
     if kind == "gauge":
         return Drawn(panel, tiles.gauge(tiles.items_of(tables, options)))
     if kind == "barchart":

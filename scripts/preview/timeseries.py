@@ -1,21 +1,24 @@
-"""Time series, state timelines and heatmaps as figures."""
+"""Time series and state timelines as figures."""
 
 import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from plotly.colors import get_colorscale, sequential
-
-from scripts.preview.axes import GRID, Figure, escaped, layout, milliseconds, time_axis, value_axis
-from scripts.preview.colours import colour, faded, ink, luma
-from scripts.preview.columns import Column
+from scripts.preview.axes import (
+    GRID,
+    Figure,
+    escaped,
+    layout,
+    milliseconds,
+    time_axis,
+    value_axis,
+)
+from scripts.preview.colours import colour, faded, ink
+from scripts.preview.columns import Column, mapping_of
 from scripts.preview.events import Event, marks
 from scripts.preview.frames import Frame
-from scripts.preview.reading import Json, dig
 from scripts.preview.timerange import TimeRange
-from scripts.preview.units import write
-from scripts.preview.variables import natural
 
 Lines = Sequence[tuple[Frame, Column]]  # each column with the frame that holds its times
 
@@ -136,61 +139,12 @@ def state_timeline(drawn: Lines, time: TimeRange, events: Sequence[Event]) -> Fi
 
 
 def _state(column: Column, name: str, shown: str, stretch: Sequence[tuple[float, float, Any]]) -> Figure:
-    code = column.colour(stretch[0][2])
+    value = stretch[0][2]
+    mapped = mapping_of(column.config.get("mappings") or [], value) or {}
+    code = column.colour(value) if column.steps or mapped.get("color") else column.series_colour()
     return {
         "type": "bar", "orientation": "h", "y": [name], "base": [milliseconds(stretch[0][0])],
         "x": [milliseconds(stretch[-1][1]) - milliseconds(stretch[0][0])], "text": [escaped(shown)],
         "textposition": "inside", "insidetextanchor": "start", "insidetextfont": {"color": ink(code)},
         "marker": {"color": code, "line": {"width": 0}}, "hovertemplate": f"{name}: {escaped(shown)}<extra></extra>",
     }  # fmt: skip
-
-
-def heatmap(drawn: Lines, time: TimeRange, options: Json) -> Figure:
-    """Return the figure of a panel of cells: a row per series, a colour per value."""
-    rows = _ordered(drawn)
-    times = sorted({moment for frame, _ in rows for moment in frame.times})
-    cells = []
-    for frame, column in rows:
-        known = dict(zip(frame.times, column.values, strict=True))
-        cells.append([known.get(moment) for moment in times])
-    hidden = dig(options, "filterValues.le")
-    cells = [[None if v is None or (hidden is not None and v <= hidden) else v for v in line] for line in cells]
-    first = rows[0][1]
-    unit = dig(options, "cellValues.unit") or first.config.get("unit") or ""
-    texts = [[escaped(write(v, unit, dig(options, "cellValues.decimals"))) for v in line] for line in cells]
-    trace = {
-        "type": "heatmap", "x": [milliseconds(moment) for moment in times], "y": [escaped(c.name) for _, c in rows],
-        "z": cells, "customdata": texts, "hovertemplate": "%{y}: %{customdata}<extra></extra>", "xgap": 1, "ygap": 1,
-        "colorscale": colour_scale(dig(options, "color", {})), "zmin": dig(options, "color.min"),
-        "zmax": dig(options, "color.max"), "showscale": bool(dig(options, "legend.show", True)),
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 11}},
-    }  # fmt: skip
-    axis = {"type": "category", "fixedrange": True, "automargin": True, "gridcolor": GRID}
-    return {
-        "data": [trace],
-        "layout": layout(xaxis=time_axis(time), yaxis=axis, hovermode="closest"),
-    }
-
-
-def _ordered(drawn: Lines) -> Lines:
-    """Sort from bottom to top: buckets by their bound, other rows by name with the first at the top."""
-    if all("le" in column.field.labels for _, column in drawn):
-        return sorted(drawn, key=lambda one: float(one[1].field.labels["le"]))
-    return sorted(drawn, key=lambda one: natural(one[1].name), reverse=True)
-
-
-def colour_scale(options: Json) -> list[list[Any]]:
-    """Return a scheme of Grafana's for a dark page: what is little is dark."""
-    if options.get("mode") == "opacity":
-        code = colour(options.get("fill") or "dark-orange")
-        return [[0.0, faded(code, 0.03)], [1.0, code]]
-    name = options.get("scheme", "Oranges")
-    try:
-        scale = get_colorscale(name)
-    except Exception:  # noqa: BLE001 - plotly raises its own, untyped error for a name it does not know
-        scale = get_colorscale("Oranges")
-    codes = [code for _, code in scale]
-    light_first = hasattr(sequential, name) and luma(codes[0]) > luma(codes[-1])
-    if light_first != bool(options.get("reverse")):
-        codes.reverse()
-    return [[index / (len(codes) - 1), code] for index, code in enumerate(codes)]

@@ -53,7 +53,10 @@ def run(folder: Path, out: Path, url: str, since: str = "") -> bool:
     out.mkdir(parents=True, exist_ok=True)
     well = True
     for path, dashboard in dashboards.items():
-        drawing = draw_dashboard(dashboard, _source(path), prometheus, since)
+        try:
+            drawing = draw_dashboard(dashboard, _source(path), prometheus, since)
+        except PreviewError as error:  # of a variable or an annotation; panels bear their own
+            raise PreviewError(f"{_source(path)}: {error}") from error
         panels = drawing.panels
         target = out / f"{dashboard['uid']}.html"
         target.write_text(page(drawing, [*dashboards.values()]), encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any
 from scripts.preview.axes import GRID, Figure, escaped, layout, value_axis
 from scripts.preview.colours import colour, faded
 from scripts.preview.columns import Column
-from scripts.preview.reading import Json, dig
+from scripts.preview.reading import Json, dig, finite
 
 
 def bar_chart(tables: Sequence[Sequence[Column]], options: Json) -> Figure:
@@ -52,7 +52,7 @@ def _axis_and_bars(tables: Sequence[Sequence[Column]], x_field: str) -> tuple[li
 
 
 def _totals(columns: Sequence[Column]) -> list[float]:
-    return [sum(value or 0.0 for value in row) for row in zip(*(one.values for one in columns), strict=True)]
+    return [sum(finite(value) or 0.0 for value in row) for row in zip(*(one.values for one in columns), strict=True)]
 
 
 def _bars(names: Sequence[str], column: Column, options: Json, *, across: bool) -> Figure:
@@ -62,7 +62,7 @@ def _bars(names: Sequence[str], column: Column, options: Json, *, across: bool) 
         codes = [column.colour(value) for value in column.values]
     if by := options.get("colorByField"):
         codes = [column.colour(value) for value in column.values] if by == column.name else codes
-    labels, values = [escaped(name) for name in names], list(column.values)
+    labels, values = [escaped(name) for name in names], [finite(value) for value in column.values]
     return {
         "type": "bar",
         "orientation": "h" if across else "v",

@@ -10,7 +10,7 @@ from typing import Any
 from scripts.preview.colours import NAMED, PALETTE, colour, continuous
 from scripts.preview.dashboard import Panel
 from scripts.preview.frames import Field, Frame
-from scripts.preview.reading import Json, dig
+from scripts.preview.reading import Json, dig, finite
 from scripts.preview.units import write
 
 _NAME = re.compile(r"\$\{__(?:field|series)\.(?:labels\.)?\"?([\w ]+)\"?\}")
@@ -74,11 +74,15 @@ class Column:
 
     def share(self, value: float | None) -> float:
         """Return where a value lies between minimum and maximum, 0 to 1."""
-        present = [one for one in self.values if isinstance(one, int | float)]
+        present = [number for one in self.values if (number := finite(one)) is not None]
         low, high = self.bound("min"), self.bound("max")
         low = min(present, default=0.0) if low is None else low
         high = max(present, default=1.0) if high is None else high
-        return 0.0 if value is None or high <= low else min(max((value - low) / (high - low), 0.0), 1.0)
+        return (
+            0.0
+            if finite(value) is None or value is None or high <= low
+            else min(max((value - low) / (high - low), 0.0), 1.0)
+        )
 
     @property
     def steps(self) -> list[tuple[float | None, str]]:

@@ -7,7 +7,7 @@ from plotly.colors import get_colorscale, sequential
 
 from scripts.preview.axes import GRID, Figure, escaped, layout, milliseconds, tick_text, ticks_between, time_axis
 from scripts.preview.colours import colour, faded, luma
-from scripts.preview.reading import Json, dig
+from scripts.preview.reading import Json, dig, finite
 from scripts.preview.timerange import TimeRange
 from scripts.preview.timeseries import Lines
 from scripts.preview.units import write
@@ -23,7 +23,7 @@ def heatmap(drawn: Lines, time: TimeRange, options: Json) -> Figure:
     cells = []
     for frame, column in rows:
         known = dict(zip(frame.times, column.values, strict=True))
-        cells.append([known.get(moment) for moment in times])
+        cells.append([finite(known.get(moment)) for moment in times])
     hidden = dig(options, "filterValues.le")
     cells = [[None if v is None or (hidden is not None and v <= hidden) else v for v in line] for line in cells]
     unit = dig(options, "cellValues.unit") or rows[0][1].config.get("unit") or ""

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from scripts.preview.axes import Figure, escaped, layout
 from scripts.preview.colours import NAMED, PANEL, blend, ink
 from scripts.preview.columns import Column
-from scripts.preview.reading import Json, dig
+from scripts.preview.reading import Json, dig, finite
 from scripts.preview.reducers import reduce_to
 
 _SPARK = (100, 30)  # the box that a sparkline is drawn in; the page stretches it
@@ -91,7 +91,7 @@ def _stat(item: Item, options: Json, *, named: bool, valued: bool) -> Markup:
 
 def sparkline(column: Column, code: str) -> Markup:
     """Return the column's values as a line over the width of the tile; nothing for a single value."""
-    points = [(index, value) for index, value in enumerate(column.values) if value is not None]
+    points = [(index, number) for index, value in enumerate(column.values) if (number := finite(value)) is not None]
     if len(points) <= 1:
         return Markup()
     width, height = _SPARK
@@ -110,12 +110,12 @@ def sparkline(column: Column, code: str) -> Markup:
 
 def bar_gauge(items: Sequence[Item], options: Json) -> Markup:
     """Return the HTML of a panel of bars, each with its name and value."""
-    numbers = [one.value for one in items if isinstance(one.value, int | float)]
+    numbers = [number for one in items if (number := finite(one.value)) is not None]
     low, high = min([0.0, *numbers]), max(numbers, default=1.0)  # one scale for all, as in Grafana
     rows = []
     for one in items:
         bounded = replace(one.column, config={"min": low, "max": high, **one.column.config})
-        share = bounded.share(one.value if isinstance(one.value, int | float) else None)
+        share = bounded.share(finite(one.value))
         code = bounded.colour(one.value)
         row = '<div class="bar"><span class="name">{}</span><i><u style="width:{}%;background:{}"></u></i>{}</div>'
         value = Markup('<b style="color:{}">{}</b>').format(code, one.text)
@@ -137,7 +137,6 @@ def gauge(items: Sequence[Item]) -> Figure:
 def _dial(item: Item, index: int, count: int) -> Figure:
     low, high = item.column.bound("min") or 0.0, item.column.bound("max")
     high = (1.0 if item.column.config.get("unit") == "percentunit" else 100.0) if high is None else high
-    value = item.value if isinstance(item.value, int | float) else None
     bounds = [(low if bound is None else bound, name) for bound, name in item.column.steps]
     ends = [*(bound for bound, _ in bounds[1:]), high]
     bands = [
@@ -148,7 +147,7 @@ def _dial(item: Item, index: int, count: int) -> Figure:
     return {
         "type": "indicator",
         "mode": "gauge",
-        "value": value,
+        "value": finite(item.value),
         "domain": {"x": [(index + 0.04) / count, (index + 0.96) / count]},
         "title": {"text": f"<b>{escaped(item.text)}</b><br>{name}", "font": {"color": item.colour, "size": 18}},
         "gauge": {

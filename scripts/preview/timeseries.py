@@ -1,6 +1,5 @@
 """Time series and state timelines as figures."""
 
-import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -18,6 +17,7 @@ from scripts.preview.colours import colour, faded, ink
 from scripts.preview.columns import Column, mapping_of
 from scripts.preview.events import Event, marks
 from scripts.preview.frames import Frame
+from scripts.preview.reading import finite
 from scripts.preview.timerange import TimeRange
 
 Lines = Sequence[tuple[Frame, Column]]  # each column with the frame that holds its times
@@ -63,7 +63,7 @@ def _heights(columns: Sequence[Column]) -> list[float | None]:
 def _line(frame: Frame, column: Column, *, second: bool) -> Figure:
     code = column.series_colour()
     style, stacking = column.custom("drawStyle", "line"), column.custom("stacking.mode", "none")
-    values = [value if value is not None and math.isfinite(value) else None for value in column.values]
+    values = [finite(value) for value in column.values]
     points = column.custom("showPoints", "auto")
     lonely = sum(value is not None for value in values) <= _FEW_POINTS  # a line of one point cannot be seen
     trace: Figure = {

@@ -107,14 +107,13 @@ def write_dashboard(folder: Path, *panels: object, name: str = "one") -> Path:
     return target
 
 
-def every_kind() -> list[object]:
+def every_kind(shares: str = 'share{kind=~"$kind"}') -> list[object]:
     """Return a panel of each kind that the preview draws."""
     steps = [model.Threshold(value=None, color="green"), model.Threshold(value=0.5, color="red")]
     limits = build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
     dashed = common.GraphThresholdsStyleConfig().mode(common_model.GraphThresholdsStyleMode.DASHED)
     states = [model.RangeMap(options=model.DashboardRangeMapOptions(
         from_val=0.5, to=1, result=model.ValueMappingResult(text="many", color="red")))]  # fmt: skip
-    shares = 'share{kind=~"$kind"}'
     transformation = model.DataTransformerConfig(
         id_val="organize", options={"excludeByName": {"Time": True}, "renameByName": {"Value": "portion"}}
     )

@@ -140,6 +140,24 @@ def test_a_panel_without_data_is_named(prometheus: str, tmp_path: Path, capsys: 
     assert "Nothing: no data" in capsys.readouterr().out
 
 
+def test_an_infinite_value_breaks_no_panel(prometheus: str, tmp_path: Path) -> None:
+    """A number divided by nothing is infinite where values are written, and left out where they are drawn."""
+    kinds = every_kind('share{kind=~"$kind"} / 0')
+    well, page = draw(tmp_path, prometheus, *kinds)
+    assert well
+    assert 'class="problem' not in page
+    assert visible(page).count("∞") >= 6
+    assert "nan" not in visible(page).lower()
+
+
+def test_a_variable_that_fails_names_its_dashboard(prometheus: str, tmp_path: Path) -> None:
+    """Nothing can be drawn without it."""
+    path = write_dashboard(tmp_path, stat.Panel().title("A").with_target(query("share")))
+    path.write_text(path.read_text().replace("label_values(share, kind)", "label_values(share{{, kind)"))
+    with pytest.raises(PreviewError, match=r"one\.json: .*parse error"):
+        run(tmp_path, tmp_path / "out", prometheus)
+
+
 def test_what_the_preview_cannot_draw_is_said(prometheus: str, tmp_path: Path) -> None:
     """A kind of panel and a transformation that it does not know fail by name."""
     path = write_dashboard(tmp_path, stat.Panel().title("A").with_target(query("share")))

@@ -10,6 +10,7 @@ from prefect.states import Completed
 
 from data.sample import draw_reference
 from flows.collection import newest_row
+from flows.memory import remembered
 from flows.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
 from flows.publication import complete, sole_run, stage
 from flows.registry import Champion, load_champion, model_tags, promote, register
@@ -30,7 +31,7 @@ def bootstrap() -> State[None]:
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    with sole_run(layout):
+    with sole_run(layout), remembered(layout, "bootstrap") as memory:
         champion = load_champion(config.model.name)
         if champion is not None:
             complete(layout, champion.version)
@@ -41,7 +42,8 @@ def bootstrap() -> State[None]:
         origin = "sample" if present is None else present.origin
         keeps = origin == "user" and present is not None and _predicted(present, config)
         version = found(config, layout, table, origin, champion, keeps_predictions=keeps)
-    return Completed(name="Promoted", message=f"version {version} is champion; the reference has {len(table)} rows")
+        memory.version = version
+        return memory.conclude("Promoted", f"version {version} is champion; the reference has {len(table)} rows")
 
 
 def _predicted(reference: Reference, config: Config) -> bool:

@@ -9,11 +9,11 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 from sklearn.pipeline import Pipeline
 
 from flows.collection import Collected, collect, newest_row, shortage
 from flows.evaluation import Comparison, compare, hold_out
+from flows.memory import Memory, remembered
 from flows.pipeline import (
     PARAMETERS,
     ModelError,
@@ -47,11 +47,12 @@ _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
 @dataclass(frozen=True)
 class Place:
-    """What a run works on: the config, the files, and the address that links to MLflow start with."""
+    """What a run works on: config, files, the address that links to MLflow start with, and what it leaves behind."""
 
     config: Config
     layout: Layout
     links: str
+    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,21 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
-    place = Place(config, layout, settings.mlflow_links)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    with sole_run(layout):
+    with sole_run(layout), remembered(layout, "retrain", alert) as memory:
+        place = Place(config, layout, settings.mlflow_links, memory)
         champion = _champion(config)
+        memory.version = champion.version
         if complete(layout, champion.version):
-            return Completed(name="Rebased", message=f"the reference of version {champion.version} is now in place")
+            return memory.conclude("Rebased", f"the reference of version {champion.version} is now in place")
         reference = read_reference(layout, config.model)
         collected = collect_rows(config, layout, reference)
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
-            return Completed(name="TooFewLabels", message=reason)
+            return memory.conclude("TooFewLabels", reason)
         candidate = evaluate_candidate(config, collected, reference, champion.predictor)
         registered = register_candidate(config, collected, candidate, reference, alert)
+        memory.compare(candidate.comparison, champion.version, registered.version)
         _leave_comparison(place, collected, candidate, champion, registered)
         return _conclude(place, collected, candidate, champion, registered)
 
@@ -192,12 +195,13 @@ def _conclude(
     accuracies = f"accuracy {comparison.candidate.accuracy:.3f} against {comparison.champion.accuracy:.3f}"
     if not comparison.passed:
         message = f"version {registered.version} has {accuracies} of version {champion.version}, which stays champion"
-        return Completed(name="NotPromoted", message=message)
+        return place.memory.conclude("NotPromoted", message)
     stage_reference(place, collected, candidate, registered.version)
     promote_candidate(place.config.model.name, registered.version, champion.version)
+    place.memory.version = registered.version
     rebase_reference(place.layout, registered.version)
     message = f"version {registered.version} is champion: {accuracies} of version {champion.version}"
-    return Completed(name="Promoted", message=message)
+    return place.memory.conclude("Promoted", message)
 
 
 @task(cache_policy=NO_CACHE)

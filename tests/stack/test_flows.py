@@ -19,6 +19,7 @@ import pytest
 import requests
 import yaml
 
+from monitoring.history import read_history
 from monitoring.schema import Config, load_config
 from monitoring.store import Layout, Reference, read_reference, write_reference
 from tests.unit.flows_fixtures import draw_wine, write_config, write_log
@@ -305,6 +306,16 @@ def test_alert_that_keeps_firing_is_known_then_held_then_tried_again_until_it_pr
     report = servers.artifact(ended["id"])
     assert "| accuracy |" in report
     assert "/#/models/wine/versions/2" in report
+    newest, short, first = read_history(loop.layout)
+    assert (newest.outcome, newest.flow_run_id, newest.version) == ("Promoted", ended["id"], "2")
+    assert newest.asked is not None
+    assert newest.asked.name == "ModelDrift"
+    assert newest.champion is not None
+    assert newest.candidate is not None
+    assert newest.candidate.accuracy > newest.champion.accuracy
+    assert newest.reference_digest == after.digest
+    assert (short.outcome, short.version, short.reference_digest) == ("TooFewLabels", "1", before.digest)
+    assert (first.flow, first.outcome, first.version) == ("bootstrap", "Promoted", "1")
 
 
 def test_the_trigger_exports_the_runs_and_the_versions(loop: Loop) -> None:

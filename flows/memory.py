@@ -1,0 +1,84 @@
+"""What a run leaves for the monitor's page; a run whose process dies leaves nothing, and Prefect's state says so."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import structlog
+from prefect import runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.evaluation import Comparison, Scores
+from monitoring.history import Asked, Episode, Scored, keep_episode
+from monitoring.store import Layout
+
+log = structlog.get_logger(__name__)
+
+
+class Memory:
+    """A run's episode while it is made; `version` is the champion as far as the run knows."""
+
+    def __init__(self, layout: Layout, flow: Literal["bootstrap", "retrain"], alert: dict[str, Any] | None) -> None:
+        self._layout, self._flow, self._alert = layout, flow, alert
+        self._started = datetime.now(UTC)
+        self._scores: dict[str, Any] = {}
+        self.version: str | None = None
+
+    def compare(self, comparison: Comparison, champion: str, candidate: str) -> None:
+        """Take down how champion and candidate did on the held-out rows."""
+        self._scores = {
+            "champion": _scored(champion, comparison.champion),
+            "candidate": _scored(candidate, comparison.candidate),
+            "rows": comparison.rows,
+        }
+
+    def conclude(self, outcome: str, message: str) -> State[None]:
+        """Keep the episode, and return the state that the run ends with."""
+        self.keep(outcome, message)
+        return Completed(name=outcome, message=message)
+
+    def keep(self, outcome: str, message: str) -> None:
+        """Write the episode down; where that fails the run goes on, for it has done what it is for."""
+        reference = self._layout.reference
+        episode = Episode(
+            flow=self._flow,
+            flow_run_id=str(runtime.flow_run.id),
+            started_at=self._started,
+            ended_at=datetime.now(UTC),
+            outcome=outcome,
+            message=message,
+            asked=_asked(self._alert),
+            version=self.version,
+            reference_digest=hashlib.sha256(reference.read_bytes()).hexdigest() if reference.exists() else None,
+            **self._scores,
+        )
+        try:
+            keep_episode(self._layout, episode)
+        except OSError as error:
+            log.exception("episode_not_kept", reason=str(error))
+
+
+@contextlib.contextmanager
+def remembered(
+    layout: Layout, flow: Literal["bootstrap", "retrain"], alert: dict[str, Any] | None = None
+) -> Iterator[Memory]:
+    """Give a run its memory; an error is kept as `Failed`, and raised."""
+    memory = Memory(layout, flow, alert)
+    try:
+        yield memory
+    except Exception as error:
+        memory.keep("Failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _scored(version: str, scores: Scores) -> Scored:
+    return Scored(version=version, accuracy=scores.accuracy, macro_f1=scores.macro_f1)
+
+
+def _asked(alert: dict[str, Any] | None) -> Asked | None:
+    """Return the earliest alert of those that the trigger names; None for a run that a person started."""
+    named = (alert or {}).get("alerts") or []
+    return Asked(name=named[0]["name"], starts_at=named[0]["startsAt"]) if named else None

@@ -1,0 +1,51 @@
+"""The loop's history: what is kept is read again, the newest first, and bounded."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from monitoring import history
+from monitoring.history import Asked, Episode, Scored, keep_episode, read_history
+from monitoring.store import Layout
+
+START = datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+def episode(number: int) -> Episode:
+    return Episode(
+        flow="retrain",
+        flow_run_id=f"{number:08d}-aaaa",
+        started_at=START,
+        ended_at=START + timedelta(minutes=number),
+        outcome="Promoted",
+        message="version 2 is champion",
+        asked=Asked(name="ModelDrift", starts_at=START),
+        champion=Scored(version="1", accuracy=0.5, macro_f1=0.4),
+        version="2",
+    )
+
+
+def test_episodes_come_back_the_newest_first(tmp_path: Path) -> None:
+    """What was kept is what is read, whatever the order of writing."""
+    layout = Layout(tmp_path)
+    assert read_history(layout) == []
+    for number in (2, 1, 3):
+        keep_episode(layout, episode(number))
+    assert read_history(layout, limit=2) == [episode(3), episode(2)]
+
+
+def test_the_oldest_go(tmp_path: Path) -> None:
+    """The folder holds a bounded number of episodes."""
+    layout = Layout(tmp_path)
+    for number in range(history.KEPT + 3):
+        keep_episode(layout, episode(number))
+    assert len(list((tmp_path / "_history").iterdir())) == history.KEPT
+    assert read_history(layout, limit=1) == [episode(history.KEPT + 2)]
+
+
+def test_a_damaged_file_hides_no_other(tmp_path: Path) -> None:
+    """A file that is no episode, or is another's, is passed over."""
+    layout = Layout(tmp_path)
+    keep_episode(layout, episode(1))
+    (tmp_path / "_history" / f"{'9' * 20}-aaaa.json").write_text("{")
+    (tmp_path / "_history" / "notes.json").write_text("{}")
+    assert read_history(layout) == [episode(1)]

@@ -19,6 +19,7 @@ class MonitorSettings(Settings):
     report_interval_seconds: float = Field(default=300, gt=0)
     api_url: str = "http://127.0.0.1:5050"
     prometheus_url: str = "http://127.0.0.1:9090"
+    prometheus_api_url: str | None = None  # where the monitor itself finds it, if that differs from where browsers do
     alertmanager_url: str = "http://127.0.0.1:9093"
     grafana_url: str | None = None  # a local run has no Grafana
     prefect_ui_url: str = "http://127.0.0.1:4200"

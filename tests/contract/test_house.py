@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "monitoring": set(),
     "flows": CONTRACT | {"data.sample"},  # the sample reference of a first start
     "data": CONTRACT,
-    "scripts": CONTRACT | {"data.simulate"},  # the demo's traffic
+    "scripts": CONTRACT | {"data.simulate", "data.drifts"},  # the demo's traffic
 }
 # library -> the packages that may import it
 KEPT_TO = {

@@ -1,0 +1,97 @@
+"""The alerts of this moment, asked of Prometheus when somebody looks at the page."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import requests
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+
+_TIMEOUT = 2.0  # seconds: a page that waits longer is no help
+_LIFETIME = 5.0  # seconds: many who look are one question
+
+
+class _Alert(BaseModel):
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    state: str
+    active_at: AwareDatetime = Field(alias="activeAt")
+
+
+class _Data(BaseModel):
+    alerts: list[_Alert]
+
+
+class _Answer(BaseModel):
+    data: _Data
+
+
+@dataclass(frozen=True)
+class Firing:
+    """An alert and what it says; series of one name are one, since the first of them."""
+
+    name: str
+    severity: str
+    summary: str
+    since: datetime
+    series: int
+    runbook: str
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """What fires, or why that cannot be said."""
+
+    firing: tuple[Firing, ...] = ()
+    problem: str | None = None
+
+
+class AlertReader:
+    """Asks Prometheus for the alerts that fire, at most once in a few seconds."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url.rstrip('/')}/api/v1/alerts"
+        self._lock = threading.Lock()
+        self._seen = Alerts()
+        self._asked = float("-inf")
+
+    def read(self) -> Alerts:
+        """Return what fires now, severe alerts first; Watchdog, which always fires, is left out."""
+        with self._lock:
+            if time.monotonic() - self._asked >= _LIFETIME:
+                self._seen = self._ask()
+                self._asked = time.monotonic()
+            return self._seen
+
+    def _ask(self) -> Alerts:
+        try:
+            answer = requests.get(self._url, timeout=_TIMEOUT)
+            answer.raise_for_status()
+            found = _Answer.model_validate_json(answer.content).data.alerts
+        except (requests.RequestException, ValidationError) as error:
+            return Alerts(problem=f"Prometheus cannot say what fires: {type(error).__name__} at {self._url}")
+        return Alerts(_summed(found))
+
+
+def _summed(alerts: Sequence[_Alert]) -> tuple[Firing, ...]:
+    by_name: dict[str, list[_Alert]] = {}
+    for alert in alerts:
+        name = alert.labels.get("alertname", "")
+        if alert.state == "firing" and name != "Watchdog":
+            by_name.setdefault(name, []).append(alert)
+    firing = [_one(name, series) for name, series in by_name.items()]
+    return tuple(sorted(firing, key=lambda one: (one.severity != "critical", one.since)))
+
+
+def _one(name: str, series: list[_Alert]) -> Firing:
+    first = min(series, key=lambda alert: alert.active_at)
+    return Firing(
+        name=name,
+        severity=first.labels.get("severity", ""),
+        summary=first.annotations.get("summary", ""),
+        since=first.active_at,
+        series=len(series),
+        runbook=first.annotations.get("runbook_url", ""),
+    )

@@ -9,8 +9,11 @@ import jinja2
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from werkzeug.exceptions import NotFound
 
+from monitoring.firing import AlertReader
+from monitoring.history import read_history
 from monitoring.monitor import Monitor
-from monitoring.reports import KeptReport
+from monitoring.reports import KeptReport, since
+from monitoring.store import Layout
 
 # No page loads anything from elsewhere, and the browser holds Evidently's report, which is one file of scripts, to it.
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -20,11 +23,13 @@ REPORT_POLICY = (
 )
 NO_REPORT = "There is no report yet: the first is made when the window holds enough rows."
 ABSENT = "\N{EN DASH}"
+EPISODES = 10  # of the loop's history that the page shows
 
 
 def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable[[], bool]) -> flask.Flask:
     """Return the Flask app that shows what the monitor saw last; `watching` tells whether its loop is alive."""
     app = flask.Flask(__name__)
+    alerts = AlertReader(monitor.settings.prometheus_api_url or monitor.settings.prometheus_url)
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["absent"] = ABSENT
@@ -34,7 +39,7 @@ def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable
 
     @app.get("/")
     def page() -> flask.Response:
-        return _page("page.html", **_view(monitor))
+        return _page("page.html", alerts=alerts.read(), **_view(monitor))
 
     @app.get("/metrics")
     def metrics() -> flask.Response:
@@ -109,6 +114,8 @@ def _view(monitor: Monitor) -> dict[str, Any]:
         "state": state,
         "fresh": monitor.fresh,
         "snapshot": report.snapshot if report else None,
+        "since": since(monitor.archive.entries(), report.snapshot.verdict) if report else None,
+        "history": read_history(Layout(settings.data_dir), EPISODES),
         "age": (datetime.now(UTC) - state.last_success).total_seconds() if state.last_success else None,
         "interval": settings.monitor_interval_seconds,
         "links": {

@@ -1,10 +1,11 @@
 """The reports on disk: for each an Evidently HTML page and the same as JSON, the newest few kept."""
 
 import dataclasses
+import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ class KeptReport:
     """A report's id, and what the id says."""
 
     id: str
-    taken_at: str
+    taken_at: datetime
     verdict: str
     rows: int
 
@@ -62,8 +63,14 @@ class ReportArchive:
 
 def _parse(name: str) -> KeptReport:
     moment, verdict, rows = name.split("-")
-    taken_at = datetime.strptime(moment, "%Y%m%dT%H%M%S.%fZ")  # noqa: DTZ007 - the Z is in the format
-    return KeptReport(name, f"{taken_at:%Y-%m-%d %H:%M:%S} UTC", verdict, int(rows))
+    taken_at = datetime.strptime(f"{moment}+0000", "%Y%m%dT%H%M%S.%fZ%z")
+    return KeptReport(name, taken_at, verdict, int(rows))
+
+
+def since(entries: Sequence[KeptReport], verdict: str) -> datetime | None:
+    """Return when a verdict began that still holds; None if the kept reports, the newest first, do not know it."""
+    same = [entry.taken_at for entry in itertools.takewhile(lambda entry: entry.verdict == verdict, entries)]
+    return same[-1] if same else None
 
 
 def to_json(snapshot: Snapshot) -> str:

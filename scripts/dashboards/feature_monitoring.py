@@ -52,7 +52,7 @@ def _tests(board: builders.Dashboard) -> None:
 
 
 def _each(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("Each feature").repeat("feature"))
+    board.with_row(builders.Row("$feature").repeat("feature"))
     board.with_panel(
         time_series(
             "$feature: p-value",

@@ -8,6 +8,7 @@ from scripts.dashboards.panels import Look, Query, bars, number, rows, time_seri
 
 SERVICE = "container_label_com_docker_compose_service"
 CONTAINERS = f'{{{SERVICE}!=""}}'
+EVALUATION = 'label_replace(prometheus_rule_group_last_duration_seconds, "group", "$1", "rule_group", ".*;(.*)")'
 BLOCKS = "prometheus_tsdb_storage_blocks_bytes"
 DISK = f"({BLOCKS} + (prometheus_tsdb_wal_storage_size_bytes or 0 * {BLOCKS}))"  # 2.42 does not tell the latter
 BUCKETS = "sum by (le) (rate(api_request_duration_seconds_bucket[$__rate_interval]))"
@@ -44,9 +45,9 @@ def _targets(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "Age of the monitor's last success",
-            "The line is MonitorStale's threshold.",
+            "From its first success on; the line is MonitorStale's threshold.",
             Look(7, 9, "s", minimum=0),
-            Query("time() - monitor_last_success_timestamp_seconds", "age"),
+            Query("time() - (monitor_last_success_timestamp_seconds > 0)", "age"),
             Query("monitor_cycle_seconds", "a cycle took"),
             limit=limit_of("MonitorStale"),
         )
@@ -122,7 +123,7 @@ def _log(board: builders.Dashboard) -> None:
 def _loop(board: builders.Dashboard) -> None:
     board.with_row(builders.Row("Does the loop turn?"))
     board.with_panel(
-        number("Champion", "Its version in MLflow.", Look(4, 5, "none"), Query("max(mlflow_champion_version)"))
+        number("Champion", "Its version in MLflow.", Look(4, unit="none"), Query("max(mlflow_champion_version)"))
     )
     board.with_panel(
         time_series(
@@ -180,7 +181,7 @@ def _loop(board: builders.Dashboard) -> None:
         time_series(
             "Notifications to the trigger",
             "What came of them, a minute.",
-            Look(8, minimum=0),
+            Look(24, 6, minimum=0),
             Query("60 * sum by (outcome) (rate(trigger_notifications_total[$__rate_interval]))", "{{outcome}}"),
         )
     )
@@ -197,7 +198,7 @@ def _alerting(board: builders.Dashboard) -> None:
             "Rule evaluation",
             "How long the rule groups took last.",
             Look(unit="s", minimum=0),
-            Query("prometheus_rule_group_last_duration_seconds", "{{rule_group}}"),
+            Query(EVALUATION, "{{group}}"),
         )
     )
     board.with_panel(
@@ -215,7 +216,7 @@ def _alerting(board: builders.Dashboard) -> None:
             "Series in memory and samples taken in, a second.",
             Look(minimum=0),
             Query("prometheus_tsdb_head_series", "series"),
-            Query("rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval])", "samples a second"),
+            Query("sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))", "samples a second"),
         )
     )
 

@@ -189,3 +189,17 @@ def test_committed_configurations_pass_the_tools_own_checks(tools: Tools) -> Non
     run(tools.promtool, "check", "rules", *RULES)
     run(tools.promtool, "test", "rules", *(path.with_stem(f"{path.stem}_test") for path in RULES))
     run(tools.amtool, "check-config", ALERTMANAGER)
+
+
+def test_every_query_in_a_runbook_is_valid(tools: Tools, tmp_path: Path) -> None:
+    """Promtool takes each line of a promql block, so that what a person pastes at night works."""
+    queries = [
+        (path.stem, line)
+        for path in sorted(RUNBOOKS.glob("*.md"))
+        for block in re.findall(r"^ *```promql\n(.*?)^ *```", path.read_text(), re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert {name for name, _ in queries} == set(ALERTS)
+    rules = [{"record": f"runbook:{name}:{n}", "expr": query} for n, (name, query) in enumerate(queries)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": rules}]}))
+    run(tools.promtool, "check", "rules", tmp_path / "rules.yml")

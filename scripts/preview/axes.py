@@ -50,8 +50,7 @@ def time_axis(time: TimeRange) -> Figure:
         "gridcolor": GRID,
         "zeroline": False,
         "fixedrange": True,
-        "nticks": 8,
-        "tickformat": "%H:%M" if time.seconds > 10 * _MINUTES else "%H:%M:%S",
+        "tickformat": "%H:%M" if time.seconds >= 5 * _MINUTES else "%H:%M:%S",
         "hoverformat": "%Y-%m-%d %H:%M:%S",
         "automargin": True,
     }

@@ -1,4 +1,7 @@
-"""What the three dashboards have in common: name, links, the data source, the marks of promotions."""
+"""What the three dashboards have in common: name, links, the data source, the marks of promotions.
+
+There are no variables for job and instance: a stack has one of each service, and another stack is another data source.
+"""
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard

@@ -109,17 +109,17 @@ def _predictions(board: builders.Dashboard) -> None:
     )
     board.with_panel(
         levels(
-            "Shift of the predictions",
-            "Share in the window minus share in the reference, per category.",
-            Look(span=6, height=9, unit="percentunit", minimum=-1, maximum=1),
-            Query(f"{LABEL}(prediction_distribution) - {LABEL}(reference_distribution)"),
+            "Predictions in the window",
+            "Share of each category among the window's predictions.",
+            Look(span=6, height=9, unit="percentunit", minimum=0),
+            Query(f"{LABEL}(prediction_distribution)"),
         )
     )
     board.with_panel(
         levels(
             "Predictions in the reference",
             "Share of each category among the reference's predictions.",
-            Look(span=6, height=9, unit="percentunit", minimum=0, maximum=1),
+            Look(span=6, height=9, unit="percentunit", minimum=0),
             Query(f"{LABEL}(reference_distribution)"),
         )
     )

@@ -1,6 +1,6 @@
 """The kinds of panels that the dashboards are made of, all in one style."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import barchart, bargauge, heatmap, prometheus, stat, table, timeseries
@@ -41,10 +41,11 @@ def time_series(
     title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None, stacked: bool = False
 ) -> timeseries.Panel:
     """Return lines over time, with the alert's threshold as a dashed line."""
-    panel = _base(timeseries.Panel(), title, description, look, limit)
+    line = replace(limit, below=False) if limit else None  # a line takes the color of the step that begins at it
+    panel = _base(timeseries.Panel(), title, description, look, line)
     for target in _targets(queries, instant=False):
         panel.with_target(target)
-    panel.line_width(1).fill_opacity(60 if stacked else 8).show_points(common.VisibilityMode.NEVER)
+    panel.line_width(1).fill_opacity(60 if stacked else 0).show_points(common.VisibilityMode.NEVER)
     panel.legend(_legend()).tooltip(_tooltip())
     if stacked:
         panel.stacking(options.StackingConfig().mode(common.StackingMode.NORMAL))

@@ -247,7 +247,7 @@ def _machine(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "Disk",
-            "Written layers per container; without containers, Prometheus's own data.",
+            "Written layers per container; without containers, Prometheus's blocks, the first after two hours.",
             Look(unit="bytes", minimum=0),
             Query(_cost("{}", "container_fs_usage_bytes", DISK), "{{service}}"),
             stacked=True,

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import pytest
 import requests
 
+from monitoring.firing import AlertReader
 from scripts.prometheus_tools import find_tools
 from scripts.stack import Stack
 
@@ -185,6 +186,11 @@ def test_a_missions_alert_waits_its_time_and_reaches_alertmanager(alerting: Aler
     assert held.total_seconds() > 0.9  # 2m, divided
     assert alert["annotations"]["description"] == "101 missing values detected in current dataset"
     assert [receiver["name"] for receiver in alert["receivers"]] == ["people"]
+    shown = AlertReader(alerting.prometheus).read()  # what the monitor's page shows
+    told = {one.name: (one.severity, one.summary, one.series) for one in shown.firing}
+    assert told["DataQualityIssue"] == ("critical", "Data quality degradation detected", 1)
+    assert shown.problem is None
+    assert "Watchdog" not in told
     alerting.set(missing_values=100)
     wait_for("DataQualityIssue resolved", lambda: not alerting.in_alertmanager("DataQualityIssue"))
     assert Receiver.notifications == []

@@ -102,9 +102,10 @@ def keep_reference(data: Path, config: Config, rows: pd.DataFrame, **about: Any)
 
 
 def monitor_of(data: Path, config: Config = LOANS, **settings: Any) -> tuple[Monitor, CollectorRegistry]:
-    """Return a monitor with a registry of its own."""
+    """Return a monitor with a registry of its own, and no Prometheus to ask."""
     registry = CollectorRegistry()
-    return Monitor(config, MonitorSettings(data_dir=data, **settings), registry), registry
+    nowhere = "http://127.0.0.1:9"
+    return Monitor(config, MonitorSettings(data_dir=data, prometheus_api_url=nowhere, **settings), registry), registry
 
 
 def names_in(registry: CollectorRegistry) -> set[str]:

@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,9 +24,13 @@ class Limit:
 
 def limit_of(alert: str) -> Limit:
     """Return the limit of the alert whose name matches; raise KeyError if there is none."""
-    for path in sorted(RULES.glob("*_alerts.yml")):
-        for group in yaml.safe_load(path.read_text())["groups"]:
-            for rule in group["rules"]:
-                if re.fullmatch(alert, rule.get("alert", "")) and (found := _COMPARISON.search(rule["expr"])):
-                    return Limit(float(found[2]), found[1] == "<", _COLORS[rule["labels"]["severity"]])
+    for rule in _rules():
+        if re.fullmatch(alert, rule.get("alert", "")) and (found := _COMPARISON.search(rule["expr"])):
+            return Limit(float(found[2]), found[1] == "<", _COLORS[rule["labels"]["severity"]])
     raise KeyError(alert)
+
+
+@cache
+def _rules() -> list[dict[str, Any]]:
+    files = [yaml.safe_load(path.read_text()) for path in sorted(RULES.glob("*_alerts.yml"))]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]

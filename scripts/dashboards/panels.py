@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from grafana_foundation_sdk.builders import barchart, bargauge, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
@@ -42,9 +44,7 @@ def time_series(
 ) -> timeseries.Panel:
     """Return lines over time, with the alert's threshold as a dashed line."""
     line = replace(limit, below=False) if limit else None  # a line takes the color of the step that begins at it
-    panel = _base(timeseries.Panel(), title, description, look, line)
-    for target in _targets(queries, instant=False):
-        panel.with_target(target)
+    panel = _base(timeseries.Panel(), title, description, look, line).targets(_targets(queries, instant=False))
     panel.line_width(1).fill_opacity(60 if stacked else 0).show_points(common.VisibilityMode.NEVER)
     panel.legend(_legend()).tooltip(_tooltip())
     if stacked:
@@ -57,27 +57,20 @@ def time_series(
 
 def number(title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None) -> stat.Panel:
     """Return the value now, with its recent course behind it."""
-    panel = _base(stat.Panel(), title, description, look, limit)
-    for target in _targets(queries, instant=False):
-        panel.with_target(target)
-    reduce = options.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
-    panel.reduce_options(reduce).color_mode(common.BigValueColorMode.VALUE)
+    panel = _base(stat.Panel(), title, description, look, limit).targets(_targets(queries, instant=False))
+    panel.reduce_options(_last_value()).color_mode(common.BigValueColorMode.VALUE)
     return panel.graph_mode(common.BigValueGraphMode.AREA).text_mode(common.BigValueTextMode.AUTO)
 
 
 def rows(title: str, description: str, look: Look, *queries: Query, names: dict[str, str], by: str) -> table.Panel:
     """Return a table: a row per value of the label `by`, a column per query, headed by the queries' legends."""
     panel = _base(table.Panel(), title, description, look, None)
-    for target in _targets(queries, instant=True):
-        panel.with_target(target)
     return _joined(panel, queries, names, by)
 
 
 def bars(title: str, description: str, look: Look, *queries: Query, by: str) -> barchart.Panel:
     """Return groups of bars side by side: a group per value of the label `by`, a bar per query."""
     panel = _base(barchart.Panel(), title, description, look, None)
-    for target in _targets(queries, instant=True):
-        panel.with_target(target)
     panel.x_field(by).legend(_legend()).tooltip(_tooltip()).group_width(0.8).bar_width(0.95)
     return _joined(panel, queries, {}, by)
 
@@ -85,16 +78,15 @@ def bars(title: str, description: str, look: Look, *queries: Query, by: str) -> 
 def levels(title: str, description: str, look: Look, query: Query, limit: Limit | None = None) -> bargauge.Panel:
     """Return a horizontal bar per series, now."""
     panel = _base(bargauge.Panel(), title, description, look, limit)
-    panel.with_target(_targets((query,), instant=True)[0].format(PromQueryFormat.TIME_SERIES))
+    panel.targets(_targets((query,), instant=True, shape=PromQueryFormat.TIME_SERIES))
     panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.GRADIENT)
-    return panel.reduce_options(options.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+    return panel.reduce_options(_last_value())
 
 
 def heat(title: str, description: str, look: Look, query: Query) -> heatmap.Panel:
     """Return series as rows over time, their values as colors."""
-    panel = _base(heatmap.Panel(), title, description, look, None)
-    panel.with_target(_targets((query,), instant=False)[0]).calculate(False)
-    panel.cell_values(heatmap.CellValues().unit(look.unit))
+    panel = _base(heatmap.Panel(), title, description, look, None).targets(_targets((query,), instant=False))
+    panel.calculate(False).cell_values(heatmap.CellValues().unit(look.unit))
     return panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Purples").steps(64))
 
 
@@ -119,22 +111,26 @@ def _thresholds(limit: Limit | None) -> builders.ThresholdsConfig:
     return config.steps([dashboard.Threshold(value=value, color=color) for value, color in steps])
 
 
-def _targets(queries: tuple[Query, ...], *, instant: bool) -> list[prometheus.Dataquery]:
-    targets = []
+def _targets(
+    queries: tuple[Query, ...], *, instant: bool, shape: PromQueryFormat = PromQueryFormat.TABLE
+) -> list[Builder[Dataquery]]:
+    """Ask for values now, in a shape, or for their course."""
+    targets: list[Builder[Dataquery]] = []
     for index, query in enumerate(queries):
-        target = prometheus.Dataquery().ref_id(chr(ord("A") + index)).expr(query.expr).datasource(DATASOURCE)
-        if instant:
-            target.instant().format(PromQueryFormat.TABLE)
-        else:
-            target.range().legend_format(query.legend)
-        targets.append(target)
+        target = prometheus.Dataquery().ref_id(_ref_id(index)).expr(query.expr).datasource(DATASOURCE)
+        targets.append(target.instant().format(shape) if instant else target.range().legend_format(query.legend))
     return targets
 
 
+def _ref_id(index: int) -> str:
+    return chr(ord("A") + index)
+
+
 def _joined(panel: Panel, queries: tuple[Query, ...], names: dict[str, str], by: str) -> Panel:
-    """Join the queries' tables on a label, leave the times out, and name the columns of values."""
+    """Ask the queries as tables, join them on a label, leave the times out, and name the columns of values."""
+    panel.targets(_targets(queries, instant=True))
     single = len(queries) == 1
-    values = {"Value" if single else f"Value #{chr(ord('A') + i)}": query.legend for i, query in enumerate(queries)}
+    values = {"Value" if single else f"Value #{_ref_id(i)}": query.legend for i, query in enumerate(queries)}
     times = dict.fromkeys(("Time", *(f"Time {i + 1}" for i in range(len(queries)))), True)
     if not single:
         join = {"byField": by, "mode": "outer"}
@@ -142,6 +138,10 @@ def _joined(panel: Panel, queries: tuple[Query, ...], names: dict[str, str], by:
     organize = {"excludeByName": times, "renameByName": {**values, **names}, "indexByName": {}}
     panel.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=organize))
     return panel
+
+
+def _last_value() -> options.ReduceDataOptions:
+    return options.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
 
 
 def _legend() -> options.VizLegendOptions:

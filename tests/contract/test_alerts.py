@@ -1,7 +1,6 @@
 """Every alert tells a person what to do, is tested, rests on documented metrics, and reaches who should hear of it."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ import pytest
 import yaml
 
 from scripts.prometheus_tools import Tools, find_tools
+from tests.contract.promql import ROOT, check_expressions, metrics_in, run
 
-ROOT = Path(__file__).resolve().parents[2]
 RULES = sorted((ROOT / "monitoring/alert_rules").glob("*_alerts.yml"))
 RUNBOOKS = ROOT / "docs/runbooks"
 ALERTMANAGER = ROOT / "alertmanager/alertmanager.yml"
@@ -22,23 +21,6 @@ ENTRIES = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in ENTRIES if "alert" in rule}
 RECORDED = {rule["record"] for rule in ENTRIES if "record" in rule}
 
-_NOT_METRICS = (
-    r'"[^"]*"',  # strings
-    r"\{[^}]*\}",  # matchers
-    r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)",  # label lists
-    r"\[[^\]]*\]",  # ranges
-    r"\boffset\s+\w+",
-    r"\b[a-z_]+\s*(?=\()",  # functions and aggregations
-    r"\b(?:and|or|unless|bool|Inf|NaN)\b",
-    r"\b\d[\w.]*",
-)
-
-
-def metrics_in(expression: str) -> set[str]:
-    for pattern in _NOT_METRICS:
-        expression = re.sub(pattern, " ", expression)
-    return set(re.findall(r"[a-zA-Z_:][\w:]*", expression))
-
 
 def unit_tests() -> list[dict[str, Any]]:
     return [test for path in RULES for test in yaml.safe_load(path.with_stem(f"{path.stem}_test").read_text())["tests"]]
@@ -47,12 +29,6 @@ def unit_tests() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def tools() -> Tools:
     return find_tools()
-
-
-def run(*command: object) -> str:
-    finished = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout
 
 
 def test_the_missions_alerts_stand_verbatim() -> None:
@@ -200,6 +176,4 @@ def test_every_query_in_a_runbook_is_valid(tools: Tools, tmp_path: Path) -> None
         for line in block.splitlines()
     ]
     assert {name for name, _ in queries} == set(ALERTS)
-    rules = [{"record": f"runbook:{name}:{n}", "expr": query} for n, (name, query) in enumerate(queries)]
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": rules}]}))
-    run(tools.promtool, "check", "rules", tmp_path / "rules.yml")
+    check_expressions(tools, tmp_path, [query for _, query in queries])

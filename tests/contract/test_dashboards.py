@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import yaml
 from scripts.dashboards.frame import TITLES
 from scripts.dashboards.written import FOLDER, documents
 from scripts.prometheus_tools import find_tools
+from tests.contract.promql import ROOT, check_expressions, metrics_in
 
-ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/metrics.md").read_text()
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 PANELS = [
@@ -24,9 +23,6 @@ PANELS = [
 ]
 # Of others' exporters, checked against the real ones by tests/stack/test_dashboards.py and tests/containers.
 FOREIGN = re.compile(r"(prometheus|alertmanager|process|container)_[a-z_]+|up|ALERTS")
-WORDS = re.compile(
-    r"sum|min|max|avg|count|topk|abs|rate|changes|clamp_max|histogram_quantile|label_replace|vector|time|by|without|or|and|on"
-)
 
 
 def expand(expr: str) -> str:
@@ -40,11 +36,8 @@ def expressions(board: dict[str, Any]) -> list[str]:
 
 
 def metrics_of(expr: str) -> set[str]:
-    """Return the names of metrics in an expression: what is left without strings, labels and functions."""
-    names = set(re.findall(r'__name__=~"([^"]+)"', expr))
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\"[^\"]*\"", "", expr)
-    bare = re.sub(r"\b(by|without|on)\s*\([^)]*\)", "", bare)
-    return names | {word for word in re.findall(r"\b[A-Za-z_]\w*\b(?!\s*\()", bare) if not WORDS.fullmatch(word)}
+    """Return the names of metrics in an expression, and the patterns that names are matched with."""
+    return metrics_in(expr) | set(re.findall(r'__name__=~"([^"]+)"', expr))
 
 
 def documented(metric: str) -> bool:
@@ -119,14 +112,9 @@ def test_panels_have_ids_and_do_not_overlap(uid: str) -> None:
 
 def test_expressions_are_valid(tmp_path: Path) -> None:
     """Promtool takes every expression, with its variables expanded."""
-    rules = [
-        {"record": "a:b:c", "expr": expand(expr), "labels": {"n": str(n)}}
-        for n, expr in enumerate(expr for board in BOARDS.values() for expr in expressions(board))
-    ]
-    path = tmp_path / "rules.yml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}))
-    done = subprocess.run([find_tools().promtool, "check", "rules", path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_expressions(
+        find_tools(), tmp_path, [expand(expr) for board in BOARDS.values() for expr in expressions(board)]
+    )
 
 
 def test_grafana_is_given_the_dashboards() -> None:

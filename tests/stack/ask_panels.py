@@ -2,57 +2,54 @@
 
 import json
 import os
-import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import requests
+from scripts.dashboards.written import FOLDER
+from scripts.preview.dashboard import load_dashboard, sections_of
+from scripts.preview.prometheus import Prometheus
+from scripts.preview.query import step_of
+from scripts.preview.timerange import SCRAPE_SECONDS, read_range
+from scripts.preview.variables import resolve
 
-ROOT = Path(__file__).resolve().parents[2]
-WINDOW, STEP = 180, 5  # seconds: the demo is faster than life
-_LABEL_VALUES = re.compile(r"label_values\((?P<of>\w+), (?P<label>\w+)\)")
-
-
-def questions() -> Iterator[tuple[str, str, str, bool]]:
-    """Yield dashboard, panel, expression, and whether it is a look at now."""
-    for path in sorted((ROOT / "grafana/dashboards").glob("*.json")):
-        board = json.loads(path.read_text())
-        for panel in board["panels"]:
-            for target in panel.get("targets", []):
-                yield path.stem, panel["title"], target["expr"], bool(target.get("instant"))
-        for mark in board["annotations"]["list"]:
-            yield path.stem, f"annotation {mark['name']}", mark["expr"], False
-        for variable in board["templating"]["list"]:
-            if variable["type"] == "query":
-                yield path.stem, f"variable {variable['name']}", variable["query"]["query"], True
+SINCE = "now-3m"  # the demo is faster than life
 
 
-def ask(prometheus: str, expr: str, *, instant: bool) -> list[Any]:
-    """Return the values of an expression, variables expanded: `[value, ...]`, none if it has no data."""
+def answers_of(path: Path, prometheus: Prometheus) -> Iterator[tuple[str, str, list[Any]]]:
+    """Yield what asks, its expression and the newest value of each series, none if there is no data."""
+    board, time = load_dashboard(path), read_range(SINCE)
+    scope = resolve(board["templating"]["list"], time, prometheus)
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            yield (
+                f"variable {variable['name']}",
+                variable["query"]["query"],
+                list(scope.variables[variable["name"]].values),
+            )
+    for mark in board["annotations"]["list"]:
+        found = prometheus.range(scope.fill(mark["expr"], SCRAPE_SECONDS), time, SCRAPE_SECONDS)
+        yield f"annotation {mark['name']}", mark["expr"], newest(found)
+    for panel in (panel for section in sections_of(board, scope) for panel in section.panels):
+        for target in panel.json.get("targets", []):
+            step = step_of(panel, target)
+            query = panel.scope.fill(target["expr"], step)
+            instant = target.get("instant")
+            found = prometheus.instant(query, time.end) if instant else prometheus.range(query, time, step)
+            yield panel.title, query, newest(found)
 
-    def get(path: str, **parameters: str) -> Any:
-        answer = requests.get(f"{prometheus}/api/v1/{path}", params=parameters, timeout=20)
-        assert answer.ok, f"{expr}: {answer.text}"
-        return answer.json()["data"]
 
-    if values := _LABEL_VALUES.fullmatch(expr):
-        return list(get(f"label/{values['label']}/values", **{"match[]": values["of"]}))
-    expr = expr.replace("$__rate_interval", "15s").replace("$feature", ".*")
-    if instant:
-        return [series["value"][1] for series in get("query", query=expr)["result"]]
-    now = time.time()
-    found = get("query_range", query=expr, start=str(now - WINDOW), end=str(now), step=str(STEP))["result"]
-    return [series["values"][-1][1] for series in found]
+def newest(series: list[dict[str, Any]]) -> list[str]:
+    return [one["values"][-1][1] for one in series]
 
 
 def main() -> None:
-    prometheus = os.environ["PROMETHEUS_URL"]
+    prometheus = Prometheus(os.environ["PROMETHEUS_URL"])
     answers = [
-        {"dashboard": board, "panel": panel, "expr": expr, "values": ask(prometheus, expr, instant=instant)}
-        for board, panel, expr, instant in questions()
+        {"dashboard": path.stem, "panel": panel, "expr": expr, "values": values}
+        for path in sorted(FOLDER.glob("*.json"))
+        for panel, expr, values in answers_of(path, prometheus)
     ]
     Path(sys.argv[1]).write_text(json.dumps(answers, indent=1))
 

@@ -1,7 +1,6 @@
 """What a run leaves for the monitor's page; a run whose process dies leaves nothing, and Prefect's state says so."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from prefect.states import Completed
 
 from flows.evaluation import Comparison, Scores
 from monitoring.history import Asked, Episode, Scored, keep_episode
-from monitoring.store import Layout
+from monitoring.store import Layout, reference_digest
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +41,6 @@ class Memory:
 
     def keep(self, outcome: str, message: str) -> None:
         """Write the episode down; where that fails the run goes on, for it has done what it is for."""
-        reference = self._layout.reference
         episode = Episode(
             flow=self._flow,
             flow_run_id=str(runtime.flow_run.id),
@@ -52,7 +50,7 @@ class Memory:
             message=message,
             asked=_asked(self._alert),
             version=self.version,
-            reference_digest=hashlib.sha256(reference.read_bytes()).hexdigest() if reference.exists() else None,
+            reference_digest=reference_digest(self._layout),
             **self._scores,
         )
         try:

@@ -9,7 +9,6 @@ next publication removes. A crash after it leaves the champion's own staged file
 
 import contextlib
 import fcntl
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import pyarrow as pa
 
 from monitoring.files import replaced
 from monitoring.schema import DriftloopError, Model
-from monitoring.store import Layout, read_reference, write_reference
+from monitoring.store import Layout, read_reference, reference_digest, write_reference
 
 KEPT = 20
 
@@ -85,9 +84,9 @@ def _kept(layout: Layout) -> Path:
 
 def _keep(layout: Layout) -> None:
     """Keep the present reference under its digest, and the newest KEPT of the kept ones."""
-    if not layout.reference.exists():
+    digest = reference_digest(layout)
+    if digest is None:
         return
-    digest = hashlib.sha256(layout.reference.read_bytes()).hexdigest()
     with replaced(_kept(layout) / f"{digest}.parquet") as temporary:
         shutil.copyfile(layout.reference, temporary)
     oldest_first = sorted(_kept(layout).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)

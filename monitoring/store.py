@@ -242,6 +242,14 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     return parse_reference(content, path, model, predicted=predicted)
 
 
+def reference_digest(layout: Layout) -> str | None:
+    """Return the SHA-256 of the reference's file, as `Reference.digest`; None if there is no reference."""
+    try:
+        return hashlib.sha256(layout.reference.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
 def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted: bool = True) -> Reference:
     """Parse a reference's bytes, so that digest and rows are of the same file; see `read_reference`."""
     try:

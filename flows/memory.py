@@ -9,6 +9,7 @@ import structlog
 from prefect import runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from pydantic import ValidationError
 
 from flows.evaluation import Comparison, Scores
 from monitoring.history import Asked, Episode, Scored, keep_episode
@@ -21,7 +22,7 @@ class Memory:
     """A run's episode while it is made; `version` is the champion as far as the run knows."""
 
     def __init__(self, layout: Layout, flow: Literal["bootstrap", "retrain"], alert: dict[str, Any] | None) -> None:
-        self._layout, self._flow, self._alert = layout, flow, alert
+        self._layout, self._flow, self._asked = layout, flow, asked_by(alert)
         self._started = datetime.now(UTC)
         self._scores: dict[str, Any] = {}
         self.version: str | None = None
@@ -41,22 +42,24 @@ class Memory:
 
     def keep(self, outcome: str, message: str) -> None:
         """Write the episode down; where that fails the run goes on, for it has done what it is for."""
-        episode = Episode(
+        try:
+            keep_episode(self._layout, self._episode(outcome, message))
+        except OSError as error:
+            log.exception("episode_not_kept", reason=str(error))
+
+    def _episode(self, outcome: str, message: str) -> Episode:
+        return Episode(
             flow=self._flow,
             flow_run_id=str(runtime.flow_run.id),
             started_at=self._started,
             ended_at=datetime.now(UTC),
             outcome=outcome,
             message=message,
-            asked=_asked(self._alert),
+            asked=self._asked,
             version=self.version,
             reference_digest=reference_digest(self._layout),
             **self._scores,
         )
-        try:
-            keep_episode(self._layout, episode)
-        except OSError as error:
-            log.exception("episode_not_kept", reason=str(error))
 
 
 @contextlib.contextmanager
@@ -76,7 +79,13 @@ def _scored(version: str, scores: Scores) -> Scored:
     return Scored(version=version, accuracy=scores.accuracy, macro_f1=scores.macro_f1)
 
 
-def _asked(alert: dict[str, Any] | None) -> Asked | None:
-    """Return the earliest alert of those that the trigger names; None for a run that a person started."""
-    named = (alert or {}).get("alerts") or []
-    return Asked(name=named[0]["name"], starts_at=named[0]["startsAt"]) if named else None
+def asked_by(alert: Any) -> Asked | None:
+    """Return the earliest alert of those that the trigger names; None for a run that a person started.
+
+    The parameter is what that person gave: what names no alert is no reason to fail.
+    """
+    try:
+        first = alert["alerts"][0]
+        return Asked(name=first["name"], starts_at=first["startsAt"])
+    except (LookupError, TypeError, ValidationError):
+        return None

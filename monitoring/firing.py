@@ -54,16 +54,21 @@ class AlertReader:
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/alerts"
         self._lock = threading.Lock()
-        self._seen = Alerts()
+        self._seen = Alerts(problem="Prometheus has not said yet what fires")
         self._asked = float("-inf")
 
     def read(self) -> Alerts:
-        """Return what fires now, severe alerts first; Watchdog, which always fires, is left out."""
-        with self._lock:
-            if time.monotonic() - self._asked >= _LIFETIME:
+        """Return what fires, severe alerts first; Watchdog, which always fires, is left out.
+
+        One thread at a time waits for Prometheus; the others, which answer scrapes too, take what was seen last.
+        """
+        if time.monotonic() - self._asked >= _LIFETIME and self._lock.acquire(blocking=False):
+            try:
                 self._seen = self._ask()
                 self._asked = time.monotonic()
-            return self._seen
+            finally:
+                self._lock.release()
+        return self._seen
 
     def _ask(self) -> Alerts:
         try:

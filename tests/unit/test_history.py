@@ -2,7 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from flows.memory import asked_by
 from monitoring import history
 from monitoring.history import Asked, Episode, Scored, keep_episode, read_history
 from monitoring.store import Layout
@@ -49,3 +53,26 @@ def test_a_damaged_file_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "_history" / f"{'9' * 20}-aaaa.json").write_text("{")
     (tmp_path / "_history" / "notes.json").write_text("{}")
     assert read_history(layout) == [episode(1)]
+
+
+@pytest.mark.parametrize(
+    "alert",
+    [
+        pytest.param(None, id="none"),
+        pytest.param({}, id="empty"),
+        pytest.param({"alerts": []}, id="no alerts"),
+        pytest.param({"alerts": ["by hand"]}, id="text"),
+        pytest.param({"alerts": {"name": "x"}}, id="no list"),
+        pytest.param({"alerts": [{"name": "x", "startsAt": "yesterday"}]}, id="no time"),
+        pytest.param(["by hand"], id="a list"),
+    ],
+)
+def test_a_run_that_a_person_started_needs_no_alert(alert: Any) -> None:
+    """Whatever stands in the parameter, a run is not failed by it."""
+    assert asked_by(alert) is None
+
+
+def test_the_alert_that_asked_is_named() -> None:
+    """As the trigger describes it."""
+    found = asked_by({"alerts": [{"name": "ModelDrift", "startsAt": START.isoformat()}]})
+    assert found == Asked(name="ModelDrift", starts_at=START)

@@ -1,0 +1,112 @@
+"""Calibration: which score means how many rows between false alarms, for this reference.
+
+A double bootstrap: from each of many worlds that the reference may come from, a pseudo-reference and a pseudo-stream
+are drawn and looked at as the detector does, so that the reference's own sampling error is covered. Two fits follow.
+
+1. Each statistic of each window is put on one scale: maxima over stretches of the stream follow a Gumbel law
+   (Fisher and Tippett 1928), whose location and scale are fitted to the upper half of them over all worlds.
+2. The largest of these, over statistics and windows, is the score's law: a level per world, since worlds differ in how
+   unlucky their pseudo-reference is, and a scale that they share. The level that is kept is that of a world with few
+   less lucky. Beyond the rows that were drawn the law extrapolates.
+
+Alarm times of such maxima are asymptotically exponential (Siegmund and Venkatraman 1995; Lai 1995 on window-limited
+likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimensions).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitoring.drift.scores import Floats, ReferenceScores, Rows
+from monitoring.drift.statistics import KINDS
+from monitoring.drift.windows import BLOCK, Looks, look, window_lengths
+from monitoring.drift.worlds import Worlds
+
+WORLDS = 100
+STRETCHES = 12  # per world
+STRETCH = 1000  # rows
+LUCK = 0.975  # the share of worlds in which the promise is to hold
+FLATTEST = 0.3  # the least scale of a statistic, where the law of exact p-values has log10(e) = 0.43
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The scales of the statistics (windows, kinds), and the law of their largest."""
+
+    lengths: tuple[int, ...]
+    location: Floats
+    scale: Floats
+    level: float
+    spread: float
+
+    def heights(self, looks: Looks) -> Floats:
+        """Return a window's statistics on the common scale (T, kinds)."""
+        place = self.lengths.index(looks.length)
+        heights: Floats = (looks.values - self.location[place]) / self.scale[place]
+        return heights
+
+    def rarity(self, height: float) -> float:
+        """Return log10 of the rows between false alarms at this height."""
+        return math.log10(STRETCH) + (height - self.level) / (self.spread * math.log(10))
+
+    def height(self, rows: float) -> float:
+        """Return the height that false alarms reach once in so many rows."""
+        return self.level + self.spread * math.log(rows / STRETCH)
+
+
+def calibrate(reference: Rows, categories: int, seed: int, progress: Progress = lambda _: None) -> Calibration:
+    """Calibrate for a reference; the same seed gives the same. Tell the share that is done, 0 to 1, now and then."""
+    lengths = window_lengths(len(reference))
+    maxima = np.stack([*_maxima_of_worlds(reference, categories, lengths, seed, progress)])
+    return fit(lengths, maxima)
+
+
+def _maxima_of_worlds(
+    reference: Rows, categories: int, lengths: tuple[int, ...], seed: int, progress: Progress
+) -> Iterator[Floats]:
+    rng = np.random.default_rng(seed)
+    worlds = Worlds(reference, categories)
+    for number in range(WORLDS):
+        progress(number / WORLDS)
+        world = worlds.draw(rng)
+        scores = ReferenceScores(world.rows(len(reference)), categories)
+        sums = scores.sums(world.rows(STRETCHES * STRETCH), BLOCK)
+        yield stretch_maxima(look(scores, lengths, sums, 0, 0))
+    progress(1.0)
+
+
+def stretch_maxima(looks: list[Looks]) -> Floats:
+    """Return the largest values per stretch (stretches, windows, kinds); of a window not yet full, nothing (-inf)."""
+    maxima = np.full((STRETCHES, len(looks), len(KINDS)), -np.inf)
+    for place, window in enumerate(looks):
+        np.maximum.at(maxima[:, place], (window.ends - 1) * BLOCK // STRETCH, window.values)
+    return maxima
+
+
+def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
+    """Fit the laws to the maxima (worlds, stretches, windows, kinds)."""
+    location, scale = np.empty((2, *maxima.shape[2:]))
+    for place in range(len(lengths)):
+        values = maxima[:, :, place].reshape(-1, maxima.shape[3])
+        location[place], scale[place] = _gumbel(values[np.isfinite(values[:, 0])])
+    scale = np.maximum(scale, FLATTEST)
+    heights = ((maxima - location) / scale).max((2, 3))
+    levels = heights.mean(1)
+    residual, spread = _gumbel((heights - levels[:, None]).reshape(-1, 1))
+    level = float(np.quantile(levels, LUCK) + residual[0])
+    return Calibration(lengths, location, scale, level, float(spread[0]))
+
+
+def _gumbel(values: Floats) -> tuple[Floats, Floats]:
+    """Fit location and scale of each column (n, c) to the upper half of its values, by least squares on quantiles."""
+    values = np.sort(values, axis=0)
+    number = len(values)
+    reduced = -np.log(-np.log((np.arange(number) + 0.5) / number))[number // 2 :]
+    upper = values[number // 2 :]
+    centred = reduced - reduced.mean()
+    scale: Floats = centred @ upper / (centred @ centred)
+    return upper.mean(0) - scale * reduced.mean(), scale

@@ -11,12 +11,13 @@ from prefect.states import Completed
 from data.sample import draw_reference
 from flows.collection import newest_row
 from flows.memory import remembered
+from flows.performance import calibrate, kept_performance
 from flows.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
 from flows.publication import complete, sole_run, stage
 from flows.registry import Champion, load_champion, model_tags, promote, register
 from flows.settings import FlowSettings
 from monitoring.schema import Config, Model, load_config
-from monitoring.store import Layout, Reference, read_reference
+from monitoring.store import Layout, Performance, Reference, read_reference
 
 
 @flow(name="bootstrap", description="Make the reference and the first champion, where there is none that fits.")
@@ -74,8 +75,9 @@ def found(
     if unlabelled := len(table) - len(sample.labels):
         get_run_logger().info("%s rows without a label are left out of training", unlabelled)
     pipeline = train(sample)
-    predicted = predict_out_of_fold(sample)
-    accuracy = float(np.mean(predicted == sample.labels))
+    predicted, confidence = predict_out_of_fold(sample)
+    right = predicted == sample.labels
+    accuracy = float(np.mean(right))
     registered = register(
         export_onnx(pipeline, model),
         model,
@@ -88,10 +90,14 @@ def found(
             "flow_run_id": str(runtime.flow_run.id),
         },
     )
-    if not keeps_predictions:
+    if keeps_predictions:
+        performance = kept_performance(table, model)
+    else:
         table = with_predictions(table, model, pipeline, predicted)
+        performance = Performance(accuracy, len(right), calibrate(confidence, right))
     # Rows that a former model has logged are no evidence about this one: the window starts after them.
-    stage(layout, model, registered.version, table, origin=origin, through=newest_row(layout) or None)
+    through = newest_row(layout) or None
+    stage(layout, model, registered.version, table, origin=origin, through=through, performance=performance)
     promote(model.name, registered.version, former.version if former else None)
     complete(layout, registered.version)
     get_run_logger().info("Version %s is champion; out of fold its accuracy is %.3f", registered.version, accuracy)

@@ -79,10 +79,11 @@ def train(sample: Sample) -> Pipeline:
         return new_pipeline().fit(sample.features, sample.labels)
 
 
-def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int = 0) -> Labels:
+def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int = 0) -> tuple[Labels, Floats]:
     """Predict each row by a pipeline that has not seen it, so that the predictions' accuracy is honest.
 
-    `older` rows are in every pipeline's training. A category with fewer rows than there are folds is spread by chance.
+    Return labels (n,) and confidences (n,): each row's largest probability. `older` rows are in every pipeline's
+    training. A category with fewer rows than there are folds is spread by chance.
     """
     _, strata, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
     rare = counts[strata] < FOLDS
@@ -90,10 +91,14 @@ def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int =
         raise ModelError(f"predictions for the reference need two categories with at least {FOLDS} labelled rows each")
     strata[rare] = strata[~rare][0]
     predicted = np.empty(len(sample.labels), dtype=object)
+    confidence = np.empty(len(sample.labels), dtype=np.float32)
     for known, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata):
         training = sample.take(known) if older is None else older.extended(sample.take(known))
-        predicted[unseen] = train(training).predict(sample.features[unseen])
-    return predicted
+        pipeline = train(training)
+        probabilities = pipeline.predict_proba(sample.features[unseen])
+        predicted[unseen] = pipeline.classes_[probabilities.argmax(axis=1)]
+        confidence[unseen] = probabilities.max(axis=1)
+    return predicted, confidence
 
 
 def choose_older(training: Sample, older: Sample, seed: int = 0) -> Sample | None:
@@ -101,8 +106,8 @@ def choose_older(training: Sample, older: Sample, seed: int = 0) -> Sample | Non
 
     After a mild drift they make up for the newer rows' small number; after a strong one they contradict them.
     """
-    alone = np.mean(predict_out_of_fold(training, None, seed) == training.labels)
-    together = np.mean(predict_out_of_fold(training, older, seed) == training.labels)
+    alone = np.mean(predict_out_of_fold(training, None, seed)[0] == training.labels)
+    together = np.mean(predict_out_of_fold(training, older, seed)[0] == training.labels)
     return older if together >= alone else None
 
 

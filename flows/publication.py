@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from monitoring.files import replaced
 from monitoring.schema import DriftloopError, Model
-from monitoring.store import Layout, read_reference, reference_digest, write_reference
+from monitoring.store import Layout, Performance, read_reference, reference_digest, write_reference
 
 KEPT = 20
 
@@ -57,11 +57,20 @@ def _staged(layout: Layout, version: str) -> Layout:
 
 
 def stage(
-    layout: Layout, model: Model, version: str, table: pa.Table, *, origin: str, through: int | None = None
+    layout: Layout,
+    model: Model,
+    version: str,
+    table: pa.Table,
+    *,
+    origin: str,
+    through: int | None = None,
+    performance: Performance | None = None,
 ) -> None:
     """Lay the reference of a version ready, before the version becomes champion."""
     target = _staged(layout, version)
-    write_reference(target, model, table, origin=origin, model_version=version, through=through)
+    write_reference(
+        target, model, table, origin=origin, model_version=version, through=through, performance=performance
+    )
     read_reference(target, model)  # a reference that the monitor would refuse must not be promoted
 
 

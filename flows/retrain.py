@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from flows.collection import Collected, collect, newest_row, shortage
 from flows.evaluation import Comparison, compare, hold_out
 from flows.memory import Memory, remembered
+from flows.performance import calibrate
 from flows.pipeline import (
     PARAMETERS,
     ModelError,
@@ -40,7 +41,7 @@ from flows.registry import (
 from flows.report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from monitoring.schema import Config, load_config
-from monitoring.store import Layout, Reference, read_reference
+from monitoring.store import Layout, Performance, Reference, read_reference
 
 _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
@@ -206,13 +207,20 @@ def _conclude(
 
 @task(cache_policy=NO_CACHE)
 def stage_reference(place: Place, collected: Collected, candidate: Candidate, version: str) -> None:
-    """Lay the new reference ready: the steady tail's labelled rows, predicted out of fold."""
+    """Lay the new reference ready: the steady tail's labelled rows, predicted out of fold.
+
+    The candidate is held to its own accuracy on the held-out rows. What its confidence is worth all rows tell, out of
+    fold: they are several times as many.
+    """
     model = place.config.model
-    predicted = predict_out_of_fold(sample_of(collected.table, model), candidate.older, candidate.seed)
+    sample = sample_of(collected.table, model)
+    predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed)
     table = with_predictions(collected.table, model, candidate.pipeline, predicted)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
     through = max(collected.through or 0, newest_row(place.layout))
-    stage(place.layout, model, version, table, origin="rebased", through=through)
+    held = candidate.comparison
+    performance = Performance(held.candidate.accuracy, held.rows, calibrate(confidence, predicted == sample.labels))
+    stage(place.layout, model, version, table, origin="rebased", through=through, performance=performance)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

@@ -1,21 +1,29 @@
 """The files that the services share: the log's window, the labels and the reference."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field, TypeAdapter, ValidationError
 
 from monitoring.files import Place, Remote, open_parquet, replaced
 from monitoring.parts import Part, Unreadable, is_ours, list_parts, microseconds, read_part
 from monitoring.schema import DriftloopError, Model, Window, labels_schema, log_schema, reference_schema
 
 _READS = 100
+_PERFORMANCE = "driftloop.performance"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
 
 
 class InvalidReferenceError(DriftloopError):
@@ -62,11 +70,36 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How often a model is right at a confidence: knots in order of confidence, each of so many unseen rows."""
+
+    confidence: tuple[Share, ...]
+    accuracy: tuple[Share, ...]
+    rows: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless there are knots, and each has its three numbers and its place."""
+        if not len(self.confidence) == len(self.accuracy) == len(self.rows) > 0:
+            raise ValueError("a calibration takes as many confidences as accuracies and rows, at least one of each")
+        if list(self.confidence) != sorted(set(self.confidence)):
+            raise ValueError("a calibration's confidences ascend")
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The share of rows that a model got right when it was promoted, of so many that it had not seen."""
+
+    accuracy: Share
+    rows: Count
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
 class Reference:
     """The reference's rows and where they come from.
 
     `through` is the time of the newest logged row in it (microseconds since 1970); only later rows are held against
-    it. It is None for a reference that was not taken from the log.
+    it. It is None for a reference that was not taken from the log. `performance` is None if nobody has measured it.
     """
 
     table: pa.Table
@@ -74,6 +107,7 @@ class Reference:
     through: int | None
     origin: str
     model_version: str | None
+    performance: Performance | None = None
 
 
 def id_milliseconds(prediction_id: str) -> int | None:
@@ -185,22 +219,35 @@ def _join_labels(rows: pa.Table, labels: pa.Table, model: Model) -> pa.Table:
 
 def find_targets(folder: Place, ids: Iterable[str], target: str) -> dict[str, str | None]:
     """Look ids up in a folder of parts: the ids that are there, each with its target or None."""
-    wanted = {i: ms * 1000 for i in ids if (ms := id_milliseconds(i)) is not None}
-    if not wanted:
-        return {}
     schema = pa.schema([("prediction_id", pa.string()), (target, pa.string())])
-    table, _ = _whole(folder, lambda parts: _lines_of(parts, schema, wanted))
+    table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
     return dict(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
 
 
-def _lines_of(parts: list[Part], schema: pa.Schema, wanted: dict[str, int]) -> tuple[pa.Table, list[Unreadable]]:
+def find_rows(folder: Place, ids: Iterable[str], schema: pa.Schema) -> pa.Table:
+    """Look ids up in a folder of parts: the rows that are there, as the schema, which begins with `prediction_id`.
+
+    An id that is no UUID of version 7 tells no time and is looked for in every part.
+    """
+    times = {i: id_milliseconds(i) for i in ids}
+    timeless = [i for i, ms in times.items() if ms is None]
+    timed = sorted((ms * 1000, i) for i, ms in times.items() if ms is not None)
+    if not times:
+        return schema.empty_table()
+    return _whole(folder, lambda parts: _lines_of(parts, schema, timed, timeless))[0]
+
+
+def _lines_of(
+    parts: list[Part], schema: pa.Schema, timed: list[tuple[int, str]], timeless: list[str]
+) -> tuple[pa.Table, list[Unreadable]]:
     tables, unreadable = [schema.empty_table()], []
     for part in parts:
-        here = [i for i, us in wanted.items() if not is_ours(part) or part.first - 1000 < us <= part.last]
-        if not here:
+        begin, end = (bisect_right(timed, time, key=_time) for time in (part.first - 1000, part.last))
+        here = [i for _, i in (timed[begin:end] if is_ours(part) else timed)]
+        if not here and not timeless:
             continue
         try:
-            tables.append(_select(part.path, schema, here))
+            tables.append(_select(part.path, schema, here, timeless))
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -208,16 +255,22 @@ def _lines_of(parts: list[Part], schema: pa.Schema, wanted: dict[str, int]) -> t
     return pa.concat_tables(tables), unreadable
 
 
-def _select(path: Place, schema: pa.Schema, ids: list[str]) -> pa.Table:
+def _time(of: tuple[int, str]) -> int:
+    return of[0]
+
+
+def _select(path: Place, schema: pa.Schema, ids: list[str], timeless: list[str]) -> pa.Table:
     """Read the rows of these ids, from the row groups that may hold one of them."""
+    wanted = [*ids, *timeless]
     with open_parquet(path) as file:
         names = set(file.schema_arrow.names)
-        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, min(ids), max(ids))]
+        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, min(wanted), max(wanted))]
         table = file.read_row_groups(groups, columns=[n for n in schema.names if n in names])
-    if schema.names[1] not in names:  # of a former config, whose target had another name
-        table = table.append_column(schema.field(1), pa.nulls(len(table), pa.string()))
+    for field in schema:  # a former config's target had another name
+        if field.name not in names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
     table = table.select(schema.names).cast(schema)
-    return table.filter(pc.is_in(table["prediction_id"], value_set=pa.array(ids, pa.string())))
+    return table.filter(pc.is_in(table["prediction_id"], value_set=pa.array(wanted, pa.string())))
 
 
 def _may_hold(metadata: pq.FileMetaData, group: int, first: str, last: str) -> bool:
@@ -274,7 +327,18 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
         through=int(through) if through else None,
         origin=metadata.get("driftloop.origin", "user"),
         model_version=metadata.get("driftloop.model_version"),
+        performance=_performance(metadata, path),
     )
+
+
+def _performance(metadata: Mapping[str, str], path: str | Path) -> Performance | None:
+    if _PERFORMANCE not in metadata:
+        return None
+    try:
+        return TypeAdapter(Performance).validate_json(metadata[_PERFORMANCE])
+    except ValidationError as error:
+        lines = "\n".join(f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidReferenceError(f"{path}: its metadata {_PERFORMANCE} cannot be used:\n{lines}") from error
 
 
 def _misfits(stored: pa.Table, model: Model, *, predicted: bool) -> Iterator[str]:
@@ -317,6 +381,7 @@ def write_reference(
     origin: str,
     model_version: str | None = None,
     through: int | None = None,
+    performance: Performance | None = None,
 ) -> None:
     """Replace reference.parquet atomically by these rows, with a note of where they come from."""
     metadata = {"driftloop.origin": origin}
@@ -324,6 +389,8 @@ def write_reference(
         metadata["driftloop.model_version"] = model_version
     if through is not None:
         metadata["driftloop.through"] = str(through)
+    if performance is not None:
+        metadata[_PERFORMANCE] = json.dumps(asdict(performance))
     schema = reference_schema(model)
     with replaced(layout.reference) as temporary:
         pq.write_table(table.select(schema.names).cast(schema.with_metadata(metadata)), temporary)

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from flows.evaluation import compare, hold_out, mcnemar
+from flows.performance import calibrate
 from flows.pipeline import (
     ModelError,
     Predictor,
@@ -98,9 +99,21 @@ def test_out_of_fold_predictions_are_honest() -> None:
     categories = np.array(GENRES.model.categories, dtype=object)
     sample = Sample(rng.normal(size=(500, 30)).astype(np.float32), rng.choice(categories, 500))
     seen = np.mean(train(sample).predict(sample.features) == sample.labels)
-    unseen = np.mean(predict_out_of_fold(sample) == sample.labels)
+    unseen = np.mean(predict_out_of_fold(sample)[0] == sample.labels)
     assert seen > 0.5
     assert unseen < 0.2
+
+
+def test_out_of_fold_confidences_are_honest_too() -> None:
+    """The calibration says how often unseen rows are right, by labels that mean something and by ones that do not."""
+    rng = np.random.default_rng(0)
+    sample = blobs(GENRES, 500, GENRES.model.categories)
+    meaningless = Sample(sample.features, rng.permutation(sample.labels))
+    for rows, accuracy in ((sample, np.mean(predict_out_of_fold(sample)[0] == sample.labels)), (meaningless, 0.1)):
+        predicted, confidence = predict_out_of_fold(rows)
+        assert ((confidence >= 1 / len(GENRES.model.categories)) & (confidence <= 1)).all()
+        calibration = calibrate(confidence, predicted == rows.labels)
+        assert np.average(calibration.accuracy, weights=calibration.rows) == pytest.approx(accuracy, abs=0.05)
 
 
 def test_out_of_fold_predictions_use_the_older_rows(config: Config) -> None:
@@ -108,7 +121,7 @@ def test_out_of_fold_predictions_use_the_older_rows(config: Config) -> None:
     older = sample_of(draw_wine(400, seed=1), config.model)
     newer = sample_of(draw_wine(30, seed=2), config.model)
     scrambled = Sample(newer.features, np.random.default_rng(3).permutation(newer.labels))
-    right = np.mean(predict_out_of_fold(scrambled, older) == newer.labels)
+    right = np.mean(predict_out_of_fold(scrambled, older)[0] == newer.labels)
     assert right > 0.9
 
 
@@ -127,7 +140,7 @@ def test_rare_category_does_not_stop_out_of_fold_predictions() -> None:
     """A category with a single row is predicted too."""
     sample = blobs(GENRES, 60, GENRES.model.categories[:3])
     sample.labels[5] = GENRES.model.categories[9]
-    predicted = predict_out_of_fold(sample)
+    predicted, _ = predict_out_of_fold(sample)
     assert set(predicted) <= set(GENRES.model.categories)
 
 

@@ -14,7 +14,7 @@ from flows.publication import KEPT, BusyError, complete, sole_run, stage
 from flows.registry import describe_names
 from flows.steady import steady_start
 from monitoring.schema import Config
-from monitoring.store import InvalidReferenceError, Layout, read_reference, write_reference
+from monitoring.store import Calibration, InvalidReferenceError, Layout, Performance, read_reference, write_reference
 from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
 
 
@@ -127,11 +127,13 @@ def test_staged_reference_takes_its_place_once_its_version_is_champion(layout: L
     """A publication that was cut off after the alias moved is completed by whoever comes next, once."""
     write_reference(layout, config.model, reference_rows(1), origin="sample", model_version="1")
     before = read_reference(layout, config.model)
-    stage(layout, config.model, "2", reference_rows(2), origin="rebased", through=77)
+    measured = Performance(0.9, 30, Calibration((0.5,), (0.9,), (100,)))
+    stage(layout, config.model, "2", reference_rows(2), origin="rebased", through=77, performance=measured)
     assert read_reference(layout, config.model).digest == before.digest
     assert complete(layout, "2")
     after = read_reference(layout, config.model)
     assert (after.origin, after.model_version, after.through) == ("rebased", "2", 77)
+    assert after.performance == measured
     assert after.table["acidity"].to_pylist() == reference_rows(2)["acidity"].to_pylist()
     assert (layout.root / "_references" / f"{before.digest}.parquet").exists()
     assert not complete(layout, "2")

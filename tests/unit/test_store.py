@@ -19,8 +19,11 @@ from monitoring.files import replaced
 from monitoring.parts import list_parts, microseconds, part_name, read_part
 from monitoring.schema import TIMESTAMP, Model, Window, labels_schema, log_schema, reference_schema
 from monitoring.store import (
+    Calibration,
     InvalidReferenceError,
     Layout,
+    Performance,
+    find_rows,
     find_targets,
     id_milliseconds,
     read_reference,
@@ -336,6 +339,25 @@ def test_ids_are_found_with_their_target(layout: Layout) -> None:
     assert find_targets(layout.labels, asked, "actual") == {}
 
 
+def test_rows_are_found_by_ids_of_any_kind(layout: Layout) -> None:
+    """find_rows gives the asked columns, also of ids that tell no time; what a part does not have is null."""
+    table = _rows([T0 + t * 700 for t in range(20)], actual=pa.array([None, "a"] * 10))
+    foreign = table.slice(0, 2).set_column(0, table.schema.field(0), pa.array(["row 1", "row 2"]))
+    _write(layout.current, table.slice(0, 12))
+    _write(layout.current, table.slice(12))
+    pq.write_table(foreign.drop_columns(["actual"]), layout.current / "from-elsewhere.parquet")
+    schema = pa.schema([table.schema.field(name) for name in ("prediction_id", "timestamp", "actual")])
+    ids = table["prediction_id"].to_pylist()
+    found = find_rows(layout.current, ["row 2", ids[1], ids[19], _id(T0), "row 3"], schema)
+    assert found.schema.names == schema.names
+    assert {row["prediction_id"]: row["actual"] for row in found.to_pylist()} == {
+        "row 2": None,
+        ids[1]: "a",
+        ids[19]: "a",
+    }
+    assert not len(find_rows(layout.current, [], schema))
+
+
 def test_id_tells_its_time() -> None:
     """Only a version 7 UUID has a time."""
     assert id_milliseconds(_id(T0 + 999)) == T0 // 1000
@@ -406,6 +428,45 @@ def test_a_reference_is_read_back_as_written(layout: Layout) -> None:
     other = read_reference(layout, MODEL)
     assert other.digest != reference.digest
     assert (other.origin, other.model_version, other.through) == ("sample", None, None)
+
+
+@pytest.mark.parametrize(
+    "performance",
+    [
+        pytest.param(None, id="not measured"),
+        pytest.param(Performance(0.7, 30), id="accuracy alone"),
+        pytest.param(Performance(1.0, 7, Calibration((0.25, 0.75), (0.5, 1.0), (3, 4))), id="with a calibration"),
+    ],
+)
+def test_a_reference_tells_what_its_model_achieved(layout: Layout, performance: Performance | None) -> None:
+    """The accuracy at promotion, and the calibration, stand in the metadata; the columns are what they were."""
+    write_reference(layout, MODEL, _reference(), origin="rebased", performance=performance)
+    assert read_reference(layout, MODEL).performance == performance
+    assert pq.read_schema(layout.reference).names == reference_schema(MODEL).names
+
+
+@pytest.mark.parametrize(
+    "performance",
+    [
+        pytest.param("{", id="no JSON"),
+        pytest.param('{"accuracy": 1.5, "rows": 3}', id="accuracy above 1"),
+        pytest.param('{"accuracy": 0.5, "rows": 0}', id="no rows"),
+        pytest.param(
+            '{"accuracy": 0.5, "rows": 2, "calibration": {"confidence": [0.5], "accuracy": [], "rows": [2]}}',
+            id="knots without accuracy",
+        ),
+        pytest.param(
+            '{"accuracy": 1, "rows": 2, "calibration": {"confidence": [0.5, 0.4], "accuracy": [0, 1], "rows": [1, 1]}}',
+            id="knots that descend",
+        ),
+    ],
+)
+def test_a_performance_that_cannot_be_used_is_named(layout: Layout, performance: str) -> None:
+    """A model is not held to a number that is none."""
+    table = _reference().cast(reference_schema(MODEL)).replace_schema_metadata({"driftloop.performance": performance})
+    pq.write_table(table, layout.reference)
+    with pytest.raises(InvalidReferenceError, match=r"driftloop\.performance cannot be used"):
+        read_reference(layout, MODEL)
 
 
 def test_a_users_reference_is_taken_as_it_is(layout: Layout) -> None:

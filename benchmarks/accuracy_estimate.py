@@ -1,0 +1,208 @@
+"""Accuracy without labels against the true one, and with labels the promise of the sequential test.
+
+python -m benchmarks.accuracy_estimate [--repeats 20]
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from data.drifts import Drifts, choose, load_drifts
+from data.sample import draw
+from data.statistics import load_statistics
+from flows.performance import calibrate
+from flows.pipeline import Sample, predict_out_of_fold, train
+from monitoring.accuracy import AccuracyPromise, AccuracyTest, Stakes, floor_of
+from monitoring.confidence import Estimate, estimate_accuracy
+from monitoring.profile import CONFIDENCE_BINS, Grid, Profile
+from monitoring.schema import Config, load_config
+from monitoring.store import Performance
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT.parent / "shared/gtzan/mfcc_means.parquet"
+DRIFTS = {  # name -> drifts of drifts.yml and their strength
+    "none": ((), 1.0),
+    "gain -1 dB": (("gain",), 1 / 6),
+    "gain -3 dB": (("gain",), 1 / 2),
+    "gain -6 dB": (("gain",), 1.0),
+    "low_pass": (("low_pass",), 1.0),
+    "noise_floor": (("noise_floor",), 1.0),
+    "genre_mix 40 %": (("genre_mix",), 0.4),
+}
+ROWS, WINDOW, WINDOWS = 1_000, 1_000, 5  # of the drawn reference, of a window, windows a reference
+ACCURACY, BEFORE, LONGEST, STREAMS = 0.8, 2_000, 30_000, 100
+
+Rows = Callable[[np.random.Generator, Mapping[str, float] | None], Sample]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One window's estimate and its true accuracy."""
+
+    estimate: Estimate
+    truth: float
+
+    @property
+    def covered(self) -> bool:
+        return self.estimate.low <= self.truth <= self.estimate.high
+
+
+def drawn(config: Config, rng: np.random.Generator) -> tuple[Sample, Rows]:
+    """Return a reference that is drawn from the collection's figures, and what draws windows like it."""
+    statistics = load_statistics(config.model)
+
+    def rows(rng: np.random.Generator, mix: Mapping[str, float] | None, number: int = WINDOW) -> Sample:
+        values, names = draw(statistics, rng, number, mix)
+        return Sample(values.astype(np.float32), names.astype(object))
+
+    return rows(rng, None, ROWS), rows
+
+
+def real(config: Config, rng: np.random.Generator) -> tuple[Sample, Rows]:
+    """Return a random 500 of the real tracks as the reference, and the others as the window."""
+    table = pq.read_table(REAL)
+    features = np.column_stack([table[name].to_numpy() for name in config.model.features]).astype(np.float32)
+    tracks = Sample(features, np.array(table[config.model.target].to_pylist(), dtype=object))
+    order = rng.permutation(len(tracks.labels))
+    others = tracks.take(order[500:])
+
+    def rows(rng: np.random.Generator, mix: Mapping[str, float] | None) -> Sample:
+        if mix is None:
+            return others
+        weights = np.array([mix[label] for label in others.labels])
+        return others.take(rng.choice(len(weights), len(weights) // 2, replace=False, p=weights / weights.sum()))
+
+    return tracks.take(order[:500]), rows
+
+
+def trials(config: Config, reference: Sample, rows: Rows, rng: np.random.Generator, windows: int) -> Iterator:
+    """Yield (drift, trial) of one reference's model."""
+    model, known, steady = config.model, load_drifts(), dict.fromkeys(config.model.categories, 1.0)
+    predicted, confidence = predict_out_of_fold(reference)
+    right = predicted == reference.labels
+    performance = Performance(float(right.mean()), len(right), calibrate(confidence, right))
+    pipeline, none = train(reference), Profile.empty(Grid.of(model, []))
+    for name, (names, strength) in DRIFTS.items():
+        drifts: Drifts = choose(known, names, model, strength)
+        for _ in range(windows):
+            sample = rows(rng, drifts.mix(steady) if any(known[n].mix for n in names) else None)
+            features = drifts.apply(sample.features, model.features, rng).astype(np.float32)
+            probabilities = pipeline.predict_proba(features)
+            sure = np.minimum((probabilities.max(axis=1) * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+            profile = replace(none, confidence=np.bincount(sure, minlength=CONFIDENCE_BINS))
+            truth = np.mean(pipeline.classes_[probabilities.argmax(axis=1)] == sample.labels)
+            estimate = estimate_accuracy(performance, profile, minimum_rows=100)
+            assert estimate is not None
+            yield name, Trial(estimate, float(truth))
+
+
+def print_estimates(title: str, source: Callable, config: Config, repeats: int, windows: int) -> None:
+    found: dict[str, list[Trial]] = {name: [] for name in DRIFTS}
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        reference, rows = source(config, rng)
+        for name, trial in trials(config, reference, rows, rng, windows):
+            found[name].append(trial)
+    print(f"\n{title}: {repeats} references, {len(found['none'])} windows of each drift\n")
+    print(
+        "| drift | true accuracy | estimate | 95 % interval, ± | estimate - truth | root mean square | truth inside |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name, some in found.items():
+        truth, guess = (np.array(x) for x in zip(*((t.truth, t.estimate.accuracy) for t in some), strict=True))
+        half = np.mean([(t.estimate.high - t.estimate.low) / 2 for t in some])
+        off, covered = guess - truth, np.mean([t.covered for t in some])
+        print(
+            f"| {name} | {truth.mean():.3f} | {guess.mean():.3f} | {half:.3f} | {off.mean():+.3f} "
+            f"| {np.sqrt(np.mean(off**2)):.3f} | {covered:.0%} |"
+        )
+
+
+def between_alarms(accuracy: float, floor: float, threshold: float, rows: int, rng: np.random.Generator) -> float:
+    """Return the labelled rows between two false alarms, the test beginning anew after each."""
+    alarms, stakes = 0, Stakes(floor, 0)
+    for _ in range(rows // 5_000):
+        outcomes = rng.random(5_000) < accuracy
+        while (place := stakes.add(outcomes, threshold)) is not None:
+            alarms, stakes, outcomes = alarms + 1, Stakes(floor, 0), outcomes[place + 1 :]
+    return rows / alarms if alarms else float("inf")
+
+
+def print_promise(rng: np.random.Generator) -> None:
+    print("\nLabelled rows between false alarms; the accuracy is 80 %, the tolerance 0\n")
+    print(
+        "| promised | held-out rows | accuracy at the bound itself | promotions drawn, harmonic mean | worst of them |"
+    )
+    print("|---|---|---|---|---|")
+    for promised in (1_000, 20_000):
+        promise = AccuracyPromise(promised, 0.0)
+        for rows in (300, 1_000):
+            test = AccuracyTest(Performance(ACCURACY, rows), promise)
+            edge = between_alarms(test.floor, test.floor, test.threshold, 200 * promised, rng)
+            times = []
+            for right in rng.binomial(rows, ACCURACY, 40):
+                floor = floor_of(Performance(right / rows, rows), promise)
+                times.append(between_alarms(ACCURACY, floor, test.threshold, 20 * promised, rng))
+            shown = [
+                "none seen" if np.isinf(t) else f"{t:,.0f}" for t in (1 / np.mean(1 / np.array(times)), min(times))
+            ]
+            print(f"| {promised:,} | {rows:,} | {edge:,.0f} | {shown[0]} | {shown[1]} |")
+
+
+def print_detection(rng: np.random.Generator) -> None:
+    print(
+        f"\nLabelled rows from a fall of the accuracy (from 80 %, after {BEFORE:,} rows) to its alarm: median and 9th "
+        f"decile of {STREAMS} streams of {LONGEST:,} rows; one false alarm in 20,000 rows promised; the end of the "
+        "alarm after the accuracy is back, median\n"
+    )
+    print("| held-out rows | tolerance | fall by | alarm after | 9 of 10 | never | false alarms before | over after |")
+    print("|---|---|---|---|---|---|---|---|")
+    for rows in (300, 1_000, 5_000):
+        for tolerance in (0.0, 0.02):
+            for fall in (0.05, 0.1, 0.2):
+                promise, times, ends, false = AccuracyPromise(20_000, tolerance), [], [], 0
+                for right in rng.binomial(rows, ACCURACY, STREAMS):
+                    test = AccuracyTest(Performance(right / rows, rows), promise)
+                    test.add(rng.random(BEFORE) < ACCURACY)
+                    false += test.verdict().detected
+                    if not test.verdict().detected:
+                        times.append(rows_until(test, ACCURACY - fall, rng, detected=True))
+                        ends += [rows_until(test, ACCURACY, rng, detected=False)] if test.verdict().detected else []
+                never = np.mean(np.isinf(times))
+                shown = [f"{x:,.0f}" if np.isfinite(x) else "-" for x in np.quantile(times, (0.5, 0.9), method="lower")]
+                over = np.quantile(ends, 0.5, method="lower") if ends else np.inf
+                print(
+                    f"| {rows:,} | {tolerance:.2f} | {fall:.2f} | {shown[0]} | {shown[1]} | {never:.0%} | {false} "
+                    f"| {f'{over:,.0f}' if np.isfinite(over) else '-'} |"
+                )
+
+
+def rows_until(test: AccuracyTest, accuracy: float, rng: np.random.Generator, *, detected: bool) -> float:
+    """Return after how many rows, to a hundred, the verdict is this; infinity if it is not within LONGEST."""
+    for rows in range(100, LONGEST + 1, 100):
+        test.add(rng.random(100) < accuracy)
+        if test.verdict().detected == detected:
+            return rows
+    return float("inf")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=20, help="references (default: %(default)s)")
+    repeats = parser.parse_args().repeats
+    config = load_config(ROOT / "monitoring/config.yml")
+    print(f"Estimated accuracy; references of {ROWS:,} drawn rows or 500 real tracks, windows of {WINDOW:,} or 298.")
+    print_estimates("Drawn from the collection's figures", drawn, config, repeats, WINDOWS)
+    if REAL.exists():
+        print_estimates("Real tracks, split at random", real, config, repeats, 1)
+    rng = np.random.default_rng(0)
+    print_promise(rng)
+    print_detection(rng)
+
+
+if __name__ == "__main__":
+    main()

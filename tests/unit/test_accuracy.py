@@ -1,0 +1,259 @@
+"""The sequential test of accuracy: what it counts, what it promises, and that it goes on where it was."""
+
+import json
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import binom
+
+from monitoring.accuracy import AccuracyPromise, AccuracyTest, AccuracyVerdict, AccuracyWatch, lower_bound
+from monitoring.parts import list_parts, microseconds
+from monitoring.store import Layout, Performance, Reference, read_reference
+from tests.unit.monitor_fixtures import LOANS, START, keep_reference, label_rows, log_rows, make_rows
+from tests.unit.test_window import Log
+
+ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50
+PROMISE = AccuracyPromise(false_alarm_every=1_000, tolerance=0.0)
+MEASURED = Performance(0.8, 400)
+TARGET, PREDICTION = LOANS.model.target, LOANS.model.prediction
+
+
+def _reference(folder: Path, **about: object) -> Reference:
+    keep_reference(folder, LOANS, make_rows(LOANS, 50), **({"performance": MEASURED} | about))
+    return read_reference(Layout(folder), LOANS.model)
+
+
+def _watch(folder: Path, state: object = None, promise: AccuracyPromise = PROMISE, **about: object) -> AccuracyWatch:
+    return AccuracyWatch(Layout(folder), LOANS, _reference(folder, **about), promise, state)
+
+
+def _counts(watch: AccuracyWatch) -> tuple[int, int]:
+    verdict = watch.look()
+    assert verdict is not None
+    assert not verdict.unreadable
+    return verdict.rows, verdict.right
+
+
+def _predictions(folder: Path, count: int, minute: int = 0, *, labels: bool = False) -> list[str]:
+    """Log rows that all predict yes; with labels, every one of them is right."""
+    rows = make_rows(LOANS, count, seed=minute).assign(**{PREDICTION: "yes", TARGET: "yes" if labels else None})
+    return log_rows(folder, LOANS, rows, START + timedelta(minutes=minute))
+
+
+def _label(folder: Path, ids: list[str], labels: list[str], second: int) -> None:
+    label_rows(folder, LOANS, ids, labels, START + timedelta(seconds=second))
+
+
+def test_a_late_label_counts_once_and_the_first_of_two_counts(tmp_path: Path) -> None:
+    """Neither a repetition nor a contradiction is further evidence, in the same look or a later one."""
+    ids = _predictions(tmp_path, 10)
+    watch = _watch(tmp_path)
+    assert _counts(watch) == (0, 0)
+    _label(tmp_path, ids[:4], ["yes", "yes", "no", "no"], 1)
+    _label(tmp_path, ids[3:5], ["yes", "yes"], 2)
+    assert _counts(watch) == (5, 3)
+    _label(tmp_path, ids[:6], ["no"] * 6, 3)
+    assert _counts(watch) == (6, 3)
+    assert _counts(watch) == (6, 3)
+
+
+def test_a_row_that_came_with_its_label_takes_no_other(tmp_path: Path) -> None:
+    """The label in the row is the first, whichever of them is seen first."""
+    watch = _watch(tmp_path)
+    ids = _predictions(tmp_path, 5, labels=True)
+    _label(tmp_path, ids, ["no"] * 5, 1)
+    assert _counts(watch) == (5, 5)
+    _label(tmp_path, ids, ["no"] * 5, 2)
+    assert _counts(watch) == (5, 5)
+
+
+def test_a_label_that_comes_before_its_row_waits_for_it(tmp_path: Path) -> None:
+    """A row is in a journal for a while before it is in a part; a restart in between loses nothing."""
+    watch = _watch(tmp_path)
+    ids = _predictions(tmp_path, 5)
+    (part,) = Layout(tmp_path).current.glob("*")
+    hidden = part.rename(tmp_path / part.name)
+    _label(tmp_path, ids, ["yes", "no", "yes", "no", "yes"], 1)
+    verdict = watch.look()
+    assert verdict is not None
+    assert (verdict.rows, verdict.waiting, verdict.score) == (0, 5, None)
+    watch = _watch(tmp_path, json.loads(json.dumps(watch.to_dict())))
+    hidden.rename(part)
+    _label(tmp_path, ids[:1], ["no"], 2)
+    verdict = watch.look()
+    assert verdict is not None
+    assert (verdict.rows, verdict.right, verdict.waiting) == (5, 3, 0)
+
+
+def test_rows_of_the_reference_and_of_another_version_do_not_count(tmp_path: Path) -> None:
+    """Neither what the reference was made of, nor what the former champion still answered, is about this model."""
+    old = _predictions(tmp_path, 5, labels=True)
+    through = microseconds(START) + 2_000
+    assert _counts(_watch(tmp_path, through=through)) == (2, 2)
+    assert _counts(_watch(tmp_path, through=through, model_version="1")) == (2, 2)
+    assert _counts(_watch(tmp_path, through=through, model_version="2")) == (0, 0)
+    late = _predictions(tmp_path, 3, minute=1)
+    _label(tmp_path, [*old, *late], ["yes"] * 8, 1)
+    assert _counts(_watch(tmp_path, through=microseconds(START) + 60_000_000)) == (2, 2)
+
+
+def _expected(layout: Layout) -> tuple[int, int]:
+    """Count the labelled rows and the right ones from all that is in the files."""
+    rows, labels = (
+        [row for part in list_parts(folder)[0] for row in pq.read_table(part.path, partitioning=None).to_pylist()]
+        for folder in (layout.current, layout.labels)
+    )
+    first = {row["prediction_id"]: row[TARGET] for row in sorted(labels, key=lambda r: r["timestamp"], reverse=True)}
+    outcomes = [row[PREDICTION] == (row[TARGET] or first.get(row["prediction_id"])) for row in rows if
+                row[TARGET] or row["prediction_id"] in first]  # fmt: skip
+    return len(outcomes), sum(outcomes)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("often", [pytest.param(0.7, id="looking often"), pytest.param(0.2, id="looking seldom")])
+def test_what_is_counted_does_not_depend_on_files_and_restarts(tmp_path: Path, often: float) -> None:
+    """After any sequence of rows, labels, merges and restarts each labelled row counted once, by its first label."""
+    for seed in range(ROUNDS):
+        random = np.random.default_rng(seed)
+        log = Log(tmp_path / str(seed), LOANS, random)
+        watch = _watch(tmp_path / str(seed))
+        for _ in range(25):
+            step = random.choice(["append", "label", "merge", "restart"], p=[0.35, 0.35, 0.2, 0.1])
+            if step == "restart":
+                watch = _watch(tmp_path / str(seed), json.loads(json.dumps(watch.to_dict())))
+            else:
+                getattr(log, step)()
+            if random.random() < often:
+                watch.look()
+        assert _counts(watch) == _expected(log.layout)
+
+
+def test_a_look_that_fails_takes_nothing(tmp_path: Path) -> None:
+    """What had been read when storage gave way is read again by the next look, and counts once."""
+    ids = _predictions(tmp_path, 5, labels=True)
+    watch = _watch(tmp_path)
+    labels = tmp_path / "labels.parquet"
+    labels.symlink_to(labels)  # listing it is an OSError
+    for _ in range(2):
+        with pytest.raises(OSError, match="symbolic links"):
+            watch.look()
+    labels.unlink()
+    _label(tmp_path, ids, ["no"] * 5, 1)
+    assert _counts(watch) == (5, 5)
+
+
+def test_a_restarted_watch_has_the_same_score(tmp_path: Path) -> None:
+    """What was found before a restart is part of the evidence after it, an alarm too."""
+    _predictions(tmp_path, 60, labels=True)
+    once = _watch(tmp_path)
+    once.look()
+    ids = _predictions(tmp_path, 100, minute=1)
+    again = _watch(tmp_path, json.loads(json.dumps(once.to_dict())))
+    _label(tmp_path, ids, ["no"] * 100, 1)
+    verdicts = [watch.look() for watch in (once, again)]
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0] is not None
+    assert verdicts[0].detected
+    assert _watch(tmp_path, json.loads(json.dumps(again.to_dict()))).look() == verdicts[0]
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"about": 1}, {"about": ["x", 1_000, 0.0]}], ids=["empty", "strange", "of another reference"]
+)
+def test_a_state_of_something_else_is_not_gone_on_from(tmp_path: Path, state: object) -> None:
+    """Another reference, or promise, begins anew: the rows are counted from the start."""
+    _predictions(tmp_path, 5, labels=True)
+    assert _counts(_watch(tmp_path, state)) == (5, 5)
+
+
+def test_a_damaged_state_is_not_gone_on_from(tmp_path: Path) -> None:
+    """A state that lacks a part, or has one of another shape, begins anew instead of failing for ever."""
+    _predictions(tmp_path, 5, labels=True)
+    watch = _watch(tmp_path)
+    watch.look()
+    for damage in ({"stream": {}}, {"test": {"fall": [0.0]}}, {"stream": {"rows": 1, "labels": 2}}, {"test": 3}):
+        assert _counts(_watch(tmp_path, watch.to_dict() | damage)) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("performance", "promise"),
+    [
+        pytest.param(None, PROMISE, id="nothing measured"),
+        pytest.param(Performance(0.0, 10), PROMISE, id="never right"),
+        pytest.param(Performance(0.6, 5), AccuracyPromise(1_000, 0.3), id="five rows and a large tolerance"),
+    ],
+)
+def test_nothing_is_said_where_there_is_nothing_to_hold_the_model_to(
+    tmp_path: Path, performance: Performance | None, promise: AccuracyPromise
+) -> None:
+    """An older reference tells no accuracy; one that may be 0 cannot be fallen below."""
+    watch = _watch(tmp_path, promise=promise, performance=performance)
+    assert watch.look() is None
+    assert _watch(tmp_path, watch.to_dict(), promise=promise, performance=performance).look() is None
+
+
+def _add(test: AccuracyTest, random: np.random.Generator, accuracy: float, rows: int) -> AccuracyVerdict:
+    test.add(random.random(rows) < accuracy)
+    return test.verdict()
+
+
+def test_the_promise_holds_at_the_edge_of_what_is_promised() -> None:
+    """At the lowest accuracy that is no harm, false alarms come as seldom as promised, and not much more seldom."""
+    random, promise = np.random.default_rng(5), AccuracyPromise(500, 0.02)
+    rows = alarms = 0
+    test = AccuracyTest(MEASURED, promise)
+    for _ in range(6_000):
+        verdict = _add(test, random, test.floor, 50)
+        if verdict.detected:
+            assert verdict.since is not None
+            rows, alarms, test = rows + verdict.since, alarms + 1, AccuracyTest(MEASURED, promise)
+    assert alarms > 200
+    deviation = 1 / np.sqrt(alarms)  # times between alarms are about exponential
+    assert rows / alarms > 500 * (1 + 2 * deviation)
+    assert rows / alarms < 1_000
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 0.8, 0.95])
+@pytest.mark.parametrize("rows", [20, 300, 2_000])
+def test_few_rows_at_promotion_hold_the_model_to_less(accuracy: float, rows: int) -> None:
+    """Whatever the model's true accuracy, in one promotion of twenty at most is it held to more than that."""
+    right = np.arange(rows + 1)
+    above = np.array([lower_bound(k, rows) > accuracy for k in right.tolist()])
+    assert binom.pmf(right, rows, accuracy)[above].sum() <= 0.05
+    assert lower_bound(round(accuracy * rows), rows) < lower_bound(round(accuracy * 10 * rows), 10 * rows) < accuracy
+
+
+def test_a_fall_is_found_and_the_alarm_stays_until_labels_refute_it() -> None:
+    """Ten points are found in most of 40 streams within 1,000 rows; the alarm goes on until accuracy is back."""
+    random, false, found, over = np.random.default_rng(7), 0, 0, 0
+    for _ in range(40):
+        test = AccuracyTest(Performance(0.8, 1_000), AccuracyPromise(10_000, 0.0))
+        false += _add(test, random, 0.8, 1_000).detected
+        found += _add(test, random, 0.7, 1_000).detected
+        lasting = _add(test, random, 0.6, 2_000)
+        assert lasting.detected
+        assert lasting.score is not None
+        assert lasting.score > lasting.threshold
+        over += not _add(test, random, 0.85, 2_000).detected
+    assert false <= 4
+    assert found >= 36
+    assert over >= 36
+
+
+def test_how_labels_are_batched_does_not_matter() -> None:
+    """One look at many rows finds what a look after each would have found."""
+    outcomes = np.concatenate([np.random.default_rng(3).random(300) < p for p in (0.8, 0.5, 0.9)])
+    whole, single = (AccuracyTest(MEASURED, PROMISE) for _ in range(2))
+    whole.add(outcomes)
+    alarms = []
+    for outcome in outcomes:
+        single.add(np.array([outcome]))
+        alarms.append(single.verdict().detected)
+    assert any(alarms)
+    assert whole.verdict().score == pytest.approx(single.verdict().score)
+    assert replace(whole.verdict(), score=None) == replace(single.verdict(), score=None)

@@ -1,0 +1,142 @@
+"""Rows as they arrive: each once, whatever happens to the files and to the monitor between two looks."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from api import merging
+from monitoring import arrivals
+from monitoring.arrivals import Arrivals
+from monitoring.parts import list_parts
+from monitoring.schema import labels_schema, log_schema
+from monitoring.store import Layout
+from tests.unit.monitor_fixtures import LOANS, START, label_rows, log_rows, make_rows
+from tests.unit.test_window import BEGIN, Log
+
+ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50
+SCHEMAS = {"current": log_schema(LOANS.model), "labels": labels_schema(LOANS.model)}
+
+
+def _restarted(watched: Arrivals, folder: Path, schema: pa.Schema, after: int) -> Arrivals:
+    return Arrivals.restore(folder, schema, after, json.loads(json.dumps(watched.state())))
+
+
+def _rows_in(folder: Path, after: int) -> list[tuple[str, int]]:
+    """Read every row that counts, as id and time."""
+    tables = [pq.read_table(part.path, partitioning=None) for part in list_parts(folder)[0]]
+    return [row for table in tables for row in _named(table) if row[1] > after]
+
+
+def _named(table: pa.Table) -> list[tuple[str, int]]:
+    return list(zip(table["prediction_id"].to_pylist(), table["timestamp"].cast(pa.int64()).to_pylist(), strict=True))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("folder", "after"),
+    [
+        pytest.param("current", -1, id="predictions"),
+        pytest.param("current", BEGIN + 100_000, id="later predictions"),
+        pytest.param("labels", -1, id="labels"),
+    ],
+)
+@pytest.mark.parametrize("often", [pytest.param(0.6, id="looking often"), pytest.param(0.1, id="looking seldom")])
+def test_each_row_is_taken_once(tmp_path: Path, folder: str, after: int, often: float) -> None:
+    """After any sequence of parts, merges of merged parts, removals and restarts no row is missed or taken twice."""
+    for seed in range(ROUNDS):
+        random = np.random.default_rng(seed)
+        log = Log(tmp_path / str(seed), LOANS, random)
+        place = tmp_path / str(seed) / f"{folder}.parquet"
+        watched, taken = Arrivals(place, SCHEMAS[folder], after), list[tuple[str, int]]()
+        for _ in range(30):
+            step = random.choice(["append", "label", "merge", "remove", "restart"], p=[0.35, 0.25, 0.25, 0.05, 0.1])
+            if step == "restart":
+                watched = _restarted(watched, place, SCHEMAS[folder], after)
+            else:
+                getattr(log, step)()
+            if random.random() < often:
+                rows, unreadable = watched.take(int(random.choice([10, 1000])))
+                assert rows["timestamp"].to_pylist() == sorted(rows["timestamp"].to_pylist())
+                assert not unreadable
+                taken += _named(rows)
+        while len(rows := watched.take(50)[0]):
+            taken += _named(rows)
+        assert len(taken) == len(set(taken))
+        assert set(taken) >= set(_rows_in(place, after))
+        assert set(watched.state()["taken"]) == {part.name for part in list_parts(place)[0]}
+        assert all(time > after for _, time in taken)
+
+
+def test_first_look_at_a_long_log_comes_in_pieces(tmp_path: Path) -> None:
+    """Parts are taken oldest first, and a large part by its row groups, so that memory is bounded."""
+    ids = log_rows(tmp_path, LOANS, make_rows(LOANS, 1_000))
+    current = Layout(tmp_path).current
+    (part,) = current.iterdir()
+    pq.write_table(pq.read_table(part, partitioning=None), part, row_group_size=100)
+    watched = Arrivals(current, SCHEMAS["current"], -1)
+    pieces = [watched.take(250)[0] for _ in range(5)]
+    assert [len(piece) for piece in pieces] == [300, 300, 300, 100, 0]
+    assert [i for piece in pieces for i in piece["prediction_id"].to_pylist()] == ids
+
+
+def test_part_that_cannot_be_read_is_named_and_others_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named at every call, and taken once it can be read, even after others were."""
+    for minute in range(3):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 20, seed=minute), START.replace(minute=minute))
+    current = Layout(tmp_path).current
+    damaged = sorted(current.iterdir())[1]
+    content = damaged.read_bytes()
+    damaged.write_bytes(b"damaged")
+    watched = Arrivals(current, SCHEMAS["current"], -1)
+    for rows in (40, 0):
+        table, unreadable = watched.take(1_000)
+        assert len(table) == rows
+        assert [file.path for file in unreadable] == [damaged]
+    damaged.write_bytes(content)
+    assert not len(watched.take(1_000)[0]), "it is not tried again at once"
+    monkeypatch.setattr(arrivals, "PATIENCE", 0.0)
+    watched = _restarted(watched, current, SCHEMAS["current"], -1)
+    table, unreadable = watched.take(1_000)
+    assert len(table) == 20
+    assert not unreadable
+
+
+def test_rows_merged_into_a_part_that_cannot_be_read_yet_are_not_taken_again(tmp_path: Path) -> None:
+    """What was taken before a merge is remembered until the merged part can be read."""
+    log = Log(tmp_path, LOANS, np.random.default_rng(1))
+    log.append()
+    watched = Arrivals(log.layout.current, SCHEMAS["current"], -1)
+    before = _named(watched.take(1_000)[0])
+    log.append()
+    while len(parts := list(log.layout.current.iterdir())) > 1:
+        log.merge()
+    content = parts[0].read_bytes()
+    parts[0].write_bytes(b"damaged")
+    assert not len(watched.take(1_000)[0])
+    watched = _restarted(watched, log.layout.current, SCHEMAS["current"], -1)
+    assert not len(watched.take(1_000)[0])
+    parts[0].write_bytes(content)
+    watched = _restarted(watched, log.layout.current, SCHEMAS["current"], -1)
+    assert sorted(before + _named(watched.take(1_000)[0])) == sorted(_rows_in(log.layout.current, -1))
+
+
+def test_a_label_that_is_given_again_is_a_row_of_its_own(tmp_path: Path) -> None:
+    """Labels are rows by id and time: a correction arrives too."""
+    ids = log_rows(tmp_path, LOANS, make_rows(LOANS, 3))
+    label_rows(tmp_path, LOANS, ids[:1], ["yes"])
+    watched = Arrivals(Layout(tmp_path).labels, SCHEMAS["labels"], -1)
+    assert watched.take(10)[0][LOANS.model.target].to_pylist() == ["yes"]
+    label_rows(tmp_path, LOANS, [ids[0], ids[1]], ["no", "no"], START.replace(second=1))
+    assert watched.take(10)[0][LOANS.model.target].to_pylist() == ["no", "no"]
+
+
+def test_keys_are_kept_for_as_long_as_a_part_may_be_merged() -> None:
+    """The API leaves parts alone from the size on at which their keys are let go."""
+    assert merging._size_of(arrivals.FINAL_ROWS) >= merging._size_of(merging.ROWS // 2)

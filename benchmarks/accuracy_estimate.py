@@ -4,6 +4,7 @@ python -m benchmarks.accuracy_estimate [--repeats 20]
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from data.sample import draw
 from data.statistics import load_statistics
 from flows.performance import calibrate
 from flows.pipeline import Sample, predict_out_of_fold, train
-from monitoring.accuracy import AccuracyPromise, AccuracyTest, Stakes, floor_of
+from monitoring.accuracy import MISSED, AccuracyTest, Stakes, floor_of
 from monitoring.confidence import Estimate, estimate_accuracy
 from monitoring.profile import CONFIDENCE_BINS, Grid, Profile
 from monitoring.schema import Config, load_config
@@ -139,14 +140,14 @@ def print_promise(rng: np.random.Generator) -> None:
     )
     print("|---|---|---|---|---|")
     for promised in (1_000, 20_000):
-        promise = AccuracyPromise(promised, 0.0)
+        threshold = math.log10(promised / (1 - MISSED))
         for rows in (300, 1_000):
-            test = AccuracyTest(Performance(ACCURACY, rows), promise)
-            edge = between_alarms(test.floor, test.floor, test.threshold, 200 * promised, rng)
+            test = AccuracyTest(Performance(ACCURACY, rows), tolerance=0.0)
+            edge = between_alarms(test.floor, test.floor, threshold, 200 * promised, rng)
             times = []
             for right in rng.binomial(rows, ACCURACY, 40):
-                floor = floor_of(Performance(right / rows, rows), promise)
-                times.append(between_alarms(ACCURACY, floor, test.threshold, 20 * promised, rng))
+                floor = floor_of(Performance(right / rows, rows), 0.0)
+                times.append(between_alarms(ACCURACY, floor, threshold, 20 * promised, rng))
             shown = [
                 "none seen" if np.isinf(t) else f"{t:,.0f}" for t in (1 / np.mean(1 / np.array(times)), min(times))
             ]
@@ -164,10 +165,10 @@ def print_detection(rng: np.random.Generator) -> None:
     for rows in (300, 1_000, 5_000):
         for tolerance in (0.0, 0.02):
             for fall in (0.05, 0.1, 0.2):
-                promise, times, ends, false = AccuracyPromise(20_000, tolerance), [], [], 0
+                times, ends, false = [], [], 0
                 for right in rng.binomial(rows, ACCURACY, STREAMS):
-                    test = AccuracyTest(Performance(right / rows, rows), promise)
-                    test.add(rng.random(BEFORE) < ACCURACY)
+                    test = AccuracyTest(Performance(right / rows, rows), tolerance=tolerance)
+                    test.add(rng.random(BEFORE) < ACCURACY, 20_000)
                     false += test.verdict().detected
                     if not test.verdict().detected:
                         times.append(rows_until(test, ACCURACY - fall, rng, detected=True))
@@ -184,7 +185,7 @@ def print_detection(rng: np.random.Generator) -> None:
 def rows_until(test: AccuracyTest, accuracy: float, rng: np.random.Generator, *, detected: bool) -> float:
     """Return after how many rows, to a hundred, the verdict is this; infinity if it is not within LONGEST."""
     for rows in range(100, LONGEST + 1, 100):
-        test.add(rng.random(100) < accuracy)
+        test.add(rng.random(100) < accuracy, 20_000)
         if test.verdict().detected == detected:
             return rows
     return float("inf")

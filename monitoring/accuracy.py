@@ -2,7 +2,7 @@
 
 The test looks after every labelled row, for as long as the model serves, and keeps its promise at any time that
 somebody looks: while the model is as accurate as at its promotion, minus a tolerance, alarms come no more often than
-once in `false_alarm_every` labelled rows on average.
+once in so many labelled rows on average as were promised.
 
 The score is a Shiryaev-Roberts e-detector (Shin, Ramdas and Rinaldo 2022, "E-detectors: a nonparametric framework for
 sequential change detection"). A bet on the accuracy having fallen from p to q multiplies its stake by q/p when the
@@ -39,15 +39,8 @@ Floats = npt.NDArray[np.float64]
 MISSED = 0.05  # of the promotions: the true accuracy is below the bound that was drawn from the rows then
 STEPS: Floats = np.exp2(-np.arange(1.0, 7.0))  # how far the alternatives lie on the way from the bound to 0, or to 1
 NOTHING = (None,) * len(STEPS)
+TOLERANCE = 0.01  # of accuracy: a fall that is no harm
 PIECE = 200_000  # rows, and labels, that one look takes
-
-
-@dataclass(frozen=True)
-class AccuracyPromise:
-    """What the test promises: labelled rows between false alarms, on average, and a fall that is no harm."""
-
-    false_alarm_every: int = 20_000
-    tolerance: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -76,9 +69,9 @@ def lower_bound(right: int, rows: int, missed: float = MISSED) -> float:
     return float(betaincinv(right, rows - right + 1, missed)) if right else 0.0
 
 
-def floor_of(performance: Performance, promise: AccuracyPromise) -> float:
+def floor_of(performance: Performance, tolerance: float = TOLERANCE) -> float:
     """Return the accuracy that a model is held to; it may be 0 or less."""
-    return lower_bound(round(performance.accuracy * performance.rows), performance.rows) - promise.tolerance
+    return lower_bound(round(performance.accuracy * performance.rows), performance.rows) - tolerance
 
 
 class Stakes:
@@ -123,17 +116,17 @@ def _worth(logs: Floats) -> Floats:
 
 
 class AccuracyTest:
-    """The test of one model, from promotion on; `floor` is its null's accuracy, `threshold` log10."""
+    """The test of one model, from promotion on; `floor` is its null's accuracy."""
 
     def __init__(
-        self, performance: Performance, promise: AccuracyPromise, state: Mapping[str, Any] | None = None
+        self, performance: Performance, state: Mapping[str, Any] | None = None, tolerance: float = TOLERANCE
     ) -> None:
         """Begin anew, or go on from a state; raise ValueError if the model can be held to nothing."""
         self._performance = performance
-        self.floor = floor_of(performance, promise)
+        self.floor = floor_of(performance, tolerance)
         if not self.floor > 0:
             raise ValueError(f"an accuracy of {performance.accuracy} on {performance.rows} rows leaves nothing to test")
-        self.threshold = math.log10(promise.false_alarm_every / (1 - MISSED))
+        self._threshold = math.inf
         state = {"rows": 0, "right": 0, "since": None, "fall": NOTHING, "recovery": NOTHING} | dict(state or {})
         self._rows, self._right, self._since = (state[key] for key in ("rows", "right", "since"))
         self._fall = Stakes(self.floor, 0, state["fall"])
@@ -144,8 +137,9 @@ class AccuracyTest:
         stakes = {"fall": self._fall.to_list(), "recovery": self._recovery.to_list()}
         return {"rows": self._rows, "right": self._right, "since": self._since, **stakes}
 
-    def add(self, outcomes: Outcomes) -> None:
-        """Take further outcomes in, in the order of their arrival."""
+    def add(self, outcomes: Outcomes, promise: float) -> None:
+        """Take further outcomes in, in the order of their arrival; `promise` is the rows between false alarms."""
+        self._threshold = math.log10(promise / (1 - MISSED))
         while len(outcomes):
             place = self._add_up_to_change(outcomes)
             taken = outcomes if place is None else outcomes[: place + 1]
@@ -156,8 +150,8 @@ class AccuracyTest:
 
     def _add_up_to_change(self, outcomes: Outcomes) -> int | None:
         if self._since is None:
-            return self._fall.add(outcomes, self.threshold)
-        place = self._recovery.add(outcomes, self.threshold)
+            return self._fall.add(outcomes, self._threshold)
+        place = self._recovery.add(outcomes, self._threshold)
         self._fall.add(outcomes if place is None else outcomes[: place + 1])  # the score goes on to be shown
         return place
 
@@ -179,7 +173,7 @@ class AccuracyTest:
             rows=self._rows,
             right=self._right,
             score=self._fall.score if math.isfinite(self._fall.score) else None,
-            threshold=self.threshold,
+            threshold=self._threshold,
             detected=self._since is not None,
             since=self._since,
             waiting=waiting,
@@ -195,34 +189,35 @@ class AccuracyWatch:
         layout: Layout,
         config: Config,
         reference: Reference,
-        promise: AccuracyPromise,
         state: Mapping[str, Any] | None = None,
+        tolerance: float = TOLERANCE,
     ) -> None:
-        """Go on from a state of the same reference and promise; begin anew with any other, or one that is damaged."""
-        self._about = [reference.digest, promise.false_alarm_every, promise.tolerance]
+        """Go on from a state of the same reference; begin anew with any other, or one that is damaged."""
+        self._about = [reference.digest, tolerance]
         self._test: AccuracyTest | None = None
-        if reference.performance is None or not floor_of(reference.performance, promise) > 0:
+        if reference.performance is None or not floor_of(reference.performance, tolerance) > 0:
             return
         begun = state if state is not None and state.get("about") == self._about else {}
         try:
-            self._test = AccuracyTest(reference.performance, promise, begun.get("test"))
+            self._test = AccuracyTest(reference.performance, begun.get("test"), tolerance)
             self._stream = OutcomeStream(layout, config.model, reference, begun.get("stream"))
         except (AttributeError, KeyError, TypeError, ValueError):
-            self._test = AccuracyTest(reference.performance, promise)
+            self._test = AccuracyTest(reference.performance, tolerance=tolerance)
             self._stream = OutcomeStream(layout, config.model, reference)
 
-    def look(self) -> AccuracyVerdict | None:
-        """Take in what came since the last look; None if nothing is known that the model could be held to.
+    def look(self, promise: float) -> AccuracyVerdict | None:
+        """Take in what came since the last look; `promise` is the labelled rows between false alarms.
 
-        That is where the reference tells no accuracy, and where its lower bound is no more than the tolerance. A look
-        takes a bounded number of rows: after a first start on a long log the next looks catch up. A look that
+        Return None if nothing is known that the model could be held to, which is where the reference tells no
+        accuracy, and where its lower bound is no more than the tolerance. A look takes a bounded number of rows: after
+        a first start on a long log the next looks catch up. A look that
         raises (OSError where storage cannot be reached, DriftloopError if the log changes faster than it is read) has
         taken nothing.
         """
         if self._test is None:
             return None
         outcomes, unreadable = self._stream.take(PIECE)
-        self._test.add(outcomes)
+        self._test.add(outcomes, promise)
         return self._test.verdict(self._stream.waiting, tuple(unreadable))
 
     def to_dict(self) -> dict[str, Any]:

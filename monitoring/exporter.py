@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from monitoring.alarm_metrics import accuracy_metrics, drift_metrics
 from monitoring.snapshot import STATUSES, FeatureDrift, Judgement, Snapshot
 
-STAGES = ("reference", "read", "read_part", "suite", "report")
+STAGES = ("reference", "read", "read_part", "suite", "alarms", "report")
 
 
 class SnapshotCollector(Collector):
@@ -35,6 +36,9 @@ class SnapshotCollector(Collector):
         yield from _describe(snapshot)
         if snapshot.judgement is not None:
             yield from _judge(snapshot.judgement, snapshot.feature_prefix)
+        if snapshot.drift is not None:
+            yield from drift_metrics(snapshot.drift)
+        yield from accuracy_metrics(snapshot.accuracy, snapshot.estimate)
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: the families depend on the snapshot, and registering must not collect."""

@@ -20,6 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitoring import quality
+from monitoring.confidence import estimate_accuracy
 from monitoring.exporter import CycleMetrics, SnapshotCollector
 from monitoring.files import Place
 from monitoring.frames import Frames, conform, to_arrow
@@ -30,6 +31,7 @@ from monitoring.profile import Profile
 from monitoring.profiling import grid_of, profile_rows
 from monitoring.reports import ReportArchive
 from monitoring.schema import Config, DriftloopError, load_config
+from monitoring.sequential import Evidence, SequentialTests
 from monitoring.settings import MonitorSettings
 from monitoring.snapshot import Origin, Snapshot
 from monitoring.store import InvalidReferenceError, Layout, Reference, read_reference, read_rows
@@ -122,11 +124,12 @@ def _default_collector() -> SnapshotCollector:
 
 @dataclass(frozen=True)
 class Watched:
-    """A reference, its profile, and the window that is held against it."""
+    """A reference, its profile, the window that is held against it, and the tests that look at each row once."""
 
     reference: Reference
     profile: Profile
     window: ProfiledWindow
+    tests: SequentialTests | None
 
 
 @dataclass(frozen=True)
@@ -221,11 +224,37 @@ class Monitor:
         reference = watched.reference
         with _stage("read"):
             current, frames, unreadable = self._read_window(watched)
+        evidence = self._test(watched.tests)
+        if evidence is not None:
+            later = (*evidence.drift.unreadable, *(evidence.accuracy.unreadable if evidence.accuracy else ()))
+            unreadable += tuple(file for file in later if file not in unreadable)
         self._note_unreadable(unreadable)
         with _stage("suite"):
             report = report_on(self.config, watched.profile, current, frames)
-        origin = Origin(reference.origin, reference.model_version, reference.digest)
-        return replace(report, snapshot=replace(report.snapshot, reference_origin=origin))
+        snapshot = replace(
+            report.snapshot,
+            reference_origin=Origin(reference.origin, reference.model_version, reference.digest),
+            drift=evidence.drift if evidence else None,
+            accuracy=evidence.accuracy if evidence else None,
+            estimate=estimate_accuracy(reference.performance, current, self.config.minimum_rows),
+        )
+        return replace(report, snapshot=snapshot)
+
+    def _test(self, tests: SequentialTests | None) -> Evidence | None:
+        """Let the sequential tests look; where they fail, their metrics are absent and the cycle goes on."""
+        if tests is None:
+            return None
+        try:
+            return tests.look()
+        except Exception as error:
+            log.exception("alarms_failed", reason=str(error))
+            self._metrics.failures.labels("alarms").inc()
+            return None
+
+    def stop(self) -> None:
+        """End what runs in the background."""
+        if self._reference is not None and self._reference[1].tests is not None:
+            self._reference[1].tests.stop()
 
     def _read_window(self, watched: Watched) -> tuple[Profile, Frames | None, tuple[Unreadable, ...]]:
         """Return the window's profile; for Evidently's own engine its rows too."""
@@ -248,6 +277,7 @@ class Monitor:
             version = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
             if self._reference is None or self._reference[0] != version:
                 reference = self._load_reference()
+                self.stop()
                 self._reference = (version, self._watch(reference))
                 log.info("reference_read", origin=reference.origin, rows=len(reference.table))
             return self._reference[1]
@@ -255,7 +285,8 @@ class Monitor:
     def _watch(self, reference: Reference) -> Watched:
         grid = grid_of(self.config.model, reference.table)
         window = ProfiledWindow(self._layout, self.config, grid)
-        return Watched(reference, profile_rows(grid, reference.table), window)
+        tests = SequentialTests(self._layout, self.config, reference) if self.settings.drift_alarm == "on" else None
+        return Watched(reference, profile_rows(grid, reference.table), window, tests)
 
     def _load_reference(self) -> Reference:
         try:

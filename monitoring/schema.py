@@ -13,7 +13,16 @@ from typing import Annotated, Any, Literal, Self, get_args
 import pyarrow as pa
 import structlog
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NumericDriftTest = Literal["ks", "mannw", "t_test", "cramer_von_mises", "anderson"]
@@ -44,6 +53,8 @@ _UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")
 # the drift tests whose p-values follow from counts at and between the reference's values
 _FROM_PROFILES = ("ks", "t_test", "chi_square_two_sample", "chisquare")
 
+LEAST_PROMISE = 1000  # rows between false alarms: fewer would be no promise
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -65,6 +76,23 @@ def parse_duration(text: Any) -> timedelta:
     return timedelta(**{_UNITS[unit]: int(number)})
 
 
+def _write_duration(duration: timedelta) -> str:
+    """Return what `parse_duration` reads."""
+    return f"{duration // timedelta(seconds=1)}s"
+
+
+def _rows_or_duration(given: Any) -> timedelta | int:
+    """Read a number of rows, or a duration."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        if given < LEAST_PROMISE:
+            raise ValueError(f"a number of rows is at least {LEAST_PROMISE}")
+        return given
+    try:
+        return parse_duration(given)
+    except ValueError as error:
+        raise ValueError(f"{error}; or it is a number of rows") from error
+
+
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -81,8 +109,9 @@ def _free(label: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_unique)]
 Categories = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), AfterValidator(_unique)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_write_duration, when_used="json")]
 StorageURI = Annotated[str, Field(pattern=r"^(s3|gs|abfss?)://[^/?]+")]
+FalseAlarmEvery = Annotated[Duration | int, BeforeValidator(_rows_or_duration)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -212,6 +241,7 @@ class Config(_Section):
     engine: Engine = "profile"
     duplicate_horizon: int | None = Field(default=None, gt=0)
     drift: Drift
+    false_alarm_every: FalseAlarmEvery = timedelta(days=30)
     tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
     retrain: Retrain
 
@@ -233,6 +263,12 @@ class Config(_Section):
         if (rows := self.retrain.rows) < (needed := self.retrain.minimum_labels):
             raise ValueError(f"retrain.rows ({rows}) must be at least retrain.minimum_labels ({needed})")
         return self
+
+    def false_alarm_rows(self, rate: float) -> float:
+        """Return the rows that are promised between false alarms, from the rows per second; LEAST_PROMISE at least."""
+        every = self.false_alarm_every
+        rows = every.total_seconds() * rate if isinstance(every, timedelta) else every
+        return max(float(rows), LEAST_PROMISE)
 
     def drift_test(self, column: str) -> DriftTest:
         """Return the drift test of a feature or of the prediction column."""

@@ -1,5 +1,6 @@
 """The monitor as a service: one process, which serves and, in a thread, watches."""
 
+import atexit
 import logging
 import signal
 import sys
@@ -32,6 +33,7 @@ def serve(config: Config, settings: MonitorSettings) -> None:
     watching = threading.Thread(target=monitor.run, args=(threading.Event(),), name="monitor", daemon=True)
     watching.start()
     app = create_app(monitor, prometheus_client.REGISTRY, watching.is_alive)
+    atexit.register(monitor.stop)
     waitress.serve(app, host=settings.monitor_host, port=settings.monitor_port, threads=THREADS, ident="monitor")
 
 

@@ -1,6 +1,6 @@
 """The monitor's settings, from the environment."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ class MonitorSettings(Settings):
     monitor_host: str = "127.0.0.1"
     monitor_port: Port = 8000
     monitor_interval_seconds: float = Field(default=15, gt=0)
+    drift_alarm: Literal["on", "off"] = "on"  # the sequential tests; off saves the calibration's minute of a core
     reports_kept: int = Field(default=20, ge=1)
     report_interval_seconds: float = Field(default=300, gt=0)
     api_url: str = "http://127.0.0.1:5050"

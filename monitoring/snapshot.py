@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from monitoring.accuracy import AccuracyVerdict
+from monitoring.confidence import Estimate
+from monitoring.drift.watch import DriftVerdict
+
 Status = Literal["success", "warning", "fail", "error"]
 STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error")
 
@@ -119,7 +123,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at the window; `judgement` is None while the window has too few rows."""
+    """One look at the window; `judgement` is None while the window has too few rows.
+
+    `drift` and `accuracy` are what the sequential tests say, None where they do not run; `estimate` is the accuracy as
+    the window's confidences tell it.
+    """
 
     feature_prefix: str
     label: str
@@ -136,6 +144,9 @@ class Snapshot:
     reference_predictions: Mapping[str, float]
     reference_origin: Origin | None
     judgement: Judgement | None
+    drift: DriftVerdict | None = None
+    accuracy: AccuracyVerdict | None = None
+    estimate: Estimate | None = None
 
     @property
     def verdict(self) -> Literal["waiting", "passing", "failing"]:

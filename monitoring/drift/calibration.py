@@ -13,9 +13,10 @@ Alarm times of such maxima are asymptotically exponential (Siegmund and Venkatra
 likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimensions).
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -56,6 +57,21 @@ class Calibration:
     def height(self, rows: float) -> float:
         """Return the height that false alarms reach once in so many rows."""
         return self.level + self.spread * math.log(rows / STRETCH)
+
+    def to_json(self) -> str:
+        """Write it down."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {"location": self.location.tolist(), "scale": self.scale.tolist(), "kinds": KINDS, "block": BLOCK}
+        return json.dumps(values)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Calibration":
+        """Read what `to_json` wrote; raise ValueError, KeyError or TypeError if it is something else."""
+        values = json.loads(text)
+        if tuple(values.pop("kinds")) != KINDS or values.pop("block") != BLOCK:
+            raise ValueError("a calibration of other statistics or blocks")
+        arrays = {name: np.array(values[name]) for name in ("location", "scale")}
+        return cls(**values | arrays | {"lengths": tuple(values["lengths"])})
 
 
 def calibrate(reference: Rows, categories: int, seed: int, progress: Progress = lambda _: None) -> Calibration:

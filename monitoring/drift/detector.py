@@ -1,4 +1,4 @@
-"""The sequential detector: rows in, block after block, and whether they still come from where the reference came from."""
+"""The sequential detector: takes rows in, block after block, and says whether they still are as the reference's."""
 
 import math
 from dataclasses import dataclass
@@ -41,8 +41,9 @@ class Standing:
 class DriftDetector:
     """Looks at each block of rows once, in windows of many lengths that end with it.
 
-    Memory and the cost of a block are constant. Given an `alarm`, it holds from the start, as before a restart. An alarm begins when the score reaches the threshold, and ends when
+    Memory and the cost of a block are constant. An alarm begins when the score reaches the threshold, and ends when
     the score has fallen well below it; the detector then starts anew, so that each row belongs to one alarm at most.
+    An `alarm` that is given holds from the start, as before a restart.
     """
 
     def __init__(self, reference: ReferenceScores, calibration: Calibration, alarm: Alarm | None = None) -> None:
@@ -141,7 +142,7 @@ class DriftDetector:
         score = max(0.0, self._calibration.rarity(float(top))) if np.isfinite(top) else 0.0
         return Standing(self._seen * BLOCK, score, self._threshold, self._alarm)
 
-    def since(self, onset: int) -> Rows:
+    def since_onset(self, onset: int) -> Rows:
         """Return the rows that are still kept of those that came at this time or later."""
         return self._recent.take(np.flatnonzero(self._recent_times >= onset))
 

@@ -4,6 +4,7 @@ All come from counts over common cells, so that a bootstrap draws counts alone: 
 where there are many, ranges of them that hold equally many.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,7 +51,9 @@ def numeric_effects(reference: Floats, current: Floats, rng: np.random.Generator
     deciles = np.unique(np.quantile(reference, np.arange(1, BINS) / BINS))
     both = np.sort(np.concatenate([reference, current]))
     ends = np.unique(np.concatenate([both[:: max(1, len(both) // CELLS)], both[-1:], deciles]))  # a cell's last value
-    ours, theirs = (np.bincount(np.searchsorted(ends, x), minlength=len(ends)) for x in (reference, current))
+    ours, theirs = (
+        np.bincount(np.searchsorted(ends, x), minlength=len(ends)).astype(np.float64) for x in (reference, current)
+    )
     bins = np.insert(np.searchsorted(ends, deciles[deciles < ends[-1]]) + 1, 0, 0)
     gaps = np.append(np.diff(ends), 0.0) / (reference.std() or 1.0)
 
@@ -75,7 +78,7 @@ def category_effects(reference: Floats, current: Floats, rng: np.random.Generato
 
 def beyond_chance(distance: float, reference_rows: int, rows: int) -> float:
     """Return a Kolmogorov-Smirnov distance less what samples of these sizes have without any change, 0 at least."""
-    return max(0.0, distance - CHANCE * (1 / max(reference_rows, 1) + 1 / max(rows, 1)) ** 0.5)
+    return max(0.0, distance - CHANCE * math.sqrt(1 / max(reference_rows, 1) + 1 / max(rows, 1)))
 
 
 def _psi(a: Floats, b: Floats) -> Floats:

@@ -72,7 +72,8 @@ class Layout:
     @property
     def width(self) -> int:
         """Return K."""
-        return self.missing.stop
+        width: int = self.missing.stop
+        return width
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,8 @@ class _Ranks:
 
     def score(self, values: Floats) -> Floats:
         begin, end = (np.searchsorted(self.values, values, side) for side in ("left", "right"))
-        return self.table[begin + end]
+        scores: Floats = self.table[begin + end]
+        return scores
 
 
 class ReferenceScores:
@@ -184,4 +186,5 @@ class ReferenceScores:
 
 
 def _distances(white: Floats) -> Floats:
-    return np.sqrt(np.einsum("ij,ij->i", white, white))
+    distances: Floats = np.sqrt(np.einsum("ij,ij->i", white, white))
+    return distances

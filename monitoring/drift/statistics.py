@@ -27,14 +27,14 @@ KINDS = (
 )
 
 
-def surprise(reference: ReferenceScores, sums: Floats, rows: int | Counts) -> Floats:
-    """Return the statistics (T, len(KINDS)) of windows of `rows` rows, one number or T, given their sums (T, K).
+def surprise(reference: ReferenceScores, sums: Floats, number: int | Counts) -> Floats:
+    """Return the statistics (T, len(KINDS)) of windows of so many rows, one number or T, given their sums (T, K).
 
     The reference has m rows; a difference of means has variance (1/n + 1/m) times that of a row, by which all are
     standardised.
     """
     layout, m = reference.layout, reference.rows
-    rows = np.asarray(rows, np.float64).reshape(-1, 1)
+    rows = np.asarray(number, np.float64).reshape(-1, 1)
     weight = 1 / (1 + rows / m)
     scale = np.sqrt(weight / rows)
     z = sums[:, layout.scores] * scale
@@ -78,7 +78,8 @@ def _largest(values: Floats) -> Floats:
 
 def _normal(z: Floats) -> Floats:
     """Return -log10 of the two-sided tail of the standard normal distribution."""
-    return -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
+    surprises: Floats = -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
+    return surprises
 
 
 def _chi_square(values: Floats, degrees: int) -> Floats:
@@ -86,12 +87,12 @@ def _chi_square(values: Floats, degrees: int) -> Floats:
     degrees = max(degrees, 1)
     spread = 2 / (9 * degrees)
     z = (np.cbrt(np.maximum(values, 0) / degrees) - (1 - spread)) / np.sqrt(spread)
-    return -special.log_ndtr(-z) / np.log(10)
+    surprises: Floats = -special.log_ndtr(-z) / np.log(10)
+    return surprises
 
 
 def _bernoulli(shares: Floats, of: Floats, number: Floats) -> Floats:
     """Return Chernoff's bound on the tail of a share, as -log10, for so many rows (T, 1)."""
     divergence: Floats = special.rel_entr(shares, of) + special.rel_entr(1 - shares, 1 - of)
-    return number * divergence / np.log(10)
-
-
+    surprises: Floats = number * divergence / np.log(10)
+    return surprises

@@ -1,4 +1,4 @@
-"""Worlds that a reference may come from: the bootstrap's populations, to draw pseudo-references and pseudo-streams from.
+"""Worlds that a reference may come from: populations of the bootstrap, from which pseudo-references and -streams come.
 
 A world is a smoothed reference (Silverman and Young 1987): a row is one of the reference's, in normal scores drawn a
 little towards the middle and given noise of the reference's own covariance, and read back as values of the reference.

@@ -105,7 +105,11 @@ def monitor_of(data: Path, config: Config = LOANS, **settings: Any) -> tuple[Mon
     """Return a monitor with a registry of its own, and no Prometheus to ask."""
     registry = CollectorRegistry()
     nowhere = "http://127.0.0.1:9"
-    return Monitor(config, MonitorSettings(data_dir=data, prometheus_api_url=nowhere, **settings), registry), registry
+    return Monitor(
+        config,
+        MonitorSettings(**{"data_dir": data, "prometheus_api_url": nowhere, "drift_alarm": "off"} | settings),
+        registry,
+    ), registry
 
 
 def names_in(registry: CollectorRegistry) -> set[str]:

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from monitoring.accuracy import AccuracyPromise, AccuracyTest, AccuracyVerdict, AccuracyWatch, lower_bound
+from monitoring.accuracy import AccuracyTest, AccuracyVerdict, AccuracyWatch, lower_bound
 from monitoring.parts import list_parts, microseconds
 from monitoring.store import Layout, Performance, Reference, read_reference
 from tests.unit.monitor_fixtures import LOANS, START, keep_reference, label_rows, log_rows, make_rows
 from tests.unit.test_window import Log
 
 ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50
-PROMISE = AccuracyPromise(false_alarm_every=1_000, tolerance=0.0)
+PROMISE = 1_000
 MEASURED = Performance(0.8, 400)
 TARGET, PREDICTION = LOANS.model.target, LOANS.model.prediction
 
@@ -28,12 +28,12 @@ def _reference(folder: Path, **about: object) -> Reference:
     return read_reference(Layout(folder), LOANS.model)
 
 
-def _watch(folder: Path, state: object = None, promise: AccuracyPromise = PROMISE, **about: object) -> AccuracyWatch:
-    return AccuracyWatch(Layout(folder), LOANS, _reference(folder, **about), promise, state)
+def _watch(folder: Path, state: object = None, tolerance: float = 0.0, **about: object) -> AccuracyWatch:
+    return AccuracyWatch(Layout(folder), LOANS, _reference(folder, **about), state, tolerance)
 
 
 def _counts(watch: AccuracyWatch) -> tuple[int, int]:
-    verdict = watch.look()
+    verdict = watch.look(PROMISE)
     assert verdict is not None
     assert not verdict.unreadable
     return verdict.rows, verdict.right
@@ -79,13 +79,13 @@ def test_a_label_that_comes_before_its_row_waits_for_it(tmp_path: Path) -> None:
     (part,) = Layout(tmp_path).current.glob("*")
     hidden = part.rename(tmp_path / part.name)
     _label(tmp_path, ids, ["yes", "no", "yes", "no", "yes"], 1)
-    verdict = watch.look()
+    verdict = watch.look(PROMISE)
     assert verdict is not None
     assert (verdict.rows, verdict.waiting, verdict.score) == (0, 5, None)
     watch = _watch(tmp_path, json.loads(json.dumps(watch.to_dict())))
     hidden.rename(part)
     _label(tmp_path, ids[:1], ["no"], 2)
-    verdict = watch.look()
+    verdict = watch.look(PROMISE)
     assert verdict is not None
     assert (verdict.rows, verdict.right, verdict.waiting) == (5, 3, 0)
 
@@ -129,7 +129,7 @@ def test_what_is_counted_does_not_depend_on_files_and_restarts(tmp_path: Path, o
             else:
                 getattr(log, step)()
             if random.random() < often:
-                watch.look()
+                watch.look(PROMISE)
         assert _counts(watch) == _expected(log.layout)
 
 
@@ -141,7 +141,7 @@ def test_a_look_that_fails_takes_nothing(tmp_path: Path) -> None:
     labels.symlink_to(labels)  # listing it is an OSError
     for _ in range(2):
         with pytest.raises(OSError, match="symbolic links"):
-            watch.look()
+            watch.look(PROMISE)
     labels.unlink()
     _label(tmp_path, ids, ["no"] * 5, 1)
     assert _counts(watch) == (5, 5)
@@ -151,22 +151,22 @@ def test_a_restarted_watch_has_the_same_score(tmp_path: Path) -> None:
     """What was found before a restart is part of the evidence after it, an alarm too."""
     _predictions(tmp_path, 60, labels=True)
     once = _watch(tmp_path)
-    once.look()
+    once.look(PROMISE)
     ids = _predictions(tmp_path, 100, minute=1)
     again = _watch(tmp_path, json.loads(json.dumps(once.to_dict())))
     _label(tmp_path, ids, ["no"] * 100, 1)
-    verdicts = [watch.look() for watch in (once, again)]
+    verdicts = [watch.look(PROMISE) for watch in (once, again)]
     assert verdicts[0] == verdicts[1]
     assert verdicts[0] is not None
     assert verdicts[0].detected
-    assert _watch(tmp_path, json.loads(json.dumps(again.to_dict()))).look() == verdicts[0]
+    assert _watch(tmp_path, json.loads(json.dumps(again.to_dict()))).look(PROMISE) == verdicts[0]
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"about": 1}, {"about": ["x", 1_000, 0.0]}], ids=["empty", "strange", "of another reference"]
+    "state", [{}, {"about": 1}, {"about": ["x", 0.0]}], ids=["empty", "strange", "of another reference"]
 )
 def test_a_state_of_something_else_is_not_gone_on_from(tmp_path: Path, state: object) -> None:
-    """Another reference, or promise, begins anew: the rows are counted from the start."""
+    """Another reference begins anew: the rows are counted from the start."""
     _predictions(tmp_path, 5, labels=True)
     assert _counts(_watch(tmp_path, state)) == (5, 5)
 
@@ -175,43 +175,45 @@ def test_a_damaged_state_is_not_gone_on_from(tmp_path: Path) -> None:
     """A state that lacks a part, or has one of another shape, begins anew instead of failing for ever."""
     _predictions(tmp_path, 5, labels=True)
     watch = _watch(tmp_path)
-    watch.look()
+    watch.look(PROMISE)
     for damage in ({"stream": {}}, {"test": {"fall": [0.0]}}, {"stream": {"rows": 1, "labels": 2}}, {"test": 3}):
         assert _counts(_watch(tmp_path, watch.to_dict() | damage)) == (5, 5)
 
 
 @pytest.mark.parametrize(
-    ("performance", "promise"),
+    ("performance", "tolerance"),
     [
-        pytest.param(None, PROMISE, id="nothing measured"),
-        pytest.param(Performance(0.0, 10), PROMISE, id="never right"),
-        pytest.param(Performance(0.6, 5), AccuracyPromise(1_000, 0.3), id="five rows and a large tolerance"),
+        pytest.param(None, 0.0, id="nothing measured"),
+        pytest.param(Performance(0.0, 10), 0.0, id="never right"),
+        pytest.param(Performance(0.6, 5), 0.3, id="five rows and a large tolerance"),
     ],
 )
 def test_nothing_is_said_where_there_is_nothing_to_hold_the_model_to(
-    tmp_path: Path, performance: Performance | None, promise: AccuracyPromise
+    tmp_path: Path, performance: Performance | None, tolerance: float
 ) -> None:
     """An older reference tells no accuracy; one that may be 0 cannot be fallen below."""
-    watch = _watch(tmp_path, promise=promise, performance=performance)
-    assert watch.look() is None
-    assert _watch(tmp_path, watch.to_dict(), promise=promise, performance=performance).look() is None
+    watch = _watch(tmp_path, tolerance=tolerance, performance=performance)
+    assert watch.look(PROMISE) is None
+    assert _watch(tmp_path, watch.to_dict(), tolerance=tolerance, performance=performance).look(PROMISE) is None
 
 
-def _add(test: AccuracyTest, random: np.random.Generator, accuracy: float, rows: int) -> AccuracyVerdict:
-    test.add(random.random(rows) < accuracy)
+def _add(
+    test: AccuracyTest, random: np.random.Generator, accuracy: float, rows: int, promise: float
+) -> AccuracyVerdict:
+    test.add(random.random(rows) < accuracy, promise)
     return test.verdict()
 
 
 def test_the_promise_holds_at_the_edge_of_what_is_promised() -> None:
     """At the lowest accuracy that is no harm, false alarms come as seldom as promised, and not much more seldom."""
-    random, promise = np.random.default_rng(5), AccuracyPromise(500, 0.02)
+    random = np.random.default_rng(5)
     rows = alarms = 0
-    test = AccuracyTest(MEASURED, promise)
+    test = AccuracyTest(MEASURED)
     for _ in range(6_000):
-        verdict = _add(test, random, test.floor, 50)
+        verdict = _add(test, random, test.floor, 50, 500)
         if verdict.detected:
             assert verdict.since is not None
-            rows, alarms, test = rows + verdict.since, alarms + 1, AccuracyTest(MEASURED, promise)
+            rows, alarms, test = rows + verdict.since, alarms + 1, AccuracyTest(MEASURED)
     assert alarms > 200
     deviation = 1 / np.sqrt(alarms)  # times between alarms are about exponential
     assert rows / alarms > 500 * (1 + 2 * deviation)
@@ -232,14 +234,14 @@ def test_a_fall_is_found_and_the_alarm_stays_until_labels_refute_it() -> None:
     """Ten points are found in most of 40 streams within 1,000 rows; the alarm goes on until accuracy is back."""
     random, false, found, over = np.random.default_rng(7), 0, 0, 0
     for _ in range(40):
-        test = AccuracyTest(Performance(0.8, 1_000), AccuracyPromise(10_000, 0.0))
-        false += _add(test, random, 0.8, 1_000).detected
-        found += _add(test, random, 0.7, 1_000).detected
-        lasting = _add(test, random, 0.6, 2_000)
+        test = AccuracyTest(Performance(0.8, 1_000), tolerance=0.0)
+        false += _add(test, random, 0.8, 1_000, 10_000).detected
+        found += _add(test, random, 0.7, 1_000, 10_000).detected
+        lasting = _add(test, random, 0.6, 2_000, 10_000)
         assert lasting.detected
         assert lasting.score is not None
         assert lasting.score > lasting.threshold
-        over += not _add(test, random, 0.85, 2_000).detected
+        over += not _add(test, random, 0.85, 2_000, 10_000).detected
     assert false <= 4
     assert found >= 36
     assert over >= 36
@@ -248,11 +250,11 @@ def test_a_fall_is_found_and_the_alarm_stays_until_labels_refute_it() -> None:
 def test_how_labels_are_batched_does_not_matter() -> None:
     """One look at many rows finds what a look after each would have found."""
     outcomes = np.concatenate([np.random.default_rng(3).random(300) < p for p in (0.8, 0.5, 0.9)])
-    whole, single = (AccuracyTest(MEASURED, PROMISE) for _ in range(2))
-    whole.add(outcomes)
+    whole, single = (AccuracyTest(MEASURED, tolerance=0.0) for _ in range(2))
+    whole.add(outcomes, PROMISE)
     alarms = []
     for outcome in outcomes:
-        single.add(np.array([outcome]))
+        single.add(np.array([outcome]), PROMISE)
         alarms.append(single.verdict().detected)
     assert any(alarms)
     assert whole.verdict().score == pytest.approx(single.verdict().score)

@@ -177,6 +177,7 @@ class Monitor:
         self._collector = SnapshotCollector()
         self._metrics = CycleMetrics(registry)
         self._reference: tuple[tuple[int, int, int], Watched] | None = None
+        self._evidence: tuple[SequentialTests, Evidence, float] | None = None  # what was said last, until when it holds
         self._unreadable: frozenset[Place] = frozenset()
         self._cycle_seconds = 0.0
         self._reported_verdict = ""
@@ -241,15 +242,17 @@ class Monitor:
         return replace(report, snapshot=snapshot)
 
     def _test(self, tests: SequentialTests | None) -> Evidence | None:
-        """Let the sequential tests look; where they fail, their metrics are absent and the cycle goes on."""
+        """Let the sequential tests look; where they fail, what they said last holds for a while, as snapshots do."""
         if tests is None:
             return None
         try:
-            return tests.look()
+            self._evidence = tests, tests.look(), time.monotonic() + self._lifetime
         except Exception as error:
             log.exception("alarms_failed", reason=str(error))
             self._metrics.failures.labels("alarms").inc()
+        if self._evidence is None or self._evidence[0] is not tests or time.monotonic() >= self._evidence[2]:
             return None
+        return self._evidence[1]
 
     def stop(self) -> None:
         """End what runs in the background."""

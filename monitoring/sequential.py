@@ -68,9 +68,9 @@ class SequentialTests:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return a kept state; None if there is none, or no JSON."""
+    """Return a kept state; None if there is none that can be read."""
     try:
         state = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return state if isinstance(state, dict) else None

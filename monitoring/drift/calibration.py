@@ -5,9 +5,10 @@ are drawn and looked at as the detector does, so that the reference's own sampli
 
 1. Each statistic of each window is put on one scale: maxima over stretches of the stream follow a Gumbel law
    (Fisher and Tippett 1928), whose location and scale are fitted to the upper half of them over all worlds.
-2. The largest of these, over statistics and windows, is the score's law: a level per world, since worlds differ in how
-   unlucky their pseudo-reference is, and a scale that they share. The level that is kept is that of a world with few
-   less lucky. Beyond the rows that were drawn the law extrapolates.
+2. The largest of these, over statistics and windows, follows one too. Worlds differ in how unlucky their
+   pseudo-reference is, so there is a level per world; the one that is kept is that of a world with few less lucky. The
+   scale is that of all worlds together, which is larger than within one: real streams have heavier tails than smoothed
+   ones, and beyond the rows that were drawn the law extrapolates.
 
 Alarm times of such maxima are asymptotically exponential (Siegmund and Venkatraman 1995; Lai 1995 on window-limited
 likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimensions).
@@ -74,25 +75,30 @@ class Calibration:
         return cls(**values | arrays | {"lengths": tuple(values["lengths"])})
 
 
-def calibrate(reference: Rows, categories: int, seed: int, progress: Progress = lambda _: None) -> Calibration:
+def calibrate(
+    reference: Rows, categories: int, seed: int, progress: Progress = lambda _: None, worlds: int = WORLDS
+) -> Calibration:
     """Calibrate for a reference; the same seed gives the same. Tell the share that is done, 0 to 1, now and then."""
     lengths = window_lengths(len(reference))
-    maxima = np.stack([*_maxima_of_worlds(reference, categories, lengths, seed, progress)])
-    return fit(lengths, maxima)
+    population = Worlds(reference, categories)
+    drawn = _maxima_of_worlds(population, len(reference), categories, lengths, np.random.default_rng(seed))
+    maxima = []
+    for number in range(worlds):
+        progress(number / worlds)
+        maxima.append(next(drawn))
+    progress(1.0)
+    return fit(lengths, np.stack(maxima))
 
 
 def _maxima_of_worlds(
-    reference: Rows, categories: int, lengths: tuple[int, ...], seed: int, progress: Progress
+    worlds: Worlds, rows: int, categories: int, lengths: tuple[int, ...], rng: np.random.Generator
 ) -> Iterator[Floats]:
-    rng = np.random.default_rng(seed)
-    worlds = Worlds(reference, categories)
-    for number in range(WORLDS):
-        progress(number / WORLDS)
+    """Yield the stretches' maxima in world after world, each with a pseudo-reference of so many rows."""
+    while True:
         world = worlds.draw(rng)
-        scores = ReferenceScores(world.rows(len(reference)), categories)
+        scores = ReferenceScores(world.rows(rows), categories)
         sums = scores.sums(world.rows(STRETCHES * STRETCH), BLOCK)
         yield stretch_maxima(look(scores, lengths, sums, 0, 0))
-    progress(1.0)
 
 
 def stretch_maxima(looks: list[Looks]) -> Floats:
@@ -112,7 +118,8 @@ def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
     scale = np.maximum(scale, FLATTEST)
     heights = ((maxima - location) / scale).max((2, 3))
     levels = heights.mean(1)
-    residual, spread = _gumbel((heights - levels[:, None]).reshape(-1, 1))
+    residual, _ = _gumbel((heights - levels[:, None]).reshape(-1, 1))
+    _, spread = _gumbel(heights.reshape(-1, 1))
     level = float(np.quantile(levels, LUCK) + residual[0])
     return Calibration(lengths, location, scale, level, float(spread[0]))
 

@@ -4,6 +4,7 @@ The child, `python -m monitoring.drift.job FILE CATEGORIES`, reads the reference
 how far it is on its standard output, and writes the calibration to the file, whole or not at all.
 """
 
+import contextlib
 import io
 import os
 import subprocess
@@ -42,23 +43,21 @@ class CalibrationJob:
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             cwd=Path(__file__).parents[2],
         )
+        self._error = ""
         self._thread = threading.Thread(target=self._talk, args=(content.getvalue(),), name="calibration", daemon=True)
         self._thread.start()
-        self._error = ""
 
     def _talk(self, content: bytes) -> None:
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            process.stdin.write(content)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # its standard error says why it has ended
-        for line in process.stdout:
-            self.progress = float(line)
-        self._error = process.stderr.read().decode(errors="replace")
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        with self._process.stdin, self._process.stdout, self._process.stderr:
+            with contextlib.suppress(BrokenPipeError):  # its standard error says why it has ended
+                self._process.stdin.write(content)
+                self._process.stdin.close()
+            for line in self._process.stdout:
+                self.progress = float(line)
+            self._error = self._process.stderr.read().decode(errors="replace")
 
     def done(self) -> bool:
         """Return whether it has ended; raise CalibrationError if it failed."""
@@ -73,6 +72,7 @@ class CalibrationJob:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._thread.join()
 
 
 def main() -> None:

@@ -51,8 +51,8 @@ class Layout:
 
     @property
     def products(self) -> slice:
-        """Return the place of Σuu' (dxd)."""
-        return slice(self.features, self.features + self.features**2)
+        """Return the place of Σuu', its upper triangle row by row: d(d+1)/2."""
+        return slice(self.features, self.features + self.features * (self.features + 1) // 2)
 
     @property
     def radius(self) -> slice:
@@ -80,17 +80,20 @@ class Layout:
 class _Ranks:
     """Normal scores of values by their rank among sorted ones; the mean of its ranks is a repeated value's rank."""
 
-    values: Floats
+    values: Floats  # and infinity, so that there is one to compare with behind the last
+    ends: Counts  # where the run of values ends that are equal to each
     table: Floats
 
     @classmethod
     def of(cls, values: Floats) -> "_Ranks":
         values = np.sort(values)
+        ends = np.append(np.searchsorted(values, values, side="right"), len(values))
         doubled = np.arange(2 * len(values) + 1) / 2
-        return cls(values, special.ndtri((doubled + 0.5) / (len(values) + 1)))
+        return cls(np.append(values, np.inf), ends, special.ndtri((doubled + 0.5) / (len(values) + 1)))
 
     def score(self, values: Floats) -> Floats:
-        begin, end = (np.searchsorted(self.values, values, side) for side in ("left", "right"))
+        begin = np.searchsorted(self.values[:-1], values)
+        end = np.where(self.values[begin] == values, self.ends[begin], begin)
         scores: Floats = self.table[begin + end]
         return scores
 
@@ -105,6 +108,7 @@ class ReferenceScores:
     def __init__(self, reference: Rows, categories: int) -> None:
         self.rows, d = reference.features.shape
         self.layout = Layout(d, categories)
+        self.upper = np.triu_indices(d)
         self._ranks = [_Ranks.of(column[np.isfinite(column)]) for column in reference.features.T]
         self._mean = np.zeros(d)
         self._mean = self.centred(reference.features).mean(0)
@@ -124,13 +128,9 @@ class ReferenceScores:
         self.square_deviation = np.maximum((scores**2).std(0), self.rows**-0.5)
         near = self._pull_in(scores, _distances(scores @ self.whiten))
         d = self.layout.features
-        self.product_mean = near.T @ near / self.rows
-        squares = (near**2).T @ near**2 / self.rows - self.product_mean**2
-        self.product_deviation = np.sqrt(np.maximum(squares, 1 / self.rows))
-        white = near @ self.whiten
-        self.white_mean = white.T @ white / self.rows
-        squares = (white**2).T @ white**2 / self.rows - self.white_mean**2
-        self.white_deviation = np.sqrt(np.maximum(squares, 1 / self.rows))
+        self.product_mean, self.product_deviation = self._describe_products(near)
+        self.white_mean, self.white_deviation = self._describe_products(near @ self.whiten)
+        self.whiten_products = self._whiten_products()
         counts = np.bincount(reference.predictions, minlength=self.layout.categories + 1)
         self.shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
         missing = ~np.isfinite(reference.features)
@@ -142,6 +142,19 @@ class ReferenceScores:
         covariance = joint.T @ joint / self.rows + np.diag(ridge)
         covariance[:d, :d] = self.covariance
         self.joint_precision = np.linalg.pinv(covariance, rcond=1e-6, hermitian=True)
+
+    def _describe_products(self, scores: Floats) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the products of scores."""
+        mean = scores.T @ scores / self.rows
+        variance = (scores**2).T @ scores**2 / self.rows - mean**2
+        return mean[self.upper], np.sqrt(np.maximum(variance, 1 / self.rows))[self.upper]
+
+    def _whiten_products(self) -> Floats:
+        """Return the matrix that makes sums of products of scores, as they are kept, those of the whitened scores."""
+        first, second = (self.whiten[places] for places in self.upper)
+        both = first[:, self.upper[0]] * second[:, self.upper[1]] + second[:, self.upper[0]] * first[:, self.upper[1]]
+        matrix: Floats = np.where((self.upper[0] == self.upper[1])[:, None], both / 2, both)
+        return matrix
 
     def normal_scores(self, features: Floats) -> Floats:
         """Return the values' normal scores (n, d); NaN has one too, that of the largest rank."""
@@ -168,7 +181,7 @@ class ReferenceScores:
         rows = rows.take(slice(0, number * block))
         scores = self.centred(rows.features)
         distances = _distances(scores @ self.whiten)
-        near = self._pull_in(scores, distances).reshape(number, block, -1)
+        near = self._pull_in(scores, distances).reshape(number, block, scores.shape[1])
         missing = ~np.isfinite(rows.features)
         terms = np.concatenate(
             [
@@ -180,9 +193,9 @@ class ReferenceScores:
             axis=1,
             dtype=np.float64,
         )
-        products = near.transpose(0, 2, 1) @ near
-        others = terms.reshape(number, block, -1).sum(1)
-        return np.concatenate([near.sum(1), products.reshape(number, -1), others], axis=1)
+        products = (near.transpose(0, 2, 1) @ near)[:, *self.upper]
+        others = terms.reshape(number, block, terms.shape[1]).sum(1)
+        return np.concatenate([near.sum(1), products, others], axis=1)
 
 
 def _distances(white: Floats) -> Floats:

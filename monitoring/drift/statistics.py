@@ -39,16 +39,14 @@ def surprise(reference: ReferenceScores, sums: Floats, number: int | Counts) -> 
     scale = np.sqrt(weight / rows)
     z = sums[:, layout.scores] * scale
     conditional = z @ reference.precision
-    products = sums[:, layout.products].reshape(len(sums), layout.features, layout.features)
-    pairs = (products - rows[..., None] * reference.product_mean) * scale[..., None] / reference.product_deviation
-    white = reference.whiten.T @ products @ reference.whiten
-    white = (white - rows[..., None] * reference.white_mean) * scale[..., None] / reference.white_deviation
+    products = sums[:, layout.products]
+    pairs = (products - rows * reference.product_mean) * scale / reference.product_deviation
+    white = (products @ reference.whiten_products - rows * reference.white_mean) * scale / reference.white_deviation
     predictions = sums[:, layout.predictions]
     mix = (predictions[:, :-1] - rows * reference.shares[:-1]) * scale
     joint = np.concatenate([z, mix], axis=1)
-    d, upper = layout.features, np.triu_indices(layout.features, 1)
-    squares = np.diagonal(pairs, axis1=1, axis2=2)
-    axes = np.diagonal(white, axis1=1, axis2=2)
+    d = layout.features
+    own = reference.upper[0] == reference.upper[1]  # the squares among the products
     shares = predictions / rows
     missing = sums[:, layout.missing] / rows
     return np.stack(
@@ -57,10 +55,10 @@ def surprise(reference: ReferenceScores, sums: Floats, number: int | Counts) -> 
             _normal(_largest(conditional / np.sqrt(np.diagonal(reference.precision)))),
             _chi_square(np.einsum("ij,ij->i", conditional, z), d),
             _chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + layout.categories - 1),
-            _normal(_largest(squares)),
-            _chi_square((axes**2).sum(1), d),
-            _normal(_largest(pairs[:, *upper])) if d > 1 else np.zeros(len(sums)),
-            _chi_square((white[:, *upper] ** 2).sum(1), d * (d - 1) // 2) if d > 1 else np.zeros(len(sums)),
+            _normal(_largest(pairs[:, own])),
+            _chi_square((white[:, own] ** 2).sum(1), d),
+            _normal(_largest(pairs[:, ~own])) if d > 1 else np.zeros(len(sums)),
+            _chi_square((white[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if d > 1 else np.zeros(len(sums)),
             _normal(_largest(sums[:, layout.radius] * scale)),
             _bernoulli(shares, reference.shares, rows * weight).max(1),
             _chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), layout.categories - 1),

@@ -22,9 +22,47 @@ def feature_monitoring() -> builders.Dashboard:
     feature.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.NATURAL_ASC)
     everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
     board.with_variable(feature.current(everything).all_value(".*"))
-    for row in (_tests, _each, _together):
+    for row in (_blamed, _tests, _each, _together):
         row(board)
     return board
+
+
+def _blamed(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("Which columns does the drift alarm blame?"))
+    blamed = _last("feature, direction", "drift_blamed")
+    share = _last("feature", "drift_contribution")
+    effect = 'drift_feature_effect{{measure="{}",bound="value"}}'
+    measures = (("ks", "KS distance"), ("psi", "PSI"), ("wasserstein", "Wasserstein"))
+    board.with_panel(
+        rows(
+            "Blamed columns",
+            "Columns that changed since the onset (false discovery rate 5 %), and how; their share of the evidence, "
+            "and effect sizes. Of the alarm that holds, or else of those in the time range.",
+            Look(span=14, height=10, unit="none", decimals=3),
+            Query(f"{blamed} * on (feature) group_left () {share}", "evidence"),
+            *(
+                Query(f"{_last('feature', effect.format(measure))} and on (feature) {blamed}", name)
+                for measure, name in measures
+            ),
+            names={},
+            by="feature",
+        )
+    )
+    board.with_panel(
+        levels(
+            "Contribution to the evidence",
+            "Each column's share of their evidence since the onset. Of the alarm that holds, or else of those in the "
+            "time range.",
+            Look(span=10, height=10, unit="percentunit", minimum=0, maximum=1),
+            Query(f"sort_desc({share})"),
+        )
+    )
+
+
+def _last(labels: str, series: str) -> str:
+    """Return what an alarm says now by these labels or, where none holds, what was last said in the time range."""
+    before = f"last_over_time({series}[$__range]) unless on () drift_detected == 1"
+    return f"max by ({labels}) ({series} or ({before}))"
 
 
 def _tests(board: builders.Dashboard) -> None:
@@ -57,7 +95,7 @@ def _each(board: builders.Dashboard) -> None:
         time_series(
             "$feature: p-value",
             "p-value and adjusted p-value; the line is the feature drift alert's threshold.",
-            Look(unit="none", minimum=0, maximum=1),
+            Look(span=6, unit="none", minimum=0, maximum=1),
             Query(f"{P_VALUES[:-1]},{CHOSEN}}}", "p-value"),
             Query(f"{ADJUSTED[:-1]},{CHOSEN}}}", "adjusted"),
             limit=limit_of(".+FeatureDrift"),
@@ -67,9 +105,22 @@ def _each(board: builders.Dashboard) -> None:
         time_series(
             "$feature: effect size",
             "How far the mean moved, in the reference's standard deviations, and the KS statistic.",
-            Look(unit="none"),
+            Look(span=6, unit="none"),
             Query(f"{EFFECT[:-1]},{CHOSEN}}}", "effect size"),
             Query(f"{KS[:-1]},{CHOSEN}}}", "KS statistic"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "$feature: since the onset",
+            "Kolmogorov-Smirnov distance of the rows since the drift's onset from the reference, with a bootstrap "
+            "interval of 95 %. While an alarm holds.",
+            Look(span=6, unit="none", minimum=0, maximum=1),
+            *(
+                Query(f'drift_feature_effect{{measure="ks",bound="{bound}",{CHOSEN}}}', name)
+                for bound, name in (("value", "KS distance"), ("low", "low"), ("high", "high"))
+            ),
+            dashed=("low", "high"),
         )
     )
     shares = "sum by (bin) (feature_distribution{{{chosen},dataset={dataset!r}}})"
@@ -77,7 +128,7 @@ def _each(board: builders.Dashboard) -> None:
         bars(
             "$feature: reference and current",
             "Share of values per range, in the reference and in the window.",
-            Look(unit="percentunit", minimum=0),
+            Look(span=6, unit="percentunit", minimum=0),
             *(
                 Query(shares.format(chosen=CHOSEN, dataset=dataset).replace("'", '"'), dataset)
                 for dataset in ("reference", "current")

@@ -10,7 +10,7 @@ import yaml
 
 RULES = Path(__file__).parents[2] / "monitoring/alert_rules"
 _COLORS = {"critical": "red", "warning": "orange"}
-_COMPARISON = re.compile(r"(<|>)=?\s*(\d+(?:\.\d+)?)\b")
+_COMPARISON = re.compile(r"(<|>|=)=?\s*(\d+(?:\.\d+)?)\b")
 
 
 @dataclass(frozen=True)

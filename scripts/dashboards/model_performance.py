@@ -1,5 +1,7 @@
 """Model Performance: is the model well, on what evidence, and what fires."""
 
+from dataclasses import replace
+
 from grafana_foundation_sdk.builders import dashboard as builders
 
 from scripts.dashboards.frame import frame
@@ -24,11 +26,11 @@ def _verdict(board: builders.Dashboard) -> None:
     board.with_row(builders.Row("Is the model well?"))
     board.with_panel(
         number(
-            "Smallest adjusted p-value",
-            "Of all features, after adjusting for their number. Below the line ModelDrift asks for a retraining.",
-            Look(4, 5, "none", minimum=0, maximum=1),
-            Query(f"min({ADJUSTED})"),
-            limit=limit_of("ModelDrift"),
+            "Drift detected",
+            "Whether the drift alarm holds. There once the detector is calibrated for the present reference.",
+            Look(4, 5, "bool_yes_no", minimum=0, maximum=1),
+            Query("max(drift_detected)"),
+            limit=limit_of("DriftDetected"),
         )
     )
     board.with_panel(
@@ -76,6 +78,44 @@ def _verdict(board: builders.Dashboard) -> None:
 
 def _drift(board: builders.Dashboard) -> None:
     board.with_row(builders.Row("Has the data drifted?"))
+    board.with_panel(
+        time_series(
+            "Drift alarm: score against threshold",
+            "Evidence as strong comes by chance once in 10 to the score rows. The alarm begins when the score reaches "
+            "the threshold, which is what false_alarm_every in config.yml promises, and ends 1 below it.",
+            Look(span=11, height=9, unit="none", minimum=0),
+            Query("max(drift_alarm_score)", "score"),
+            Query("max(drift_alarm_threshold)", "threshold"),
+            dashed=("threshold",),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Drift: effect size",
+            "The largest share of a column's values that would have to change to undo the drift, while an alarm holds. "
+            "From the line on ModelDrift asks for a retraining.",
+            Look(span=5, height=9, unit="none", minimum=0, maximum=1),
+            Query("max(drift_effect_size)", "effect size"),
+            limit=limit_of("ModelDrift"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Drift since",
+            "When the drift began, by the rows' own times: that of the last alarm in the time range.",
+            Look(span=4, height=9, unit="dateTimeAsIso"),
+            Query("1000 * max(drift_onset_timestamp_seconds)"),
+        )
+    )
+    board.with_panel(
+        number(
+            "What raised the alarm",
+            "The statistics that raised the alarms in the time range.",
+            Look(span=4, height=9),
+            Query("sum by (kind) (drift_cause)", "{{kind}}"),
+            named=True,
+        )
+    )
     board.with_panel(
         time_series(
             "Drift detection timeline",
@@ -151,6 +191,31 @@ def _predictions(board: builders.Dashboard) -> None:
             Query("labelled_rows", "labelled"),
         )
     )
+    board.with_panel(
+        time_series(
+            "Accuracy with and without labels",
+            "On the window's labelled rows; as the confidence of its predictions tells it, with an interval of 95 %; "
+            "and on the rows that the champion was evaluated on before its promotion.",
+            replace(RATIO, span=12),
+            Query("model_accuracy", "by labels"),
+            Query("model_accuracy_estimate", "by confidence"),
+            Query("model_accuracy_estimate_low", "low"),
+            Query("model_accuracy_estimate_high", "high"),
+            Query("accuracy_at_promotion", "at promotion"),
+            dashed=("low", "high"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Accuracy alarm: score against threshold",
+            "Tested after every label: evidence of a fall since the promotion as strong as this comes by chance once "
+            "in 10 to the score labelled rows. AccuracyDropDetected fires when it reaches the threshold.",
+            Look(span=12, unit="none"),
+            Query("max(accuracy_alarm_score)", "score"),
+            Query("max(accuracy_alarm_threshold)", "threshold"),
+            dashed=("threshold",),
+        )
+    )
 
 
 def _data(board: builders.Dashboard) -> None:
@@ -217,7 +282,7 @@ def _alerts(board: builders.Dashboard) -> None:
     board.with_panel(
         levels(
             "Thresholds in reach",
-            "Each alert's value over its threshold, above 1 where the alert's condition holds.",
+            "Each alert's value over its threshold, of scores their logarithms'; 1 where the alert's condition holds.",
             Look(unit="percentunit", minimum=0, maximum=1),
             Query(_reach()),
         )
@@ -227,8 +292,10 @@ def _alerts(board: builders.Dashboard) -> None:
 def _reach() -> str:
     """Return how far each alert's value is on the way to its threshold; 1 is at it."""
     drift, accuracy = limit_of("ModelDrift").value, limit_of("ModelAccuracyDropped").value
+    scores = {"DriftDetected": "drift_alarm", "AccuracyDropDetected": "accuracy_alarm"}
     shares = {
-        "ModelDrift": f"clamp_max({drift} / min({ADJUSTED}), 1)",
+        **{name: f"clamp(max({p}_score) / max({p}_threshold), 0, 1)" for name, p in scores.items()},
+        "ModelDrift": f"clamp_max((max(drift_effect_size) or vector(0)) / {drift}, 1)",
         "ModelAccuracyDropped": f"clamp_max({accuracy} / min(model_accuracy), 1)",
         "DataQualityIssue": f"clamp_max(max(missing_values) / {limit_of('DataQualityIssue').value}, 1)",
         "PredictionDrift": f"clamp_max({limit_of('PredictionDrift').value} / min(prediction_drift_p_value), 1)",

@@ -40,9 +40,15 @@ class Look:
 
 
 def time_series(
-    title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None, stacked: bool = False
+    title: str,
+    description: str,
+    look: Look,
+    *queries: Query,
+    limit: Limit | None = None,
+    stacked: bool = False,
+    dashed: tuple[str, ...] = (),
 ) -> timeseries.Panel:
-    """Return lines over time, with the alert's threshold as a dashed line."""
+    """Return lines over time, with the alert's threshold as a dashed line, and so those of the legends in `dashed`."""
     line = replace(limit, below=False) if limit else None  # a line takes the color of the step that begins at it
     panel = _base(timeseries.Panel(), title, description, look, line).targets(_targets(queries, instant=False))
     panel.line_width(1).fill_opacity(60 if stacked else 0).show_points(common.VisibilityMode.NEVER)
@@ -52,14 +58,21 @@ def time_series(
     if limit:
         style = options.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
         panel.thresholds_style(style)
+    for legend in dashed:
+        dashes = dashboard.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 6]})
+        panel.override_by_name(legend, [dashes])
     return panel
 
 
-def number(title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None) -> stat.Panel:
-    """Return the value now, with its recent course behind it."""
+def number(
+    title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None, named: bool = False
+) -> stat.Panel:
+    """Return the value now, with its recent course behind it unless it is a date; `named`, the legend in its place."""
     panel = _base(stat.Panel(), title, description, look, limit).targets(_targets(queries, instant=False))
     panel.reduce_options(_last_value()).color_mode(common.BigValueColorMode.VALUE)
-    return panel.graph_mode(common.BigValueGraphMode.AREA).text_mode(common.BigValueTextMode.AUTO)
+    course = not named and not look.unit.startswith("dateTime")
+    panel.graph_mode(common.BigValueGraphMode.AREA if course else common.BigValueGraphMode.NONE)
+    return panel.text_mode(common.BigValueTextMode.NAME if named else common.BigValueTextMode.AUTO)
 
 
 def rows(title: str, description: str, look: Look, *queries: Query, names: dict[str, str], by: str) -> table.Panel:

@@ -28,7 +28,7 @@ def _targets(board: builders.Dashboard) -> None:
         rows(
             "Targets",
             "1 for a target that answered Prometheus's last scrape, 0 for one that did not.",
-            Look(10, 9),
+            Look(8, 9),
             Query("min by (job, instance) (up)", "up"),
             names={},
             by="job",
@@ -38,7 +38,7 @@ def _targets(board: builders.Dashboard) -> None:
         time_series(
             "Servers behind the trigger",
             "1 while Prefect and MLflow answer the trigger's polls.",
-            Look(7, 9, minimum=0, maximum=1),
+            Look(6, 9, minimum=0, maximum=1),
             Query("upstream_up", "{{service}}"),
         )
     )
@@ -46,10 +46,19 @@ def _targets(board: builders.Dashboard) -> None:
         time_series(
             "Age of the monitor's last success",
             "From its first success on; the line is MonitorStale's threshold.",
-            Look(7, 9, "s", minimum=0),
+            Look(6, 9, "s", minimum=0),
             Query("time() - (monitor_last_success_timestamp_seconds > 0)", "age"),
             Query("monitor_cycle_seconds", "a cycle took"),
             limit=limit_of("MonitorStale"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Drift detector calibrated",
+            "How much of the calibration for the present reference is done; until all is, no drift is found.",
+            Look(4, 9, "percentunit", minimum=0, maximum=1),
+            Query("min(drift_calibration_progress)"),
+            limit=limit_of("DriftCalibrationStuck"),
         )
     )
 

@@ -27,7 +27,7 @@ FOREIGN = re.compile(r"(prometheus|alertmanager|process|container)_[a-z_]+|up|AL
 
 def expand(expr: str) -> str:
     """Put a value in the place of each variable, as Grafana does."""
-    return expr.replace("$__rate_interval", "1m").replace("$feature", ".*")
+    return expr.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$feature", ".*")
 
 
 def expressions(board: dict[str, Any]) -> list[str]:
@@ -78,7 +78,7 @@ def test_a_panel_explains_itself(board: dict[str, Any], panel: dict[str, Any]) -
     assert {step["color"] for step in steps} <= {"green", "orange", "red"}
     for target in panel["targets"]:
         ranges = re.findall(r"\[([^]]+)\]", target["expr"])
-        assert set(ranges) <= {"$__rate_interval"}
+        assert set(ranges) <= {"$__rate_interval", "$__range"}
 
 
 @pytest.mark.parametrize(("board", "panel"), PANELS)

@@ -25,8 +25,14 @@ from monitoring.firing import AlertReader
 from scripts.prometheus_tools import find_tools
 from scripts.stack import Stack
 
-CALM = {"rowcount": 1000.0, "missing_values": 0.0}
+CALM = {"rowcount": 1000.0, "missing_values": 0.0, "drift_detected": 0.0, "drift_alarm_threshold": 6.7}
 FEATURES = ("mfcc_1", "mfcc_2", "mfcc_3")
+NOISE = {f'mfcc_drift_p_value{{feature="{feature}"}}': 0.01 for feature in FEATURES}
+ONSET = 1773500966.0
+RAISED = (
+    "MFCCFeatureDrift", "DataQualityIssue", "DriftDetected", "ModelDrift", "ModelDriftMinor", "AccuracyDropDetected",
+    "EstimatedAccuracyLow",
+)  # fmt: skip
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -115,10 +121,15 @@ class Alerting:
         """Let the monitor export the values of a calm window, and these."""
         Exporter.values = {**CALM, **values}
 
-    def drift(self, p_value: float) -> None:
-        """Let every feature have this p-value, adjusted or not."""
-        names = ("mfcc_drift_p_value", "mfcc_drift_p_value_adjusted")
-        self.set(**{f'{name}{{feature="{feature}"}}': p_value for name in names for feature in FEATURES})
+    def drift(self, effect: float) -> None:
+        """Let the detector have found a drift of this effect, of which the second feature has the largest share."""
+        blame = {
+            f'drift_{name}{{feature="{feature}"{label}}}': value
+            for feature, share in zip(FEATURES, (0.2, 0.7, 0.1), strict=True)
+            for name, label, value in (("contribution", "", share), ("blamed", ',direction="up"', 1.0))
+        }
+        found = {"drift_onset_timestamp_seconds": ONSET, "drift_effect_size": effect}
+        self.set(**NOISE, **blame, **found, drift_detected=1.0, drift_alarm_score=7.4)
 
     def active_since(self, name: str) -> datetime:
         """Return when Prometheus saw the alert's condition first."""
@@ -135,8 +146,7 @@ class Alerting:
     def calm_down(self) -> None:
         """Wait until nothing drifts any more, then forget what was delivered."""
         self.set()
-        drifting = ("MFCCFeatureDrift", "DataQualityIssue", "ModelDrift")
-        wait_for("calm", lambda: not any(self.in_alertmanager(name) for name in drifting))
+        wait_for("calm", lambda: not any(self.in_alertmanager(name) for name in RAISED))
         Receiver.statuses.clear()
         Receiver.notifications.clear()
 
@@ -198,7 +208,7 @@ def test_a_missions_alert_waits_its_time_and_reaches_alertmanager(alerting: Aler
 
 def test_noise_in_one_look_does_not_reach_the_trigger(alerting: Alerting) -> None:
     """Features below 0.05 alarm people, one by one; nothing asks for retraining."""
-    alerting.drift(0.01)
+    alerting.set(**NOISE)
     wait_for("an alert per feature", lambda: len(alerting.in_alertmanager("MFCCFeatureDrift")) == len(FEATURES))
     assert all(alert["status"]["state"] == "active" for alert in alerting.in_alertmanager("MFCCFeatureDrift"))
     assert alerting.in_alertmanager("ModelDrift") == []
@@ -208,7 +218,7 @@ def test_noise_in_one_look_does_not_reach_the_trigger(alerting: Alerting) -> Non
 def test_drift_reaches_the_trigger_once_with_the_token_and_again_after_a_503(alerting: Alerting) -> None:
     """What a trigger without Prefect refuses for now is delivered again; many features make one notification."""
     Receiver.statuses += [503, 503]
-    alerting.drift(0.00001)
+    alerting.drift(0.42)
     delivered = wait_for("a notification that was taken", lambda: [n for n in Receiver.notifications if n[0] == 200])
     assert [status for status, _, _ in Receiver.notifications] == [503, 503, 200]
     for _, authorization, body in Receiver.notifications:
@@ -216,28 +226,60 @@ def test_drift_reaches_the_trigger_once_with_the_token_and_again_after_a_503(ale
         assert (body["version"], body["status"], body["receiver"]) == ("4", "firing", "retrain")
     (alert,) = delivered[0][2]["alerts"]
     assert alert["labels"] == {"alertname": "ModelDrift", "action": "retrain", "severity": "warning"}
-    assert "1e-05 (threshold 0.001" in alert["annotations"]["description"]
+    described = alert["annotations"]["description"]
+    assert "0.42 (threshold 0.1). Columns that changed: mfcc_2 (up), mfcc_1 (up), mfcc_3 (up). " in described
     assert delivered[0][2]["groupKey"] == Receiver.notifications[0][2]["groupKey"]
 
 
+def states(alerting: Alerting, name: str) -> set[str]:
+    return {alert["status"]["state"] for alert in alerting.in_alertmanager(name)}
+
+
+def muted_in(alerting: Alerting, name: str) -> bool:
+    return states(alerting, name) == {"suppressed"}
+
+
 def test_model_drift_speaks_for_its_features(alerting: Alerting) -> None:
-    """Features' own alerts are muted while the model drifts; people hear of the drift as the trigger does."""
-    alerting.drift(0.00001)
+    """At once it is told that there is a drift; when its size is told, that and features' own alerts are muted."""
+    alerting.drift(0.42)
+    (alert,) = wait_for("DriftDetected in Alertmanager", lambda: alerting.in_alertmanager("DriftDetected"))
+    held = datetime.fromisoformat(alert["startsAt"]) - alerting.active_since("DriftDetected")
+    assert held.total_seconds() < 0.1
+    assert "since 2026-03-14 15:09:26 UTC: score 7.4, threshold 6.7" in alert["annotations"]["description"]
     (alert,) = wait_for("ModelDrift in Alertmanager", lambda: alerting.in_alertmanager("ModelDrift"))
     assert [receiver["name"] for receiver in alert["receivers"]] == ["retrain", "people"]
-    wait_for(
-        "the features' alerts to be muted",
-        lambda: {a["status"]["state"] for a in alerting.in_alertmanager("MFCCFeatureDrift")} == {"suppressed"},
-    )
+    for muted in ("MFCCFeatureDrift", "DriftDetected"):
+        wait_for(f"{muted} to be muted", partial(muted_in, alerting, muted))
+    assert not muted_in(alerting, "ModelDrift")
+
+
+def test_a_minor_drift_asks_for_nothing(alerting: Alerting) -> None:
+    """People hear of a change that is certain and small; the trigger does not."""
+    alerting.drift(0.04)
+    (alert,) = wait_for("ModelDriftMinor in Alertmanager", lambda: alerting.in_alertmanager("ModelDriftMinor"))
+    assert [receiver["name"] for receiver in alert["receivers"]] == ["people"]
+    wait_for("DriftDetected to be muted", lambda: muted_in(alerting, "DriftDetected"))
+    assert alerting.in_alertmanager("ModelDrift") == []
+    assert Receiver.notifications == []
+
+
+def test_what_labels_say_mutes_what_is_estimated_without_them(alerting: Alerting) -> None:
+    """An estimated fall is told while labels are awaited, and not beside a measured one."""
+    fallen = {"model_accuracy_estimate_high": 0.6, "accuracy_at_promotion": 0.71}
+    alerting.set(**fallen)
+    wait_for("EstimatedAccuracyLow", lambda: states(alerting, "EstimatedAccuracyLow") == {"active"})
+    alerting.set(**fallen, accuracy_drop_detected=1.0, accuracy_alarm_score=5.1, accuracy_alarm_threshold=4.3)
+    wait_for("AccuracyDropDetected", lambda: states(alerting, "AccuracyDropDetected") == {"active"})
+    wait_for("the estimate to be muted", lambda: muted_in(alerting, "EstimatedAccuracyLow"))
 
 
 def test_the_end_of_a_drift_asks_for_nothing_and_the_next_one_asks_again(alerting: Alerting) -> None:
     """No notification says `resolved`; another drift is another alert, with a start of its own."""
-    alerting.drift(0.00001)
+    alerting.drift(0.42)
     wait_for("a notification", lambda: Receiver.notifications)
     alerting.set()
     wait_for("ModelDrift resolved", lambda: not alerting.in_alertmanager("ModelDrift"))
-    alerting.drift(0.00001)
+    alerting.drift(0.42)
 
     def starts() -> set[str]:
         return {alert["startsAt"] for _, _, body in Receiver.notifications for alert in body["alerts"]}

@@ -1,0 +1,160 @@
+"""The sequential detector: what it notices, when it keeps quiet, and what it costs."""
+
+import numpy as np
+import pytest
+
+from monitoring.drift.calibration import Calibration
+from monitoring.drift.detector import DriftDetector, Standing
+from monitoring.drift.scores import ReferenceScores, Rows
+from monitoring.drift.windows import BLOCK, look
+from tests.unit.drift_fixtures import CATEGORIES, CHANGES, calibrated, draw, quick, reference, shifted
+
+SECOND = 1_000_000
+
+
+def _feed(detector: DriftDetector, rows: Rows, begin: int, promise: float = 1e5, piece: int = 137) -> Standing:
+    """Feed rows, a second apart, in pieces."""
+    for start in range(0, len(rows), piece):
+        part = rows.take(slice(start, start + piece))
+        times = (begin + start + np.arange(len(part))) * SECOND
+        detector.update(part, times, promise)
+    return detector.standing()
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_every_kind_of_change_is_noticed_and_dated(change) -> None:
+    """After 1,000 steady rows the alarm comes within 400 rows of the change, and puts its onset near it."""
+    rng = np.random.default_rng(11)
+    detector = DriftDetector(*calibrated())
+    assert _feed(detector, draw(rng, 1_000), 0).alarm is None
+    alarm = _feed(detector, change(rng, 400), 1_000).alarm
+    assert alarm is not None
+    assert 1_000 <= alarm.noticed / SECOND < 1_400
+    assert abs(alarm.onset / SECOND - 1_000) < 120
+
+
+def test_an_alarm_ends_when_the_rows_are_as_before() -> None:
+    """The alarm is over once no window holds the changed rows, and the detector is ready for the next one."""
+    rng = np.random.default_rng(12)
+    detector = DriftDetector(*calibrated())
+    assert _feed(detector, shifted(rng, 300), 0).alarm is not None
+    after = _feed(detector, draw(rng, 4_000), 300)
+    assert after.alarm is None
+    assert detector.since >= 300 * SECOND
+    assert _feed(detector, shifted(rng, 300), 4_300).alarm is not None
+
+
+def test_steady_rows_raise_no_more_alarms_than_promised() -> None:
+    """8 references, 40,000 rows each, one alarm in 10,000 promised: it is kept, and p-values alone would not keep it."""
+    alarms = naive = 0
+    for seed in range(8):
+        scores, calibration = calibrated(seed)
+        detector = DriftDetector(scores, calibration)
+        rng = np.random.default_rng([2, seed])
+        begun: set[int] = set()
+        for piece in range(80):
+            rows = draw(rng, 500)
+            standing = _feed(detector, rows, piece * 500, promise=1e4, piece=500)
+            begun |= {standing.alarm.noticed} if standing.alarm else set()
+            looks = look(scores, calibration.lengths[:8], scores.sums(rows, BLOCK), 0, 0)
+            naive += any((window.values > 4).any() for window in looks)
+        alarms += len(begun)
+    assert alarms <= 32
+    assert naive > 64
+
+
+def test_what_is_promised_less_often_takes_longer_to_notice() -> None:
+    """A weaker promise is kept by a lower threshold, so that the same rows reach it sooner."""
+    noticed = []
+    for promise in (1e3, 1e6, 1e12):
+        detector = DriftDetector(*calibrated())
+        standing = _feed(detector, shifted(np.random.default_rng(13), 400), 0, promise)
+        assert standing.alarm is not None
+        assert standing.threshold == pytest.approx(np.log10(promise))
+        noticed.append(standing.alarm.noticed)
+    assert noticed == sorted(noticed)
+    assert noticed[0] < noticed[-1]
+
+
+def test_how_rows_are_delivered_does_not_matter() -> None:
+    """Rows in pieces of any size give the score and the alarm that they give at once."""
+    rows = draw(np.random.default_rng(14), 700)
+    rows.features[500:, 0] += 0.8
+    standings = [_feed(DriftDetector(*calibrated()), rows, 0, piece=piece) for piece in (1, 3, 64, 700)]
+    assert standings[0].alarm is not None
+    for standing in standings[1:]:
+        assert standing.score == pytest.approx(standings[0].score)
+        assert standing.alarm == standings[0].alarm
+
+
+def test_memory_does_not_grow_with_the_rows() -> None:
+    """What is kept of 30,000 rows is no more than of 15,000."""
+    rng = np.random.default_rng(15)
+    detector = DriftDetector(*calibrated())
+
+    def kept() -> int:
+        return sum(value.nbytes for value in vars(detector).values() if isinstance(value, np.ndarray)) + sum(
+            rows.features.nbytes for rows in vars(detector).values() if isinstance(rows, Rows)
+        )
+
+    _feed(detector, draw(rng, 15_000), 0, piece=1_000)
+    before = kept()
+    _feed(detector, draw(rng, 15_000), 15_000, piece=1_000)
+    assert kept() <= before
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        pytest.param(1, 5.0, id="a constant feature"),
+        pytest.param(1, np.nan, id="a feature without a value"),
+        pytest.param(1, np.inf, id="an infinite feature"),
+    ],
+)
+def test_odd_references_calibrate_and_watch(column: int, value: float) -> None:
+    """A feature that says nothing in the reference divides by no zero, and hides no change in another."""
+    rng = np.random.default_rng(16)
+    odd, steady, after = draw(rng, 100), draw(rng, 500), shifted(rng, 300)
+    for rows in (odd, steady, after):
+        rows.features[:, column] = value
+    detector = DriftDetector(ReferenceScores(odd, CATEGORIES), quick(odd, worlds=10))
+    standing = _feed(detector, steady, 0)
+    assert np.isfinite(standing.score)
+    assert standing.alarm is None
+    assert _feed(detector, after, 500).alarm is not None
+
+
+def test_a_value_never_seen_is_noticed_and_one_alone_is_forgiven() -> None:
+    """100 rows without a missing value do not say that there are none: one is no alarm, and one in five is."""
+    rng = np.random.default_rng(17)
+    detector = DriftDetector(*calibrated())
+    rows = draw(rng, 600)
+    rows.features[300, 2] = np.nan
+    assert _feed(detector, rows, 0).alarm is None
+    rows = draw(rng, 300)
+    rows.features[::5, 2] = np.nan
+    assert _feed(detector, rows, 600).alarm is not None
+
+
+def test_a_reference_of_one_row_is_watched() -> None:
+    """Of one row nothing follows, and nothing fails."""
+    one = draw(np.random.default_rng(18), 1)
+    detector = DriftDetector(ReferenceScores(one, CATEGORIES), quick(one, worlds=5))
+    assert np.isfinite(_feed(detector, draw(np.random.default_rng(19), 500), 0).score)
+
+
+def test_a_calibration_survives_being_written_down() -> None:
+    """What is read back gives the same thresholds; something else is refused."""
+    calibration = calibrated()[1]
+    again = Calibration.from_json(calibration.to_json())
+    assert again.height(1e6) == calibration.height(1e6)
+    assert again.rarity(9.0) == calibration.rarity(9.0)
+    for text in ("{}", "[]", calibration.to_json().replace('"shift"', '"shape"')):
+        with pytest.raises((KeyError, ValueError, TypeError)):
+            Calibration.from_json(text)
+
+
+def test_the_same_seed_calibrates_to_the_same() -> None:
+    """A calibration can be repeated."""
+    first, second = (quick(reference(), seed=5, worlds=4) for _ in range(2))
+    assert first.to_json() == second.to_json()

@@ -1,0 +1,178 @@
+"""The detector over a log: calibrated by a process of its own, fed with parts, exported, and restarted."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from monitoring.drift.calibration import calibrate
+from monitoring.drift.job import CalibrationError
+from monitoring.drift.watch import DriftVerdict, DriftWatch, rows_of
+from monitoring.store import Layout, read_reference
+from tests.unit.monitor_fixtures import LOANS, keep_reference, loans, log_rows, make_rows, monitor_of
+
+NOW = datetime.now(UTC) - timedelta(hours=1)
+COLUMNS = (*LOANS.model.features, LOANS.model.prediction)
+CONFIG = loans(false_alarm_every=100_000)
+
+
+def _watch(folder: Path, *, calibrated: bool = True) -> DriftWatch:
+    """Return a watch; with a calibration of few worlds kept where a former process would have left it."""
+    reference = read_reference(Layout(folder), LOANS.model)
+    watch = DriftWatch(Layout(folder), CONFIG, reference)
+    path = watch._folder / f"{watch._key}.json"
+    if calibrated and not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(calibrate(rows_of(reference.table, LOANS.model), 2, 1, worlds=10).to_json())
+    return watch
+
+
+def _log(folder: Path, count: int, minute: int, *, shift: float = 0.0) -> None:
+    rows = make_rows(LOANS, count, seed=minute)
+    log_rows(folder, LOANS, rows.assign(income=rows["income"] + shift), NOW + timedelta(minutes=minute))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 300, seed=99))
+    return tmp_path
+
+
+def test_before_the_calibration_is_done_nothing_is_said_but_how_far_it_is(folder: Path) -> None:
+    """A process calibrates beside the looks, tells its progress, and its result is there for the next start."""
+    watch = _watch(folder, calibrated=False)
+    _log(folder, 100, 0)
+    seen: list[DriftVerdict] = []
+    deadline = time.monotonic() + 100
+    while not seen or seen[-1].standing is None:
+        assert time.monotonic() < deadline, "the calibration has not ended"
+        seen.append(watch.look())
+        time.sleep(0.1)
+    progress = [verdict.progress for verdict in seen]
+    assert progress == sorted(progress)
+    assert any(0 < share < 1 for share in progress)
+    assert seen[-1].standing is not None
+    assert seen[-1].standing.rows == 100
+    again = _watch(folder).look()
+    assert again.standing == seen[-1].standing
+
+
+def test_a_change_is_found_with_who_is_to_blame(folder: Path) -> None:
+    """The alarm names the feature that moved and which way, with effect sizes whose intervals hold them."""
+    watch = _watch(folder)
+    _log(folder, 400, 0)
+    assert watch.look().alarm is None
+    _log(folder, 300, 1, shift=0.8)
+    verdict = watch.look()
+    assert verdict.alarm is not None
+    assert verdict.findings is not None
+    blamed = {column.column: column.direction for column in verdict.findings.columns if column.direction}
+    assert blamed["income"] == "up"
+    income = next(column for column in verdict.findings.columns if column.column == "income")
+    assert income.contribution == max(column.contribution for column in verdict.findings.columns)
+    assert income.effects is not None
+    assert income.effects.wasserstein is not None
+    assert income.effects.wasserstein.low < 0.8 < income.effects.wasserstein.high + 0.1
+    assert 0.2 < verdict.findings.effect < 0.5
+
+
+def test_an_alarm_outlives_a_restart(folder: Path) -> None:
+    """A monitor that starts anew has the alarm of before, its onset too, and counts no row twice."""
+    watch = _watch(folder)
+    _log(folder, 400, 0)
+    _log(folder, 300, 1, shift=0.8)
+    before = watch.look()
+    assert before.alarm is not None
+    after = _watch(folder).look()
+    assert after.alarm == before.alarm
+    assert after.standing is not None
+    assert before.standing is not None
+    assert after.standing.score == pytest.approx(before.standing.score)
+
+
+def test_another_reference_begins_anew(folder: Path) -> None:
+    """After a re-base the alarm about the former reference is gone, and rows from before it are no evidence."""
+    watch = _watch(folder)
+    _log(folder, 400, 0)
+    _log(folder, 300, 1, shift=0.8)
+    assert watch.look().alarm is not None
+    rows = make_rows(LOANS, 300, seed=50)
+    through = int((NOW + timedelta(minutes=30)).timestamp() * 1e6)
+    keep_reference(folder, LOANS, rows.assign(income=rows["income"] + 0.8), origin="rebased", through=through)
+    watch = _watch(folder)
+    standing = watch.look().standing
+    assert standing is not None
+    assert standing.rows == 0
+    assert standing.alarm is None
+    _log(folder, 300, 40, shift=0.8)
+    standing = watch.look().standing
+    assert standing is not None
+    assert standing.rows == 300
+    assert standing.alarm is None
+
+
+def test_a_calibration_that_fails_says_why(folder: Path) -> None:
+    """The process's own words reach the log; the next look tries again."""
+    watch = _watch(folder, calibrated=False)
+    watch.look()
+    job = watch._job
+    assert job is not None
+    os.kill(job._process.pid, 9)
+    job._thread.join(30)
+    with pytest.raises(CalibrationError, match="exit status -9"):
+        watch.look()
+    assert watch.look().standing is None
+    watch.stop()
+
+
+def test_a_torn_state_is_no_state(folder: Path) -> None:
+    """What a crash left half written delays nothing: the detector begins with the newest rows."""
+    watch = _watch(folder)
+    _log(folder, 400, 0)
+    watch.look()
+    for text in ("", "{", '{"reference": 1}', "[]"):
+        (folder / "_drift/_state.json").write_text(text)
+        assert _watch(folder).look().standing is not None
+
+
+def test_the_monitor_exports_what_the_tests_say(folder: Path) -> None:
+    """Score, threshold, alarm and blame are metrics; they are absent where the tests are switched off."""
+    _watch(folder)
+    _log(folder, 400, 0)
+    _log(folder, 300, 1, shift=0.8)
+    monitor, registry = monitor_of(folder, CONFIG, drift_alarm="on")
+    monitor.cycle()
+    assert registry.get_sample_value("drift_detected") == 1
+    assert registry.get_sample_value("drift_alarm_threshold") == 5
+    assert (registry.get_sample_value("drift_alarm_score") or 0) > 5
+    assert registry.get_sample_value("drift_blamed", {"feature": "income", "direction": "up"}) == 1
+    shares = [registry.get_sample_value("drift_contribution", {"feature": name}) for name in COLUMNS]
+    assert sum(share or 0 for share in shares) == pytest.approx(1)
+    assert registry.get_sample_value("monitor_failures_total", {"stage": "alarms"}) == 0
+    monitor.stop()
+    monitor, registry = monitor_of(folder, CONFIG)
+    monitor.cycle()
+    assert registry.get_sample_value("drift_detected") is None
+
+
+def test_a_test_that_fails_leaves_the_other_metrics(folder: Path) -> None:
+    """The cycle goes on; the failure is counted, and the drift metrics are absent instead of old."""
+    (folder / "_drift").write_text("in the way")
+    _log(folder, 400, 0)
+    monitor, registry = monitor_of(folder, CONFIG, drift_alarm="on")
+    monitor.cycle()
+    assert registry.get_sample_value("rowcount") == 400
+    assert registry.get_sample_value("monitor_failures_total", {"stage": "alarms"}) == 1
+    assert registry.get_sample_value("drift_detected") is None
+
+
+def test_an_unknown_prediction_is_a_category_of_its_own() -> None:
+    """A category that the config does not name is told from those that it does, and so is none."""
+    rows = make_rows(LOANS, 3).assign(**{LOANS.model.prediction: ["no", None, "perhaps"]})
+    found = rows_of(pa.Table.from_pandas(rows, preserve_index=False), LOANS.model)
+    assert found.predictions.tolist() == [0, 2, 2]
+    assert np.isfinite(found.features).all()

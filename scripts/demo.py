@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from scripts.stack import ROOT, Stack, ports_from_environment
 PACE = 15
 ROWS_A_SECOND = 60
 DRIFT, ANYWHERE = "gain", "units"  # the built-in case's, and one that fits any model
-_PAIRS = '{__name__=~".+_drift_p_value_adjusted"}'
 _TIMEOUT = 5
 
 
@@ -112,19 +112,25 @@ class Demo:
         requests.get(self.stack.url(service) + path, timeout=_TIMEOUT).raise_for_status()
 
     def steady(self) -> str | None:
-        """See a full window judged, without drift."""
-        rows, p = self.query("rowcount"), self.query(f"min({_PAIRS})")
+        """See a full window judged, and the detector calibrated, without drift."""
+        rows, detected = self.query("rowcount"), self.query("drift_detected")
         full = self.config.window.rows or self.config.minimum_rows
-        if rows is None or p is None or rows < min(full, 2 * self.config.minimum_rows):
+        if rows is None or detected is None or rows < min(full, 2 * self.config.minimum_rows):
             return None
-        return f"{rows:.0f} rows, smallest adjusted p-value {p:.3g}"
+        score, threshold = self.query("drift_alarm_score"), self.query("drift_alarm_threshold")
+        return f"{rows:.0f} rows, drift score {score or 0:.1f} (threshold {threshold or 0:.1f})"
 
-    def fell(self) -> str | None:
-        """See the smallest adjusted p-value below what noise gives."""
-        lowest = self.get("prometheus", "/api/v1/query", query=f"bottomk(1, {_PAIRS})")["data"]["result"]
-        if not lowest or float(lowest[0]["value"][1]) >= 0.001:  # noqa: PLR2004 - the rule's own bound
+    def noticed(self) -> str | None:
+        """See the detector's alarm, with when the drift began and who is to blame."""
+        if self.query("drift_detected") != 1:
             return None
-        return f"{lowest[0]['metric']['feature']}: adjusted p-value {float(lowest[0]['value'][1]):.2g}"
+        onset = self.query("drift_onset_timestamp_seconds")
+        blamed = self.get("prometheus", "/api/v1/query", query="drift_blamed * on (feature) group_left () drift_contribution")
+        first = max(blamed["data"]["result"], key=lambda one: float(one["value"][1]), default=None)
+        if onset is None or first is None:
+            return None
+        began = f"{datetime.fromtimestamp(onset, UTC):%H:%M:%S}"
+        return f"since {began}: {first['metric']['feature']} {first['metric']['direction']}"
 
     def alert(self, state: str) -> str | None:
         """See the alert that asks for retraining in a state."""
@@ -188,11 +194,11 @@ class Demo:
         return None if active else "no alert that asks for retraining"
 
     def recovered(self) -> str | None:
-        """See new rows judged against the new reference, without drift."""
-        rows, p = self.query("rowcount"), self.query(f"min({_PAIRS})")
-        if rows is None or p is None or p < 0.001:  # noqa: PLR2004 - the rule's own bound
+        """See new rows judged against the new reference by a detector that is calibrated for it, without drift."""
+        rows, detected = self.query("drift_rows_seen"), self.query("drift_detected")
+        if rows is None or detected != 0 or rows < self.config.minimum_rows:
             return None
-        return f"{rows:.0f} new rows, smallest adjusted p-value {p:.3g}"
+        return f"{rows:.0f} new rows, drift score {self.query('drift_alarm_score') or 0:.1f}"
 
 
 def close_the_loop(demo: Demo, traffic: Traffic) -> str:
@@ -206,10 +212,10 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
         lambda: f"{traffic.counts().acknowledged} rows" if traffic.counts().acknowledged else None,
         20,
     )
-    demo.hop("steady", demo.steady, 60)
+    demo.hop("steady", demo.steady, 120)
     traffic.set_drifts([demo.drift])
     demo.hop("drift injected", lambda: demo.drift, 1)
-    demo.hop("p-value fell", demo.fell, 60)
+    demo.hop("drift detected", demo.noticed, 60)
     demo.hop("alert firing", lambda: demo.alert("firing"), 90)
     demo.hop("webhook accepted", demo.webhook, 60)
     demo.hop("flow run started", demo.run_started, 60)
@@ -218,7 +224,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
     demo.hop("API serves it", lambda: demo.served(former), 30)
     demo.hop("reference re-based", demo.rebased, 30)
     demo.hop("alert resolved", demo.resolved, 60)
-    demo.hop("recovered", demo.recovered, 60)
+    demo.hop("recovered", demo.recovered, 120)
     return former
 
 

@@ -107,9 +107,14 @@ class DriftWatch:
             self._job.stop()
             self._job = None
 
+    @property
+    def calibration_path(self) -> Path:
+        """Return where the calibration for this reference is kept."""
+        return self._folder / f"{self._key}.json"
+
     def _calibrated(self) -> Calibration | None:
         """Return the calibration if there is one, else see to it that one is being made."""
-        path = self._folder / f"{self._key}.json"
+        path = self.calibration_path
         try:
             if self._job is None or self._job.done():
                 calibration = Calibration.from_json(path.read_bytes())

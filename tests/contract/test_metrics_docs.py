@@ -12,7 +12,8 @@ from api.metrics import APIMetrics
 from flows.trigger_metrics import TriggerMetrics, watch
 from flows.upstream import Prefect, Registry
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
-from tests.unit.monitor_fixtures import GENRES, keep_reference, log_rows, make_rows, monitor_of
+from monitoring.store import Calibration, Performance
+from tests.unit.monitor_fixtures import GENRES, keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
 DOCS = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 ROW = re.compile(
@@ -42,9 +43,11 @@ def _exported(registry: CollectorRegistry) -> dict[str, frozenset[str]]:
 
 def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     """Every metric of a cycle in which nothing is absent is documented with its labels, and no other is."""
-    keep_reference(tmp_path, GENRES, make_rows(GENRES, 300))
-    log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1))
-    monitor, registry = monitor_of(tmp_path, GENRES)
+    performance = Performance(0.7, 300, Calibration((0.0, 1.0), (0.1, 0.9), (150, 150)))
+    keep_reference(tmp_path, GENRES, make_rows(GENRES, 300), performance=performance)
+    keep_calibration(tmp_path, GENRES, worlds=3)
+    log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1, shift=3.0))
+    monitor, registry = monitor_of(tmp_path, GENRES, drift_alarm="on")
     monitor.cycle()
     assert _exported(registry) == _documented("Monitor")
 

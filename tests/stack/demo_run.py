@@ -14,7 +14,7 @@ HOPS = (
     "first prediction",
     "reference ready",
     "drift injected",
-    "p-value fell",
+    "drift detected",
     "alert firing",
     "webhook accepted",
     "flow run started",

@@ -45,7 +45,7 @@ def test_an_alarm_ends_when_the_rows_are_as_before() -> None:
 
 
 def test_steady_rows_raise_no_more_alarms_than_promised() -> None:
-    """8 references, 40,000 rows each, one alarm in 10,000 promised: it is kept, and p-values alone would not keep it."""
+    """8 references, 40,000 rows each, one alarm in 10,000 promised: it is kept, and p-values alone would not."""
     alarms = naive = 0
     for seed in range(8):
         scores, calibration = calibrated(seed)

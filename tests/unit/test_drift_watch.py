@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.drift.calibration import calibrate
 from monitoring.drift.job import CalibrationError
 from monitoring.drift.watch import DriftVerdict, DriftWatch, rows_of
 from monitoring.store import Layout, read_reference
-from tests.unit.monitor_fixtures import LOANS, keep_reference, loans, log_rows, make_rows, monitor_of
+from tests.unit.monitor_fixtures import LOANS, keep_calibration, keep_reference, loans, log_rows, make_rows, monitor_of
 
 NOW = datetime.now(UTC) - timedelta(hours=1)
 COLUMNS = (*LOANS.model.features, LOANS.model.prediction)
@@ -21,13 +20,10 @@ CONFIG = loans(false_alarm_every=100_000)
 
 
 def _watch(folder: Path, *, calibrated: bool = True) -> DriftWatch:
-    """Return a watch; with a calibration of few worlds kept where a former process would have left it."""
-    reference = read_reference(Layout(folder), LOANS.model)
-    watch = DriftWatch(Layout(folder), CONFIG, reference)
-    path = watch._folder / f"{watch._key}.json"
-    if calibrated and not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(calibrate(rows_of(reference.table, LOANS.model), 2, 1, worlds=10).to_json())
+    """Return a watch, with a calibration of few worlds unless there is one."""
+    watch = DriftWatch(Layout(folder), CONFIG, read_reference(Layout(folder), LOANS.model))
+    if calibrated and not watch.calibration_path.exists():
+        keep_calibration(folder, CONFIG)
     return watch
 
 

@@ -65,6 +65,10 @@ bench: setup ## every benchmark of docs/performance.md, one after the other, int
 		printf '\n## %s\n\n' "$$(basename "$$script")"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; \
 	done; } | tee .local/bench.md
 
+.PHONY: bench-alarms
+bench-alarms: setup ## measure the drift alarms beside other methods, and write docs/alarms.md (20 minutes; ARGS="--source resampled" for real tracks)
+	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.alarms $(ARGS)
+
 .PHONY: check
 check: setup ## style, types, rules and configurations
 	$(say) "ruff and mypy"

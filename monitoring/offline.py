@@ -13,7 +13,7 @@ from monitoring.files import replaced
 from monitoring.profile import Grid, Profile, from_bytes, to_bytes
 from monitoring.profiling import grid_of, profile_rows
 from monitoring.schema import Config, DriftloopError
-from monitoring.store import parse_reference
+from monitoring.store import Reference, parse_reference
 
 FAILING = 1
 
@@ -87,13 +87,18 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     return 0 if report.snapshot.verdict == "passing" else FAILING
 
 
-def _read_reference(source: str, config: Config) -> tuple[Grid, Profile]:
+def load_reference(source: str, config: Config) -> Reference:
+    """Read a reference, a Parquet file or its URI; raise DriftloopError if it is none that fits the config."""
     try:
         filesystem, path = pa.fs.FileSystem.from_uri(source if "://" in source else Path(source).absolute().as_uri())
         with filesystem.open_input_file(path) as file:
             content = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DriftloopError(f"{source}: the reference cannot be read: {error}") from error
-    table = parse_reference(content, source, config.model).table
+    return parse_reference(content, source, config.model)
+
+
+def _read_reference(source: str, config: Config) -> tuple[Grid, Profile]:
+    table = load_reference(source, config).table
     grid = grid_of(config.model, table)
     return grid, profile_rows(grid, table)

@@ -36,6 +36,7 @@ def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable
     app.add_template_filter(_number, "number")
     app.add_template_filter(_percent, "percent")
     app.add_template_filter(_moment, "moment")
+    app.add_template_filter(lambda seconds: _moment(datetime.fromtimestamp(seconds, UTC)), "instant")
 
     @app.get("/")
     def page() -> flask.Response:

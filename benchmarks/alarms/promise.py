@@ -91,6 +91,13 @@ def run(source: str, out: Path, references: int, workers: int) -> list[Measured]
     return found
 
 
+def read(out: Path, source: str) -> list[Measured]:
+    """Read what `run` kept."""
+    kept = json.loads((out / f"promise-{source}.json").read_text(encoding="utf-8"))
+    by_number = [{**m, **{key: {int(p): t for p, t in m[key].items()} for key in ("counted", "law")}} for m in kept]
+    return [Measured(**m) for m in by_number]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(".local/bench-alarms"))

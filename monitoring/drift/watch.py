@@ -68,7 +68,7 @@ class DriftWatch:
         self._layout, self._config = layout, config
         model = config.model
         self._names = (*model.features, model.prediction)
-        self._reference = _thinned(rows_of(reference.table, model))
+        self._reference = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._reference, len(model.categories))
         self._through = -1 if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
@@ -173,7 +173,8 @@ class DriftWatch:
         return self._folder / "_state.json"
 
 
-def _thinned(rows: Rows) -> Rows:
+def thinned(rows: Rows) -> Rows:
+    """Return a reference's rows, or as many of them as the detector uses; the same for the same rows."""
     if len(rows) <= MOST_REFERENCE:
         return rows
     places = np.random.default_rng(len(rows)).choice(len(rows), MOST_REFERENCE, replace=False)

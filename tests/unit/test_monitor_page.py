@@ -18,7 +18,17 @@ from prometheus_client.registry import Collector
 
 from monitoring.monitor import Monitor
 from monitoring.page import create_app
-from tests.unit.monitor_fixtures import GENRES, LOANS, ROOT, keep_reference, log_rows, make_rows, monitor_of
+from tests.unit.monitor_fixtures import (
+    GENRES,
+    LOANS,
+    ROOT,
+    keep_calibration,
+    keep_reference,
+    loans,
+    log_rows,
+    make_rows,
+    monitor_of,
+)
 
 PATIENCE = 90
 
@@ -237,3 +247,28 @@ def test_a_sound_config_is_called_sound() -> None:
     command = [sys.executable, "-m", "monitoring", "check-config"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout == "monitoring/config.yml: 13 features, 10 categories, no error\n"
+
+
+def test_the_page_tells_the_drift_alarm_and_who_is_to_blame(tmp_path: Path) -> None:
+    """Since when, by which evidence, which feature moved which way, and by how much."""
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 300))
+    config = loans(false_alarm_every=100_000)
+    keep_calibration(tmp_path, config)
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 300, seed=1, shift=1.0))
+    monitor, registry = monitor_of(tmp_path, config, drift_alarm="on")
+    monitor.cycle()
+    text = _client(monitor, registry).get("/").text
+    assert "The data have drifted since 2026-01-01 00:00:00 UTC: age (up)" in text
+    assert "the threshold 5.0" in text
+    assert "once in 100,000 rows" in text
+
+
+def test_the_page_tells_how_far_the_calibration_is(tmp_path: Path) -> None:
+    """Before the detector is calibrated, the page says so instead of calling the data steady."""
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 300))
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 300, seed=1))
+    monitor, registry = monitor_of(tmp_path, LOANS, drift_alarm="on")
+    monitor.cycle()
+    text = _client(monitor, registry).get("/").text
+    monitor.stop()
+    assert "being calibrated to the reference" in text

@@ -19,7 +19,7 @@ from monitoring.drift.calibration import STRETCH
 
 SIZES = (200, 800, 3_000)
 REFERENCES = 50
-STRETCHES, STRETCH_ROWS = 3, 100_000  # steady rows per reference: 300,000
+STRETCHES, STRETCH_ROWS = 5, 100_000  # steady rows per reference: 500,000
 PROMISES = (10_000, 100_000, 1_000_000)
 COUNTED = {10_000: "4", 100_000: "5"}
 

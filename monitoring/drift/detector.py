@@ -13,7 +13,8 @@ from monitoring.drift.windows import BLOCK, look
 
 Times = npt.NDArray[np.int64]
 
-RELEASE = 1.0  # powers of ten below the threshold at which an alarm ends
+RELEASE = 1.0  # powers of ten below the threshold at which an alarm begins to end
+QUIET = 40  # blocks for which the score has to stay there
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class DriftDetector:
     """Looks at each block of rows once, in windows of many lengths that end with it.
 
     Memory and the cost of a block are constant. An alarm begins when the score reaches the threshold, and ends when
-    the score has fallen well below it; the detector then starts anew, so that each row belongs to one alarm at most.
+    the score has stayed well below it; the detector then starts anew, so that each row belongs to one alarm at most.
     An `alarm` that is given holds from the start, as before a restart.
     """
 
@@ -59,6 +60,7 @@ class DriftDetector:
 
     def _forget(self) -> None:
         """Start anew: no window reaches behind this point."""
+        self._quiet = 0  # blocks
         self._sums = np.zeros((0, self._reference.layout.width))
         self._heights = np.full(len(self._calibration.lengths), -np.inf)  # of each window when it was last looked at
 
@@ -119,11 +121,16 @@ class DriftDetector:
             begin = int(reached[0])
             window = int(heights[begin].argmax())
             self._alarm = self._raise(known, len(known) - len(top) + begin, window, int(kinds[begin, window]), times)
-        released = np.flatnonzero(top[begin:] < self._calibration.height(10 ** (self._threshold - RELEASE)))
-        if not len(released):
+        quiet = top[begin:] < self._calibration.height(10 ** (self._threshold - RELEASE))
+        places = np.arange(len(quiet))
+        loud = np.maximum.accumulate(np.where(quiet, -1 - self._quiet, places))
+        lengths = places - loud  # of the quiet up to each block
+        self._quiet = int(lengths[-1])
+        ended = np.flatnonzero(lengths >= QUIET)
+        if not len(ended):
             return None
         self._alarm = None
-        return begin + int(released[0])
+        return begin + int(ended[0])
 
     def _raise(self, known: Floats, block: int, window: int, kind: int, times: Times) -> Alarm:
         """Return the alarm of a block, with the change point that makes its rows least like the reference's."""

@@ -6,6 +6,7 @@ their products, and of counts add up over rows, as profiles do; a block of rows 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,10 @@ from scipy import special
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
 
+FOLDS = 5
+WIDE = 32  # features: of more, no pairs are looked at, whose number grows with the square
 FAR = 0.99  # quantile of the reference's distances from its middle beyond which a row weighs no more
 
 
@@ -51,13 +55,31 @@ class Layout:
 
     @property
     def products(self) -> slice:
-        """Return the place of Σuu', its upper triangle row by row: d(d+1)/2."""
-        return slice(self.features, self.features + self.features * (self.features + 1) // 2)
+        """Return the place of the sums of products of two scores, in the order of `pairs`."""
+        return slice(self.features, self.features + len(self.pairs[0]))
+
+    @property
+    def white(self) -> slice:
+        """Return the place of the same of the whitened scores."""
+        return slice(self.products.stop, self.products.stop + len(self.pairs[0]))
+
+    @cached_property
+    def pairs(self) -> tuple[Places, Places]:
+        """Return which scores are multiplied: each with itself and every later one, or with WIDE data with itself."""
+        itself = np.arange(self.features)
+        first, second = np.triu_indices(self.features) if self.features <= WIDE else (itself, itself)
+        return first, second
+
+    @cached_property
+    def squares(self) -> npt.NDArray[np.bool_]:
+        """Return which of the products are of a score with itself."""
+        squares: npt.NDArray[np.bool_] = self.pairs[0] == self.pairs[1]
+        return squares
 
     @property
     def radius(self) -> slice:
         """Return the place of the sum of the distances' normal scores (1)."""
-        return slice(self.products.stop, self.products.stop + 1)
+        return slice(self.white.stop, self.white.stop + 1)
 
     @property
     def predictions(self) -> slice:
@@ -103,34 +125,45 @@ class ReferenceScores:
 
     Its own m rows' scores have mean 0 (the mean is taken off) and covariance C. Distances are Mahalanobis's in C,
     which gets on its diagonal what one more row at the edge would add, so that a constant feature divides by no zero.
+    What is usual along the principal axes, and of distances, is read off rows that the axes were not made from: the
+    axes fit their own rows too well, the more so the more features there are.
     """
 
     def __init__(self, reference: Rows, categories: int) -> None:
         self.rows, d = reference.features.shape
         self.layout = Layout(d, categories)
-        self.upper = np.triu_indices(d)
         self._ranks = [_Ranks.of(column[np.isfinite(column)]) for column in reference.features.T]
         self._mean = np.zeros(d)
         self._mean = self.centred(reference.features).mean(0)
         scores = self.centred(reference.features)
         edge = special.ndtri((self.rows + 0.5) / (self.rows + 1))
-        self.covariance = scores.T @ scores / self.rows + np.eye(d) * edge**2 / self.rows
+        self._edge = np.eye(d) * edge**2 / self.rows
+        self.covariance = scores.T @ scores / self.rows + self._edge
         self.precision = np.linalg.inv(self.covariance)
-        values, vectors = np.linalg.eigh(self.covariance)
-        self.whiten = vectors / np.sqrt(values)
-        distances = _distances(scores @ self.whiten)
+        self.whiten = _whitening(self.covariance)
+        white = self._held_out(scores)
+        distances = _distances(white)
         self._far = float(np.quantile(distances, FAR))
         self._distance_ranks = _Ranks.of(distances)
-        self._describe(reference, scores)
-
-    def _describe(self, reference: Rows, scores: Floats) -> None:
-        """Keep the mean and the deviation of each of the sums' terms."""
+        near = self._pull_in(scores, distances)
         self.square_deviation = np.maximum((scores**2).std(0), self.rows**-0.5)
-        near = self._pull_in(scores, _distances(scores @ self.whiten))
-        d = self.layout.features
         self.product_mean, self.product_deviation = self._describe_products(near)
-        self.white_mean, self.white_deviation = self._describe_products(near @ self.whiten)
-        self.whiten_products = self._whiten_products()
+        self.white_mean, self.white_deviation = self._describe_products(self._pull_in(white, distances))
+        self._describe_counts(reference, near)
+
+    def _held_out(self, scores: Floats) -> Floats:
+        """Return each row's scores along axes that were made without its fold, from the narrowest to the widest."""
+        if self.rows < 2 * FOLDS:
+            return scores @ self.whiten
+        white = np.empty(scores.shape)
+        for fold in range(FOLDS):
+            others = np.delete(scores, slice(fold, None, FOLDS), axis=0)
+            white[fold::FOLDS] = scores[fold::FOLDS] @ _whitening(others.T @ others / len(others) + self._edge)
+        return white
+
+    def _describe_counts(self, reference: Rows, near: Floats) -> None:
+        """Keep the shares of predictions and missing values, and what scores and predictions have in common."""
+        d = self.layout.features
         counts = np.bincount(reference.predictions, minlength=self.layout.categories + 1)
         self.shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
         missing = ~np.isfinite(reference.features)
@@ -145,16 +178,9 @@ class ReferenceScores:
 
     def _describe_products(self, scores: Floats) -> tuple[Floats, Floats]:
         """Return mean and deviation of the products of scores."""
-        mean = scores.T @ scores / self.rows
-        variance = (scores**2).T @ scores**2 / self.rows - mean**2
-        return mean[self.upper], np.sqrt(np.maximum(variance, 1 / self.rows))[self.upper]
-
-    def _whiten_products(self) -> Floats:
-        """Return the matrix that makes sums of products of scores, as they are kept, those of the whitened scores."""
-        first, second = (self.whiten[places] for places in self.upper)
-        both = first[:, self.upper[0]] * second[:, self.upper[1]] + second[:, self.upper[0]] * first[:, self.upper[1]]
-        matrix: Floats = np.where((self.upper[0] == self.upper[1])[:, None], both / 2, both)
-        return matrix
+        mean = (scores.T @ scores / self.rows)[self.layout.pairs]
+        variance = ((scores**2).T @ scores**2 / self.rows)[self.layout.pairs] - mean**2
+        return mean, np.sqrt(np.maximum(variance, 1 / self.rows))
 
     def normal_scores(self, features: Floats) -> Floats:
         """Return the values' normal scores (n, d); NaN has one too, that of the largest rank."""
@@ -181,7 +207,7 @@ class ReferenceScores:
         rows = rows.take(slice(0, number * block))
         scores = self.centred(rows.features)
         distances = _distances(scores @ self.whiten)
-        near = self._pull_in(scores, distances).reshape(number, block, scores.shape[1])
+        near = self._pull_in(scores, distances)
         missing = ~np.isfinite(rows.features)
         terms = np.concatenate(
             [
@@ -193,9 +219,25 @@ class ReferenceScores:
             axis=1,
             dtype=np.float64,
         )
-        products = (near.transpose(0, 2, 1) @ near)[:, *self.upper]
+        products = [self._multiply(each, number) for each in (near, near @ self.whiten)]
         others = terms.reshape(number, block, terms.shape[1]).sum(1)
-        return np.concatenate([near.sum(1), products, others], axis=1)
+        return np.concatenate([near.reshape(number, block, near.shape[1]).sum(1), *products, others], axis=1)
+
+    def _multiply(self, scores: Floats, number: int) -> Floats:
+        """Return the sums of products (number, pairs) of equally many scores (n, d) each."""
+        blocks = scores.reshape(number, len(scores) // max(number, 1), scores.shape[1])
+        if self.layout.features > WIDE:
+            products: Floats = np.einsum("bij,bij->bj", blocks, blocks)
+        else:
+            products = (blocks.transpose(0, 2, 1) @ blocks)[:, *self.layout.pairs]
+        return products
+
+
+def _whitening(covariance: Floats) -> Floats:
+    """Return the matrix that makes scores uncorrelated with variance 1, along the principal axes (d, d)."""
+    values, vectors = np.linalg.eigh(covariance)
+    matrix: Floats = vectors / np.sqrt(values)
+    return matrix
 
 
 def _distances(white: Floats) -> Floats:

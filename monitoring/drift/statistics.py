@@ -39,14 +39,13 @@ def surprise(reference: ReferenceScores, sums: Floats, number: int | Counts) -> 
     scale = np.sqrt(weight / rows)
     z = sums[:, layout.scores] * scale
     conditional = z @ reference.precision
-    products = sums[:, layout.products]
-    pairs = (products - rows * reference.product_mean) * scale / reference.product_deviation
-    white = (products @ reference.whiten_products - rows * reference.white_mean) * scale / reference.white_deviation
+    pairs = (sums[:, layout.products] - rows * reference.product_mean) * scale / reference.product_deviation
+    white = (sums[:, layout.white] - rows * reference.white_mean) * scale / reference.white_deviation
     predictions = sums[:, layout.predictions]
     mix = (predictions[:, :-1] - rows * reference.shares[:-1]) * scale
     joint = np.concatenate([z, mix], axis=1)
-    d = layout.features
-    own = reference.upper[0] == reference.upper[1]  # the squares among the products
+    d, own = layout.features, layout.squares
+    paired = not own.all()  # else there is one feature, or so many that no pairs are looked at
     shares = predictions / rows
     missing = sums[:, layout.missing] / rows
     return np.stack(
@@ -57,8 +56,8 @@ def surprise(reference: ReferenceScores, sums: Floats, number: int | Counts) -> 
             _chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + layout.categories - 1),
             _normal(_largest(pairs[:, own])),
             _chi_square((white[:, own] ** 2).sum(1), d),
-            _normal(_largest(pairs[:, ~own])) if d > 1 else np.zeros(len(sums)),
-            _chi_square((white[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if d > 1 else np.zeros(len(sums)),
+            _normal(_largest(pairs[:, ~own])) if paired else np.zeros(len(sums)),
+            _chi_square((white[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
             _normal(_largest(sums[:, layout.radius] * scale)),
             _bernoulli(shares, reference.shares, rows * weight).max(1),
             _chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), layout.categories - 1),

@@ -136,6 +136,23 @@ def test_a_value_never_seen_is_noticed_and_one_alone_is_forgiven() -> None:
     assert _feed(detector, rows, 600).alarm is not None
 
 
+@pytest.mark.parametrize("features", [1, 2, 60])
+def test_any_number_of_features_is_watched(features: int) -> None:
+    """One feature has no pairs; with 60 the axes fit their own rows, and new rows are still no drift."""
+    mixing = np.linalg.cholesky(0.3 * np.ones((features, features)) + 0.7 * np.eye(features)).T
+    rng = np.random.default_rng(20)
+
+    def some(number: int) -> Rows:
+        values = rng.standard_normal((number, features)) @ mixing
+        return Rows(values, (values[:, 0] > 0).astype(np.int64))
+
+    known, after = some(500), some(300)
+    after.features[:, -1] += 1.5
+    detector = DriftDetector(ReferenceScores(known, CATEGORIES), quick(known, worlds=5))
+    assert _feed(detector, some(1_500), 0).alarm is None
+    assert _feed(detector, after, 1_500).alarm is not None
+
+
 def test_a_reference_of_one_row_is_watched() -> None:
     """Of one row nothing follows, and nothing fails."""
     one = draw(np.random.default_rng(18), 1)

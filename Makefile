@@ -55,8 +55,8 @@ test: setup ## every test that this machine can run
 	@$(BIN)/python -m pytest tests/stack tests/containers
 
 .PHONY: fuzz
-fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills (hours; CASES=1000 for fewer)
-	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py
+fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills, the API under schemathesis (hours; CASES=1000 for fewer)
+	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py tests/unit/test_abuse_spec.py
 
 .PHONY: bench
 bench: setup ## every benchmark of docs/performance.md, one after the other, into .local/bench.md (ONLY=scale for one)
@@ -77,6 +77,22 @@ check: setup ## style, types, rules and configurations
 	@$(BIN)/mypy
 	$(say) "promtool and amtool"
 	@$(BIN)/python -m scripts.check_configs
+
+.PHONY: audit
+audit: .venv/.ready ## known vulnerabilities of what is locked, as PyPI's advisories have them (ARGS="--vulnerability-service osv")
+	@$(BIN)/python -m scripts.supply_chain audit $(ARGS)
+
+.PHONY: licences
+licences: .venv/.ready ## judge the licences of what is locked, and write docs/licences.md
+	@$(BIN)/python -m scripts.licences
+
+.PHONY: sbom
+sbom: .venv/.ready ## list what is locked, with hashes, as CycloneDX in .local/sbom.json
+	@$(BIN)/python -m scripts.supply_chain sbom
+
+.PHONY: rollback
+rollback: .venv/.ready ## go back to the model that served before, and to its reference, in the stack that runs
+	@scripts/rollback $(BIN)/python
 
 .PHONY: up
 up: ## the stack in containers: builds, starts, waits until it is healthy (ARGS="--scale api=3")

@@ -1,4 +1,4 @@
-"""The API key: asked for by every endpoint that writes, where API_KEY_FILE is set."""
+"""Who may write: who has the API key, where API_KEY_FILE is set, and otherwise whoever is no page of another site."""
 
 import hmac
 
@@ -15,3 +15,13 @@ def require_key(key: str) -> None:
     if not hmac.compare_digest(given, f"Bearer {key}".encode()):
         detail = "Authorization: an API key is required, like curl -H 'Authorization: Bearer KEY'"
         raise Problem(401, "api_key", detail, field="Authorization")
+
+
+def refuse_foreign_pages() -> None:
+    """Raise the 403 of a form that a page of another site sends: browsers say so, and ask nobody before they send it.
+
+    With a key this is not needed: such a page has none, and could not send it unasked.
+    """
+    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        detail = "Sec-Fetch-Site: a page of another site may not write"
+        raise Problem(403, "cross_site", detail, field="Sec-Fetch-Site")

@@ -8,16 +8,14 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from api import problems, routes
-from api.access import require_key
+from api.access import refuse_foreign_pages, require_key
+from api.incoming import MAX_BODY_BYTES
 from api.prediction_log import LogUnavailableError
 from api.problems import Problem
 from api.service import Service
 from api.settings import APISettings
 
 logger = structlog.get_logger(__name__)
-
-MAX_BODY_BYTES = 45_000_000  # 100,000 instances at full precision
-_DRAIN_BYTES = 200_000_000
 
 
 def create_app(settings: APISettings | None = None) -> Flask:
@@ -34,6 +32,8 @@ def create_app(settings: APISettings | None = None) -> Flask:
     app.before_request(_start_clock)
     if service.key is not None:
         app.before_request(partial(require_key, service.key))
+    else:
+        app.before_request(refuse_foreign_pages)
     app.after_request(partial(_count, service))
     app.register_error_handler(Exception, partial(_answer_error, service))
     return app
@@ -59,7 +59,6 @@ def _answer_error(service: Service, error: Exception) -> Response:
     if problem.status == 401:  # noqa: PLR2004
         answer.headers["WWW-Authenticate"] = 'Bearer realm="api"'
     if problem.status == 413:  # noqa: PLR2004
-        _drain()
         answer.headers["Connection"] = "close"
     return answer
 
@@ -81,10 +80,3 @@ def _problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - one per kind of
             return Problem(code, "bad_request", str(error.description))
     logger.error("request_failed", endpoint=request.endpoint, exc_info=error)
     return Problem(500, "internal_error", "the server failed on this request; the error is in its log")
-
-
-def _drain() -> None:
-    """Read a refused body away: closing on unread data would reset the connection before the answer is read."""
-    stream, left = request.environ["wsgi.input"], _DRAIN_BYTES
-    while left > 0 and (chunk := stream.read(min(left, 65_536))):
-        left -= len(chunk)

@@ -17,7 +17,9 @@ from monitoring.schema import ConfigError, Model, Settings, load_config, start_l
 logger = structlog.get_logger(__name__)
 
 MAX_SECONDS = 120  # of a longer clip the beginning is taken
-_MAX_SAMPLES = 50_000_000  # over all channels: 200 MB; a compressed file can hold far more than its size tells
+_MAX_SAMPLES = 50_000_000  # over all channels; a compressed file can hold far more than its size tells
+_MAX_RATE = 192_000  # of 120 seconds at that rate the mean of the channels takes 92 MB
+_BLOCK = 65_536  # frames that are decoded at once
 _SILENCE = 1e-4  # of full scale, -80 dB: below it, features describe the floor of the numbers, not a sound
 _N_FFT = 2048  # librosa's default
 
@@ -72,9 +74,11 @@ class Extractor:
             with soundfile.SoundFile(clip) as file:
                 self._require_fitting(file)
                 rate = file.samplerate
-                samples = file.read(MAX_SECONDS * rate, dtype="float32", always_2d=True).mean(axis=1)
+                samples = _mixed_down(file)
         except soundfile.SoundFileError as error:
             why = getattr(error, "error_string", str(error))  # without the name of the temporary file
+            if "regular file" in why:  # libsndfile's word for an MP3 header with nothing sound behind it
+                why = "it holds no frame of sound."
             raise unprocessable("not_audio", "file", f"cannot be decoded as audio: {why}") from error
         _require_sound(samples)
         return self._librosa.resample(samples, orig_sr=rate, target_sr=self._audio.sample_rate)
@@ -86,7 +90,8 @@ class Extractor:
             raise unprocessable(
                 "clip_too_short", "file", f"lasts {seconds * 1000:.0f} ms; at least {needed * 1000:.0f} ms are needed"
             )
-        if min(seconds, MAX_SECONDS) * file.samplerate * file.channels > _MAX_SAMPLES:
+        samples = min(seconds, MAX_SECONDS) * file.samplerate * file.channels
+        if samples > _MAX_SAMPLES or file.samplerate > _MAX_RATE:
             raise Problem(
                 413,
                 "clip_too_large",
@@ -102,6 +107,15 @@ class Extractor:
                 f"model.audio gives {len(means)} features; model.features names {len(self._model.features)}"
             )
         return [float(mean) for mean in means]
+
+
+def _mixed_down(file: Any) -> NDArray[np.float32]:
+    """Decode block by block, so that all channels are never in memory at once."""
+    left, mono = MAX_SECONDS * file.samplerate, [np.zeros(0, np.float32)]
+    while left and len(block := file.read(min(_BLOCK, left), dtype="float32", always_2d=True)):
+        mono.append(block.mean(axis=1))
+        left -= len(block)
+    return np.concatenate(mono)
 
 
 def _require_sound(samples: NDArray[np.float32]) -> None:

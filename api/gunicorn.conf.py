@@ -6,6 +6,7 @@ The application is made in each worker after the fork, never in the master: jour
 
 import gc
 import os
+import resource
 import shutil
 import tempfile
 import threading
@@ -14,9 +15,9 @@ from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
 
 from api.settings import APISettings
+from api.workers import Worker
 from monitoring.schema import ConfigError, load_config, start_logging
 
 try:
@@ -44,15 +45,13 @@ class JSONLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
             log.propagate = True
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Threads and keep-alive: a long upload does not keep /health waiting."""
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """Stop gracefully, without waiting for clients that keep an idle connection open."""
-        super().handle_exit(sig, frame)
-        for connection in (*self.keepalived_conns, *self.pending_conns):
-            connection.timeout = 0.0
-
+_CONNECTIONS = 1000  # of a worker
+_FILES = 4 * _CONNECTIONS  # a connection may have a temporary file beside its socket
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if _soft != resource.RLIM_INFINITY and _soft < _FILES:
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (_FILES if _hard == resource.RLIM_INFINITY else min(_FILES, _hard), _hard)
+    )
 
 bind = f"{_settings.api_host}:{_settings.api_port}"
 workers = _settings.api_workers
@@ -60,6 +59,7 @@ worker_class = Worker
 threads = _settings.api_threads
 keepalive = 30
 timeout = 120
+worker_connections = _CONNECTIONS
 graceful_timeout = 8  # and seal, within the 10 s that Docker gives
 limit_request_line = 4094
 limit_request_fields = 64

@@ -11,6 +11,7 @@ from monitoring.schema import Model
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
+LOG_STAGES = ("append", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -27,12 +28,15 @@ class LogMetrics:
     failures: Counter
 
     def failed(self, stage: str, count: int = 1) -> None:
-        """Count a failure of one stage: append, seal, recover, corrupt, sealer, merge, retire or upkeep."""
+        """Count a failure of one stage."""
         self.failures.labels(stage).inc(count)
 
 
 def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
     """Make the metrics of the log of that name."""
+    failures = Counter(f"{prefix}_failures", "Failures by stage.", ["stage"], registry=registry)
+    for stage in LOG_STAGES:
+        failures.labels(stage)  # there from the start: a counter that begins at 1 has not increased, for Prometheus
     return LogMetrics(
         rows=Counter(f"{prefix}_rows", "Rows appended.", registry=registry),
         parts=Counter(f"{prefix}_parts_sealed", "Journals sealed into Parquet parts.", registry=registry),
@@ -52,7 +56,7 @@ def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
             multiprocess_mode="livemostrecent",
             registry=registry,
         ),
-        failures=Counter(f"{prefix}_failures", "Failures by stage.", ["stage"], registry=registry),
+        failures=failures,
     )
 
 

@@ -1,5 +1,6 @@
 """The champion: an ONNX model that fits the config, and its local copy on disk."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +25,14 @@ class ModelRefusedError(DriftloopError):
 
 @dataclass(frozen=True)
 class Release:
-    """A registered version; `created` tells it from the same number in a registry that was made anew."""
+    """A registered version; `created` tells it from the same number in a registry that was made anew.
+
+    `sha256` is that of its model.onnx, if the flows have registered it.
+    """
 
     version: str
     created: int
+    sha256: str | None = field(default=None, compare=False)  # the local copy, which was checked, goes without
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,12 @@ class Champion:
         # Rounded once, so that the answer and the log hold the same number.
         probabilities: NDArray[np.float64] = np.concatenate(runs).astype(np.float64)
         return probabilities.round(6)
+
+
+def require_intact(content: bytes, release: Release) -> None:
+    """Raise ModelRefusedError if the file is not the one that was registered: flipped bits may still make a model."""
+    if release.sha256 is not None and hashlib.sha256(content).hexdigest() != release.sha256:
+        raise ModelRefusedError("the file is damaged: it is not the one that was registered")
 
 
 def load(content: bytes, model: Model, release: Release, source: Source) -> Champion:

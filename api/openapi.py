@@ -1,12 +1,8 @@
 """The API's OpenAPI 3.1 description, made from the config."""
 
-from typing import Any
-
-from api.audio import MAX_SECONDS
-from api.validation import MAX_INSTANCES, MAX_LABELS
+from api.openapi_schemas import Schema, closed_object, ref, schemas_of
+from api.validation import MAX_LABELS
 from monitoring.schema import Model
-
-Schema = dict[str, Any]
 
 
 def describe(model: Model, *, secured: bool = False) -> Schema:
@@ -22,22 +18,26 @@ def describe(model: Model, *, secured: bool = False) -> Schema:
         "paths": {
             "/predict": {"post": _predict(model)},
             "/feedback": {"post": _feedback()},
-            "/health": _get("The process lives"),
-            "/ready": _get("A model is loaded, the log is writable and the audio path is warm", _problem(503)),
-            "/model": _get("The version that serves", _problem(503)),
+            "/health": _get("health", "The process lives", _status("alive")),
+            "/ready": _get(
+                "ready", "A model is loaded, the log is writable and the audio path is warm", _status("ready"), 503
+            ),
+            "/model": _get("model", "The version that serves", ref("Model"), 503),
             "/metrics": {
                 "get": {
+                    "operationId": "metrics",
                     "summary": "Metrics of all workers",
                     "responses": {
                         "200": {"description": "Prometheus text", "content": {"text/plain": {"schema": {}}}},
+                        **_problem(429),
                     },
                 }
             },
-            "/openapi.json": _get("This description"),
+            "/openapi.json": _get("describe", "This description", {"type": "object"}),
         },
-        "components": {"schemas": _schemas(model)},
+        "components": {"schemas": schemas_of(model)},
     }
-    return _secured(description) if secured else description
+    return _secured(description) if secured else _open(description)
 
 
 def _secured(description: Schema) -> Schema:
@@ -51,9 +51,27 @@ def _secured(description: Schema) -> Schema:
     return description
 
 
-def _get(summary: str, *problems: dict[str, Schema]) -> Schema:
-    responses = {"200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}}
-    return {"get": {"summary": summary, "responses": _merged(responses, *problems)}}
+def _open(description: Schema) -> Schema:
+    """Let no endpoint that writes be used by pages of other sites."""
+    for path in description["paths"].values():
+        if "post" in path:
+            path["post"]["responses"] |= _problem(403)
+    return description
+
+
+def _get(name: str, summary: str, answer: Schema, *problems: int) -> Schema:
+    responses = {"200": {"description": summary, "content": {"application/json": {"schema": answer}}}}
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "responses": _merged(responses, _problem(429, *problems)),
+        }
+    }
+
+
+def _status(word: str) -> Schema:
+    return closed_object({"status": {"const": word}}, ["status"])
 
 
 def _merged(*parts: dict[str, Schema]) -> dict[str, Schema]:
@@ -64,114 +82,66 @@ def _problem(*statuses: int) -> dict[str, Schema]:
     meaning = {
         400: "The body is not JSON",
         401: "The API key is missing or wrong",
+        403: "A page of another site sends this",
         404: "There is no prediction of that id",
+        408: "The request did not come in time",
         409: "A prediction of the list has a label already; nothing of the list was taken",
         413: "The body, the batch or the clip is too large",
         415: "The body is neither of the types above",
         422: "A field cannot be used; the problem names it",
-        503: "No model yet, or the log cannot be written; try again after Retry-After seconds",
+        429: "Too many requests from one address, where a proxy counts them; try again after Retry-After seconds",
+        503: "No model yet, the log cannot be written, or too much is on its way; try again after Retry-After seconds",
     }
-    content = {"application/problem+json": {"schema": _ref("Problem")}}
+    content = {"application/problem+json": {"schema": ref("Problem")}}
     return {str(status): {"description": meaning[status], "content": content} for status in statuses}
 
 
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def _predict(model: Model) -> Schema:
-    content: Schema = {"application/json": {"schema": {"oneOf": [_ref("Instance"), _ref("Batch")]}}}
+    content: Schema = {"application/json": {"schema": {"oneOf": [ref("Instance"), ref("Batch")]}}}
     if model.audio:
-        content["multipart/form-data"] = {"schema": _ref("Clip")}
-    answer = {"oneOf": [_ref("Prediction"), _ref("Predictions")]}
+        content["multipart/form-data"] = {"schema": ref("Clip")}
+    answer = {"oneOf": [ref("Prediction"), ref("Predictions")]}
     return {
+        "operationId": "predict",
         "summary": "Predict one row, a batch, or an audio clip",
         "requestBody": {"required": True, "content": content},
         "responses": _merged(
-            {"200": {"description": "Predicted and logged", "content": {"application/json": {"schema": answer}}}},
-            _problem(400, 413, 415, 422, 503),
+            {
+                "200": {
+                    "description": "Predicted and logged",
+                    "content": {"application/json": {"schema": answer}},
+                    "links": {"label": _label_link(model)},
+                }
+            },
+            _problem(400, 408, 413, 415, 422, 429, 503),
         ),
     }
+
+
+def _label_link(model: Model) -> Schema:
+    label = {"prediction_id": "$response.body#/prediction_id", model.target: model.categories[0]}
+    return {"operationId": "feedback", "requestBody": label, "description": "the label that the prediction waits for"}
 
 
 def _feedback() -> Schema:
-    labels = {"type": "array", "items": _ref("Label"), "minItems": 1, "maxItems": MAX_LABELS}
-    accepted = {"type": "object", "properties": {"accepted": {"type": "integer"}}}
+    labels = {
+        "type": "array",
+        "items": ref("Label"),
+        "minItems": 1,
+        "maxItems": MAX_LABELS,
+        "uniqueItems": True,
+        "description": "each prediction once",
+    }
+    accepted = closed_object({"accepted": {"type": "integer", "minimum": 1}}, ["accepted"])
     return {
+        "operationId": "feedback",
         "summary": "Labels that arrive later: all of a request are taken, or none",
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"oneOf": [_ref("Label"), labels]}}},
+            "content": {"application/json": {"schema": {"oneOf": [ref("Label"), labels]}}},
         },
         "responses": _merged(
             {"200": {"description": "Logged", "content": {"application/json": {"schema": accepted}}}},
-            _problem(400, 404, 409, 413, 415, 422, 503),
+            _problem(400, 404, 408, 409, 413, 415, 422, 429, 503),
         ),
     }
-
-
-def _object(properties: Schema, required: list[str], **more: Any) -> Schema:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **more}
-
-
-def _schemas(model: Model) -> Schema:
-    category = {"type": "string", "enum": list(model.categories)}
-    known = {"oneOf": [category, {"type": "null"}], "description": f"the {model.label}, where it is known already"}
-    number = {"type": ["number", "null"], "description": "a finite float32; null or absent is a missing value"}
-    values: Schema = dict.fromkeys(model.features, number)
-    prediction = {
-        "prediction_id": {"type": "string", "format": "uuid"},
-        model.label: category,
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "probabilities": _object({name: {"type": "number"} for name in model.categories}, []),
-        "model_version": {"type": "string"},
-    }
-    instance = _object({"features": _ref("Features"), model.target: known}, ["features"])
-    flat = _object({**values, model.target: known}, [], minProperties=1)
-    schemas = {
-        "Features": _object(values, [], minProperties=1, description="at least one has a value"),
-        "Instance": instance,
-        "Batch": _object(
-            {
-                "instances": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": MAX_INSTANCES,
-                    "items": {"oneOf": [_ref("Instance"), flat]},
-                    "description": "each is the body of a single prediction, or the features themselves",
-                }
-            },
-            ["instances"],
-        ),
-        "Prediction": _object(prediction, list(prediction)),
-        "Predictions": _object({"predictions": {"type": "array", "items": _ref("Prediction")}}, ["predictions"]),
-        "Label": _object(
-            {"prediction_id": {"type": "string", "format": "uuid"}, model.target: category},
-            ["prediction_id", model.target],
-        ),
-        "Problem": _problem_schema(),
-    }
-    return schemas | ({"Clip": _clip(known, model.target)} if model.audio else {})
-
-
-def _clip(known: Schema, target: str) -> Schema:
-    clip = {
-        "type": "string",
-        "contentMediaType": "audio/*",
-        "description": "WAV, FLAC, OGG or MP3, at most 25 MB; of a clip longer than "
-        f"{MAX_SECONDS} seconds the first {MAX_SECONDS} are taken; a silent clip is refused",
-    }
-    return _object({"file": clip, target: known}, ["file"])
-
-
-def _problem_schema() -> Schema:
-    text = {"type": "string"}
-    properties = {
-        "type": text,
-        "title": text,
-        "status": {"type": "integer"},
-        "detail": text,
-        "reason": text,
-        "field": text,
-    }
-    return {"type": "object", "properties": properties, "required": ["type", "title", "status", "detail", "reason"]}

@@ -10,7 +10,7 @@ import requests
 import structlog
 
 from api.metrics import APIMetrics
-from api.model import Champion, ModelRefusedError, Release, copy_path, load, load_copy, save_copy
+from api.model import Champion, ModelRefusedError, Release, copy_path, load, load_copy, require_intact, save_copy
 from monitoring.schema import DriftloopError, Model
 
 logger = structlog.get_logger(__name__)
@@ -30,7 +30,8 @@ def champion_release(uri: str, name: str) -> Release | None:
     if answer.status_code in (400, 404) and any(code in answer.text for code in _ABSENT):
         return None
     version = _json(answer)["model_version"]
-    return Release(str(version["version"]), int(version["creation_timestamp"]))
+    tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
+    return Release(str(version["version"]), int(version["creation_timestamp"]), tags.get("model_sha256"))
 
 
 def download(uri: str, name: str, release: Release) -> bytes:
@@ -140,6 +141,7 @@ class Follower:
             return
         content = download(self._uri, self._model.name, release)
         try:
+            require_intact(content, release)
             champion = load(content, self._model, release, "registry")
         except ModelRefusedError as error:
             self._refused = release

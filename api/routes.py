@@ -1,6 +1,5 @@
 """The endpoints."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from uuid_utils import uuid7
 
 from api import openapi
+from api.bodies import require_plain
 from api.model import Champion
 from api.problems import Problem, unprocessable
 from api.service import Service
@@ -53,7 +53,7 @@ def _predictions(
 ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
     """Return the answers and the log's rows."""
     label, version, categories = service.config.model.label, champion.release.version, champion.categories
-    now = time.time_ns() // 1000
+    now = service.clock.now()
     predictions, rows = [], []
     best = probabilities.argmax(axis=1).tolist()
     for values, target, place, shares in zip(
@@ -82,6 +82,7 @@ def _champion(service: Service) -> Champion:
 
 
 def _read_instances(service: Service) -> Instances:
+    require_plain(request.headers.get("Content-Encoding"))
     if request.mimetype == "application/json":
         return parse_instances(request.get_data(cache=False), service.config.model)
     if request.mimetype == "multipart/form-data" and service.extractor is not None:
@@ -112,6 +113,7 @@ def _read_clip(service: Service) -> Instances:
 
 def feedback(service: Service) -> Response:
     """Take labels that arrive after their predictions, all of a request or none."""
+    require_plain(request.headers.get("Content-Encoding"))
     if request.mimetype != "application/json":
         raise _unsupported("application/json")
     target = service.config.model.target
@@ -122,7 +124,7 @@ def feedback(service: Service) -> Response:
         raise Problem(
             404, "unknown_prediction", f"prediction_id: no such prediction: {named(unknown)}", field="prediction_id"
         )
-    now = time.time_ns() // 1000
+    now = service.clock.now()
     with service.labels.exclusive():
         labelled = service.labels.find(ids, target)
         if twice := [i for i in ids if i in labelled or logged[i] is not None]:

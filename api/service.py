@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from api.audio import Extractor
+from api.clock import Clock
 from api.metrics import APIMetrics
 from api.prediction_log import AppendLog, Sealing, label_format, prediction_format
 from api.registry import Follower
@@ -27,6 +28,7 @@ class Service:
     upkeep: Upkeep
     extractor: Extractor | None
     key: str | None  # that clients must send to write
+    clock: Clock
 
     @classmethod
     def start(cls, settings: APISettings) -> Self:
@@ -49,6 +51,7 @@ class Service:
             upkeep=Upkeep(predictions, labels, _retention(settings), sealing.seconds),
             extractor=Extractor(model) if model.audio else None,
             key=settings.read_key(),
+            clock=Clock(),
         )
         service.follower.start()
         service.predictions.start()

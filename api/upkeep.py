@@ -1,4 +1,4 @@
-"""Keeps the logs' folders small: merges parts, retires old ones, and clears what a killed process left.
+"""Keeps the logs' folders small and sound: merges and retires parts, sets bad ones aside, clears a killed process's.
 
 It runs in a thread of each of the API's workers: they are there whenever a log grows, so that no further service has
 to be run and watched. Of all processes on a folder one at a time is at work, the one that holds its lock, which a
@@ -12,31 +12,41 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import structlog
 
+from api.aside import PATIENCE, PREFIX, Suspects
 from api.journal import identity, list_journals, lock
 from api.merging import merge, plan
 from api.prediction_log import AppendLog
 from api.retention import Retention, expired, retire
 from api.sealing import first_time
-from monitoring.files import remove, step
-from monitoring.parts import Part, is_ours, list_leftovers, list_parts, writer_of
+from monitoring.files import Place, remove, step
+from monitoring.parts import Part, is_ours, latest_time, list_leftovers, list_parts, writer_of
+from monitoring.reading import UNREADABLE
 from monitoring.schema import DriftloopError
 
 logger = structlog.get_logger(__name__)
 
-_FAILURES = (OSError, pa.ArrowException, DriftloopError)
+_FAILURES = (*UNREADABLE, DriftloopError)
 
 
 class Upkeep:
     """The upkeep of the prediction log and of its labels, which leave after their predictions."""
 
-    def __init__(self, predictions: AppendLog, labels: AppendLog, retention: Retention, seconds: float) -> None:
+    def __init__(
+        self,
+        predictions: AppendLog,
+        labels: AppendLog,
+        retention: Retention,
+        seconds: float,
+        patience: float = PATIENCE,
+    ) -> None:
         self._predictions = predictions
         self._labels = labels
         self._retention = retention
         self._seconds = seconds
+        self._suspects = {log: Suspects(log.form.schema, patience) for log in (predictions, labels)}
+        self._doubted: set[Place] = set()  # parts that could not be merged or retired
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="upkeep", daemon=True)
 
@@ -63,16 +73,34 @@ class Upkeep:
     def _look_after(self, log: AppendLog) -> None:
         _clear(log)
         log.metrics.lag.set(_lag(log))
+        self._set_aside(log)
         self._retire(log)
-        for group in plan(_settled(log)):
+        # a part from the future stays by itself: merged with others it could not be told from them by its name
+        for group in plan([part for part in self._settled(log) if part.last <= latest_time()]):
             if self._stop.is_set():
                 return
             self._merge(log, group)
         log.metrics.files.set(len(list_parts(log.parts)[0]))
 
+    def _set_aside(self, log: AppendLog) -> None:
+        parts, unreadable = list_parts(log.parts)
+        paths = [file.path for file in unreadable if file.path != log.parts]
+        doubted, self._doubted = self._doubted, set()
+        for file in self._suspects[log].look([part.path for part in parts], [*paths, *doubted]):
+            log.metrics.failed("bad_part")
+            name = PREFIX + file.path.name
+            logger.error("log_part_set_aside", path=str(file.path), reason=file.reason, kept_as=name)
+
+    def _settled(self, log: AppendLog) -> list[Part]:
+        """List our parts that can be read and whose journal is gone: no other will ever be sealed from it again."""
+        parts = [part for part in list_parts(log.parts)[0] if is_ours(part)]
+        journals = {identity(path) for path in list_journals(log.folder)}
+        suspects = self._suspects[log].names
+        return [part for part in parts if writer_of(part) not in journals and part.name not in suspects]
+
     def _retire(self, log: AppendLog) -> None:
         if log is self._predictions:
-            gone = expired(_settled(log), self._retention, datetime.now(UTC))
+            gone = expired(self._settled(log), self._retention, datetime.now(UTC))
         else:
             gone = self._widowed() if self._retention.limited else []
         archive = self._retention.archive / log.folder.name if self._retention.archive else None
@@ -81,6 +109,7 @@ class Upkeep:
                 retire(part, archive)
             except _FAILURES as error:
                 _fail(log, "retire", error, part=part.name)
+                self._doubted.add(part.path)
                 return
             log.metrics.retired.inc()
             logger.info("log_part_retired", part=part.name, rows=part.rows, archive=str(archive) if archive else None)
@@ -89,19 +118,25 @@ class Upkeep:
         """Return the parts of labels whose predictions have all left the log."""
         predictions, _ = list_parts(self._predictions.parts)
         oldest = min((part.first for part in predictions), default=0)
-        return [part for part in _settled(self._labels) if part.last < oldest - oldest % 1000]  # ids hold milliseconds
+        oldest -= oldest % 1000  # ids hold milliseconds
+        return [part for part in self._settled(self._labels) if part.last < oldest]
 
     def _merge(self, log: AppendLog, group: list[Part]) -> None:
         try:
             for path in merge(log.parts, group, log.form):
                 log.metrics.merged.inc()
                 logger.info("log_parts_merged", part=path.name)
-        except _FAILURES as error:  # of a damaged part; its group waits until a person has moved that away
+        except _FAILURES as error:  # of a damaged part, say; its group waits until that is set aside
             _fail(log, "merge", error, parts=[part.name for part in group])
+            self._doubted.update(part.path for part in group)
 
     def _keep(self) -> None:
         while not self._stop.wait(self._seconds):
-            self.once()
+            try:
+                self.once()
+            except Exception:
+                self._predictions.metrics.failed("upkeep")
+                logger.exception("log_upkeep_failed", stage="upkeep")
 
 
 @contextlib.contextmanager
@@ -129,13 +164,6 @@ def _clear(log: AppendLog) -> None:
     if isinstance(log.parts, Path):
         for litter in log.parts.glob("_part-*-merged-*.tmp"):
             litter.unlink(missing_ok=True)
-
-
-def _settled(log: AppendLog) -> list[Part]:
-    """List our parts whose journal is gone: no other part will ever be sealed again by whoever recovers a journal."""
-    parts = [part for part in list_parts(log.parts)[0] if is_ours(part)]
-    journals = {identity(path) for path in list_journals(log.folder)}
-    return [part for part in parts if writer_of(part) not in journals]
 
 
 def _fail(log: AppendLog, stage: str, error: Exception, **about: object) -> None:

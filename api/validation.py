@@ -1,11 +1,9 @@
 """From a request's body to rows of numbers; what does not fit is refused by a problem that names the field."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from api.bodies import count_strings, parse_json, require_each_once
 from api.problems import Problem, shown, unprocessable
 from monitoring.schema import Model
 
@@ -36,17 +34,6 @@ class Label:
     target: str
 
 
-def parse_json(body: bytes) -> Any:
-    """Parse JSON; the tokens NaN and Infinity are let through, to be refused where they stand."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as strict:
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError):
-            raise Problem(400, "malformed_json", f"the body is not JSON: {strict}") from None
-
-
 def parse_instances(body: bytes, model: Model) -> Instances:
     """Read a prediction request's JSON body; raise the Problem that says what cannot be used."""
     # Refuse what cannot be a request of that many rows before it is built in memory.
@@ -54,8 +41,10 @@ def parse_instances(body: bytes, model: Model) -> Instances:
         raise _too_many("instances", MAX_INSTANCES)
     content = _object(parse_json(body), "body")
     if "instances" not in content:
+        strings = count_strings(content)
         _require_keys(content, ("features", model.target, "instances"), "")
         values, target = _instance(content, model, "")
+        require_each_once(body, strings + (target is not None))
         return Instances([values], [target], single=True)
     _require_keys(content, ("instances",), "")
     instances = content["instances"]
@@ -65,7 +54,9 @@ def parse_instances(body: bytes, model: Model) -> Instances:
         raise unprocessable("empty_batch", "instances", "is empty; give at least one")
     if len(instances) > MAX_INSTANCES:
         raise _too_many("instances", MAX_INSTANCES)
+    strings = 1 + sum(map(count_strings, instances))
     pairs = [_instance_or_features(item, model, f"instances[{i}]") for i, item in enumerate(instances)]
+    require_each_once(body, strings + sum(target is not None for _, target in pairs))
     return Instances([values for values, _ in pairs], [target for _, target in pairs], single=False)
 
 
@@ -152,12 +143,15 @@ def parse_labels(body: bytes, model: Model) -> list[Label]:
     """Read a feedback request's JSON body, one label or a list of them; raise the Problem that names the field."""
     content = parse_json(body)
     if not isinstance(content, list):
-        return [_label(content, model, "")]
+        label = _label(content, model, "")
+        require_each_once(body, 4)
+        return [label]
     if not content:
         raise unprocessable("empty_batch", "body", "the list is empty; give at least one label")
     if len(content) > MAX_LABELS:
         raise _too_many("body", MAX_LABELS)
     labels = [_label(item, model, f"[{i}].") for i, item in enumerate(content)]
+    require_each_once(body, 4 * len(labels))
     places: dict[str, int] = {}
     for place, label in enumerate(labels):
         if (first := places.setdefault(label.prediction_id, place)) != place:

@@ -1,4 +1,4 @@
-"""`python -m flows serve`: bootstrap, then serve the flow `retrain`."""
+"""`python -m flows serve`: bootstrap, then serve the flows. `python -m flows rollback`: ask for a rollback and wait."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from flows.asking import ask
 from flows.settings import FlowSettings
 from monitoring.schema import DriftloopError, start_logging
 
@@ -23,8 +24,22 @@ _QUIET = {
 def main() -> int:
     """Run the command; return the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows")
-    parser.add_argument("command", choices=["serve"], help="make what is missing, then serve the deployment")
-    parser.parse_args()
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="make what is missing, then serve the flows")
+    commands.add_parser("rollback", help="go back to the version that served before, and to its reference")
+    return _rollback() if parser.parse_args().command == "rollback" else _serve()
+
+
+def _rollback() -> int:
+    """Print what came of a rollback; return 0 if there was one, 1 if not."""
+    try:
+        run = ask("rollback", FlowSettings.read(), print)
+    except DriftloopError as error:
+        sys.exit(f"driftloop: {error}")
+    return 0 if run.state_name == "RolledBack" else 1
+
+
+def _serve() -> int:
     start_logging("flows")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line per request to Prefect
     log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from flows.pipeline import FOLDS, feature_matrix
 from flows.steady import steady_start
-from monitoring.parts import Part, list_parts
+from monitoring.parts import Part, latest_time, list_parts, microseconds
 from monitoring.schema import Config, Window
 from monitoring.store import Layout, read_rows
 
@@ -43,13 +43,16 @@ class Collected:
 
 
 def collect(layout: Layout, config: Config, after: int | None) -> Collected:
-    """Read the newest rows after the reference, keep their steady tail, and of it what has a label."""
+    """Read the newest rows after the reference, keep their steady tail, and of it what has a label.
+
+    A label that the config does not name is none: no reference could hold it. An infinite feature is a missing one.
+    """
     found = read_rows(layout, config.model, Window(rows=config.retrain.rows), after=after)
     tail = found.table.slice(steady_start(feature_matrix(found.table, config.model)))
     bounds = pc.min_max(tail["timestamp"].cast(pa.int64())).as_py()
     parts = [part for part in list_parts(layout.current)[0] if len(tail) and _overlap(part, bounds)]
     return Collected(
-        table=tail.filter(pc.is_valid(tail[config.model.target])),
+        table=_usable(tail, config),
         rows=len(found.table),
         tail=len(tail),
         since=bounds["min"],
@@ -59,14 +62,29 @@ def collect(layout: Layout, config: Config, after: int | None) -> Collected:
     )
 
 
+def _usable(rows: pa.Table, config: Config) -> pa.Table:
+    """Return the rows whose label the config names, in the form that a reference may have."""
+    model = config.model
+    named = pa.array(model.categories)
+    rows = rows.filter(pc.is_in(rows[model.target], value_set=named))
+    for name in model.features:
+        column = rows[name]
+        finite = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+        rows = rows.set_column(rows.schema.get_field_index(name), name, finite)
+    return rows
+
+
 def _overlap(part: Part, bounds: dict[str, int]) -> bool:
     return part.first <= bounds["max"] and part.last >= bounds["min"]
 
 
 def newest_row(layout: Layout) -> int:
-    """Return the time of the newest row in the log, in microseconds since 1970; 0 for an empty log."""
-    parts = list_parts(layout.current)[0]
-    return parts[0].last if parts else 0
+    """Return the time of the newest row in the log, in microseconds since 1970; 0 for an empty log.
+
+    For a part that holds rows from the future it is the present: a reference through those would let no row in.
+    """
+    latest, now = latest_time(), microseconds(datetime.now(UTC))
+    return max((part.last if part.last <= latest else now for part in list_parts(layout.current)[0]), default=0)
 
 
 def shortage(collected: Collected, config: Config) -> str | None:

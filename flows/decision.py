@@ -1,9 +1,11 @@
-"""Whether a notification starts a run of `retrain`.
+"""Whether a notification starts a run of the flow that it asks for.
 
 All state is Prefect's. A run carries the tag `episode:<key>` of the alert that asked for it: its group, its start and
 the champion of that moment. While the episode's newest run has not ended, further notifications find it known. Once it
 has ended and the alert still fires about the same champion, the alert asks again after the cooldown, under a key that
 is made of the episode's and the ended run's id: two notifications at once make the same key, and Prefect one run.
+
+The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any, Literal
 from flows.notification import Notification, digest
 from flows.upstream import Prefect, Registry
 
-FLOW, DEPLOYMENT = "retrain", "on-alert"
+DEPLOYMENT = "on-alert"  # of every flow that an alert may ask for
 
 Outcome = Literal["accepted", "known", "cooldown", "ignored"]
 
@@ -35,7 +37,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Trigger:
-    """The servers, the watched model's name, and how long a retraining holds off the next."""
+    """The servers, the watched model's name, and how long a run of a flow holds off its next."""
 
     prefect: Prefect
     registry: Registry
@@ -44,22 +46,24 @@ class Trigger:
 
     def decide(self, notification: Notification) -> Decision:
         """Start a run, or say why not; raise UnavailableError or RejectedError if the servers do not play along."""
-        if not notification.asking:
+        flow = notification.flow
+        if flow is None:
             return Decision("ignored")
-        episode = notification.episode(self.registry.champion(self.model))
+        champion = self.registry.champion(self.model)
+        episode = notification.episode(champion)
         tag = f"episode:{episode[:16]}"
-        deployment = self.prefect.deployment_id(FLOW, DEPLOYMENT)
-        former = self.prefect.newest_runs(FLOW, limit=1, tags={"all_": [tag]})
+        deployment = self.prefect.deployment_id(flow, DEPLOYMENT)
+        former = self.prefect.newest_runs(flow, limit=1, tags={"all_": [tag]})
         if former and not former[0].ended:
             return Decision("known", former[0].id)
-        if until := self._cooling():
+        if until := self._cooling(flow):
             return Decision("cooldown", until=until)
         key = digest(episode, former[0].id) if former else episode
-        run, new = self.prefect.create_run(deployment, key, [tag], {"alert": notification.describe()})
+        run, new = self.prefect.create_run(deployment, key, [tag], {"alert": notification.describe(champion)})
         return Decision("accepted" if new else "known", run.id)
 
-    def _cooling(self) -> datetime | None:
+    def _cooling(self, flow: str) -> datetime | None:
         """Return when the cooldown ends; None if there is none now."""
-        newest = self.prefect.newest_runs(FLOW, limit=20)
+        newest = self.prefect.newest_runs(flow, limit=20)
         until = max((run.last_moment for run in newest), default=datetime.min.replace(tzinfo=UTC)) + self.cooldown
         return until if until > datetime.now(UTC) else None

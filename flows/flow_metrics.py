@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from flows.polling import Poll
 from flows.upstream import Prefect, Run
 
-FLOWS = ("bootstrap", "retrain")
+FLOWS = ("bootstrap", "retrain", "rollback")
 STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLED")
 WAITING = ("PENDING", "SCHEDULED")
 

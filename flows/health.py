@@ -1,9 +1,9 @@
-"""`python -m flows.health`: exit 0 if Prefect knows the deployment and its runner asks for runs; for health checks."""
+"""`python -m flows.health`: exit 0 if Prefect knows the deployments and a runner asks for their runs."""
 
-import os
 import sys
 
-from flows.decision import DEPLOYMENT, FLOW
+from flows.decision import DEPLOYMENT
+from flows.notification import ACTIONS
 from flows.settings import FlowSettings
 from flows.upstream import Prefect
 from monitoring.schema import DriftloopError
@@ -12,12 +12,13 @@ from monitoring.schema import DriftloopError
 def main() -> int:
     """Return 0 if runs that are asked for will be taken."""
     try:
-        prefect = Prefect(FlowSettings.read().prefect_api_url, os.environ.get("PREFECT_API_AUTH_STRING"))
-        status = prefect.deployment_status(FLOW, DEPLOYMENT)
+        settings = FlowSettings.read()
+        prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
+        states = {flow: prefect.deployment_status(flow, DEPLOYMENT) for flow in ACTIONS}
     except DriftloopError as error:
-        status = str(error)
-    sys.stdout.write(f"{FLOW}/{DEPLOYMENT}: {status}\n")
-    return 0 if status == "READY" else 1
+        states = dict.fromkeys(ACTIONS, str(error))
+    sys.stdout.writelines(f"{flow}/{DEPLOYMENT}: {status}\n" for flow, status in states.items())
+    return 0 if set(states.values()) == {"READY"} else 1
 
 
 if __name__ == "__main__":

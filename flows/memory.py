@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from prefect import runtime
@@ -12,7 +12,7 @@ from prefect.states import Completed
 from pydantic import ValidationError
 
 from flows.evaluation import Comparison, Scores
-from monitoring.history import Asked, Episode, Scored, keep_episode
+from monitoring.history import Asked, Episode, FlowName, Scored, keep_episode
 from monitoring.store import Layout, reference_digest
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 class Memory:
     """A run's episode while it is made; `version` is the champion as far as the run knows."""
 
-    def __init__(self, layout: Layout, flow: Literal["bootstrap", "retrain"], alert: dict[str, Any] | None) -> None:
+    def __init__(self, layout: Layout, flow: FlowName, alert: dict[str, Any] | None) -> None:
         self._layout, self._flow, self._asked = layout, flow, asked_by(alert)
         self._started = datetime.now(UTC)
         self._scores: dict[str, Any] = {}
@@ -29,11 +29,11 @@ class Memory:
 
     def compare(self, comparison: Comparison, champion: str, candidate: str) -> None:
         """Take down how champion and candidate did on the held-out rows."""
-        self._scores = {
-            "champion": _scored(champion, comparison.champion),
-            "candidate": _scored(candidate, comparison.candidate),
-            "rows": comparison.rows,
-        }
+        self.score(_scored(champion, comparison.champion), _scored(candidate, comparison.candidate), comparison.rows)
+
+    def score(self, champion: Scored, candidate: Scored, rows: int) -> None:
+        """Take down what the champion and the version that may replace it achieved on the same rows."""
+        self._scores = {"champion": champion, "candidate": candidate, "rows": rows}
 
     def conclude(self, outcome: str, message: str) -> State[None]:
         """Keep the episode, and return the state that the run ends with."""
@@ -63,9 +63,7 @@ class Memory:
 
 
 @contextlib.contextmanager
-def remembered(
-    layout: Layout, flow: Literal["bootstrap", "retrain"], alert: dict[str, Any] | None = None
-) -> Iterator[Memory]:
+def remembered(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None) -> Iterator[Memory]:
     """Give a run its memory; an error is kept as `Failed`, and raised."""
     memory = Memory(layout, flow, alert)
     try:

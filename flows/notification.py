@@ -1,4 +1,4 @@
-"""Alertmanager's webhook, version 4: what a notification must hold, and what a retraining takes from it."""
+"""Alertmanager's webhook, version 4: what a notification must hold, and what a flow's run takes from it."""
 
 import hashlib
 from typing import Any, Literal
@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from monitoring.schema import DriftloopError
 
-ACTION = ("action", "retrain")
+ACTIONS = ("retrain", "rollback")  # what the label `action` may ask for: flows, by their names
 _MOST_ALERTS = 50  # that a run's parameters name; the key and the count speak for all
 
 
@@ -32,10 +32,10 @@ class Alert(_Part):
     fingerprint: str
 
     @property
-    def asks_for_retraining(self) -> bool:
-        """Say whether it fires and carries the label that asks for a retraining."""
-        name, value = ACTION
-        return self.status == "firing" and self.labels.get(name) == value
+    def asks_for(self) -> str | None:
+        """Return the flow that it asks for by its label `action`; None if it asks for none, or is over."""
+        action = self.labels.get("action")
+        return action if self.status == "firing" and action in ACTIONS else None
 
 
 class Notification(_Part):
@@ -47,15 +47,21 @@ class Notification(_Part):
 
     @property
     def asking(self) -> tuple[Alert, ...]:
-        """Return the alerts that ask for a retraining, the earliest first."""
-        return tuple(sorted((a for a in self.alerts if a.asks_for_retraining), key=lambda a: a.starts_at))
+        """Return the alerts that ask for the same flow as the earliest that asks for any, the earliest first."""
+        asking = sorted((a for a in self.alerts if a.asks_for), key=lambda a: a.starts_at)
+        return tuple(a for a in asking if a.asks_for == asking[0].asks_for)
+
+    @property
+    def flow(self) -> str | None:
+        """Return the flow that it asks for; None if it asks for none."""
+        return self.asking[0].asks_for if self.asking else None
 
     def episode(self, champion: str) -> str:
         """Return the key of this alert's episode: its group, its earliest start, and the champion that it is about."""
         return digest(self.group_key, self.asking[0].starts_at.isoformat(), champion)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the flow run is told: JSON values, of a bounded size."""
+    def describe(self, champion: str) -> dict[str, Any]:
+        """Return what the flow run is told, with the champion that the alert is about: JSON of a bounded size."""
         alerts = [
             {
                 "name": alert.labels.get("alertname", ""),
@@ -65,7 +71,7 @@ class Notification(_Part):
             }
             for alert in self.asking[:_MOST_ALERTS]
         ]
-        return {"groupKey": self.group_key, "count": len(self.asking), "alerts": alerts}
+        return {"groupKey": self.group_key, "champion": champion, "count": len(self.asking), "alerts": alerts}
 
 
 def digest(*parts: str) -> str:

@@ -4,7 +4,7 @@ The order is: register the version; stage its reference under `_references/_next
 call: from here on the version serves); keep the replaced reference as `_references/<digest>.parquet`; rename the staged
 one into its place. A crash before the alias moves leaves a staged file of a version that is not champion, which the
 next publication removes. A crash after it leaves the champion's own staged file, and whoever comes next (a run of
-`retrain`, or `bootstrap` at the next start) puts it into its place.
+`retrain` or `rollback`, or `bootstrap` at the next start) puts it into its place.
 """
 
 import contextlib
@@ -19,7 +19,16 @@ import pyarrow as pa
 
 from monitoring.files import replaced
 from monitoring.schema import DriftloopError, Model
-from monitoring.store import Layout, Performance, read_reference, reference_digest, write_reference
+from monitoring.store import (
+    InvalidReferenceError,
+    Layout,
+    Performance,
+    Reference,
+    parse_reference,
+    read_reference,
+    reference_digest,
+    write_reference,
+)
 
 KEPT = 20
 
@@ -39,7 +48,7 @@ def sole_run(layout: Layout, patience: float = 60) -> Iterator[None]:
     with (layout.root / "_flows.lock").open("w") as file:
         while not _locked(file):
             if time.monotonic() >= deadline:
-                raise BusyError(f"{layout.root}: another run of bootstrap or retrain is still at work here")
+                raise BusyError(f"{layout.root}: another run of a flow is still at work here")
             time.sleep(0.2)
         yield
 
@@ -85,6 +94,18 @@ def complete(layout: Layout, champion: str) -> bool:
     for folder in _kept(layout).glob("_next-*"):
         shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def kept_reference(layout: Layout, model: Model, digest: str) -> Reference:
+    """Return a replaced reference by its digest; raise InvalidReferenceError if it is gone or not the same any more."""
+    path = _kept(layout) / f"{digest}.parquet"
+    try:
+        reference = parse_reference(path.read_bytes(), path, model)
+    except OSError as error:
+        raise InvalidReferenceError(f"{path}: the reference that was replaced cannot be read: {error}") from error
+    if reference.digest != digest:
+        raise InvalidReferenceError(f"{path}: its content is not what its name says; it was changed")
+    return reference
 
 
 def _kept(layout: Layout) -> Path:

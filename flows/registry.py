@@ -2,9 +2,10 @@
 
 Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or
 `retrain`), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
-`reference_digest`, `config_digest`, `features` and `classes` (JSON), and `promoted_at` (RFC 3339; set just before the
-alias moves).
-Aliases: `champion` serves, `previous` served before it.
+`reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
+the flows know a damaged file), and `promoted_at` (RFC 3339; set just before the alias moves). A version that was rolled
+back carries `rolled_back_at` (RFC 3339) and `rolled_back_because`.
+Aliases: `champion` serves; `previous` served before it, and is there while a rollback has somewhere to go.
 """
 
 import hashlib
@@ -30,11 +31,16 @@ from monitoring.schema import Config, DriftloopError, Model
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+DIGEST = "model_sha256"
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
 
 class RegistryError(DriftloopError):
     """MLflow cannot be used, or does not hold what is needed."""
+
+
+class UnusableVersionError(RegistryError):
+    """A version's artifact cannot be fetched, or is none of our models."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +70,41 @@ class Registered:
 
 
 def load_champion(name: str) -> Champion | None:
-    """Load the champion's ONNX model; None if there is no champion yet."""
-    client = mlflow.MlflowClient()
+    """Load the champion's ONNX model; None if there is no champion yet; UnusableVersionError if it cannot be used."""
+    version = version_of(name, CHAMPION)
     try:
-        version = client.get_model_version_by_alias(name, CHAMPION).version
+        return None if version is None else load_version(name, version)
+    except UnusableVersionError as error:
+        raise UnusableVersionError(f"the champion is of no use, `make rollback` goes back from it: {error}") from error
+
+
+def version_of(name: str, alias: str) -> str | None:
+    """Return the version that an alias points at; None if there is none."""
+    try:
+        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
     except MlflowException as error:
         if error.error_code in _ABSENT:
             return None
-        raise RegistryError(f"MLflow cannot say which version of {name} is the champion: {error}") from error
+        raise RegistryError(f"MLflow cannot say which version of {name} is {alias}: {error}") from error
+
+
+def load_version(name: str, version: str) -> Champion:
+    """Load a version's ONNX model; raise UnusableVersionError if that cannot be done."""
+    client = mlflow.MlflowClient()
     try:
         uri = client.get_model_version_download_uri(name, version)
         with tempfile.TemporaryDirectory() as folder:
             path = mlflow.artifacts.download_artifacts(f"{uri.rstrip('/')}/model.onnx", dst_path=folder)
             content = Path(path).read_bytes()
     except (MlflowException, RequestException, OSError) as error:
-        raise RegistryError(f"model.onnx of {name} version {version} cannot be fetched: {error}") from error
+        raise UnusableVersionError(f"model.onnx of {name} version {version} cannot be fetched: {error}") from error
+    digest = tags_of(name, version).get(DIGEST)
+    if digest is not None and digest != hashlib.sha256(content).hexdigest():
+        raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
     try:
-        return Champion(str(version), Predictor(content))
+        return Champion(version, Predictor(content))
     except ModelError as error:
-        raise RegistryError(f"{name} version {version} is champion and cannot be used: {error}") from error
+        raise UnusableVersionError(f"{name} version {version} cannot be used: {error}") from error
 
 
 def register(
@@ -94,9 +116,10 @@ def register(
     tags: Mapping[str, str],
 ) -> Registered:
     """Log a model with its parameters and metrics, and register it as a new version that carries the tags."""
+    tags = {**tags, DIGEST: hashlib.sha256(exported.SerializeToString()).hexdigest()}
     try:
         mlflow.set_experiment(model.name)
-        with mlflow.start_run(tags=dict(tags)) as run:
+        with mlflow.start_run(tags=tags) as run:
             mlflow.log_params(dict(parameters))
             mlflow.log_metrics(dict(metrics))
             logged = mlflow.onnx.log_model(
@@ -106,7 +129,7 @@ def register(
                 pip_requirements=["onnxruntime"],
                 save_as_external_data=False,  # one file holds all of the model
             )
-        version = mlflow.register_model(logged.model_uri, model.name, tags=dict(tags))
+        version = mlflow.register_model(logged.model_uri, model.name, tags=tags)
     except (MlflowException, RequestException) as error:
         raise RegistryError(f"MLflow did not take the new version of {model.name}: {error}") from error
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
@@ -126,6 +149,39 @@ def promote(name: str, version: str, former: str | None) -> None:
         client.set_registered_model_alias(name, CHAMPION, version)
     except MlflowException as error:
         raise RegistryError(f"version {version} of {name} cannot be promoted: {error}") from error
+
+
+def tags_of(name: str, version: str) -> dict[str, str]:
+    """Return a version's tags; none for a version that does not exist."""
+    try:
+        return dict(mlflow.MlflowClient().get_model_version(name, version).tags)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return {}
+        raise RegistryError(f"the tags of {name} version {version} cannot be read: {error}") from error
+
+
+def demote(name: str, version: str, successor: str, because: str) -> None:
+    """Say why a version goes, and move the alias `champion` from it to its successor.
+
+    `previous` moves there first: once the champion is what served before it, there is no second way back.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        client.set_model_version_tag(name, version, "rolled_back_because", because)
+        client.set_model_version_tag(name, version, "rolled_back_at", datetime.now(UTC).isoformat())
+        client.set_registered_model_alias(name, PREVIOUS, successor)
+        client.set_registered_model_alias(name, CHAMPION, successor)
+    except MlflowException as error:
+        raise RegistryError(f"{name} cannot go back to version {successor}: {error}") from error
+
+
+def forget_previous(name: str) -> None:
+    """Remove the alias `previous`: a way back is gone once."""
+    try:
+        mlflow.MlflowClient().delete_registered_model_alias(name, PREVIOUS)
+    except MlflowException as error:
+        raise RegistryError(f"the alias {PREVIOUS} of {name} cannot be removed: {error}") from error
 
 
 def model_tags(config: Config, classes: Iterable[str]) -> dict[str, str]:

@@ -1,5 +1,7 @@
-"""Wait for the servers, bootstrap, then serve `retrain/on-alert` until told to stop."""
+"""Wait for the servers, bootstrap, then serve the flows that alerts ask for until told to stop."""
 
+import asyncio
+import contextlib
 import time
 
 import requests
@@ -8,18 +10,23 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import TerminationSignal
+from prefect.runner import Runner
 from prefect.states import Crashed
 
 from flows.bootstrap import bootstrap
+from flows.decision import DEPLOYMENT
 from flows.publication import sole_run
+from flows.registry import UnusableVersionError
 from flows.retrain import retrain
+from flows.rollback import rollback
 from flows.settings import FlowSettings
 from monitoring.schema import DriftloopError
 from monitoring.store import Layout
 
 log = structlog.get_logger(__name__)
 
-DEPLOYMENT = "on-alert"
+SERVED = (retrain, rollback)
 _BEGUN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -47,13 +54,13 @@ def wait_for(name: str, url: str, seconds: float) -> None:
 
 
 def end_orphans(layout: Layout) -> None:
-    """End runs of `retrain` whose process died with a former runner: nobody else would, and the trigger waits on them.
+    """End runs whose process died with a former runner: nobody else would, and the trigger waits on them.
 
     They end as CRASHED; an alert that still fires starts a new run, which completes what they left.
     """
     with sole_run(layout), get_client(sync_client=True) as client:
         orphans = client.read_flow_runs(
-            flow_filter=FlowFilter.model_validate({"name": {"any_": [retrain.name]}}),
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [flow.name for flow in SERVED]}}),
             flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": _BEGUN}}}),
             sort=FlowRunSort.START_TIME_ASC,
             limit=200,
@@ -64,13 +71,20 @@ def end_orphans(layout: Layout) -> None:
 
 
 def serve(settings: FlowSettings) -> None:
-    """Serve until SIGTERM or Ctrl-C; raise DriftloopError if the bootstrap cannot be done."""
+    """Serve until SIGTERM or Ctrl-C; raise DriftloopError if the bootstrap cannot be done.
+
+    A champion that cannot be used stops nobody: the way back from it is a run of `rollback`, which needs this process.
+    """
     wait_for("Prefect", f"{settings.prefect_api_url.rstrip('/')}/health", settings.flows_wait_seconds)
     wait_for("MLflow", f"{settings.mlflow_tracking_uri.rstrip('/')}/health", settings.flows_wait_seconds)
-    bootstrap()
+    try:
+        bootstrap()
+    except UnusableVersionError as error:
+        log.error("champion_unusable", reason=str(error), remedy="make rollback")  # noqa: TRY400 - for a person
     end_orphans(Layout(settings.data_dir, settings.parts_uri))
-    log.info("serving", deployment=f"{retrain.name}/{DEPLOYMENT}")
-    # limit: the runner takes one run at a time, so that the others queue; global_limit: nor do two runners take two.
-    retrain.serve(
-        name=DEPLOYMENT, limit=1, global_limit=1, webserver=False, pause_on_shutdown=False, print_starting_message=False
-    )
+    log.info("serving", deployments=[f"{flow.name}/{DEPLOYMENT}" for flow in SERVED])
+    runner = Runner(limit=1, pause_on_shutdown=False)  # one run at a time, of whichever flow: the others queue
+    for flow in SERVED:
+        runner.add_flow(flow, name=DEPLOYMENT, concurrency_limit=1)  # nor do two runners take two of it
+    with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())

@@ -8,11 +8,12 @@ from monitoring.schema import Settings
 
 
 class FlowSettings(Settings):
-    """Settings of `python -m flows serve` and of the flow runs that it starts."""
+    """Settings of `python -m flows` and of the flow runs that it starts."""
 
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_ui_url: str | None = None
     prefect_api_url: str = "http://127.0.0.1:4200/api"
+    prefect_api_auth_string: str | None = None
     flows_wait_seconds: float = Field(default=300, gt=0)
 
     @property

@@ -1,16 +1,14 @@
-"""`python -m flows.trigger`: Alertmanager's webhook becomes a run of `retrain`."""
+"""`python -m flows.trigger`: Alertmanager's webhook becomes a run of the flow that it asks for."""
 
 import hmac
-import logging
+import signal
 import sys
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
 
 import structlog
+import waitress
 from flask import Flask, Response, jsonify, request
-from gunicorn.app.base import BaseApplication
-from gunicorn.glogging import Logger
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, disable_created_metrics, generate_latest
 from werkzeug.exceptions import HTTPException
 
@@ -24,6 +22,7 @@ from monitoring.schema import DriftloopError, load_config, start_logging
 log = structlog.get_logger(__name__)
 
 _LARGEST_BODY = 4_000_000
+_CONNECTIONS = 800  # within the 1,024 files that a process commonly may open
 
 
 def problem(status: int, detail: str) -> Response:
@@ -116,33 +115,23 @@ def _add_status(app: Flask, registry: CollectorRegistry, upstreams: Upstreams) -
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-class _PropagatingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """Gunicorn's lines go to the root logger, as JSON."""
-
-    def setup(self, _cfg: Any) -> None:
-        self.error_log.setLevel(logging.INFO)
-        self.error_log.propagate = True
-
-
-class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """Gunicorn with one worker: the counters and the poll are the process's own."""
-
-    def __init__(self, settings: TriggerSettings) -> None:
-        self._settings = settings
-        super().__init__()
-
-    def load_config(self) -> None:
-        self.cfg.set("bind", f"{self._settings.trigger_host}:{self._settings.trigger_port}")
-        self.cfg.set("workers", 1)
-        self.cfg.set("threads", 4)
-        self.cfg.set("logger_class", _PropagatingLogger)
-        self.cfg.set("control_socket_disable", True)
-
-    def load(self) -> Flask:
-        app = create_app(self._settings)
-        for poll in app.extensions["upstreams"].polls:
-            poll.start()
-        return app
+def _serve(app: Flask, settings: TriggerSettings) -> None:
+    """Serve until told to stop. The event loop receives requests, so that slow clients hold connections, no threads."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for poll in app.extensions["upstreams"].polls:
+        poll.start()
+    waitress.serve(
+        app,
+        host=settings.trigger_host,
+        port=settings.trigger_port,
+        threads=4,
+        ident="trigger",
+        connection_limit=_CONNECTIONS,
+        channel_timeout=30,
+        cleanup_interval=10,
+        max_request_body_size=2 * _LARGEST_BODY,  # up to there the application's own 413 says more
+        asyncore_use_poll=True,
+    )
 
 
 def main() -> int:
@@ -151,11 +140,11 @@ def main() -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         settings = TriggerSettings.read()
-        create_app(settings)  # a setting that cannot be used ends the process here, not each worker in turn
+        app = create_app(settings)
     except DriftloopError as error:
         log.error("trigger_stopped", reason=str(error))  # noqa: TRY400 - the reason is meant for a person
         return 1
-    _Server(settings).run()
+    _serve(app, settings)
     return 0
 
 

@@ -29,6 +29,12 @@ class RejectedError(DriftloopError):
     """Prefect understood the request and refused it: our mistake, which no repetition mends."""
 
 
+class State(BaseModel):
+    """What a run's state says of itself."""
+
+    message: str | None = None
+
+
 class Run(BaseModel):
     """A flow run, as Prefect tells of it."""
 
@@ -39,6 +45,7 @@ class Run(BaseModel):
     start_time: AwareDatetime | None = None
     end_time: AwareDatetime | None = None
     tags: list[str] = Field(default_factory=list)
+    state: State | None = None
 
     @property
     def ended(self) -> bool:
@@ -107,13 +114,19 @@ class Prefect:
         body = {"flows": {"name": {"any_": [flow]}}, "flow_runs": run_filter, "sort": "START_TIME_DESC", "limit": limit}
         return [Run.model_validate(run) for run in self._call("POST", "/flow_runs/filter", body).json()]
 
-    def create_run(self, deployment: str, key: str, tags: list[str], parameters: dict[str, Any]) -> tuple[Run, bool]:
+    def run(self, run_id: str) -> Run:
+        """Return a run by its id."""
+        return Run.model_validate(self._call("GET", f"/flow_runs/{run_id}").json())
+
+    def create_run(
+        self, deployment: str, key: str, tags: list[str], parameters: dict[str, Any], who: str = "an alert"
+    ) -> tuple[Run, bool]:
         """Ask for a run under an idempotency key; return it, and whether it is new."""
         body = {
             "idempotency_key": key,
             "tags": tags,
             "parameters": parameters,
-            "state": {"type": "SCHEDULED", "message": "an alert asked for it"},
+            "state": {"type": "SCHEDULED", "message": f"{who} asked for it"},
         }
         answer = self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
         return Run.model_validate(answer.json()), answer.status_code == _CREATED

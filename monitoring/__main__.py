@@ -1,9 +1,9 @@
-"""`python -m monitoring run` watches the model; `profile` and `report` run its tests on a data set of any size."""
+"""`python -m monitoring run` watches the model; `profile`, `report` and `backtest` look at data sets and the past."""
 
 import argparse
 import sys
 
-from monitoring import offline
+from monitoring import backtest_options, offline
 from monitoring.schema import Config, DriftloopError, load_config
 from monitoring.settings import MonitorSettings
 
@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("run", help="watch the model until told to stop").set_defaults(run=_watch, config=None)
     commands.add_parser("check-config", help="check config.yml").set_defaults(run=_check, config=None)
     offline.add_commands(commands)
+    backtest_options.add_command(commands)
     options = parser.parse_args(arguments)
     try:
         options.settings = MonitorSettings.read()

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from monitoring.files import Place, open_parquet
 from monitoring.late_labels import keys_of
-from monitoring.parts import Part, Unreadable, covered, is_merged, is_ours, list_parts, read_groups
+from monitoring.parts import Part, Unreadable, covered, is_merged, is_ours, list_parts
+from monitoring.reading import LARGE, UNREADABLE, read_groups, reason_of
 from monitoring.schema import DriftloopError
 
 Keys = npt.NDArray[np.uint64]
@@ -34,7 +35,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplying by it maps times to 
 
 @dataclass(frozen=True)
 class Taken:
-    """How far a part was taken: its first row groups, whose rows have these keys.
+    """How far a part was taken: its first row groups and some rows of a large next one; the rows have these keys.
 
     `before` are the keys of rows that were taken from other parts and may be in this one. first and last are the
     part's, in microseconds since 1970.
@@ -46,6 +47,7 @@ class Taken:
     done: bool = False
     keys: Keys = field(default_factory=lambda: _NONE)
     before: Keys = field(default_factory=lambda: _NONE)
+    rows: int = 0
 
     def overlaps(self, part: Part) -> bool:
         """Say whether rows of this part may have come to lie in another."""
@@ -71,9 +73,10 @@ class Arrivals:
     def take(self, limit: int) -> tuple[pa.Table, list[Unreadable]]:
         """Return about `limit` rows that were not returned before, of the oldest parts first, sorted by timestamp.
 
-        Whole row groups are taken, so that there may be more; an empty table says that there are no further rows now.
-        A part that cannot be read is named by every call, and tried again after a minute. A call that raises has taken
-        nothing: OSError where storage cannot be reached, DriftloopError if the folder changes faster than it is read.
+        Whole row groups, or pieces of large ones, are taken, so that there may be more; an empty table says that there
+        are no further rows now. A part that cannot be read is named by every call, and tried again after a minute. A
+        call that raises has taken nothing: OSError where storage cannot be reached, DriftloopError if the folder
+        changes faster than it is read.
         """
         before = dict(self._taken), self._gone
         try:
@@ -138,7 +141,7 @@ class Arrivals:
                 covers[part.name] = covered(part)
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError, ValueError) as error:
+            except UNREADABLE as error:
                 self._fail(part, error)
         return covers
 
@@ -168,35 +171,58 @@ class Arrivals:
                     self._failed.pop(part.name, None)
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            except UNREADABLE as error:
                 self._fail(part, error)
 
     def _take(self, part: Part, taken: Taken, room: int) -> tuple[Taken, list[pa.Table]]:
         """Read a part's next row groups."""
         groups, end = _next_groups(part.path, taken.groups, room)
+        read, reached = self._read_on(part.path, groups, taken, room)
         tables, keys = [], [taken.keys]
-        for table in read_groups(part.path, self._schema, groups):
+        for table in read:
             rows = table
             if is_ours(part) and (part.rows < FINAL_ROWS or len(taken.before)):
                 keys.append(_keys(table))
                 rows = table.filter(pa.array(~np.isin(keys[-1], taken.before)))
             tables.append(rows if self._after < 0 else rows.filter(pc.greater(_times(rows), self._after)))
-        if end:
+        if end and not reached:
             return Taken(part.first, part.last, groups.stop, done=True, keys=_kept(part, keys)), tables
-        return replace(taken, groups=groups.stop, keys=np.concatenate(keys)), tables
+        begin = groups.start if reached else groups.stop
+        return replace(taken, groups=begin, rows=reached, keys=np.concatenate(keys)), tables
+
+    def _read_on(self, path: Place, groups: range, taken: Taken, room: int) -> tuple[list[pa.Table], int]:
+        """Read row groups, or the next piece of a large one; return how far that was read, 0 for to its end."""
+        if len(groups) != 1 or (size := _size(path, groups.start)) <= LARGE:
+            return list(read_groups(path, self._schema, groups)), 0
+        tables, end = [], 0
+        for table in read_groups(path, self._schema, groups):
+            begin, end = end, end + len(table)
+            if end > taken.rows:
+                tables.append(table.slice(max(0, taken.rows - begin)))
+            if end - taken.rows >= room:
+                break
+        return tables, end if end < size else 0
 
     def _fail(self, part: Part, error: Exception) -> None:
-        self._failed[part.name] = time.monotonic() + PATIENCE, Unreadable(part.path, str(error))
+        self._failed[part.name] = time.monotonic() + PATIENCE, Unreadable(part.path, reason_of(error))
 
 
 def _next_groups(path: Place, begin: int, room: int) -> tuple[range, bool]:
-    """Return the row groups from `begin` that fill the room, and whether they are the last."""
+    """Return the row groups from `begin` that fill the room, a large one alone, and whether they are the last."""
     with open_parquet(path) as file:
         end = begin
         while end < file.num_row_groups and room > 0:
-            room -= file.metadata.row_group(end).num_rows
+            rows = file.metadata.row_group(end).num_rows
+            if rows > LARGE and end > begin:
+                break
+            room -= rows
             end += 1
         return range(begin, end), end == file.num_row_groups
+
+
+def _size(path: Place, group: int) -> int:
+    with open_parquet(path) as file:
+        return int(file.metadata.row_group(group).num_rows)
 
 
 def _times(rows: pa.Table) -> pa.ChunkedArray:
@@ -217,10 +243,10 @@ def _kept(part: Part, keys: Iterable[Keys]) -> Keys:
 
 def _to_list(taken: Taken) -> list[Any]:
     keys = (base64.b64encode(keys.astype("<u8").tobytes()).decode() for keys in (taken.keys, taken.before))
-    return [taken.first, taken.last, taken.groups, taken.done, *keys]
+    return [taken.first, taken.last, taken.groups, taken.done, *keys, taken.rows]
 
 
 def _from_list(values: list[Any]) -> Taken:
-    first, last, groups, done, *texts = values
+    first, last, groups, done, *texts = values[:6]
     keys, before = (np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64) for text in texts)
-    return Taken(first, last, groups, done, keys, before)
+    return Taken(first, last, groups, done, keys, before, *values[6:])  # a former version took whole row groups

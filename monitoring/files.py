@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 _ID = "prediction_id"
 
+Stamp = tuple[int, ...]
+
 
 @dataclass(frozen=True, order=True)
 class Remote:
@@ -74,8 +76,17 @@ def list_names(folder: Place) -> list[str]:
 def open_parquet(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     """Open a Parquet file; raise FileNotFoundError if it is not there, ArrowException if it cannot be read.
 
-    Columns of text among `dictionaries` are read as such, without a copy of each word.
+    Columns of text among `dictionaries` that it has are read as such, without a copy of each word.
     """
+    try:
+        return _open(path, dictionaries)
+    except KeyError:  # one of them is not there
+        with _open(path) as file:
+            names = file.schema_arrow.names
+        return _open(path, [name for name in dictionaries if name in names])
+
+
+def _open(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     if isinstance(path, Path):
         return pq.ParquetFile(path, memory_map=True, read_dictionary=list(dictionaries))
     filesystem, inner = path.address
@@ -116,6 +127,36 @@ def size(path: Place) -> int:
             return 0
     filesystem, inner = path.address
     return int(filesystem.get_file_info(inner).size or 0)
+
+
+def stamp(path: Place) -> Stamp | None:
+    """Return numbers that change when a file does; None if it is not there."""
+    if isinstance(path, Path):
+        try:
+            seen = path.stat()
+        except FileNotFoundError:
+            return None
+        return seen.st_ino, seen.st_mtime_ns, seen.st_size
+    filesystem, inner = path.address
+    info = filesystem.get_file_info(inner)
+    return None if info.type == pa.fs.FileType.NotFound else (info.mtime_ns or 0, info.size or 0)
+
+
+def read_bytes(path: Remote) -> pa.Buffer:
+    """Read an object; raise FileNotFoundError if it is not there, OSError if the storage cannot be reached."""
+    filesystem, inner = path.address
+    with filesystem.open_input_file(inner) as stream:
+        return stream.read_buffer()
+
+
+def rename(path: Place, name: str) -> None:
+    """Rename a file within its folder, over one of that name; one that is not there is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        if isinstance(path, Path):
+            path.rename(path.with_name(name))
+            return
+        filesystem, inner = path.address
+        filesystem.move(inner, f"{inner.rpartition('/')[0]}/{name}")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from monitoring.files import replaced
 from monitoring.store import Layout
 
 KEPT = 200
+FlowName = Literal["bootstrap", "retrain", "rollback"]
 _NAME = re.compile(r"\d{20}-[0-9a-f-]+\.json")
 
 
@@ -36,7 +37,7 @@ class Scored(_Part):
 class Episode(_Part):
     """A run of a flow that has ended: what asked for it, what it compared, and what came of it."""
 
-    flow: Literal["bootstrap", "retrain"]
+    flow: FlowName
     flow_run_id: str
     started_at: AwareDatetime
     ended_at: AwareDatetime

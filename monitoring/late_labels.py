@@ -5,7 +5,7 @@ row counts, and before the one that the row itself holds.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.kernel import hash_text
-from monitoring.parts import Part, Unreadable, covered, list_parts, read_groups, read_part, time_ranges
+from monitoring.parts import Part, Unreadable, covers, list_parts
+from monitoring.reading import UNREADABLE, read_groups, reason_of, time_ranges
 from monitoring.schema import TIMESTAMP, Model, labels_schema
 from monitoring.store import Layout, id_milliseconds
 
@@ -24,20 +25,25 @@ _MATCH = np.dtype(
 Matches = npt.NDArray[np.void]
 
 MILLISECOND = 1000  # microseconds; an id tells the time of its row no finer
+FOREVER = np.iinfo(np.int64).max
 UNKNOWN = -1  # the time of a row whose id is none of ours
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a window begins: rows later than `time` are in it, and of those at that time the ones with these keys."""
+    """Where a window begins: rows later than `time` are in it, and of those at that time the ones with these keys.
+
+    Rows later than `latest` are not.
+    """
 
     time: int
     keys: frozenset[int] = frozenset()
+    latest: int = FOREVER
 
     def holds(self, matches: Matches) -> npt.NDArray[np.bool_]:
         """Return which of the labelled rows lie in the window."""
         at = (matches["time"] == self.time) & np.isin(matches["key"], list(self.keys))
-        held: npt.NDArray[np.bool_] = (matches["time"] > self.time) | at
+        held: npt.NDArray[np.bool_] = ((matches["time"] > self.time) | at) & (matches["time"] <= self.latest)
         return held
 
 
@@ -52,7 +58,7 @@ class LateLabels:
     def __init__(self, layout: Layout, model: Model) -> None:
         self._folder = layout.labels
         self._model = model
-        self._schema = labels_schema(model)
+        self._schema = pa.schema([field.with_nullable(True) for field in labels_schema(model)])
         self._rows_schema = pa.schema(
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
             + [(name, pa.string()) for name in (model.prediction, model.target)]
@@ -67,6 +73,7 @@ class LateLabels:
         self._read: set[str] = set()  # label parts
         self._waiting = self._schema.empty_table()  # labels whose row was not found yet
         self._searched: set[str] = set()  # parts of the log that hold none of these rows
+        self._failed: dict[str, Unreadable] = {}  # of these, those that could not be searched
 
     def update(self, parts: Iterable[Part], begin: int) -> list[Unreadable]:
         """Take in the labels that are new, for rows of these parts; rows before `begin` are of no interest.
@@ -75,14 +82,14 @@ class LateLabels:
         """
         current = {part.name: part for part in parts}
         self._follow_merges(current)
-        unreadable = self._read_new()
+        unreadable = self._read_new(min([begin, *(part.first for part in current.values())]))
         times = _times(self._waiting)
         for name in [n for n in current if n not in self._searched] if len(self._waiting) else []:
-            found = self._find(current[name], times)
+            found = self._search(current[name], times)
             self._waiting, times = self._waiting.filter(pa.array(~found)), times[~found]
             self._searched.add(name)
-        self._waiting = self._waiting.filter(pa.array((times == UNKNOWN) | (times > begin - MILLISECOND)))
-        return unreadable
+        self._waiting = self._waiting.filter(pa.array(_of_interest(times, begin)))
+        return [*unreadable, *self._failed.values()]
 
     def change(self, parts: Iterable[str], cut: Cut | None = None) -> Counter[tuple[str, str]]:
         """Return what the late labels of these parts' rows add to the counts of (target, prediction)."""
@@ -99,40 +106,55 @@ class LateLabels:
 
     def _follow_merges(self, parts: Mapping[str, Part]) -> None:
         """Keep what is known of parts that were merged, and let go what is known of those that have gone."""
-        merges = {name: covers for name in parts.keys() - self._known if (covers := covered(parts[name]))}
-        if not all(self._known.issuperset(covers) for covers in merges.values()):
+        merges = {name: those for name in parts.keys() - self._known if (those := covers(parts[name]))}
+        if not all(self._known.issuperset(those) for those in merges.values()):
             self._clear()  # merged from parts of which one was merged itself, or lay outside: all labels are read again
-        for name, covers in merges.items():
-            if known := [self._matches[n] for n in covers if n in self._matches]:
+        for name, those in merges.items():
+            if known := [self._matches[n] for n in those if n in self._matches]:
                 self._matches[name] = _latest(known)
-            if self._searched.issuperset(covers):
+            if self._searched.issuperset(those):
                 self._searched.add(name)
         self._matches = {name: matches for name, matches in self._matches.items() if name in parts}
         self._searched &= parts.keys()
+        self._failed = {name: file for name, file in self._failed.items() if name in parts}
         self._known = set(parts)
 
-    def _read_new(self) -> list[Unreadable]:
+    def _read_new(self, begin: int) -> list[Unreadable]:
         """Let the labels of new parts wait for their rows to be found."""
         parts, unreadable = list_parts(self._folder)
         tables = [self._waiting]
         for part in parts:
-            covers = covered(part)
-            if part.name in self._read or (covers and self._read.issuperset(covers)):
+            those = covers(part)
+            if part.name in self._read or (those and self._read.issuperset(those)):
                 continue
             try:
-                labels = read_part(part.path, self._schema)
+                tables += list(self._labels_of(part, begin))
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-                unreadable.append(Unreadable(part.path, str(error)))
-            else:
-                tables.append(labels.filter(pc.is_valid(labels[self._model.target])).cast(self._schema))
+            except UNREADABLE as error:
+                unreadable.append(Unreadable(part.path, reason_of(error)))
         bad = {file.path for file in unreadable}
         self._read = {part.name for part in parts if part.path not in bad}
         if len(tables) > 1:
             self._waiting = pa.concat_tables(tables)
             self._searched.clear()
         return unreadable
+
+    def _labels_of(self, part: Part, begin: int) -> Iterator[pa.Table]:
+        """Read a part's labels, without those of rows that are of no interest: a file of millions has few others."""
+        for table in read_groups(part.path, self._schema):
+            labels = table.filter(pc.and_(*(pc.is_valid(table[n]) for n in ("prediction_id", self._model.target))))
+            yield labels.filter(pa.array(_of_interest(_times(labels), begin)))
+
+    def _search(self, part: Part, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Do what `_find` does; in a part that has been damaged since its profile was kept nothing is found."""
+        try:
+            return self._find(part, times)
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            self._failed[part.name] = Unreadable(part.path, reason_of(error))
+            return np.zeros(len(times), np.bool_)
 
     def _find(self, part: Part, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Look the waiting labels' rows up in a part; return which were found."""
@@ -173,6 +195,12 @@ def _times(labels: pa.Table) -> npt.NDArray[np.int64]:
     """Return the times in the labels' ids, in microseconds since 1970."""
     milliseconds = [id_milliseconds(i) for i in labels["prediction_id"].to_pylist()]
     return np.array([UNKNOWN if ms is None else ms * MILLISECOND for ms in milliseconds], np.int64)
+
+
+def _of_interest(times: npt.NDArray[np.int64], begin: int) -> npt.NDArray[np.bool_]:
+    """Return which labels may be those of a row that is not before `begin`."""
+    interest: npt.NDArray[np.bool_] = (times == UNKNOWN) | (times > begin - MILLISECOND)
+    return interest
 
 
 def _any_in(times: npt.NDArray[np.int64], first: int, last: int) -> bool:

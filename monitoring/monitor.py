@@ -134,11 +134,12 @@ class Watched:
 
 @dataclass(frozen=True)
 class State:
-    """What the page shows: the last report, when a cycle last succeeded, and why no later one did."""
+    """What the page shows: the last report, when a cycle last succeeded, why no later one did, and what it left out."""
 
     report: Report | None = None
     last_success: datetime | None = None
     problem: str | None = None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class CycleError(DriftloopError):
@@ -235,8 +236,9 @@ class Monitor:
         snapshot = replace(
             report.snapshot,
             reference_origin=Origin(reference.origin, reference.model_version, reference.digest),
-            drift=evidence.drift if evidence else None,
-            accuracy=evidence.accuracy if evidence else None,
+            # without their files: the snapshot is kept as JSON
+            drift=replace(evidence.drift, unreadable=()) if evidence else None,
+            accuracy=replace(evidence.accuracy, unreadable=()) if evidence and evidence.accuracy else None,
             estimate=estimate_accuracy(reference.performance, current, self.config.minimum_rows),
         )
         return replace(report, snapshot=snapshot)
@@ -306,18 +308,20 @@ class Monitor:
 
     def _note_unreadable(self, unreadable: tuple[Unreadable, ...]) -> None:
         """Count and log each unreadable file once, however many cycles meet it."""
-        for file in unreadable:
-            if file.path not in self._unreadable:
-                log.error("part_unreadable", path=str(file.path), reason=file.reason)
+        files = {file.path: file for file in reversed(unreadable)}  # the first reason that is given
+        for path, file in files.items():
+            if path not in self._unreadable:
+                log.error("part_unreadable", path=str(path), reason=file.reason)
                 self._metrics.failures.labels("read_part").inc()
-        self._unreadable = frozenset(file.path for file in unreadable)
-        self._metrics.unreadable.set(len(self._unreadable))
+        self._unreadable = frozenset(files)
+        self._metrics.unreadable.set(len(files))
+        self.state = replace(self.state, unreadable=tuple(files.values()))
 
     def _publish(self, report: Report) -> None:
         export_metrics_to_prometheus(report, self._collector, self._lifetime)
         self._metrics.seconds.set(self._cycle_seconds)
         self._metrics.last_success.set(report.snapshot.taken_at.timestamp())
-        self.state = State(report=report, last_success=report.snapshot.taken_at)
+        self.state = replace(self.state, report=report, last_success=report.snapshot.taken_at, problem=None)
         log.info("cycle_done", rows=report.snapshot.rows, verdict=report.snapshot.verdict, seconds=self._cycle_seconds)
 
     def _archive(self, report: Report) -> None:

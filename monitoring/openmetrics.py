@@ -19,6 +19,10 @@ from monitoring.schema import DriftloopError
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
+def _number(value: float) -> str:
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
+
+
 class Spool:
     """Families of samples in a folder, each with the same further labels, as a scrape gives them."""
 
@@ -42,7 +46,7 @@ class Spool:
                 labels = ",".join(
                     f'{k}="{v.translate(_ESCAPED)}"' for k, v in {**sample.labels, **self._labels}.items()
                 )
-                file.write(f"{sample.name}{{{labels}}} {floatToGoString(sample.value)} {moment:.3f}\n")
+                file.write(f"{sample.name}{{{labels}}} {_number(sample.value)} {moment:.3f}\n")
             self.samples += len(family.samples)
 
     def write(self, path: Path, names: Iterable[str] | None = None) -> None:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from monitoring.arrivals import Arrivals
 from monitoring.late_labels import keys_of
-from monitoring.parts import Unreadable
+from monitoring.parts import Unreadable, latest_time
 from monitoring.schema import TIMESTAMP, Model, labels_schema
 from monitoring.store import Layout, Reference, find_rows, id_milliseconds
 
@@ -30,7 +30,8 @@ class OutcomeStream:
     """The outcomes of the rows that a reference's model has answered since, each once.
 
     A row that names another model version than the reference does is another model's: after a promotion the former
-    champion answers for a moment more. Ids that are no UUIDs of version 7 are looked for in the whole log.
+    champion answers for a moment more. Rows more than an hour ahead of the clock do not count. Ids that are no UUIDs
+    of version 7 are looked for in the whole log.
     """
 
     def __init__(
@@ -131,8 +132,9 @@ class OutcomeStream:
         if self._version is not None:
             ours = pc.fill_null(pc.equal(rows["model_version"], self._version), fill_value=True)
             counts = pc.and_(counts, ours)
+        times = rows["timestamp"].cast(pa.int64())
+        counts = pc.and_(counts, pc.fill_null(pc.less_equal(times, latest_time()), fill_value=True))
         if self._after >= 0:
-            later = pc.greater(rows["timestamp"].cast(pa.int64()), self._after)
-            counts = pc.and_(counts, pc.fill_null(later, fill_value=False))
+            counts = pc.and_(counts, pc.fill_null(pc.greater(times, self._after), fill_value=False))
         outcomes: Outcomes = right.filter(counts).to_numpy().astype(np.bool_)
         return outcomes

@@ -12,24 +12,24 @@ names. It is written first, and what it covers is removed after: where both lie 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.files import Place, list_names, open_parquet
-from monitoring.schema import TIMESTAMP, DriftloopError
+from monitoring.reading import UNREADABLE, reason_of, time_range
+from monitoring.schema import DriftloopError
 
 _PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-([^.]+)-([^.-]+)\.parquet")
 _MERGED = "merged"  # in the writer's place
 _COVERS = b"driftloop.covers"
 _LISTINGS = 100
-_ROWS_READ = 65_536  # at once
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AHEAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, order=True)
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that should hold rows and cannot be read."""
+    """A file that should hold rows and cannot be read, or of which rows are left out."""
 
     path: Place
     reason: str
@@ -63,6 +63,28 @@ def microseconds(moment: datetime) -> int:
 def from_microseconds(moment: int) -> datetime:
     """Return the moment so many microseconds after 1970 began."""
     return _EPOCH + timedelta(microseconds=moment)
+
+
+def latest_time(now: datetime | None = None) -> int:
+    """Return the time, in microseconds since 1970, up to which a row is believed: an hour ahead of this clock.
+
+    The newest rows are the window. One that a wrong clock dated far ahead would stay in it for years, and a reference
+    that is said to go through its time would let no other row in.
+    """
+    return microseconds((now or datetime.now(UTC)) + _AHEAD)
+
+
+def from_the_future(parts: Iterable[Part], latest: int) -> list[Unreadable]:
+    """Name the parts that hold rows later than that; these are left out of everything that asks for the newest."""
+    return [
+        Unreadable(
+            part.path,
+            f"holds rows up to {from_microseconds(part.last):%Y-%m-%d %H:%M:%S} UTC, more than an hour ahead of this"
+            " clock; rows from the future are left out",
+        )
+        for part in parts
+        if part.last > latest
+    ]
 
 
 def part_name(first: int, last: int, rows: int, writer: str, segment: int) -> str:
@@ -122,7 +144,7 @@ def list_parts(folder: Place) -> tuple[list[Part], list[Unreadable]]:
     for _ in range(_LISTINGS):
         try:
             parts, unreadable = _list_all(folder)
-            gone = {name for part in parts for name in _covered_if_readable(part)}
+            gone = {name for part in parts for name in covers(part)}
         except FileNotFoundError:
             continue
         except NotADirectoryError:
@@ -134,7 +156,7 @@ def list_parts(folder: Place) -> tuple[list[Part], list[Unreadable]]:
 def list_leftovers(folder: Place) -> list[Part]:
     """List the parts that do not count because a merged part holds their rows; nobody needs them."""
     parts, _ = _list_all(folder)
-    gone = {name for part in parts for name in _covered_if_readable(part)}
+    gone = {name for part in parts for name in covers(part)}
     return [part for part in parts if part.name in gone]
 
 
@@ -149,8 +171,8 @@ def _list_all(folder: Place) -> tuple[list[Part], list[Unreadable]]:
             parts.append(_place(path))
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            unreadable.append(Unreadable(path, str(error)))
+        except UNREADABLE as error:
+            unreadable.append(Unreadable(path, reason_of(error)))
     return parts, unreadable
 
 
@@ -168,84 +190,36 @@ def _stable_names(folder: Place) -> set[str]:
     raise DriftloopError(f"{folder} changes faster than it can be listed")
 
 
-def _covered_if_readable(part: Part) -> tuple[str, ...]:
+def covers(part: Part) -> tuple[str, ...]:
+    """Return what `covered` does, and nothing of a damaged part: it holds nobody's rows; who reads it will say so."""
     try:
         return covered(part)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError):
-        return ()  # a damaged part holds nobody's rows; who reads it will say so
+    except UNREADABLE:
+        return ()
 
 
 def _place(path: Place) -> Part:
-    with open_parquet(path) as file:
-        times = file.read(columns=["timestamp"])["timestamp"].cast(TIMESTAMP, safe=False).cast(pa.int64())
-    if not len(times):
-        return Part(0, 0, 0, path)
-    bounds = pc.min_max(times).as_py()
-    if bounds["max"] is None:
+    """Place a foreign file by its rows' times; one of this machine is read again only when it has changed."""
+    if not isinstance(path, Path):
+        return _place_by_rows(path)
+    seen = path.stat()
+    return _place_once(path, (seen.st_ino, seen.st_mtime_ns, seen.st_size))
+
+
+@lru_cache(maxsize=1024)
+def _place_once(path: Path, _version: tuple[int, int, int]) -> Part:
+    return _place_by_rows(path)
+
+
+def _place_by_rows(path: Place) -> Part:
+    first, last, rows = time_range(path)
+    if rows and not last:
         raise ValueError("its timestamps are null")
-    return Part(bounds["max"], bounds["min"], len(times), path)
+    return Part(last, first, rows, path)
 
 
 def is_ours(part: Part) -> bool:
     """Say whether the API wrote a part, by its name; a foreign one is read, and left alone."""
     return _PART.fullmatch(part.name) is not None
-
-
-def read_part(path: Place, schema: pa.Schema, after: int | None = None) -> pa.Table:
-    """Read one part as the schema: a missing column is null, another type is cast, an unknown column is left out.
-
-    With `after` (microseconds since 1970) row groups that hold no later row are left out.
-    """
-    with open_parquet(path) as file:
-        groups = [g for g in range(file.num_row_groups) if after is None or _may_be_later(file.metadata, g, after)]
-        return _read(file, groups, schema)
-
-
-def read_groups(path: Place, schema: pa.Schema, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
-    """Read row groups, all or some, as the schema: a few small ones at a time. Text may be read as a dictionary."""
-    with open_parquet(path, [f.name for f in schema if pa.types.is_dictionary(f.type)]) as file:
-        few: list[int] = []
-        rows = 0
-        for group in range(file.num_row_groups) if groups is None else groups:
-            more = file.metadata.row_group(group).num_rows
-            if few and rows + more > _ROWS_READ:
-                yield _read(file, few, schema)
-                few, rows = [], 0
-            few.append(group)
-            rows += more
-        if few:
-            yield _read(file, few, schema)
-
-
-def time_ranges(path: Place) -> list[tuple[int, int, int]]:
-    """Return of each row group the first and the last timestamp (microseconds since 1970), and the rows."""
-    ranges = []
-    with open_parquet(path) as file:
-        for group in range(file.num_row_groups):
-            times = _read(file, [group], pa.schema([("timestamp", TIMESTAMP)]))["timestamp"].cast(pa.int64())
-            bounds = pc.min_max(times).as_py()
-            if len(times) and bounds["max"] is not None:
-                ranges.append((bounds["min"], bounds["max"], len(times)))
-            else:
-                ranges.append((0, 0, len(times)))
-    return ranges
-
-
-def _read(file: pq.ParquetFile, groups: Sequence[int], schema: pa.Schema) -> pa.Table:
-    names = set(file.schema_arrow.names)
-    table = file.read_row_groups(groups, columns=[n for n in schema.names if n in names])
-    # not safe: a foreign part may hold nanoseconds, and integers that a float32 rounds
-    columns = [
-        table[f.name].cast(f.type, safe=False) if f.name in names else pa.nulls(len(table), f.type) for f in schema
-    ]
-    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
-
-
-def _may_be_later(metadata: pq.FileMetaData, group: int, after: int) -> bool:
-    place = metadata.schema.names.index("timestamp")
-    statistics = metadata.row_group(group).column(place).statistics
-    if statistics is None or not isinstance(statistics.max, datetime) or statistics.max.tzinfo is None:
-        return True
-    return microseconds(statistics.max) > after

@@ -31,7 +31,7 @@ class PastDetector:
 
     def __init__(self, reference: Reference, model: Model, calibration: Calibration, promise: float) -> None:
         self.alarms: list[PastAlarm] = []
-        self._model, self._promise = model, promise
+        self.promise, self._model = promise, model
         self._rows = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._rows, len(model.categories))
         self._detector = DriftDetector(self._scores, calibration)
@@ -45,12 +45,12 @@ class PastDetector:
         """Return what the detector says now."""
         standing = self._detector.standing()
         findings = self._find(standing.alarm) if standing.alarm else None
-        return DriftVerdict(1.0, self._promise, standing, findings)
+        return DriftVerdict(1.0, self.promise, standing, findings)
 
     def _feed(self, rows: Rows, times: Times) -> None:
         """Feed rows; where an alarm came or went among them, go back and feed fewer, to the block that it was."""
         before, alarm = copy.copy(self._detector), self._detector.standing().alarm  # it replaces its arrays, not fills
-        self._detector.update(rows, times, self._promise)
+        self._detector.update(rows, times, self.promise)
         now = self._detector.standing().alarm
         if now == alarm and self._detector.since == before.since:
             return

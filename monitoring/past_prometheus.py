@@ -61,7 +61,7 @@ def ask_alerts(
         return ()
     step = moments.step / 1e6
     spool.write(folder / "past.om", frozenset().union(*(wanted[alert] for alert in asked)) & spool.names)
-    command = [binaries.promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", _BLOCKS]
+    command: list[str | Path] = [binaries.promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", _BLOCKS]
     run = subprocess.run([*command, folder / "past.om", folder / "data"], capture_output=True, text=True, check=False)
     if run.returncode:
         raise DriftloopError(f"promtool does not take the metrics:\n{run.stderr.strip()}")
@@ -75,7 +75,7 @@ def _serve(binaries: Binaries, folder: Path, step: float) -> Iterator[str]:
     """Run Prometheus on the blocks, without scraping, reachable from this machine alone."""
     (folder / "prometheus.yml").write_text("global: {}\n", encoding="utf-8")
     port = _free_port()
-    command = [
+    command: list[str | Path] = [
         binaries.prometheus,
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",

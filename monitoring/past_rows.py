@@ -11,7 +11,8 @@ import pyarrow.fs
 
 from monitoring.dataset import DatasetError, list_files
 from monitoring.files import Place, open_parquet, place
-from monitoring.parts import from_microseconds, read_groups, time_ranges
+from monitoring.parts import from_microseconds
+from monitoring.reading import read_groups, time_ranges
 from monitoring.schema import Model, labels_schema, log_schema
 
 Times = npt.NDArray[np.int64]
@@ -78,6 +79,12 @@ def open_labels(source: str, model: Model) -> PastLog:
     """Open labels that came later; raise DatasetError if there are none."""
     spans = _spans(source, (model.target, "prediction_id"))
     return PastLog(source, labels_schema(model), 0, max((s.last for s in spans), default=0))
+
+
+def rate_of(log: PastLog) -> float:
+    """Return a log's rows per second; 0 if all of them came at once."""
+    rows = sum(span.rows for span in _spans(log.source) if log.first <= span.last and span.first <= log.last)
+    return rows / ((log.last - log.first) / 1e6) if log.last > log.first else 0.0
 
 
 def utc(moment: int) -> str:

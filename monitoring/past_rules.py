@@ -92,7 +92,7 @@ def _inline(expr: str, recorded: Mapping[str, str], depth: int = 8) -> str:
     """Put what recording rules record in the place of their names."""
     inlined = expr
     for name, of in recorded.items():
-        inlined = re.sub(rf"(?<![\w:]){re.escape(name)}(?![\w:])", lambda _, of=of: f"({of})", inlined)
+        inlined = re.sub(rf"(?<![\w:]){re.escape(name)}(?![\w:])", f"({of})".replace("\\", r"\\"), inlined)
     return inlined if inlined == expr or not depth else _inline(inlined, recorded, depth - 1)
 
 

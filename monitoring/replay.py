@@ -31,11 +31,14 @@ Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """What was replayed: the rows, and the moments of the looks in microseconds since 1970."""
+class Past:
+    """What a replay takes: a log with its late labels, what it is held against, and the detector."""
 
-    rows: int
-    moments: range
+    log: PastLog
+    labels: PastLabels
+    config: Config
+    reference: Reference
+    detector: PastDetector
 
 
 def choose_step(log: PastLog) -> timedelta:
@@ -70,30 +73,21 @@ class Looker:
         return replace(snapshot, reference_origin=self._origin, estimate=estimate)
 
 
-def replay(
-    log: PastLog,
-    labels: PastLabels,
-    config: Config,
-    reference: Reference,
-    detector: PastDetector,
-    moments: range,
-    spool: Spool,
-    progress: Progress = lambda _: None,
-) -> Replayed:
-    """Look at each moment, and add the metrics that a scrape would have seen to the spool."""
-    looker, collector = Looker(config, reference), SnapshotCollector()
+def replay(past: Past, moments: range, spool: Spool, progress: Progress = lambda _: None) -> int:
+    """Look at each moment (microseconds since 1970), spool what a scrape would have seen, and return the rows seen."""
+    looker, collector = Looker(past.config, past.reference), SnapshotCollector()
     snapshot: Snapshot | None = None
     verdict: DriftVerdict | None = None
     rows = 0
-    for number, window in enumerate(look_back(log, labels, config.window, moments)):
+    for number, window in enumerate(look_back(past.log, past.labels, past.config.window, moments)):
         progress(number / len(moments))
         rows += len(window.fresh)
-        detector.feed(window.fresh)
+        past.detector.feed(window.fresh)
         if snapshot is None or window.changed:  # nights without traffic cost nothing
             snapshot = looker.look(window.rows)
         if verdict is None or len(window.fresh):
-            verdict = detector.verdict()
+            verdict = past.detector.verdict()
         collector.publish(replace(snapshot, drift=verdict))
         spool.add(window.moment / SECOND, collector.collect())
     progress(1.0)
-    return Replayed(rows, moments)
+    return rows

@@ -16,6 +16,7 @@ from monitoring.schema import Config, start_logging
 from monitoring.settings import MonitorSettings
 
 THREADS = 8  # that answer requests
+CONNECTIONS = 800  # within the 1,024 files that a process commonly may open; slow clients hold these, and no threads
 
 
 def serve(config: Config, settings: MonitorSettings) -> None:
@@ -34,7 +35,18 @@ def serve(config: Config, settings: MonitorSettings) -> None:
     watching.start()
     app = create_app(monitor, prometheus_client.REGISTRY, watching.is_alive)
     atexit.register(monitor.stop)
-    waitress.serve(app, host=settings.monitor_host, port=settings.monitor_port, threads=THREADS, ident="monitor")
+    waitress.serve(
+        app,
+        host=settings.monitor_host,
+        port=settings.monitor_port,
+        threads=THREADS,
+        ident="monitor",
+        connection_limit=CONNECTIONS,
+        channel_timeout=30,
+        cleanup_interval=10,
+        max_request_body_size=1_000_000,  # nothing here takes a body
+        asyncore_use_poll=True,
+    )
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

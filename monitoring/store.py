@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from pydantic import Field, TypeAdapter, ValidationError
 
 from monitoring.files import Place, Remote, open_parquet, replaced
-from monitoring.parts import Part, Unreadable, is_ours, list_parts, microseconds, read_part
+from monitoring.parts import Part, Unreadable, from_the_future, is_ours, latest_time, list_parts, microseconds
+from monitoring.reading import UNREADABLE, read_groups, read_part, reason_of
 from monitoring.schema import DriftloopError, Model, Window, labels_schema, log_schema, reference_schema
 
 _READS = 100
@@ -63,7 +64,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the log, oldest first, with the files that could not be read."""
+    """Rows of the log, oldest first, with the files that could not be read, or of which rows are left out."""
 
     table: pa.Table
     unreadable: tuple[Unreadable, ...] = ()
@@ -99,7 +100,8 @@ class Reference:
     """The reference's rows and where they come from.
 
     `through` is the time of the newest logged row in it (microseconds since 1970); only later rows are held against
-    it. It is None for a reference that was not taken from the log. `performance` is None if nobody has measured it.
+    it. It is None for a reference that was not taken from the log, and for one that was made while the clock was far
+    ahead: it would let no row in. `performance` is None if nobody has measured it.
     """
 
     table: pa.Table
@@ -124,13 +126,14 @@ def read_rows(
 ) -> Rows:
     """Read the window's rows from the log, joined with the labels that came later.
 
-    Only rows whose timestamp is later than `after` (microseconds since 1970) are taken. A file that cannot be read is
-    left out and named in the answer.
+    Only rows whose timestamp is later than `after` (microseconds since 1970) are taken, and none that is more than an
+    hour ahead of the clock. A file that cannot be read, or holds such rows, is named in the answer.
     """
     earliest = -1 if after is None else after
     if window.duration is not None:
         earliest = max(earliest, microseconds(now or datetime.now(UTC)) - window.duration // timedelta(microseconds=1))
-    table, unreadable = _whole(layout.current, lambda parts: _newest(parts, log_schema(model), window.rows, earliest))
+    span = earliest, latest_time(now)
+    table, unreadable = _whole(layout.current, lambda parts: _newest(parts, log_schema(model), window.rows, *span))
     table = table.sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")]).combine_chunks()
     if window.rows is not None:
         table = table.slice(max(0, len(table) - window.rows))
@@ -152,24 +155,34 @@ def _whole(
     raise DriftloopError(f"{folder} changes faster than it can be read")
 
 
-def _newest(parts: list[Part], schema: pa.Schema, rows: int | None, earliest: int) -> tuple[pa.Table, list[Unreadable]]:
-    """Read at least the newest rows of parts that are listed newest first."""
+def _newest(
+    parts: list[Part], schema: pa.Schema, rows: int | None, earliest: int, latest: int
+) -> tuple[pa.Table, list[Unreadable]]:
+    """Read at least the newest rows of parts that are listed newest first, and not many more."""
     tables: list[pa.Table] = []
-    unreadable = []
+    unreadable = from_the_future(parts, latest)
     for part in parts:
         if part.last <= earliest:
             break
+        more, since = tables, earliest
         try:
-            table = read_part(part.path, schema, earliest)
+            for table in read_part(part.path, schema, earliest):
+                more = [*more, table.filter(pc.less_equal(_times(table), latest))]
+                if rows is not None and sum(map(len, more)) >= rows:
+                    more, since = _trim(more, rows, since)
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            unreadable.append(Unreadable(part.path, str(error)))
-            continue
-        tables.append(table.filter(pc.greater(_times(table), earliest)))
-        if rows is not None and sum(map(len, tables)) >= rows:
-            earliest = max(earliest, _nth_newest(tables, rows) - 1)
+        except UNREADABLE as error:
+            unreadable.append(Unreadable(part.path, reason_of(error)))
+        else:
+            tables, earliest = more, since
     return pa.concat_tables(tables) if tables else schema.empty_table(), unreadable
+
+
+def _trim(tables: list[pa.Table], rows: int, earliest: int) -> tuple[list[pa.Table], int]:
+    """Let go what is not among the newest rows; return the rest, and the time that these are later than."""
+    earliest = max(earliest, _nth_newest(tables, rows) - 1)
+    return [table.filter(pc.greater(_times(table), earliest)) for table in tables], earliest
 
 
 def _times(table: pa.Table) -> pa.ChunkedArray:
@@ -188,21 +201,27 @@ def _read_labels(layout: Layout, model: Model, rows: pa.Table) -> tuple[pa.Table
     if not len(rows):
         return schema.empty_table(), []
     bounds = pc.min_max(_times(rows)).as_py()
-    return _whole(layout.labels, lambda parts: _near(parts, schema, bounds["min"], bounds["max"]))
+    ids = rows["prediction_id"].combine_chunks()
+    return _whole(layout.labels, lambda parts: _near(parts, schema, ids, bounds["min"], bounds["max"]))
 
 
-def _near(parts: list[Part], schema: pa.Schema, first: int, last: int) -> tuple[pa.Table, list[Unreadable]]:
+def _near(
+    parts: list[Part], schema: pa.Schema, ids: pa.Array, first: int, last: int
+) -> tuple[pa.Table, list[Unreadable]]:
+    """Read the labels of these ids, whose rows lie between first and last."""
     tables, unreadable = [schema.empty_table()], []
     for part in parts:
         # ids carry whole milliseconds; a foreign part is placed by when it was labelled, which tells nothing here
         if is_ours(part) and not (first - 1000 <= part.last and part.first <= last):
             continue
         try:
-            tables.append(read_part(part.path, schema))
+            found = [t.filter(pc.is_in(t["prediction_id"], value_set=ids)) for t in read_part(part.path, schema)]
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            unreadable.append(Unreadable(part.path, str(error)))
+        except UNREADABLE as error:
+            unreadable.append(Unreadable(part.path, reason_of(error)))
+        else:
+            tables += found
     return pa.concat_tables([t.cast(tables[-1].schema) for t in tables]), unreadable
 
 
@@ -247,11 +266,11 @@ def _lines_of(
         if not here and not timeless:
             continue
         try:
-            tables.append(_select(part.path, schema, here, timeless))
+            tables += _select(part.path, schema, [*here, *timeless])
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            unreadable.append(Unreadable(part.path, str(error)))  # told and counted where windows are read
+        except UNREADABLE as error:
+            unreadable.append(Unreadable(part.path, reason_of(error)))  # told and counted where windows are read
     return pa.concat_tables(tables), unreadable
 
 
@@ -259,18 +278,14 @@ def _time(of: tuple[int, str]) -> int:
     return of[0]
 
 
-def _select(path: Place, schema: pa.Schema, ids: list[str], timeless: list[str]) -> pa.Table:
+def _select(path: Place, schema: pa.Schema, ids: list[str]) -> list[pa.Table]:
     """Read the rows of these ids, from the row groups that may hold one of them."""
-    wanted = [*ids, *timeless]
     with open_parquet(path) as file:
-        names = set(file.schema_arrow.names)
-        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, min(wanted), max(wanted))]
-        table = file.read_row_groups(groups, columns=[n for n in schema.names if n in names])
-    for field in schema:  # a former config's target had another name
-        if field.name not in names:
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    table = table.select(schema.names).cast(schema)
-    return table.filter(pc.is_in(table["prediction_id"], value_set=pa.array(wanted, pa.string())))
+        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, min(ids), max(ids))]
+    wanted = pa.array(ids, pa.string())
+    # a target is null where a former config's had another name
+    found = (t.filter(pc.is_in(t["prediction_id"], value_set=wanted)) for t in read_groups(path, schema, groups))
+    return [table.cast(schema) for table in found]
 
 
 def _may_hold(metadata: pq.FileMetaData, group: int, first: str, last: str) -> bool:
@@ -324,7 +339,7 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     return Reference(
         table=table,
         digest=hashlib.sha256(content).hexdigest(),
-        through=int(through) if through else None,
+        through=int(through) if through and int(through) <= latest_time() else None,
         origin=metadata.get("driftloop.origin", "user"),
         model_version=metadata.get("driftloop.model_version"),
         performance=_performance(metadata, path),

@@ -34,6 +34,8 @@ COLUMN_TEST = "TestColumnDrift"
 TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
 DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
 LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
+# the report's data: JSON in a script, which a name with `</script>` in it would end
+_DATA = re.compile(r"^ *var (evidently_dashboard|additional_graphs)_\w+ = .*$", re.MULTILINE)
 CONDITIONS = {"eq": "exactly ", "not_eq": "not ", "lt": "below ", "lte": "at most ", "gt": "above ", "gte": "at least "}
 
 
@@ -102,7 +104,7 @@ class SuiteRun:
         kinds = {type(test) for test in context.test_results}
         renderers = {kind: _WithoutErrors(find_test_renderer(kind, context.renderers)) for kind in kinds}
         context.renderers = RenderersDefinitions(typed_renderers=renderers)
-        return str(self.suite.get_html())
+        return _DATA.sub(lambda data: data[0].replace("<", r"\u003c"), str(self.suite.get_html()))
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def _run_label_tests(
     }
     present = {name for pair in current.confusion for name in pair}
     # Evidently's F1 is the macro mean, but where two categories occur it is that of one, which has to be named.
-    pair = sorted(present, key=[*model.categories, *present].index)
+    # A label that the config does not name is not it: the reference holds none, and could not be scored.
+    pair = sorted(present, key=[*sorted(present - {*model.categories}), *model.categories].index)
     mapping = ColumnMapping(
         target=model.target,
         prediction=model.prediction,

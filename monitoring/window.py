@@ -11,18 +11,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.distinct import DistinctRows, Hashes, sort_distinct
 from monitoring.late_labels import Cut, LateLabels, keys_of
 from monitoring.memory import give_back
-from monitoring.parts import Part, Unreadable, covered, is_ours, list_parts, microseconds, read_groups, time_ranges
+from monitoring.parts import Part, Unreadable, covers, from_the_future, is_ours, latest_time, list_parts, microseconds
 from monitoring.profile import Grid, Profile, compact, merge
 from monitoring.profile_cache import ProfileCache
 from monitoring.profiling import profile_rows
+from monitoring.reading import UNREADABLE, read_groups, reason_of, time_ranges
 from monitoring.repeats import RowOwners
-from monitoring.schema import Config, DriftloopError, log_schema
+from monitoring.schema import TIMESTAMP, Config, DriftloopError, log_schema
 from monitoring.store import Layout
 from monitoring.threads import threads
 
@@ -30,6 +32,8 @@ THREADS = 2  # that read and profile parts
 LOADED_AT_ONCE = 8  # parts
 KEPT_ROWS = 4096  # a part of at least so many rows has its profile kept on disk
 TRIES = 100
+TIMES = pa.schema([("timestamp", TIMESTAMP)])
+NO_TIMES: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,16 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A span of time: later than `earliest`, and not later than `latest` (microseconds since 1970)."""
+
+    earliest: int
+    latest: int
+
+
+@dataclass(frozen=True)
 class Look:
-    """What one look at the log found: the window's profile, and the files that could not be read."""
+    """What one look at the log found: the window's profile, and the files of which something was left out."""
 
     profile: Profile
     unreadable: tuple[Unreadable, ...]
@@ -80,15 +92,17 @@ class Division:
         return [block.part for block in self.inside if block.group is None]
 
 
-def divide(blocks: Iterable[Block], rows: int | None, earliest: int) -> Division:
-    """Divide the blocks of the newest `rows` rows after `earliest`, by what is known without reading them."""
-    blocks = [block for block in blocks if block.last > earliest]
+def divide(blocks: Iterable[Block], rows: int | None, span: Span) -> Division:
+    """Divide the blocks of the newest `rows` rows in a span of time, by what is known without reading them."""
+    earliest, latest = span.earliest, span.latest
+    blocks = [block for block in blocks if block.last > earliest and block.first <= latest]
     edge = earliest
     if rows is not None:  # the oldest of these rows lies between two times: had all rows been first, or last, in theirs
-        edge = max(edge, _reach(((b.last, b.rows) for b in blocks), rows))
-        earliest = max(earliest, _reach(((b.first, b.rows) for b in blocks), rows) - 1)
-    inside = [block for block in blocks if block.first > edge]
-    return Division(inside, [b for b in blocks if b.first <= edge and b.last > earliest], edge)
+        edge = max(edge, _reach(((min(b.last, latest), b.rows) for b in blocks), rows))
+        earliest = max(earliest, _reach(((b.first, b.rows) for b in blocks if b.last <= latest), rows) - 1)
+    inside = [block for block in blocks if block.first > edge and block.last <= latest]
+    cut = [b for b in blocks if (b.first <= edge or b.last > latest) and b.last > earliest]
+    return Division(inside, cut, edge)
 
 
 def _reach(times: Iterable[tuple[int, int]], rows: int) -> int:
@@ -105,7 +119,7 @@ class UnreadablePartError(DriftloopError):
 
     def __init__(self, part: Part, error: Exception) -> None:
         super().__init__(str(error))
-        self.file = Unreadable(part.path, str(error))
+        self.file = Unreadable(part.path, reason_of(error))
 
 
 @contextlib.contextmanager
@@ -114,8 +128,22 @@ def _reading(part: Part) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except UNREADABLE as error:
         raise UnreadablePartError(part, error) from error
+
+
+class TiedRows:
+    """The last by id of the rows at one time, which the window's edge divides."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.table: pa.Table | None = None
+
+    def add(self, rows: pa.Table) -> None:
+        """Take rows in, and let those go that are too many."""
+        if self._number and len(rows):
+            every = rows if self.table is None else pa.concat_tables([self.table, rows])
+            self.table = every.sort_by("prediction_id").slice(max(0, len(every) - self._number))
 
 
 class ProfiledWindow:
@@ -138,40 +166,44 @@ class ProfiledWindow:
         self._outside: set[str] = set()  # the parts that held no row of the window when it was last looked at
 
     def look(self, after: int | None, now: datetime | None = None) -> Look:
-        """Return the window's profile as of now; only rows later than `after` (microseconds since 1970) count."""
+        """Return the window's profile as of now; only rows later than `after` (microseconds since 1970) count.
+
+        Rows more than an hour ahead of the clock do not count, and their files are named.
+        """
         earliest = -1 if after is None else after
         if (duration := self._window.duration) is not None:
             begin = microseconds(now or datetime.now(UTC)) - duration // timedelta(microseconds=1)
             earliest = max(earliest, begin)
         for _ in range(TRIES):
             try:
-                return self._look(earliest)
+                return self._look(Span(earliest, latest_time(now)))
             except FileNotFoundError:  # merged or archived since it was listed
                 continue
         raise DriftloopError(f"{self._layout.current} changes faster than it can be read")
 
-    def _look(self, earliest: int) -> Look:
+    def _look(self, span: Span) -> Look:
         parts, unreadable = list_parts(self._layout.current)
+        unreadable += from_the_future(parts, span.latest)
         while True:
             try:
-                division = self._divide(parts, earliest)
+                division = self._divide(parts, span)
                 self._take_in(division)
-                rows, cut = self._read_cut(division, earliest)
+                rows, cut = self._read_cut(division, span)
             except UnreadablePartError as error:
                 unreadable.append(error.file)
                 parts = [part for part in parts if part.path != error.file.path]
             else:
                 break
         unreadable += self._update_labels(division, parts)
-        return Look(self._add_up(division, profile_rows(self.grid, rows), cut), tuple(unreadable))
+        return Look(self._add_up(division, rows, cut), tuple(unreadable))
 
-    def _divide(self, parts: Sequence[Part], earliest: int) -> Division:
+    def _divide(self, parts: Sequence[Part], span: Span) -> Division:
         """Divide the log by parts, and the parts that the edge may cut by their row groups."""
         whole = [Block(part, None, part.first, part.last, part.rows) for part in parts]
-        coarse = divide(whole, self._window.rows, earliest)
+        coarse = divide(whole, self._window.rows, span)
         self._groups = {b.part: self._groups.get(b.part) or _row_groups(b.part) for b in coarse.cut}
         groups = [group for block in coarse.cut for group in self._groups[block.part]]
-        return divide([*coarse.inside, *groups], self._window.rows, earliest)
+        return divide([*coarse.inside, *groups], self._window.rows, span)
 
     def _take_in(self, division: Division) -> None:
         """Profile what is new in the window, and count each row that occurs in several parts for one of them."""
@@ -193,11 +225,11 @@ class ProfiledWindow:
     def _merged(self, block: Block) -> Profile | None:
         """Return a merged part's profile as the sum of those that it was merged from, if all of them are known."""
         known = {b.part.name: profile for b, profile in self._profiles.items() if b.group is None}
-        covers = covered(block.part) if block.group is None else ()
-        if not covers or not all(name in known and name in self._owners for name in covers):
+        names = covers(block.part) if block.group is None else ()
+        if not names or not all(name in known and name in self._owners for name in names):
             return None
-        hashes = sort_distinct(np.concatenate([self._owners.hashes(name) for name in covers]))
-        total = merge(self.grid, (known[name] for name in covers), hashes=False)
+        hashes = sort_distinct(np.concatenate([self._owners.hashes(name) for name in names]))
+        total = merge(self.grid, (known[name] for name in names), hashes=False)
         return replace(total, distinct=DistinctRows((hashes,)))
 
     def _load_all(self, blocks: Sequence[Block]) -> dict[Block, Profile]:
@@ -232,25 +264,40 @@ class ProfiledWindow:
                 self._owners.forget(part.name)
             newer += part.rows
 
-    def _read_cut(self, division: Division, earliest: int) -> tuple[pa.Table, Cut]:
-        """Read the rows of the window from the row groups that its edge cuts, and say where it cuts them."""
-        tables = [self._schema.empty_table()]
-        for block in division.cut:
+    def _read_cut(self, division: Division, span: Span) -> tuple[Profile, Cut]:
+        """Profile the rows of the window in the row groups that its edge cuts, and say where it cuts them."""
+        room = None if self._window.rows is None else self._window.rows - sum(b.rows for b in division.inside)
+        if room is not None and room <= 0:
+            return Profile.empty(self.grid), Cut(division.edge, latest=span.latest)
+        times = np.concatenate([NO_TIMES, *(self._times(block, span) for block in division.cut)])
+        if room is None or room > len(times):
+            begin, ties = span.earliest, 0
+        else:
+            begin = int(np.partition(times, len(times) - room)[len(times) - room])
+            ties = room - int(np.count_nonzero(times > begin))
+        held = TiedRows(ties)
+        pieces = self._cut_rows(division.cut, Span(begin, span.latest), held)
+        later = merge(self.grid, (profile_rows(self.grid, rows) for rows in pieces))
+        if held.table is None:
+            return later, Cut(begin, latest=span.latest)
+        keys = keys_of(held.table["prediction_id"])
+        return later + profile_rows(self.grid, held.table), Cut(begin, frozenset(keys.tolist()), span.latest)
+
+    def _times(self, block: Block, span: Span) -> npt.NDArray[np.int64]:
+        """Read the times of a block's rows that lie in a span."""
+        with _reading(block.part):
+            tables = [_with_time(table) for table in read_groups(block.part.path, TIMES, block.groups)]
+            times = np.concatenate([NO_TIMES, *(t["timestamp"].cast(pa.int64()).to_numpy() for t in tables)])
+        return times[(times > span.earliest) & (times <= span.latest)]
+
+    def _cut_rows(self, blocks: Sequence[Block], span: Span, held: "TiedRows") -> Iterator[pa.Table]:
+        """Yield the rows that lie in a span, a piece at a time; those at its very begin are held back."""
+        for block in blocks:
             with _reading(block.part):
-                tables += [
-                    table.cast(self._schema) for table in read_groups(block.part.path, self._schema, block.groups)
-                ]
-        rows = pa.concat_tables(tables)
-        rows = rows.filter(pc.greater(rows["timestamp"].cast(pa.int64()), earliest))
-        if self._window.rows is None or (room := self._window.rows - sum(b.rows for b in division.inside)) > len(rows):
-            return rows, Cut(earliest)
-        rows = rows.sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")]).slice(len(rows) - room)
-        if not len(rows):
-            return rows, Cut(division.edge)
-        times = rows["timestamp"].cast(pa.int64())
-        first = times[0].as_py()
-        keys = keys_of(rows["prediction_id"].filter(pc.equal(times, first)))
-        return rows, Cut(first, frozenset(keys.tolist()))
+                for table in read_groups(block.part.path, self._schema, block.groups):
+                    times = table["timestamp"].cast(pa.int64())
+                    held.add(table.filter(pc.equal(times, span.earliest)))
+                    yield table.filter(pc.and_(pc.greater(times, span.earliest), pc.less_equal(times, span.latest)))
 
     def _update_labels(self, division: Division, parts: Sequence[Part]) -> list[Unreadable]:
         present = [*division.whole_parts, *division.cut_parts]

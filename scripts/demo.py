@@ -125,7 +125,9 @@ class Demo:
         if self.query("drift_detected") != 1:
             return None
         onset = self.query("drift_onset_timestamp_seconds")
-        blamed = self.get("prometheus", "/api/v1/query", query="drift_blamed * on (feature) group_left () drift_contribution")
+        blamed = self.get(
+            "prometheus", "/api/v1/query", query="drift_blamed * on (feature) group_left () drift_contribution"
+        )
         first = max(blamed["data"]["result"], key=lambda one: float(one["value"][1]), default=None)
         if onset is None or first is None:
             return None

@@ -32,6 +32,13 @@ PORTS = {
     "prefect": 4200,
     "mlflow": 5000,
 }
+# No library calls home. Evidently and Prefect's clients heed the first; the others want a switch of their own.
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
 # A service's name in the committed configurations, where it differs from its name here.
 _COMPOSE_NAMES = {"prefect-server": "prefect", "localhost": "prometheus"}
 _TIMES = {"for", "scrape_interval", "evaluation_interval", "group_wait", "group_interval", "repeat_interval"}
@@ -62,6 +69,7 @@ class Stack:
         tools = find_tools()
         path = os.pathsep.join([str(Path(sys.executable).parent), str(tools.prometheus.parent), os.environ["PATH"]])
         local = {
+            **QUIET,
             **{f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()},
             **{f"{name.upper()}_URL": self.url(name) for name in ("api", "prometheus", "alertmanager")},
             "PREFECT_UI_URL": self.url("prefect"),
@@ -73,12 +81,9 @@ class Stack:
             "WEBHOOK_TOKEN_FILE": str(self.state / "webhook_token"),
             "TMPDIR": str(self.state / "tmp"),
             "PREFECT_HOME": str(self.state / "prefect"),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_METRICS_ENABLED": "true",
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "DO_NOT_TRACK": "1",
             "OMP_NUM_THREADS": "1",  # the models are small; threads of several processes would wait for each other
             "PATH": path,
         }

@@ -13,6 +13,7 @@ from monitoring.drift.windows import BLOCK, look
 
 Times = npt.NDArray[np.int64]
 
+PIECE = 1000 * BLOCK  # rows that are looked at together
 RELEASE = 1.0  # powers of ten below the threshold at which an alarm begins to end
 QUIET = 40  # blocks for which the score has to stay there
 
@@ -70,10 +71,17 @@ class DriftDetector:
         rows, times = _join(self._pending, rows), np.concatenate([self._pending_times, times])
         whole = len(rows) // BLOCK * BLOCK
         self._pending, self._pending_times = rows.take(slice(whole, None)), times[whole:]
-        rows, times = rows.take(slice(0, whole)), times[:whole]
-        self._recent = _join(self._recent, rows).take(slice(-self._longest * BLOCK, None))
-        self._recent_times = np.concatenate([self._recent_times, times])[-self._longest * BLOCK :]
+        for begin in range(0, whole, PIECE):  # where an alarm ends, what follows it is looked at once more
+            piece = slice(begin, min(begin + PIECE, whole))
+            self._take(rows.take(piece), times[piece])
+
+    def _take(self, rows: Rows, times: Times) -> None:
+        self._recent = _join(self._recent, rows)
+        self._recent_times = np.concatenate([self._recent_times, times])
         self._advance(self._reference.sums(rows, BLOCK), times)
+        # not before: an alarm may begin in the first of more rows than the longest window holds
+        self._recent = self._recent.take(slice(-self._longest * BLOCK, None))
+        self._recent_times = self._recent_times[-self._longest * BLOCK :]
 
     def _advance(self, sums: Floats, times: Times) -> None:
         """Look at new blocks; where an alarm ends among them, start anew behind that block."""

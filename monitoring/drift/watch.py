@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from monitoring.arrivals import Arrivals
 from monitoring.drift.blame import Findings, find_blame
@@ -22,7 +23,7 @@ from monitoring.drift.job import CalibrationError, CalibrationJob
 from monitoring.drift.scores import ReferenceScores, Rows
 from monitoring.drift.windows import BLOCK, window_lengths
 from monitoring.files import replaced
-from monitoring.parts import Part, Unreadable, list_parts, microseconds
+from monitoring.parts import Part, Unreadable, latest_time, list_parts, microseconds
 from monitoring.schema import TIMESTAMP, Config, Model
 from monitoring.store import Layout, Reference
 
@@ -84,8 +85,12 @@ class DriftWatch:
         self._found: tuple[Alarm, datetime, Findings] | None = None
 
     def look(self) -> DriftVerdict:
-        """Take in what has arrived, and say what that means; raise CalibrationError if that process fails."""
-        parts = [part for part in list_parts(self._layout.current)[0] if part.last > self._through]
+        """Take in what has arrived, and say what that means; raise CalibrationError if that process fails.
+
+        Rows that are more than an hour ahead of the clock when they arrive are left out.
+        """
+        latest = latest_time()
+        parts = [part for part in list_parts(self._layout.current)[0] if self._through < part.last <= latest]
         promise = self._config.false_alarm_rows(_rate(parts))
         if self._detector is None:
             calibration = self._calibrated()
@@ -95,6 +100,7 @@ class DriftWatch:
         assert self._detector is not None
         assert self._arrivals is not None
         table, unreadable = self._arrivals.take(LIMIT)
+        table = table.filter(pc.less_equal(table["timestamp"].cast(pa.int64()), latest))
         times = table["timestamp"].cast(pa.int64()).to_numpy()
         self._detector.update(rows_of(table, self._config.model), times, promise)
         standing = self._detector.standing()
@@ -162,7 +168,7 @@ class DriftWatch:
         """Return since when this reference's detector looks, and its alarm; nothing if that is another's, or torn."""
         try:
             content = json.loads(self._state.read_bytes())
-            if content["reference"] == self._key:
+            if content["reference"] == self._key and int(content["since"]) <= latest_time():  # else its clock was wrong
                 return int(content["since"]), Alarm(**content["alarm"]) if content["alarm"] else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass

@@ -161,6 +161,7 @@ def _loop(board: builders.Dashboard) -> None:
             Look(6, minimum=0),
             Query('sum by (state) (flow_runs{flow="retrain"})', "retrain"),
             Query('sum by (state) (flow_runs{flow="bootstrap"})', "bootstrap"),
+            Query('sum by (state) (flow_runs{flow="rollback"})', "rollback"),
             by="state",
         )
     )

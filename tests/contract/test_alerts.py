@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.notification import ACTIONS
 from scripts.prometheus_tools import Tools, find_tools
 from tests.contract.promql import ROOT, check_expressions, metrics_in, run
 
@@ -132,21 +133,23 @@ def test_metrics_are_recognised_in_an_expression() -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alert_is_routed_to_who_should_hear_of_it(name: str, tools: Tools) -> None:
-    """By Alertmanager's own reading of its configuration: `action: retrain` to the trigger and to people."""
+    """By Alertmanager's own reading of its configuration: an `action` to the trigger and to people."""
     labels = {"alertname": name, **ALERTS[name]["labels"]}
     arguments = [f"{key}={value}" for key, value in labels.items()]
     printed = run(tools.amtool, "config", "routes", "test", f"--config.file={ALERTMANAGER}", *arguments)
     expected = ["people"]
-    if labels.get("action") == "retrain":
-        expected = ["retrain", "people"]
+    if "action" in labels:
+        expected = ["trigger", "people"]
     if name == "Watchdog":
         expected = ["watchdog"]
     assert re.split(r"[\s,]+", printed.strip()) == expected
 
 
-def test_some_alert_asks_for_retraining() -> None:
-    """Without one the loop would not close."""
-    assert [name for name, rule in ALERTS.items() if rule["labels"].get("action") == "retrain"] == ["ModelDrift"]
+def test_one_alert_asks_for_each_flow() -> None:
+    """Without them the loop would not close; the trigger knows the flows that they ask for."""
+    asked = {rule["labels"]["action"]: name for name, rule in ALERTS.items() if "action" in rule["labels"]}
+    assert asked == {"retrain": "ModelDrift", "rollback": "ModelTurnedBad"}
+    assert set(asked) == set(ACTIONS)
 
 
 def test_rule_files_are_loaded_without_their_unit_tests() -> None:

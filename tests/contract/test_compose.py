@@ -108,7 +108,7 @@ def test_no_secret_stands_in_a_tracked_file() -> None:
     assert used == SECRETS.keys() == {name for names in made for name in names.split()}
     for name, of in COMPOSE["services"].items():
         for key, value in of.get("environment", {}).items():
-            if re.search("PASSWORD|TOKEN|KEY|SECRET", key):
+            if re.search("PASSWORD|TOKEN|KEY|SECRET", key) and value not in ("true", "false"):
                 assert str(value).startswith("/run/secrets/"), (name, key)
 
 

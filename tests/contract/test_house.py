@@ -15,7 +15,7 @@ from monitoring.schema import load_config
 ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model
 PACKAGES = ("api", "monitoring", "flows", "data", "scripts")
-CONTRACT = {f"monitoring.{name}" for name in ("schema", "files", "parts", "store", "history")}
+CONTRACT = {f"monitoring.{name}" for name in ("schema", "files", "parts", "reading", "store", "history")}
 
 # package -> what it may import of the others
 MAY_IMPORT = {

@@ -1,16 +1,30 @@
-"""One run of the demo for all tests of the stack that look at it."""
+"""What several files of stack tests share: a run of the demo, and Prefect with MLflow."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from tests.stack.demo_run import SERVICES, Demo, free_ports, run_demo
+from tests.stack.flows_servers import Servers, running_servers
+from tests.stack.watching import watching
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """Close the loop once, and look up what every panel of the dashboards asks for before the stack stops."""
+    """Close the loop once, and look up what every panel of the dashboards asks for before the stack stops.
+
+    The whole run is watched for what wants to leave the machine.
+    """
     folder, looked_up = tmp_path_factory.mktemp("demo"), tmp_path_factory.mktemp("looked-up") / "answers.json"
     ports = free_ports(len(SERVICES))
     then = f"{sys.executable} -m tests.stack.ask_panels {looked_up}"
-    return Demo(run_demo(folder, ports, "--then", then), ports, folder, looked_up)
+    with watching(tmp_path_factory.mktemp("watch")) as watch:
+        finished = run_demo(folder, ports, "--then", then, surroundings=watch.environment())
+    return Demo(finished, ports, folder, looked_up, watch.seen())
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with running_servers(tmp_path_factory.mktemp("servers")) as found:
+        yield found

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +30,13 @@ HOPS = (
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo that has run: what it printed, where, and what was looked up before its stack stopped."""
+    """A demo that has run: what it printed, where, what was looked up before its stack stopped, what wanted out."""
 
     finished: subprocess.CompletedProcess[str]
     ports: list[int]
     folder: Path
     looked_up: Path
+    attempts: list[str]
 
 
 def free_ports(count: int) -> list[int]:
@@ -45,9 +47,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def run_demo(tmp_path: Path, ports: list[int], *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_demo(
+    tmp_path: Path, ports: list[int], *arguments: str, surroundings: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
     environment = {
-        **os.environ,
+        **surroundings,
         **{f"{name}_PORT": str(port) for name, port in zip(SERVICES, ports, strict=True)},
         "TMPDIR": str(tmp_path),
     }

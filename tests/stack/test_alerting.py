@@ -31,7 +31,7 @@ NOISE = {f'mfcc_drift_p_value{{feature="{feature}"}}': 0.01 for feature in FEATU
 ONSET = 1773500966.0
 RAISED = (
     "MFCCFeatureDrift", "DataQualityIssue", "DriftDetected", "ModelDrift", "ModelDriftMinor", "AccuracyDropDetected",
-    "EstimatedAccuracyLow",
+    "EstimatedAccuracyLow", "ModelTurnedBad",
 )  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def test_drift_reaches_the_trigger_once_with_the_token_and_again_after_a_503(ale
     assert [status for status, _, _ in Receiver.notifications] == [503, 503, 200]
     for _, authorization, body in Receiver.notifications:
         assert authorization == f"Bearer {alerting.token}"
-        assert (body["version"], body["status"], body["receiver"]) == ("4", "firing", "retrain")
+        assert (body["version"], body["status"], body["receiver"]) == ("4", "firing", "trigger")
     (alert,) = delivered[0][2]["alerts"]
     assert alert["labels"] == {"alertname": "ModelDrift", "action": "retrain", "severity": "warning"}
     described = alert["annotations"]["description"]
@@ -247,7 +247,7 @@ def test_model_drift_speaks_for_its_features(alerting: Alerting) -> None:
     assert held.total_seconds() < 0.1
     assert "since 2026-03-14 15:09:26 UTC: score 7.4, threshold 6.7" in alert["annotations"]["description"]
     (alert,) = wait_for("ModelDrift in Alertmanager", lambda: alerting.in_alertmanager("ModelDrift"))
-    assert [receiver["name"] for receiver in alert["receivers"]] == ["retrain", "people"]
+    assert [receiver["name"] for receiver in alert["receivers"]] == ["trigger", "people"]
     for muted in ("MFCCFeatureDrift", "DriftDetected"):
         wait_for(f"{muted} to be muted", partial(muted_in, alerting, muted))
     assert not muted_in(alerting, "ModelDrift")
@@ -271,6 +271,17 @@ def test_what_labels_say_mutes_what_is_estimated_without_them(alerting: Alerting
     alerting.set(**fallen, accuracy_drop_detected=1.0, accuracy_alarm_score=5.1, accuracy_alarm_threshold=4.3)
     wait_for("AccuracyDropDetected", lambda: states(alerting, "AccuracyDropDetected") == {"active"})
     wait_for("the estimate to be muted", lambda: muted_in(alerting, "EstimatedAccuracyLow"))
+
+
+def test_a_model_that_turned_bad_asks_for_a_rollback_until_there_is_none_to_go_back_to(alerting: Alerting) -> None:
+    """The trigger is told what is asked for; the alert ends when the way back is gone."""
+    fallen = {"accuracy_drop_detected": 1.0, "accuracy_alarm_score": 5.1, "accuracy_alarm_threshold": 4.3}
+    alerting.set(**fallen, **{'mlflow_version_alias{alias="previous",version="2"}': 1.0})
+    _, _, body = wait_for("a notification", lambda: Receiver.notifications)[0]
+    assert [alert["labels"]["action"] for alert in body["alerts"]] == ["rollback"]
+    assert "A rollback to version 2 is asked for." in body["alerts"][0]["annotations"]["description"]
+    alerting.set(**fallen)
+    wait_for("ModelTurnedBad resolved", lambda: not alerting.in_alertmanager("ModelTurnedBad"))
 
 
 def test_the_end_of_a_drift_asks_for_nothing_and_the_next_one_asks_again(alerting: Alerting) -> None:

@@ -32,9 +32,10 @@ SETTINGS = {
 START = 1_790_000_000_000_000  # microseconds since 1970
 
 
-def write_config(folder: Path, **retrain: float) -> Path:
+def write_config(folder: Path, name: str = "wine", **retrain: float) -> Path:
     path = folder / "wine.yml"
-    path.write_text(yaml.safe_dump({**SETTINGS, "retrain": {**SETTINGS["retrain"], **retrain}}))
+    model = {**SETTINGS["model"], "name": name}
+    path.write_text(yaml.safe_dump({**SETTINGS, "model": model, "retrain": {**SETTINGS["retrain"], **retrain}}))
     return path
 
 
@@ -53,7 +54,15 @@ def draw_wine(rows: int, *, shift: float = 0.0, seed: int = 0) -> pa.Table:
 
 
 def write_log(
-    layout: Layout, config: Config, rows: pa.Table, *, start: int = START, labels: str = "inline", writer: str = "w"
+    layout: Layout,
+    config: Config,
+    rows: pa.Table,
+    *,
+    start: int = START,
+    labels: str = "inline",
+    writer: str = "w",
+    version: str = "1",
+    answers: list[str] | None = None,
 ) -> tuple[int, int]:
     """Write one part of the log, a row per millisecond, with labels inline, late or none; return its first and last."""
     times = start + 1000 * np.arange(len(rows))
@@ -64,9 +73,9 @@ def write_log(
         "prediction_id": ids,
         "timestamp": pa.array(times, TIMESTAMP),
         **{name: rows[name].cast(pa.float32()) for name in model.features},
-        model.prediction: [model.categories[0]] * len(rows),
+        model.prediction: answers or [model.categories[0]] * len(rows),
         "confidence": pa.array(np.full(len(rows), 0.5, np.float32)),
-        "model_version": ["1"] * len(rows),
+        "model_version": [version] * len(rows),
         model.target: pa.array(truths if labels == "inline" else [None] * len(rows), pa.string()),
     }
     first, last = int(times[0]), int(times[-1])

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from monitoring.history import Asked, Episode, Scored, keep_episode
 from monitoring.monitor import Monitor
 from monitoring.page import create_app
+from monitoring.store import Layout
 from tests.unit.monitor_fixtures import (
     GENRES,
     LOANS,
@@ -272,3 +275,30 @@ def test_the_page_tells_how_far_the_calibration_is(tmp_path: Path) -> None:
     text = _client(monitor, registry).get("/").text
     monitor.stop()
     assert "being calibrated to the reference" in text
+
+
+def test_the_page_tells_of_a_rollback(tmp_path: Path) -> None:
+    """What asked, both versions' accuracy on the same rows, what serves now, and why."""
+    now = datetime.now(UTC)
+    told = Episode(
+        flow="rollback",
+        flow_run_id="0f0e-aaaa",
+        started_at=now,
+        ended_at=now,
+        outcome="RolledBack",
+        message="version 6 is champion again",
+        asked=Asked(name="ModelTurnedBad", starts_at=now),
+        champion=Scored(version="7", accuracy=0.25, macro_f1=0.2),
+        candidate=Scored(version="6", accuracy=0.75, macro_f1=0.7),
+        version="6",
+    )
+    keep_episode(Layout(tmp_path), told)
+    text = _watch(tmp_path).get("/").text
+    for wanted in (
+        ">rollback</a>",
+        'title="version 6 is champion again">RolledBack<',
+        "ModelTurnedBad",
+        "25.0%",
+        "75.0%",
+    ):
+        assert wanted in text

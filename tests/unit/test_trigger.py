@@ -25,7 +25,7 @@ NOTIFICATION: dict[str, Any] = {
     "groupKey": '{}:{alertname="ModelDrift"}',
     "truncatedAlerts": 0,
     "status": "firing",
-    "receiver": "retrain",
+    "receiver": "trigger",
     "groupLabels": {"alertname": "ModelDrift"},
     "commonLabels": {},
     "commonAnnotations": {},
@@ -195,8 +195,8 @@ def test_resolved_alerts_beside_a_firing_one_are_left_out() -> None:
     several = parse_notification(json.dumps(changed(alerts=alerts)).encode())
     alone = parse_notification(json.dumps(NOTIFICATION).encode())
     assert several.episode("3") == alone.episode("3")
-    assert [a["fingerprint"] for a in several.describe()["alerts"]] == ["c0ffee", "later"]
-    assert several.describe()["alerts"][0]["name"] == "ModelDrift"
+    assert [a["fingerprint"] for a in several.describe("3")["alerts"]] == ["c0ffee", "later"]
+    assert several.describe("3")["alerts"][0]["name"] == "ModelDrift"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,19 @@ def test_new_run_is_asked_for_once_and_told_of_the_alert(token_file: Path) -> No
     assert sent["tags"] == [f"episode:{episode[:16]}"]
     assert sent["parameters"]["alert"]["alerts"][0]["fingerprint"] == "c0ffee"
     assert dict(asked)[DEPLOYMENT]["Authorization"] == "Basic bWU6cGFzczp3b3Jk"
+
+
+def test_alert_that_asks_for_a_rollback_starts_that_flow_alone(token_file: Path) -> None:
+    """The label's value is the flow; its run is told which champion the alert is about, and only its runs count."""
+    bad = {**NOTIFICATION["alerts"][0], "labels": {"alertname": "ModelTurnedBad", "action": "rollback"}}
+    later = {**NOTIFICATION["alerts"][0], "startsAt": "2026-11-23T14:00:00Z"}
+    with servers({**WELL, "GET /api/deployments/name/rollback/on-alert": (200, {"id": "d-1"})}) as (base, asked):
+        answer = post(client_of(token_file, base), changed(alerts=[later, bad]))
+    assert answer.json["outcome"] == "accepted"
+    assert DEPLOYMENT not in dict(asked)
+    assert {tuple(body["flows"]["name"]["any_"]) for route, body in asked if route == RUNS} == {("rollback",)}
+    told = dict(asked)[CREATE]["parameters"]["alert"]
+    assert (told["champion"], [one["name"] for one in told["alerts"]]) == ("3", ["ModelTurnedBad"])
 
 
 def test_known_key_starts_nothing(token_file: Path) -> None:

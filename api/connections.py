@@ -1,0 +1,90 @@
+"""A client's connection under `api.workers`: its request on the way in, its answer on the way out, without waiting."""
+
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from gunicorn import http
+from gunicorn.workers.gthread import TConn
+
+from api.incoming import Incoming, Pace
+
+
+class Outlet:
+    """A client's socket that never waits: what the client does not take now is kept, and sent by `flush`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._rest: deque[memoryview] = deque()
+        self.pace = Pace()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def setblocking(self, _flag: object) -> None:
+        """Stay as it is."""
+
+    def sendall(self, data: bytes) -> None:
+        """Send, or keep."""
+        if not self._rest:
+            self.pace = Pace()
+        self._rest.append(memoryview(data))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what is kept; say whether all is sent."""
+        while self._rest:
+            try:
+                sent = self._sock.send(self._rest[0])
+            except BlockingIOError:
+                return False
+            self.pace.move(sent)
+            if sent == len(self._rest[0]):
+                self._rest.popleft()
+            else:
+                self._rest[0] = self._rest[0][sent:]
+        return True
+
+    @property
+    def kept(self) -> int:
+        """Return the bytes that are kept."""
+        return sum(len(part) for part in self._rest)
+
+
+class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+    """A client's connection: `incoming` is its present or next request."""
+
+    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
+        super().__init__(cfg, sock, client, server)
+        self.sock = Outlet(sock)
+        self.incoming = Incoming()
+        self.parser = http.get_parser(cfg, self, client)
+        self.initialized = self.data_ready = True
+        self.keep = False
+        self.kept = 0  # bytes of an answer that are on their way out
+        self.closes_at: float | None = None
+
+    def recv(self, size: int) -> bytes:
+        """Return what the parser reads."""
+        return self.incoming.recv(size)
+
+    def read(self) -> bytes | None:
+        """Return what the client has sent, nothing if it has closed, None if there is nothing yet."""
+        try:
+            return bytes(self.sock.recv(65_536))
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    @property
+    def idle(self) -> bool:
+        """Say whether the client waits for nothing."""
+        return self.closes_at is not None or not (self.incoming.pace.moved or self.kept)
+
+    def late(self) -> bool:
+        """Say whether the client takes too long with what is waited for."""
+        if self.closes_at is not None:
+            return time.monotonic() > self.closes_at
+        return bool((self.sock.pace if self.kept else self.incoming.pace).late())

@@ -1,0 +1,159 @@
+"""A request as its bytes come in: where it ends, how long it may take, and what of it is kept."""
+
+import re
+import tempfile
+import time
+from typing import IO
+
+MAX_BODY_BYTES = 45_000_000  # 100,000 instances at full precision
+
+_MAX_HEAD = 65_536
+_IN_MEMORY = 65_536  # of a body; what is longer goes into a temporary file
+_KEPT = MAX_BODY_BYTES + 1_000_000  # more is refused anyway: the rest is read and forgotten
+_PASSED_BY = 200_000_000  # of a body; who sends more is cut off
+_PATIENCE = 10.0  # seconds without a byte, and for a head
+_RATE = 20_000  # bytes a second, on the average of a whole body or answer
+
+
+class Pace:
+    """How fast bytes move between a client and the server."""
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self.moved = 0
+        self._patience = patience  # for the first byte
+        self._began = self._last = time.monotonic()
+
+    def move(self, count: int) -> None:
+        """Note bytes that moved."""
+        self._last = time.monotonic()
+        if not self.moved:
+            self._began = self._last
+        self.moved += count
+
+    def late(self) -> bool:
+        """Say whether the client has stalled, or is slower than any that is worth a connection."""
+        now = time.monotonic()
+        if not self.moved:
+            return now - self._began > self._patience
+        return now - self._last > _PATIENCE or now - self._began > _PATIENCE + self.moved / _RATE
+
+
+class _Chunks:
+    """Finds the end of a chunked body (RFC 9112, 7.1); whether it is sound the parser decides, who reads it again."""
+
+    def __init__(self) -> None:
+        self.ended = self.broken = False
+        self._pass_by = 0
+        self._line = bytearray()
+        self._trailers = False
+
+    def take(self, data: bytes) -> int:
+        """Follow the body and return how many of the bytes belong to it."""
+        at = 0
+        while at < len(data) and not self.ended:
+            if self._pass_by:
+                step = min(self._pass_by, len(data) - at)
+                self._pass_by -= step
+                at += step
+                continue
+            end = data.find(b"\n", at) + 1 or len(data)
+            self._line += data[at:end]
+            at = end
+            if self._line.endswith(b"\n"):
+                self._read_line()
+            elif len(self._line) > _MAX_HEAD:
+                self.ended = self.broken = True
+        return at
+
+    def _read_line(self) -> None:
+        line = bytes(self._line).strip()
+        self._line.clear()
+        if self._trailers:
+            self.ended = not line
+        elif size := re.match(rb"([0-9a-fA-F]{1,8})[ \t]*(;|$)", line):
+            self._trailers = not (length := int(size[1], 16))
+            self._pass_by = length + 2 if length else 0
+        else:
+            self.ended = self.broken = True
+
+
+class Incoming:
+    """One request on its way in. Complete or not, `recv` reads what is there and never waits."""
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self.pace = Pace(patience)
+        self.refused: int | None = None  # the status that it is refused with, before it is complete
+        self.complete = False
+        self.waits_for_continue = False
+        self.surplus = b""  # of the client's next request
+        self.spooled = 0
+        self._head = bytearray()
+        self._body: IO[bytes] | None = None
+        self._left = 0
+        self._chunks: _Chunks | None = None
+
+    def take(self, data: bytes) -> None:
+        """Add bytes that have come."""
+        self.pace.move(len(data))
+        if self._body is None:
+            searched = max(0, len(self._head) - 3)
+            self._head += data
+            if (end := self._head.find(b"\r\n\r\n", searched)) < 0:
+                self.refused = 431 if len(self._head) > _MAX_HEAD else None
+                return
+            data = bytes(self._head[end + 4 :])
+            del self._head[end + 4 :]
+            self._begin_body()
+        self._take_body(data)
+        if self.complete and self._body is not None:
+            self._body.seek(0)
+        elif self.pace.moved > _PASSED_BY:
+            self.refused = 413
+
+    def _begin_body(self) -> None:
+        """Read from the head how the body ends. A head that leaves it open has none; the parser will refuse it."""
+        self._body = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - `close` does
+        head = bytes(self._head).lower()
+        lengths = re.findall(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*(?=\r\n)", head)
+        if re.search(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n", head):
+            self._chunks = None if lengths else _Chunks()
+        elif len(lengths) == 1:
+            self._left = int(lengths[0])
+        self.waits_for_continue = b"\r\nexpect: 100-continue\r\n" in head
+
+    def _take_body(self, data: bytes) -> None:
+        assert self._body is not None
+        if self._chunks:
+            used = self._chunks.take(data)
+            self.complete = self._chunks.ended
+        else:
+            used = min(self._left, len(data))
+            self._left -= used
+            self.complete = not self._left
+        self.surplus = data[used:]
+        kept = data[: min(used, _KEPT - self.spooled)]
+        self._body.write(kept)
+        self.spooled += len(kept)
+
+    def recv(self, size: int) -> bytes:
+        """Return the next bytes, as a socket would; none at the end."""
+        if self._head:
+            chunk = bytes(self._head[:size])
+            del self._head[:size]
+            return chunk
+        return self._body.read(size) if self._body else b""
+
+    @property
+    def broken(self) -> bool:
+        """Say whether nobody can tell where the client's next request begins."""
+        return self._chunks is not None and self._chunks.broken
+
+    @property
+    def large(self) -> bool:
+        """Say whether it takes more than a small request's memory."""
+        return self.spooled > _IN_MEMORY
+
+    def close(self) -> None:
+        """Forget what is kept."""
+        if self._body is not None:
+            self._body.close()

@@ -1,0 +1,186 @@
+"""gunicorn's worker with threads, but a thread is given to requests that are there as a whole, and to nothing else.
+
+gunicorn's own reads and writes in the thread that answers: as many clients as there are threads, each of whom sends one
+byte and waits, are enough to keep all others out. Here the event loop receives requests and sends what a client does
+not take at once; a slow client costs a connection, for as long as `api.incoming.Pace` allows.
+"""
+
+import json
+import selectors
+import socket
+import sys
+import time
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from api.connections import Connection
+from api.incoming import Incoming
+
+_SPOOLED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
+_LINGER = 2.0  # seconds for a client to read the answer and close
+_LOOK = 0.5  # seconds between two looks for clients that are late
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REFUSALS = {
+    408: ("too_slow", "the request did not come in time; a stalled or very slow client is cut off"),
+    413: ("too_large", "the body is too large"),
+    431: ("too_large", "the request's header is too large"),
+    503: ("busy", "too many large requests are on their way in; please try again"),
+}
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Threads and keep-alive, and no thread for who is slow."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waited_for: set[Connection] = set()
+        self._spooled = self._kept = 0
+        self._look_at = 0.0
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Refuse TLS, which needs a socket that waits."""
+        super().check_config(cfg, log)
+        if cfg.is_ssl:
+            sys.exit("the API does not speak TLS; put a proxy before it")
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection, and wait for its first request."""
+        try:
+            sock, client = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        self.nr_conns += 1
+        sock.setblocking(False)
+        self._wait(Connection(self.cfg, sock, client, listener.getsockname()), selectors.EVENT_READ, self._receive)
+
+    def _wait(self, conn: Connection, event: int, then: Any) -> None:
+        self._waited_for.add(conn)
+        self.poller.register(conn.sock, event, partial(then, conn))
+
+    def _wait_no_more(self, conn: Connection) -> None:
+        if conn in self._waited_for:
+            self._waited_for.remove(conn)
+            self.poller.unregister(conn.sock)
+
+    def _receive(self, conn: Connection, _sock: Any = None) -> None:
+        if data := conn.read():
+            self._take(conn, data)
+        elif data is not None:
+            self._drop(conn)
+
+    def _take(self, conn: Connection, data: bytes) -> None:
+        """Add bytes to a connection's request, and answer it, or have it answered, when nothing more is needed."""
+        incoming, before = conn.incoming, conn.incoming.spooled
+        try:
+            incoming.take(data)
+        except OSError:  # no room, or no descriptor, for a temporary file
+            self._refuse(conn, 503)
+            return
+        self._spooled += incoming.spooled - before
+        if incoming.complete:
+            self._wait_no_more(conn)
+            self.enqueue_req(conn)
+        elif incoming.refused:
+            self._refuse(conn, incoming.refused)
+        elif self._spooled > _SPOOLED and incoming.large:
+            self._refuse(conn, 503)
+        elif incoming.waits_for_continue:
+            incoming.waits_for_continue = False
+            self._send(conn, _CONTINUE)
+
+    def _refuse(self, conn: Connection, status: int) -> None:
+        reason, detail = _REFUSALS[status]
+        title = HTTPStatus(status).phrase
+        body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason})
+        retry = "Retry-After: 5\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+        head = f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\n{retry}Connection: close\r\n"
+        self._wait_no_more(conn)
+        self._forget(conn)
+        conn.keep = False
+        if self._send(conn, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()):
+            self._send_rest(conn)
+
+    def _send(self, conn: Connection, data: bytes) -> bool:
+        try:
+            conn.sock.sendall(data)
+        except OSError:
+            self._drop(conn)
+            return False
+        return True
+
+    def finish_request(self, conn: Connection, done: Any) -> None:
+        """Go on with a connection whose request a thread has answered."""
+        self._forget(conn)
+        answered = not done.cancelled() and done.exception() is None and bool(done.result())
+        conn.keep = self.alive and answered and not conn.incoming.broken
+        self._send_rest(conn)
+
+    def _send_rest(self, conn: Connection, _sock: Any = None) -> None:
+        self._wait_no_more(conn)
+        self._kept -= conn.kept
+        conn.kept = 0
+        try:
+            sent = conn.sock.flush()
+        except OSError:
+            self._drop(conn)
+            return
+        if sent:
+            self._go_on(conn)
+            return
+        conn.kept = conn.sock.kept
+        self._kept += conn.kept
+        if self._kept > _SPOOLED:
+            self._drop(conn)
+        else:
+            self._wait(conn, selectors.EVENT_WRITE, self._send_rest)
+
+    def _go_on(self, conn: Connection) -> None:
+        """Wait for the next request, or for the client to close."""
+        if conn.keep:
+            surplus, conn.incoming = conn.incoming.surplus, Incoming(self.cfg.keepalive)
+            self._wait(conn, selectors.EVENT_READ, self._receive)
+            if surplus:
+                self._take(conn, surplus)
+        elif not self.alive:
+            self._drop(conn)
+        else:
+            conn.closes_at = time.monotonic() + _LINGER
+            self._wait(conn, selectors.EVENT_READ, self._linger)
+            try:
+                conn.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._drop(conn)
+
+    def _linger(self, conn: Connection, _sock: Any) -> None:
+        """Read away what still comes: closing on unread data would reset the connection before the answer is read."""
+        if conn.read() == b"":
+            self._drop(conn)
+
+    def _forget(self, conn: Connection) -> None:
+        self._spooled -= conn.incoming.spooled
+        conn.incoming.spooled = 0
+        conn.incoming.close()
+
+    def _drop(self, conn: Connection) -> None:
+        self._wait_no_more(conn)
+        self._forget(conn)
+        self._kept -= conn.kept
+        conn.kept = 0
+        self.nr_conns -= 1
+        conn.close()
+
+    def murder_keepalived(self) -> None:
+        """Cut off who is late; who has asked for nothing does not hold up a worker that ends."""
+        if self.alive and time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK
+        for conn in [*self._waited_for]:
+            late = conn.late()
+            if (conn.idle and not self.alive) or (late and (conn.idle or conn.kept)):
+                self._drop(conn)
+            elif late:
+                self._refuse(conn, 408)

@@ -1,0 +1,84 @@
+"""Files that no reader can use, each made the way in which a disk, a person or another tool makes them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from monitoring.parts import Part, covering, merged_name
+from monitoring.schema import TIMESTAMP
+
+TIME = 1_767_225_600_500_000  # microseconds since 1970, among the rows of the tests
+OURS = f"part-{TIME}-{TIME + 9000}-10-0badc0de-1.parquet"
+SOURCE = Part(TIME + 9000, TIME, 10, Path(OURS))
+MERGED = merged_name([SOURCE])
+
+
+def _table(ids: str = "id", **columns: pa.Array) -> pa.Table:
+    plain = {
+        "prediction_id": pa.array([f"{ids}-{n}" for n in range(10)]),
+        "timestamp": pa.array([TIME + 1000 * n for n in range(10)], TIMESTAMP),
+        "age": pa.array([0.5] * 10, pa.float32()),
+        "target": pa.array(["yes"] * 10),
+    }
+    return pa.table({name: column for name, column in {**plain, **columns}.items() if column is not None})
+
+
+def _whole(path: Path) -> bytes:
+    pq.write_table(_table().replace_schema_metadata(covering([SOURCE])), path)
+    return path.read_bytes()
+
+
+def _empty(path: Path) -> None:
+    path.touch()
+
+
+def _not_parquet(path: Path) -> None:
+    path.write_text("timestamp,age\n2026-01-01,3\n")
+
+
+def _truncated(path: Path) -> None:
+    content = _whole(path)
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _torn_pages(path: Path) -> None:
+    """The footer is whole, the rows are not: a sector that went bad."""
+    content = _whole(path)
+    path.write_bytes(content[:4] + b"\xff" * (len(content) // 2) + content[4 + len(content) // 2 :])
+
+
+def _zeros(path: Path) -> None:
+    """What a power loss leaves of a file that was never synced."""
+    path.write_bytes(bytes(len(_whole(path))))
+
+
+def _written(**columns: pa.Array | None) -> Callable[[Path], None]:
+    return lambda path: pq.write_table(_table(**columns), path)  # type: ignore[arg-type]
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+_AGES = {name: pa.array(["old"] * 10) for name in ("age", "mfcc_1", "acidity")}
+_AGES |= {name: pa.array([[1]] * 10) for name in ("target", "actual_genre", "truth")}
+
+UNREADABLE = [
+    pytest.param(name, make, id=f"{make_id}, {whose}")
+    for whose, name in (("ours", OURS), ("merged", MERGED), ("foreign", "from-elsewhere.parquet"))
+    for make_id, make in (
+        ("empty", _empty),
+        ("not Parquet", _not_parquet),
+        ("truncated", _truncated),
+        ("zeros", _zeros),
+        ("torn pages", _torn_pages),
+        ("text for a number, a list for text", _written(**_AGES)),
+        ("no timestamp", _written(timestamp=None)),
+        ("a list as timestamp", _written(timestamp=pa.array([[1]] * 10))),
+        ("timestamps beyond all calendars", _written(timestamp=pa.array([2**62] * 10, TIMESTAMP))),
+        ("a folder", _folder),
+    )
+]

@@ -1,0 +1,99 @@
+"""The containers' proxy, its configuration as committed, before a real API: where this machine has a haproxy."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+import requests
+
+from tests.unit.api_fixtures import GENRES, ROOT, eventually, features_of, free_port, gunicorn, keep_champion
+
+HAPROXY = shutil.which("haproxy")
+CONFIG = ROOT / "api/proxy/haproxy.cfg"
+LIMIT = 400
+pytestmark = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed; the containers have it")
+
+
+def local(text: str, port: int, api: int) -> str:
+    """Return the configuration with local addresses, and nothing else changed."""
+    text = re.sub(r"server-template api 10 api:5050", f"server api 127.0.0.1:{api}", text)
+    text = text.replace("resolvers docker init-addr none", "").replace("bind :5050", f"bind 127.0.0.1:{port}")
+    return text.replace("bind :8404", f"bind 127.0.0.1:{free_port()}")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("proxy"), free_port()
+    keep_champion(folder / "data", GENRES)
+    with gunicorn(folder / "data", "/ready") as server:
+        (folder / "haproxy.cfg").write_text(local(CONFIG.read_text(), port, int(server.url.rpartition(":")[2])))
+        assert HAPROXY is not None
+        command = [HAPROXY, "-db", "-f", str(folder / "haproxy.cfg")]
+        process = subprocess.Popen(command, env={**os.environ, "API_RATE_LIMIT": str(LIMIT)})
+        try:
+            eventually("the proxy to pass requests on", lambda: _ready(f"http://127.0.0.1:{port}"), 20)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/ready", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_the_committed_configuration_is_sound() -> None:
+    """haproxy itself says so, and warns of nothing."""
+    assert HAPROXY is not None
+    command = [HAPROXY, "-c", "-f", str(CONFIG)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "API_RATE_LIMIT": "1"}
+    )
+    assert "WARNING" not in done.stderr + done.stdout
+
+
+def test_slow_clients_end_at_the_proxy(url: str) -> None:
+    """Two hundred that hold back head or body: others are served meanwhile, and after ten seconds they hear why."""
+    port = int(url.rpartition(":")[2])
+    with ExitStack() as stack:
+        begun, socks = time.monotonic(), []
+        for number in range(200):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            part = b"P" if number % 2 else b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n{"
+            sock.sendall(part)
+            socks.append(sock)
+        for _ in range(50):
+            asked = time.monotonic()
+            assert requests.post(f"{url}/predict", json={"features": features_of(GENRES)}, timeout=30).ok
+            assert time.monotonic() - asked < 1
+        answers = [sock.makefile("rb").read() for sock in socks]
+        assert 8 < time.monotonic() - begun < 20
+    head, _, body = answers[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert json.loads(body)["reason"] == "too_slow"
+
+
+def test_too_many_requests_of_one_address_are_a_429(url: str) -> None:
+    """A problem that says when to come back; other addresses are served."""
+    with requests.Session() as session:
+        statuses = [session.get(f"{url}/health", timeout=10).status_code for _ in range(LIMIT + 50)]
+    assert statuses.index(429) > LIMIT // 2
+    assert set(statuses) == {200, 429}
+    answer = requests.get(f"{url}/health", timeout=10)
+    assert (answer.headers["Content-Type"], answer.headers["Retry-After"]) == ("application/problem+json", "10")
+    assert answer.json()["reason"] == "rate_limit"
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.2", 0))
+        sock.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")

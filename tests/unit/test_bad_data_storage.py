@@ -1,0 +1,46 @@
+"""Bad objects among parts in object storage are set aside there; storage that is away is nobody's fault."""
+
+from pathlib import Path
+
+import pytest
+
+from api.aside import why_bad
+from api.retention import Retention
+from api.upkeep import Upkeep
+from monitoring.files import Remote, list_names
+from monitoring.store import Layout, read_rows
+from tests.unit.log_fixtures import ALL, FORM, MODEL, Log, ids, rows
+from tests.unit.test_prediction_log_storage import bucket
+
+__all__ = ["bucket"]  # the fixture
+
+
+def put(place: Remote, content: bytes) -> None:
+    filesystem, path = place.address
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(content)
+
+
+def test_a_bad_object_is_set_aside(tmp_path: Path, bucket: str) -> None:
+    """Under its new name in the same folder, with its content; the parts beside it are read."""
+    layout = Layout(tmp_path, bucket)
+    log, some = Log(layout.journals(layout.current), parts=layout.current), rows(2)
+    log.append(some)
+    log.seal()
+    put(layout.current / "from-elsewhere.parquet", b"no Parquet")
+    looks = Upkeep(log, Log(tmp_path / "labels"), Retention(), 60.0, 0.0)
+    for _ in range(2):
+        looks.once()
+    found = read_rows(layout, MODEL, ALL)
+    assert (set(found.table["prediction_id"].to_pylist()), found.unreadable) == (ids(some), ())
+    assert "_bad-from-elsewhere.parquet" in list_names(layout.current)
+    assert "from-elsewhere.parquet" not in list_names(layout.current)
+    assert log.count("failures_total", stage="bad_part") == 1
+
+
+def test_storage_that_is_away_makes_no_part_bad(tmp_path: Path, bucket: str) -> None:
+    """An object that cannot be fetched is not judged."""
+    away = Layout(tmp_path, f"{bucket.rpartition(':')[0]}:9").current
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+        why_bad(away / "part.parquet", FORM.schema)
+    assert why_bad(Layout(tmp_path, bucket).current / "gone.parquet", FORM.schema) is None

@@ -1,0 +1,165 @@
+"""Where a rollback goes, what labels say of it, and that the reference which it restores is the one that was kept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from flows.pipeline import Predictor, export_onnx, sample_of, train
+from flows.publication import complete, kept_reference, stage
+from flows.registry import Champion, register
+from flows.way_back import NoWayBackError, find_way_back
+from flows.weighing import weigh
+from monitoring.schema import Config
+from monitoring.store import InvalidReferenceError, Layout, read_reference
+from tests.unit.flows_fixtures import draw_wine, wine, write_log
+
+OPPOSITE = {"red": "white", "white": "red"}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return wine(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "data")
+
+
+def publish(layout: Layout, config: Config, version: str, seed: int) -> None:
+    rows = draw_wine(100, seed=seed)
+    stage(layout, config.model, version, rows.append_column("guess", rows["truth"]), origin="rebased")
+    complete(layout, version)
+
+
+def answer(layout: Layout, config: Config, rows: int, *, wrong: int, version: str = "2", labels: str = "late") -> None:
+    """Log rows that a version answered, the first of them wrongly."""
+    drawn = draw_wine(rows, seed=8)
+    truths = drawn["truth"].to_pylist()
+    answers = [OPPOSITE[name] if i < wrong else name for i, name in enumerate(truths)]
+    write_log(layout, config, drawn, labels=labels, version=version, answers=answers, writer=f"v{version}{labels}")
+
+
+@pytest.fixture(scope="module")
+def former(config: Config) -> Champion:
+    pipeline = train(sample_of(draw_wine(400), config.model))
+    return Champion("1", Predictor(export_onnx(pipeline, config.model).SerializeToString()))
+
+
+@pytest.mark.parametrize(
+    ("rows", "wrong", "speaks"),
+    [
+        pytest.param(200, 200, True, id="all answers wrong"),
+        pytest.param(200, 40, True, id="a fifth wrong"),
+        pytest.param(200, 0, False, id="as good as the former"),
+        pytest.param(6, 3, False, id="too few to be no chance"),
+    ],
+)
+def test_labels_speak_for_the_former_version_or_not(
+    layout: Layout, config: Config, former: Champion, rows: int, wrong: int, *, speaks: bool
+) -> None:
+    """What the champion answered counts; rows without label, and other versions' answers, do not."""
+    answer(layout, config, rows, wrong=wrong)
+    answer(layout, config, 300, wrong=300, labels="none")
+    answer(layout, config, 300, wrong=300, version="1")
+    found = weigh(layout, config, "2", former, after=None)
+    assert found is not None
+    assert (found.rows, found.champion.accuracy) == (rows, pytest.approx(1 - wrong / rows))
+    assert found.speaks_for_former is speaks
+
+
+def test_without_labels_nothing_speaks(layout: Layout, config: Config, former: Champion) -> None:
+    """Rows from before the reference, and those without a label, are no evidence."""
+    answer(layout, config, 100, wrong=100, labels="none")
+    assert weigh(layout, config, "2", former, after=None) is None
+    answer(layout, config, 100, wrong=100)
+    assert weigh(layout, config, "2", former, after=2_000_000_000_000_000) is None
+
+
+def test_a_kept_reference_that_is_damaged_or_gone_is_refused(layout: Layout, config: Config) -> None:
+    """It is the file that was replaced, to the bit, or an error that names it."""
+    publish(layout, config, "1", seed=1)
+    before = read_reference(layout, config.model)
+    publish(layout, config, "2", seed=2)
+    assert kept_reference(layout, config.model, before.digest).table.equals(before.table)
+    path = layout.root / "_references" / f"{before.digest}.parquet"
+    path.write_bytes(layout.reference.read_bytes())  # readable, and another's
+    with pytest.raises(InvalidReferenceError, match=before.digest):
+        kept_reference(layout, config.model, before.digest)
+    path.unlink()
+    with pytest.raises(InvalidReferenceError, match="cannot be read"):
+        kept_reference(layout, config.model, before.digest)
+
+
+@pytest.fixture(scope="module")
+def registry(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.MlflowClient]:
+    """Three versions in a real registry: the first two promoted by flows, one after the other, the third by nobody."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.create_experiment(config.model.name, artifact_location=str(folder / "artifacts"))
+    exported = export_onnx(train(sample_of(draw_wine(200), config.model)), config.model)
+    for day in (1, 2, 3):
+        tags = {"promoted_at": f"2026-11-2{day}T08:00:00+00:00", "reference_digest": "kept"} if day < 3 else {}
+        register(exported, config.model, parameters={}, metrics={}, tags=tags)
+    yield mlflow.MlflowClient()
+    mlflow.set_tracking_uri("")
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
+@pytest.mark.parametrize(
+    ("champion", "previous", "own", "found"),
+    [
+        pytest.param("2", "1", "2", "1", id="promoted by the flow"),
+        pytest.param("3", "1", "2", "2", id="a hand has promoted what no flow did"),
+        pytest.param("2", "1", "1", "1", id="a hand has promoted again what was gone back from"),
+        pytest.param("1", "1", "2", "by hand, from version 2 back to 1", id="a hand has gone back"),
+        pytest.param("2", None, "2", "the way back was gone already", id="gone back already"),
+        pytest.param("2", "2", "2", "the way back was gone already", id="cut off on the way"),
+        pytest.param("3", "2", "3", "no tag of version 3", id="of unknown origin"),
+    ],
+)
+def test_the_way_back_is_found_once(
+    registry: mlflow.MlflowClient,
+    layout: Layout,
+    config: Config,
+    *,
+    champion: str,
+    previous: str | None,
+    own: str,
+    found: str,
+) -> None:
+    """It leads to a version that served before, with its reference, and never to one that was gone back from."""
+    name = config.model.name
+    publish(layout, config, "1", seed=1)
+    digest = read_reference(layout, config.model).digest
+    publish(layout, config, own, seed=2)
+    present = read_reference(layout, config.model)
+    for version in ("1", "2"):
+        registry.set_model_version_tag(name, version, "reference_digest", digest)
+    registry.delete_registered_model_alias(name, "previous")
+    if previous is not None:
+        registry.set_registered_model_alias(name, "previous", previous)
+    if found not in {"1", "2"}:
+        with pytest.raises(NoWayBackError, match=found):
+            find_way_back(layout, config, champion, present)
+        return
+    way = find_way_back(layout, config, champion, present)
+    assert way.former.version == found
+    assert way.reference.digest == (digest if own == champion else present.digest)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
+def test_a_version_that_was_rolled_back_itself_is_no_way_back(
+    registry: mlflow.MlflowClient, layout: Layout, config: Config
+) -> None:
+    """Two bad versions do not take turns."""
+    registry.set_registered_model_alias(config.model.name, "previous", "1")
+    registry.set_model_version_tag(config.model.name, "1", "rolled_back_at", "2026-11-22T09:00:00+00:00")
+    publish(layout, config, "2", seed=1)
+    try:
+        with pytest.raises(NoWayBackError, match="was itself rolled back at 2026-11-22"):
+            find_way_back(layout, config, "2", read_reference(layout, config.model))
+    finally:
+        registry.delete_model_version_tag(config.model.name, "1", "rolled_back_at")

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.alarms.rows import Floats, Rows, inputs
 from benchmarks.alarms.watches import Driven, Peer, Variant
 
-SIZES = (20, 50, 100)  # rows a block
+SIZES = (20, 50)  # rows a block
 DRAWS = 2_000  # blocks of reference rows that standardise a statistic
 ALLOWANCES = (0.25, 0.5)  # standard deviations that CUSUM forgives
 BETS = (0.1, 0.25, 0.5, 1.0)  # shifts, in standard deviations, that an e-detector bets on, in either direction

@@ -17,7 +17,7 @@ from monitoring.files import replaced
 ROOT = Path(__file__).parents[2]
 KEPT = Path(os.environ.get("BENCH_CALIBRATIONS", ROOT / ".local/bench-alarms/calibrations"))
 CATEGORIES = 10
-PIECE = 5_000  # rows looked at in one go
+PIECE = 20_000  # rows looked at in one go
 # What the calibration depends on: a kept one of other code would be another detector's.
 CODE = tuple(sorted((ROOT / "monitoring/drift").glob("*.py")))
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.alarms import streams
 from benchmarks.alarms.harness import TAIL
-from benchmarks.alarms.rows import write
+from benchmarks.alarms.rows import Rows, write
 from benchmarks.alarms.table import show
 from benchmarks.alarms.watches import HEAD
 
@@ -50,13 +50,18 @@ def draw(folder: Path, source: streams.Source, *, quick: bool) -> None:
     """Draw references, steady rows and rows under every shift; the same seeds give the same rows."""
     names = tuple(streams.SHIFTS)
     several, runs = (QUICK_STREAMS, QUICK_RUNS) if quick else (STREAMS, RUNS)
-    for kind, (name, number, rows) in enumerate(
-        (("reference", several, REFERENCE), ("steady", several, STREAM), ("run", runs, REFERENCE), ("head", runs, HEAD))
-    ):
+    write(folder / "reference", [reference_of(source, n) for n in range(several)])
+    write(folder / "run", [reference_of(source, n) for n in range(runs)])
+    for kind, (name, number, rows) in enumerate((("steady", several, STREAM), ("head", runs, HEAD)), 1):
         write(folder / name, [source.steady(np.random.default_rng([1, kind, n]), rows) for n in range(number)])
     for kind, name in enumerate(names):
         write(folder / name, [source.shifted(name, np.random.default_rng([2, kind, n]), TAIL) for n in range(runs)])
     (folder / "shifts.txt").write_text("\n".join(names), encoding="utf-8")
+
+
+def reference_of(source: streams.Source, number: int) -> Rows:
+    """Draw a reference; runs have those that the tuning has."""
+    return source.steady(np.random.default_rng([1, 0, number]), REFERENCE)
 
 
 def command(peer: str) -> list[str | Path]:

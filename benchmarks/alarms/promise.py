@@ -15,11 +15,12 @@ from scipy.stats import beta
 
 from benchmarks.alarms import streams
 from benchmarks.alarms.driftloop import measured
+from benchmarks.alarms.peers import REFERENCE, reference_of
 from monitoring.drift.calibration import STRETCH
 
 SIZES = (200, 800, 3_000)
 REFERENCES = 50
-STRETCHES, STRETCH_ROWS = 5, 100_000  # steady rows per reference: 500,000
+STRETCHES, STRETCH_ROWS = 3, 100_000  # steady rows per reference: 300,000
 PROMISES = (10_000, 100_000, 1_000_000)
 COUNTED = {10_000: "4", 100_000: "5"}
 
@@ -34,10 +35,14 @@ class Measured:
 
 
 def one(arguments: tuple[str, int, int]) -> Measured:
-    """Draw one reference and its steady rows, and measure."""
+    """Draw one reference and its steady rows, and measure; at the peers' size it is theirs, calibrated already."""
     source_name, size, number = arguments
     source = getattr(streams, source_name)()
-    reference = source.steady(np.random.default_rng([3, size, number]), size)
+    reference = (
+        reference_of(source, number)
+        if size == REFERENCE
+        else source.steady(np.random.default_rng([3, size, number]), size)
+    )
     rng = np.random.default_rng([4, size, number])
     maxima, alarms = measured(reference, [source.steady(rng, STRETCH_ROWS) for _ in range(STRETCHES)])
     rows = STRETCHES * STRETCH_ROWS

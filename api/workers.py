@@ -37,6 +37,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waited_for: set[Connection] = set()
+        self.keepalived_conns = self._waited_for  # when these are nearly all that it may have, answers close theirs
         self._spooled = self._kept = 0
         self._look_at = 0.0
 

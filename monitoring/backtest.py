@@ -67,7 +67,9 @@ def backtest(
         outcomes = None if binaries is None else ask_alerts(binaries, alerts, spool, moments, folder)
     seconds = step.total_seconds()
     alarms, promise = tuple(past.detector.alarms), past.detector.promise
-    return Backtest(past.log.first, past.log.last, rows, len(moments), seconds, outcomes, alarms, promise)
+    asked = {outcome.alert for outcome in outcomes or ()}
+    left_out = () if outcomes is None else tuple(alert.name for alert in alerts if alert not in asked)
+    return Backtest(past.log.first, past.log.last, rows, len(moments), seconds, outcomes, alarms, promise, left_out)
 
 
 def _later(one: int | None, other: int | None) -> int | None:

@@ -16,7 +16,8 @@ DAY = 86_400e6  # microseconds
 class Backtest:
     """A replay: its period (microseconds since 1970), rows and looks, and what would have fired.
 
-    `outcomes` is None where no Prometheus was there to say. `promise` is the rows between false alarms of drift.
+    `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
+    replayed. `promise` is the rows between false alarms of drift.
     """
 
     first: int
@@ -27,6 +28,7 @@ class Backtest:
     outcomes: tuple[Outcome, ...] | None
     alarms: tuple[PastAlarm, ...]
     promise: float
+    left_out: tuple[str, ...] = ()
 
     @property
     def days(self) -> float:
@@ -49,6 +51,8 @@ def _lines(found: Backtest) -> Iterator[str]:
         yield f"{'alert':<34}{'times':>6}{'per day':>9}{'of the time':>13}  when (UTC), value"
         for outcome in sorted(found.outcomes, key=lambda one: one.alert.name):
             yield from _of_alert(outcome, found.days)
+        if found.left_out:
+            yield f"Not asked, since no metric of theirs was replayed: {', '.join(sorted(found.left_out))}."
     yield ""
     number = len(found.alarms)
     yield (
@@ -126,5 +130,6 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "looks": found.looks,
         "seconds_between_looks": found.step,
         "alerts": outcomes,
+        "alerts_left_out": sorted(found.left_out),
         "detector": {"promise_rows": found.promise, "per_day": len(alarms) / found.days, "alarms": alarms},
     }

@@ -13,7 +13,7 @@ from monitoring.dataset import DatasetError, list_files
 from monitoring.files import Place, open_parquet, place
 from monitoring.parts import from_microseconds
 from monitoring.reading import read_groups, time_ranges
-from monitoring.schema import Model, labels_schema, log_schema
+from monitoring.schema import TIMESTAMP, Model, labels_schema, log_schema
 
 Times = npt.NDArray[np.int64]
 
@@ -83,8 +83,18 @@ def open_labels(source: str, model: Model) -> PastLog:
 
 def rate_of(log: PastLog) -> float:
     """Return a log's rows per second; 0 if all of them came at once."""
-    rows = sum(span.rows for span in _spans(log.source) if log.first <= span.last and span.first <= log.last)
+    rows = sum(_rows_within(span, log.first, log.last) for span in _spans(log.source))
     return rows / ((log.last - log.first) / 1e6) if log.last > log.first else 0.0
+
+
+def _rows_within(span: Span, first: int, last: int) -> int:
+    """Count a row group's rows in a period; one that the period cuts may hold most of them outside."""
+    if span.last < first or span.first > last:
+        return 0
+    if first <= span.first and span.last <= last:
+        return span.rows
+    tables = read_groups(span.path, pa.schema([("timestamp", TIMESTAMP)]), [span.group])
+    return sum(len(_between(table, first - 1, last)) for table in tables)
 
 
 def utc(moment: int) -> str:

@@ -31,6 +31,7 @@ from scripts.stack import ROOT, Stack, ports_from_environment
 
 PACE = 15
 ROWS_A_SECOND = 60
+JITTER = 0.005  # standard deviations: no row comes twice exactly
 DRIFT, ANYWHERE = "gain", "units"  # the built-in case's, and one that fits any model
 _TIMEOUT = 5
 
@@ -344,11 +345,17 @@ def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> No
     print(f"Everything in {folder}, removed at the end; waiting times of rules and routing divided by {PACE}.")
     for service in ("monitor", "prefect", "mlflow"):
         print(f"  {service:<8} {stack.url(service)}")
-    traffic = Traffic(
-        TrafficSettings(
-            url=stack.url("api"), rate=ROWS_A_SECOND, tracks=reference, batch=5, label_delay=2, config=config_path
-        )
+    # Noise on real rows would be drift: features that are nearly functions of each other would be so no more.
+    settings = TrafficSettings(
+        url=stack.url("api"),
+        rate=ROWS_A_SECOND,
+        tracks=reference,
+        jitter=JITTER,
+        batch=5,
+        label_delay=2,
+        config=config_path,
     )
+    traffic = Traffic(settings)
     with running(stack, log) as process:
         demo = Demo(stack, config, process, _drift_for(config.model))
         try:

@@ -64,6 +64,7 @@ class DriftDetector:
         self._quiet = 0  # blocks
         self._sums = np.zeros((0, self._reference.layout.width))
         self._heights = np.full(len(self._calibration.lengths), -np.inf)  # of each window when it was last looked at
+        self._kinds = np.zeros(len(self._heights), np.int64)
 
     def update(self, rows: Rows, times: Times, promise: float) -> None:
         """Take in the rows that came since, oldest first; `promise` is the rows between false alarms that is wanted."""
@@ -99,7 +100,7 @@ class DriftDetector:
             self._advance(sums[end + 1 :], times[(end + 1) * BLOCK :])
             return
         self._seen += len(sums)
-        self._sums, self._heights = known[-self._longest :], heights[-1]
+        self._sums, self._heights, self._kinds = known[-self._longest :], heights[-1], kinds[-1]
 
     def _look(self, known: Floats, before: int) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Return each window's height at each new block (blocks, windows), where it last was one, and its kind."""
@@ -114,7 +115,7 @@ class DriftDetector:
             last[at] = at + 1
             last = np.maximum.accumulate(last)
             heights[:, place] = np.where(last > 0, heights[last - 1, place], self._heights[place])
-            kinds[:, place] = kinds[last - 1, place]
+            kinds[:, place] = np.where(last > 0, kinds[last - 1, place], self._kinds[place])
         return heights, kinds
 
     def _follow(

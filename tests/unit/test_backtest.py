@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from monitoring.__main__ import CANNOT_START, main
+from monitoring.parts import microseconds
+from monitoring.past_rows import open_log, rate_of
 from scripts.prometheus_tools import find_tools
 from tests.unit.monitor_fixtures import GENRES, ROOT, keep_reference, label_rows, log_rows, make_rows
 
@@ -63,6 +65,7 @@ def test_the_rules_are_answered_by_prometheus(replayed: tuple[Path, dict[str, An
     assert alerts["MFCCFeatureDrift"]["firings"][-1]["end"] is None
     assert alerts["DataQualityIssue"]["times"] == 0
     assert "TargetDown" not in alerts  # it speaks of nothing that a log holds
+    assert "TargetDown" in found["alerts_left_out"]
 
 
 def test_what_is_written_goes_into_a_prometheus(replayed: tuple[Path, dict[str, Any]]) -> None:
@@ -79,6 +82,17 @@ def test_what_is_written_goes_into_a_prometheus(replayed: tuple[Path, dict[str, 
     assert all(value == 0 for time, value in labelled if time < (START + 30 * MINUTE).timestamp())
     assert labelled[-1][1] > 0
     assert all('job="monitor"' in line for line in (folder / "past.om").read_text().splitlines() if line[0] != "#")
+
+
+def test_a_part_of_a_log_is_promised_by_its_own_rate(tmp_path: Path) -> None:
+    """A row group that the period cuts counts by its rows in it, not by all that it holds."""
+    log_rows(tmp_path, GENRES, make_rows(GENRES, 1000), START)  # a millisecond apart, in one row group
+    whole, cut = (START + n * timedelta(milliseconds=1) for n in (0, 900))
+    rates = [
+        rate_of(open_log(str(tmp_path / "current.parquet"), GENRES.model, microseconds(begin) - 1, None))
+        for begin in (whole, cut)
+    ]
+    assert rates == pytest.approx([1000, 1000], rel=0.02)
 
 
 def test_what_cannot_be_replayed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,7 +180,7 @@ def test_the_server_ends_in_time_with_idle_clients(tmp_path: Path) -> None:
     keep_champion(tmp_path / "data", GENRES)
     with gunicorn(tmp_path / "data", "/ready") as server, connect(server), connect(server) as sock:
         sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert b'"alive"' in sock.recv(65_536)
+        assert sock.recv(65_536).startswith(b"HTTP/1.1 200 ")  # the body may come in a packet of its own
         begun = time.monotonic()
         server.stop()
         assert time.monotonic() - begun < 6

@@ -9,7 +9,6 @@ from typing import Any
 from monitoring.accuracy import AccuracyVerdict, AccuracyWatch
 from monitoring.drift.watch import DriftVerdict, DriftWatch
 from monitoring.files import replaced
-from monitoring.parts import list_parts
 from monitoring.schema import LEAST_PROMISE, Config
 from monitoring.store import Layout, Reference
 
@@ -29,7 +28,6 @@ class SequentialTests:
 
     def __init__(self, layout: Layout, config: Config, reference: Reference) -> None:
         self._layout = layout
-        self._through = -1 if reference.through is None else reference.through
         self._drift = DriftWatch(layout, config, reference)
         self._accuracy = AccuracyWatch(layout, config, reference, _read(self._state))
         self._labelled, self._kept_at = 0, time.monotonic()
@@ -41,7 +39,7 @@ class SequentialTests:
         if it cannot be read at all.
         """
         drift = self._drift.look()
-        accuracy = self._accuracy.look(self._promise(drift.promise))
+        accuracy = self._accuracy.look(self._promise(drift))
         self._labelled = accuracy.rows if accuracy else 0
         if time.monotonic() - self._kept_at >= KEPT_EVERY:
             self.keep()
@@ -57,10 +55,9 @@ class SequentialTests:
         """End what runs in the background."""
         self._drift.stop()
 
-    def _promise(self, rows: float) -> float:
-        """Return as many labelled rows as come among so many rows."""
-        logged = sum(part.rows for part in list_parts(self._layout.current)[0] if part.last > self._through)
-        return max(rows * min(1.0, self._labelled / max(logged, 1)), LEAST_PROMISE)
+    def _promise(self, drift: DriftVerdict) -> float:
+        """Return as many labelled rows as come among the rows that are promised for drift."""
+        return max(drift.promise * min(1.0, self._labelled / max(drift.logged, 1)), LEAST_PROMISE)
 
     @property
     def _state(self) -> Path:

@@ -39,7 +39,7 @@ class DriftVerdict:
     """What the detector says; before it is calibrated, `standing` is None.
 
     `progress` of the calibration is 0 to 1, `promise` the rows between false alarms that config.yml asks for. There
-    are `findings` while an alarm holds.
+    are `findings` while an alarm holds. `logged` is how many rows the log holds since the reference.
     """
 
     progress: float
@@ -47,6 +47,7 @@ class DriftVerdict:
     standing: Standing | None = None
     findings: Findings | None = None
     unreadable: tuple[Unreadable, ...] = ()
+    logged: int = 0
 
     @property
     def alarm(self) -> Alarm | None:
@@ -91,11 +92,12 @@ class DriftWatch:
         """
         latest = latest_time()
         parts = [part for part in list_parts(self._layout.current)[0] if self._through < part.last <= latest]
+        logged = sum(part.rows for part in parts)
         promise = self._config.false_alarm_rows(_rate(parts))
         if self._detector is None:
             calibration = self._calibrated()
             if calibration is None:
-                return DriftVerdict(self._job.progress if self._job else 0.0, promise)
+                return DriftVerdict(self._job.progress if self._job else 0.0, promise, logged=logged)
             self._start(calibration, parts)
         assert self._detector is not None
         assert self._arrivals is not None
@@ -105,7 +107,7 @@ class DriftWatch:
         self._detector.update(rows_of(table, self._config.model), times, promise)
         standing = self._detector.standing()
         self._write(standing)
-        return DriftVerdict(1.0, promise, standing, self._blame(standing), tuple(unreadable))
+        return DriftVerdict(1.0, promise, standing, self._blame(standing), tuple(unreadable), logged)
 
     def stop(self) -> None:
         """End a calibration that still runs."""

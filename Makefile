@@ -54,6 +54,11 @@ test: setup ## every test that this machine can run
 	$(say) "Tests of the stack"
 	@$(BIN)/python -m pytest tests/stack tests/containers
 
+.PHONY: test-faults
+test-faults: setup ## one death after the other, each within an episode of drift of its own (15 minutes)
+	$(say) "Tests of faults"
+	@$(BIN)/python -m pytest -m "long or not long" -s tests/stack/test_faults.py
+
 .PHONY: fuzz
 fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills, the API under schemathesis (hours; CASES=1000 for fewer)
 	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py tests/unit/test_abuse_spec.py

@@ -3,12 +3,15 @@
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from flows.decision import DEPLOYMENT
+from flows.notification import ACTIONS
 from flows.polling import Poll
-from flows.upstream import Prefect, Run
+from flows.upstream import Prefect, Run, UnavailableError
 
 FLOWS = ("bootstrap", "retrain", "rollback")
 STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLED")
@@ -17,10 +20,14 @@ WAITING = ("PENDING", "SCHEDULED")
 
 @dataclass(frozen=True)
 class FlowHistory:
-    """One flow's newest runs, the newest first, and when it last completed (seconds since 1970)."""
+    """One flow's newest runs, the newest first, and when it last completed (seconds since 1970).
+
+    `served` says whether a runner asks for its runs; None for a flow that no alert asks for.
+    """
 
     runs: tuple[Run, ...]
     last_success: float | None
+    served: bool | None
 
     @property
     def last_duration(self) -> float | None:
@@ -32,14 +39,24 @@ FlowHistories = Mapping[str, FlowHistory]
 
 
 def read_histories(prefect: Prefect) -> FlowHistories:
-    """Ask Prefect for the flows' newest runs: two requests per flow, of a bounded size."""
+    """Ask Prefect for the flows' newest runs: three requests per flow at most, of a bounded size."""
     return {flow: _read_history(prefect, flow) for flow in FLOWS}
 
 
 def _read_history(prefect: Prefect, flow: str) -> FlowHistory:
     completed = prefect.newest_runs(flow, limit=1, state={"type": {"any_": ["COMPLETED"]}})
     ends = [run.end_time.timestamp() for run in completed if run.end_time]
-    return FlowHistory(tuple(prefect.newest_runs(flow)), ends[0] if ends else None)
+    served = _is_served(prefect, flow) if flow in ACTIONS else None
+    return FlowHistory(tuple(prefect.newest_runs(flow)), ends[0] if ends else None, served)
+
+
+def _is_served(prefect: Prefect, flow: str) -> bool:
+    try:
+        return prefect.deployment_status(flow, DEPLOYMENT) == "READY"
+    except UnavailableError as error:
+        if error.status == HTTPStatus.NOT_FOUND:  # no runner has ever served it
+            return False
+        raise
 
 
 class FlowStates(Collector):
@@ -63,6 +80,7 @@ class FlowStates(Collector):
             "flow_last_run_duration_seconds", "Seconds that the newest run took that has ended.", labels=["flow"]
         )
         runs = GaugeMetricFamily("flow_runs", "The newest 200 runs by state.", labels=["flow", "state"])
+        served = GaugeMetricFamily("flow_runner_up", "1 while a runner asks for the flow's runs.", labels=["flow"])
         waiting = GaugeMetricFamily("flow_runs_waiting", "Runs asked for that have not begun.", labels=["flow"])
         for flow, history in (self._poll.seen or {}).items():
             newest = history.runs[0] if history.runs else None
@@ -73,7 +91,8 @@ class FlowStates(Collector):
             waiting.add_metric([flow], sum(tally[state] for state in WAITING))
             if newest is not None and newest.state_name:
                 outcome.add_metric([flow, newest.state_name], 1)
-            for family, value in ((success, history.last_success), (duration, history.last_duration)):
+            values = ((success, history.last_success), (duration, history.last_duration), (served, history.served))
+            for family, value in values:
                 if value is not None:
                     family.add_metric([flow], value)
-        yield from (last, outcome, success, duration, runs, waiting)
+        yield from (last, outcome, success, duration, runs, waiting, served)

@@ -17,7 +17,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from monitoring.files import replaced
+from monitoring.files import replaced, step
 from monitoring.schema import DriftloopError, Model
 from monitoring.store import (
     InvalidReferenceError,
@@ -81,6 +81,7 @@ def stage(
         target, model, table, origin=origin, model_version=version, through=through, performance=performance
     )
     read_reference(target, model)  # a reference that the monitor would refuse must not be promoted
+    step("reference staged")
 
 
 def complete(layout: Layout, champion: str) -> bool:
@@ -89,8 +90,10 @@ def complete(layout: Layout, champion: str) -> bool:
     found = staged.exists()
     if found:
         _keep(layout)
+        step("reference kept")
         with replaced(layout.reference) as temporary:
             shutil.copyfile(staged, temporary)
+        step("reference replaced")
     for folder in _kept(layout).glob("_next-*"):
         shutil.rmtree(folder, ignore_errors=True)
     return found

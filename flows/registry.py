@@ -27,6 +27,7 @@ from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
 from flows.pipeline import ModelError, Predictor
+from monitoring.files import step
 from monitoring.schema import Config, DriftloopError, Model
 
 CHAMPION = "champion"
@@ -129,7 +130,9 @@ def register(
                 pip_requirements=["onnxruntime"],
                 save_as_external_data=False,  # one file holds all of the model
             )
+        step("model logged")
         version = mlflow.register_model(logged.model_uri, model.name, tags=tags)
+        step("version registered")
     except (MlflowException, RequestException) as error:
         raise RegistryError(f"MLflow did not take the new version of {model.name}: {error}") from error
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
@@ -146,7 +149,9 @@ def promote(name: str, version: str, former: str | None) -> None:
         client.set_model_version_tag(name, version, "promoted_at", datetime.now(UTC).isoformat())
         if former is not None and former != version:
             client.set_registered_model_alias(name, PREVIOUS, former)
+        step("way back marked")
         client.set_registered_model_alias(name, CHAMPION, version)
+        step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"version {version} of {name} cannot be promoted: {error}") from error
 
@@ -171,7 +176,9 @@ def demote(name: str, version: str, successor: str, because: str) -> None:
         client.set_model_version_tag(name, version, "rolled_back_because", because)
         client.set_model_version_tag(name, version, "rolled_back_at", datetime.now(UTC).isoformat())
         client.set_registered_model_alias(name, PREVIOUS, successor)
+        step("way back marked")
         client.set_registered_model_alias(name, CHAMPION, successor)
+        step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"{name} cannot go back to version {successor}: {error}") from error
 

@@ -40,6 +40,7 @@ from flows.registry import (
 )
 from flows.report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
+from monitoring.files import step
 from monitoring.schema import Config, load_config
 from monitoring.store import Layout, Performance, Reference, read_reference
 
@@ -87,10 +88,12 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
             return memory.conclude("Rebased", f"the reference of version {champion.version} is now in place")
         reference = read_reference(layout, config.model)
         collected = collect_rows(config, layout, reference)
+        step("rows collected")
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
             return memory.conclude("TooFewLabels", reason)
         candidate = evaluate_candidate(config, collected, reference, champion.predictor)
+        step("candidate evaluated")
         registered = register_candidate(config, collected, candidate, reference, alert)
         memory.compare(candidate.comparison, champion.version, registered.version)
         _leave_comparison(place, collected, candidate, champion, registered)

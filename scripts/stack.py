@@ -1,7 +1,7 @@
 """Run the whole stack as local processes: `python -m scripts.stack`.
 
 The committed Prometheus and Alertmanager configurations name the services as Docker Compose does (`api:5050`). Here
-they are rendered into a folder of state with the local addresses, and honcho runs the Procfile.
+they are rendered into a folder of state with the local addresses, and scripts.local runs the Procfile.
 """
 
 import argparse
@@ -156,10 +156,7 @@ class Stack:
 
     def command(self) -> list[str]:
         """Return the command that runs the Procfile in the foreground."""
-        honcho = shutil.which("honcho", path=str(Path(sys.executable).parent))
-        if honcho is None:
-            raise StackError("honcho is not installed in this environment; run `make setup`")
-        return [honcho, "--app-root", str(ROOT), "start", "--no-colour"]
+        return [sys.executable, "-m", "scripts.local"]
 
 
 def ports_from_environment() -> dict[str, int]:
@@ -204,7 +201,7 @@ def main() -> None:
     sys.stdout.flush()
     command = stack.command()
     os.chdir(ROOT)
-    os.execve(command[0], command, environment)  # noqa: S606 - honcho takes this process's place, Ctrl-C included
+    os.execve(command[0], command, environment)  # noqa: S606 - it takes this process's place, Ctrl-C included
 
 
 if __name__ == "__main__":

@@ -37,9 +37,10 @@ def _targets(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "Servers behind the trigger",
-            "1 while Prefect and MLflow answer the trigger's polls.",
+            "1 while Prefect and MLflow answer the trigger's polls, and while a runner takes runs.",
             Look(6, 9, minimum=0, maximum=1),
             Query("upstream_up", "{{service}}"),
+            Query("min(flow_runner_up)", "runner"),
         )
     )
     board.with_panel(

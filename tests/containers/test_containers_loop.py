@@ -1,5 +1,7 @@
 """The closed loop, inside containers."""
 
+import sys
+
 import pytest
 import requests
 
@@ -69,3 +71,14 @@ def test_the_loop_closes(stack: Compose) -> None:
 
 def _served() -> str:
     return str(requests.get("http://127.0.0.1:5050/model", timeout=10).json()["version"])
+
+
+def test_make_rollback_goes_back_by_hand(stack: Compose) -> None:
+    """The version that the loop has replaced is champion again, and the API serves it."""
+    promoted = stack.champion()
+    said = stack.run("scripts/rollback", sys.executable).stdout
+    assert f"in place of version {promoted}: a person asked for it" in said
+    champion = stack.champion()
+    assert int(champion) < int(promoted)
+    eventually("the API to serve it", lambda: _served() == champion, 60)
+    assert stack.run("scripts/rollback", sys.executable, check=False).returncode == 1  # there is no second way back

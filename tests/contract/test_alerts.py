@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from flows.notification import ACTIONS
+from monitoring.schema import parse_duration
 from scripts.prometheus_tools import Tools, find_tools
 from tests.contract.promql import ROOT, check_expressions, metrics_in, run
 
@@ -111,6 +112,15 @@ def test_runbook_has_its_four_parts_and_links_that_lead_somewhere(path: Path) ->
     ]  # fmt: skip
     for link in re.findall(r"\]\(([^)]+\.md)\)", text):
         assert (path.parent / link).is_file(), link
+
+
+@pytest.mark.parametrize("name", sorted(set(ALERTS) - NEVER_QUIET))
+def test_runbook_says_within_what_time_the_alert_fires(name: str) -> None:
+    """No sooner than the rule's own waiting time, a scrape and an evaluation allow."""
+    found = re.search(r"^Fires within (\d+) minutes? ", (RUNBOOKS / f"{name}.md").read_text(), re.MULTILINE)
+    assert found, name
+    waits = parse_duration(ALERTS[name]["for"]).total_seconds() if "for" in ALERTS[name] else 0
+    assert 60 * int(found[1]) >= waits + 15 + 15
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.get("alert", rule.get("record"))) for rule in ENTRIES])

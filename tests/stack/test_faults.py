@@ -1,0 +1,151 @@
+"""What the stack depends on dies while rows come: predictions go on, the loop closes once, and somebody is told."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from data.simulate import Traffic
+from monitoring.store import Layout, read_reference
+from scripts.demo import Demo
+from tests.stack.faulty import OWN_CLOCKS, PACE, Faulty, eventually, running, traffic
+
+pytestmark = pytest.mark.timeout(600)
+
+MISSED = {"alertmanager": 8 * 60, "prometheus": 13 * 60}  # seconds: docs/runbooks/Watchdog.md
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    with running(tmp_path_factory.mktemp("faults")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def sent(faulty: Faulty) -> Iterator[Traffic]:
+    with traffic(faulty) as found:
+        eventually("a window without drift", faulty.demo.steady, 90)
+        yield found
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A drift that has begun, and what was so before."""
+
+    faulty: Faulty
+    sent: Traffic
+    former: str
+    refused: int
+
+    @property
+    def demo(self) -> Demo:
+        return self.faulty.demo
+
+    def detected(self) -> None:
+        eventually("the detection", lambda: self.demo.query("drift_detected") == 1, 60)
+
+    def asked_for(self) -> None:
+        eventually("ModelDrift", lambda: self.demo.alert("firing"), 60)
+
+    def at_work(self) -> None:
+        eventually("a run at work", lambda: (r := self.demo.flow_run()) and r["state_type"] == "RUNNING", 90)
+
+    def closes(self) -> None:
+        """Wait for the promotion, the new reference and the end of the alert; there was one promotion."""
+        eventually("the promotion", lambda: self.demo.champion() != self.former, 180)
+        champion = self.demo.champion()
+        eventually("the API to serve it", lambda: self.faulty.served[-1] == champion, 30)
+        eventually("the new reference", lambda: self.reference() == champion, 60)
+        eventually("new rows without drift", self.demo.recovered, 90)
+        self.faulty.wait_quiet()
+        assert self.demo.champion() == champion
+        assert self.faulty.served == [self.former, champion]
+        assert self.sent.counts().refused == self.refused
+
+    def reference(self) -> str | None:
+        return read_reference(Layout(self.faulty.stack.data), self.demo.config.model).model_version
+
+
+def begin(faulty: Faulty, sent: Traffic) -> Episode:
+    """Let a drift begin, or end: by then that is a change too."""
+    faulty.served[:] = faulty.served[-1:]
+    faulty.drifting = not faulty.drifting
+    episode = Episode(faulty, sent, faulty.demo.champion(), sent.counts().refused)
+    sent.set_drifts(["gain"] if faulty.drifting else [])
+    return episode
+
+
+def test_a_bad_day(faulty: Faulty, sent: Traffic) -> None:
+    """Within one episode of drift all of the loop dies, a part after the other; it closes, with one promotion."""
+    episode = begin(faulty, sent)
+    episode.detected()
+    faulty.kill("monitor")
+    faulty.kill("prefect")
+    faulty.wait_firing("TargetDown", job="monitor")
+    faulty.wait_firing("UpstreamDown", service="prefect")
+    faulty.start("monitor")
+    faulty.start("prefect")
+    episode.asked_for()
+    faulty.kill("trigger")
+    faulty.wait_firing("TargetDown", job="trigger")
+    (faulty.folder / "doom").write_text("version registered")
+    faulty.start("trigger")
+    eventually("the runner's death in the middle of a run", lambda: faulty.running["flows"].poll() is not None, 120)
+    faulty.running.pop("flows")
+    faulty.wait_firing("RunnerDown")
+    faulty.start("flows")
+    faulty.wait_firing("RetrainFailed", flow="retrain", state="CRASHED")
+    episode.at_work()
+    faulty.kill("mlflow")
+    faulty.wait_firing("UpstreamDown", service="mlflow")
+    faulty.start("mlflow")
+    faulty.kill_one_worker()
+    episode.closes()
+
+
+DEATHS = [
+    pytest.param("prefect", Episode.asked_for, ("UpstreamDown", {"service": "prefect"}), id="Prefect"),
+    pytest.param("mlflow", Episode.at_work, ("UpstreamDown", {"service": "mlflow"}), id="MLflow"),
+    pytest.param("prometheus", Episode.detected, None, id="Prometheus"),
+    pytest.param("alertmanager", Episode.asked_for, ("TargetDown", {"job": "alertmanager"}), id="Alertmanager"),
+    pytest.param("monitor", Episode.detected, ("TargetDown", {"job": "monitor"}), id="the monitor"),
+    pytest.param("trigger", Episode.asked_for, ("TargetDown", {"job": "trigger"}), id="the trigger"),
+    pytest.param("flows", Episode.at_work, ("RunnerDown", {}), id="the runner"),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("service", "moment", "alert"), DEATHS)
+def test_a_death_within_an_episode(
+    faulty: Faulty,
+    sent: Traffic,
+    service: str,
+    moment: Callable[[Episode], None],
+    alert: tuple[str, dict[str, str]] | None,
+) -> None:
+    """One service dies where it hurts most; somebody is told, it comes back, and the episode ends in one promotion."""
+    episode = begin(faulty, sent)
+    moment(episode)
+    faulty.kill(service)
+    if alert is None:
+        eventually("the alarm outside", lambda: faulty.outside.alarms, MISSED[service] / PACE + OWN_CLOCKS)
+    else:
+        seconds = faulty.wait_firing(alert[0], **alert[1])
+        sys.stdout.write(f"{service}: {alert[0]} after {seconds:.1f} s at a pace of {PACE}\n")
+    faulty.start(service)
+    episode.closes()
+
+
+def test_the_switch_outside_tells_when_alertmanager_or_prometheus_is_gone(faulty: Faulty) -> None:
+    """Nobody inside can: what tells is that the pings of Watchdog stop, within the time that its runbook states."""
+    outside = faulty.outside
+    for service in ("alertmanager", "prometheus"):
+        eventually("a ping", lambda: not outside.alarms, 60)
+        faulty.kill(service)
+        begun = time.monotonic()
+        eventually("the alarm outside", lambda: outside.alarms, MISSED[service] / PACE + OWN_CLOCKS)
+        assert faulty.running.keys() >= {"api", "monitor"}, f"{service} after {time.monotonic() - begun:.0f} s"
+        faulty.start(service)
+    eventually("pings again", lambda: not outside.alarms, 60)

@@ -1,8 +1,9 @@
 """Worlds that a reference may come from: populations of the bootstrap, from which pseudo-references and -streams come.
 
-A world is a smoothed reference (Silverman and Young 1987, with Silverman's bandwidth): a row is one of the reference's,
-in normal scores drawn a little towards the middle and given noise of the reference's own covariance, and read back as
-values of the reference.
+A world is a smoothed reference (Silverman and Young 1987, with half of Silverman's bandwidth): a row is one of the
+reference's, in normal scores drawn a little towards the middle and given noise of the reference's own covariance, and
+read back as values of the reference. The whole bandwidth is for normal data: in many dimensions its noise makes any
+data normal, and so hides how often real rows are odd in several features at once.
 Ranks and repeated values stay as frequent as they are, and no row is drawn twice, as in life; a plain bootstrap would
 show the detector streams of rows that its reference was made of. What m rows have never shown (a missing value, one
 beyond all others, another category) a world shows as often as m rows leave possible (Jeffreys's prior).
@@ -22,7 +23,7 @@ class Worlds:
         self._reference, self._categories = reference, categories
         model = ReferenceScores(reference, categories)
         m, d = reference.features.shape
-        smooth = min(1.0, (4 / (m * (d + 2))) ** (1 / (d + 4)))  # the noise's share of a score's deviation
+        smooth = 0.5 * min(1.0, (4 / (m * (d + 2))) ** (1 / (d + 4)))  # the noise's share of a score's deviation
         self._scores = model.normal_scores(reference.features) * np.sqrt(1 - smooth**2)
         self._noise = np.linalg.cholesky(model.covariance).T * smooth
         self._sorted = [np.sort(column[np.isfinite(column)]) for column in reference.features.T]

@@ -5,7 +5,7 @@ import requests
 
 from tests.containers.compose import PACE, PROJECT, Compose, eventually
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
 PROMISED = 3 * 60  # seconds within which UpstreamDown fires: docs/runbooks/UpstreamDown.md
 POLLS = 30  # seconds that no pace divides: the trigger's polls of servers that hang, scrapes, evaluations

@@ -108,7 +108,7 @@ class Faulty:
     commands: dict[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     served: list[str] = field(default_factory=list)
-    drifting: bool = False
+    episodes: int = 0
 
     def start(self, service: str) -> None:
         """Start a service, in a process group of its own."""

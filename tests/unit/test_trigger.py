@@ -368,3 +368,30 @@ def test_start_without_the_variable_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("WEBHOOK_TOKEN_FILE", raising=False)
     with pytest.raises(ConfigError, match="WEBHOOK_TOKEN_FILE"):
         TriggerSettings.read()
+
+
+@pytest.mark.parametrize(
+    ("answer", "served"),
+    [
+        pytest.param((200, {"id": "d-1", "status": "READY"}), 1, id="a runner asks for runs"),
+        pytest.param((200, {"id": "d-1", "status": "NOT_READY"}), 0, id="none does any more"),
+        pytest.param((404, {}), 0, id="none ever did"),
+    ],
+)
+def test_whether_a_runner_takes_runs_is_told(token_file: Path, answer: tuple[int, Any], served: int) -> None:
+    """For each flow that an alert may ask for; Prefect answers all the same."""
+    deployments = {f"GET /api/deployments/name/{flow}/on-alert": answer for flow in ("retrain", "rollback")}
+    with servers({RUNS: (200, []), **deployments}) as (base, _):
+        polled = poll(client_of(token_file, base))
+    assert [polled["flow_runner_up", flow] for flow in ("retrain", "rollback")] == [served, served]
+    assert ("flow_runner_up", "bootstrap") not in polled
+    assert polled["upstream_up", "prefect"] == 1
+
+
+def test_a_runner_that_cannot_be_asked_about_is_no_runner_that_is_gone(token_file: Path) -> None:
+    """Prefect fails: that is UpstreamDown's to tell."""
+    deployments = {f"GET /api/deployments/name/{flow}/on-alert": (500, {}) for flow in ("retrain", "rollback")}
+    with servers({RUNS: (200, []), **deployments}) as (base, _):
+        polled = poll(client_of(token_file, base))
+    assert ("flow_runner_up", "retrain") not in polled
+    assert polled["upstream_up", "prefect"] == 0

@@ -52,7 +52,7 @@ MODEL = "GET /api/2.0/mlflow/registered-models/get"
 RUN_METRICS = "GET /api/2.0/mlflow/runs/get"
 WELL = {
     CHAMPION: (200, {"model_version": {"version": "3"}}),
-    DEPLOYMENT: (200, {"id": "d-1"}),
+    DEPLOYMENT: (200, {"id": "d-1", "status": "READY"}),
     RUNS: (200, []),
     CREATE: (201, RUN),
 }

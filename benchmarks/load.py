@@ -127,7 +127,7 @@ def client(url: str) -> None:
 def slope(at: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     """Return the slope a minute and half the width of its 95 % interval, by least squares."""
     fit = stats.linregress(at / 60, values)
-    return float(fit.slope), float(fit.stderr * stats.t.ppf(0.975, len(at) - 2))
+    return float(fit.slope), float(np.nan_to_num(fit.stderr) * stats.t.ppf(0.975, len(at) - 2))  # of constants: 0
 
 
 def memory_table(seen: dict[str, list[Look]]) -> str:

@@ -156,9 +156,9 @@ def scrape_table(seen: list[Scrape]) -> str:
         for one in seen
         if any(begin < one.begun + one.seconds and one.begun < end for begin, end in cycles)
     ]
-    other = [one.seconds * 1e3 for one in seen]
+    every = [one.seconds * 1e3 for one in seen]
     lines = ["| scrapes of the monitor | how many | median | 99 % | longest |", "|---|---|---|---|---|"]
-    for name, values in (("all", other), (f"while one of {len(cycles)} cycles ran", during)):
+    for name, values in (("all", every), (f"while one of {len(cycles)} cycles ran", during)):
         p50, p99, most = np.percentile(values, [50, 99, 100])
         lines.append(f"| {name} | {len(values):,} | {p50:.1f} ms | {p99:.1f} ms | {most:.1f} ms |")
     took = [end - begin for begin, end in cycles]

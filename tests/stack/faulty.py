@@ -6,12 +6,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import requests
 import yaml
@@ -20,7 +19,9 @@ from data.simulate import Traffic, TrafficSettings
 from monitoring.schema import load_config
 from scripts.demo import Demo
 from scripts.stack import PORTS, ROOT, Stack
+from tests.containers.compose import eventually
 from tests.stack.demo_run import free_ports
+from tests.stack.test_alerting import Quiet, serving
 
 PACE = 30  # divides the waiting times of rules and routes
 OWN_CLOCKS = 12.0  # seconds beside them that no pace divides: scrapes, polls, evaluations, a busy machine
@@ -45,20 +46,6 @@ def promised(alert: str) -> float:
     return int(found[1]) * (60 if found[2].startswith("minute") else 1)
 
 
-def eventually(what: str, look: Callable[[], Any], seconds: float) -> Any:
-    """Look until there is something; fail naming what was waited for."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if found := look():
-                return found
-            trouble = ""
-        except (requests.RequestException, KeyError, IndexError) as error:
-            trouble = f" ({error!r})"
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s{trouble}"
-        time.sleep(0.2)
-
-
 class Outside:
     """A service on another machine that expects Alertmanager's pings, and raises its own alarm when they stop."""
 
@@ -76,25 +63,15 @@ class Outside:
         """Take pings until the end of the block."""
         outside = self
 
-        class Ping(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+        class Ping(Quiet):
+            def do_POST(self) -> None:  # noqa: N802 - the name that http.server looks for
                 outside.last = time.monotonic()
                 self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(200)
-                self.end_headers()
+                self.answer(200)
 
-            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-                pass
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Ping) as server:
-            self.url = f"http://127.0.0.1:{server.server_address[1]}/ping"
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
-            thread.start()
-            try:
-                yield
-            finally:
-                server.shutdown()
-                thread.join()
+        with serving(Ping) as port:
+            self.url = f"http://127.0.0.1:{port}/ping"
+            yield
 
 
 @dataclass
@@ -140,7 +117,7 @@ class Faulty:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    @property
+    @cached_property
     def demo(self) -> Demo:
         """The probes of `make demo`."""
         config = load_config(ROOT / "monitoring/config.yml")

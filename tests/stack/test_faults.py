@@ -10,7 +10,8 @@ import pytest
 from data.simulate import Traffic
 from monitoring.store import Layout, read_reference
 from scripts.demo import Demo
-from tests.stack.faulty import OWN_CLOCKS, PACE, Faulty, eventually, running, traffic
+from tests.containers.compose import eventually
+from tests.stack.faulty import OWN_CLOCKS, PACE, Faulty, running, traffic
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 

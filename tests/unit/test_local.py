@@ -4,20 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.unit.api_fixtures import ROOT, eventually
+
 RUN = "import sys; from pathlib import Path; from scripts.local import main; main(Path(sys.argv[1]))"
-
-
-def eventually(what: str, look: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)
 
 
 def lives(pid: int) -> bool:

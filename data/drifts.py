@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -33,6 +34,7 @@ class Drift(BaseModel):
     mix: dict[str, Annotated[float, Field(gt=0)]] = {}
     missing: dict[str, Share] = {}
     zeros: Share = 0.0
+    relabelled: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,17 @@ class Drifts:
             after[rng.random(after.shape) < self.strength * missing] = np.nan
             after[rng.random(len(after)) < self.strength * drift.zeros] = 0.0
         return after
+
+    def relabel(
+        self, categories: npt.NDArray[np.str_], names: tuple[str, ...], rng: np.random.Generator
+    ) -> npt.NDArray[np.str_]:
+        """Return the rows' labels (rows,) after the drifts; those that are wrong are the next category's."""
+        after_it = dict(zip(names, (*names[1:], names[0]), strict=True))
+        for drift in self.drifts:
+            wrong = rng.random(len(categories)) < self.strength * drift.relabelled
+            following = np.array([after_it.get(str(name), name) for name in categories])
+            categories = np.where(wrong, following, categories)
+        return categories
 
 
 def _shares(weights: Mapping[str, float]) -> dict[str, float]:

@@ -150,6 +150,7 @@ class Traffic:
         drifts = self._drifts
         values, categories = self._source.draw(self._rng, rows, drifts.mix(self._source.steady))
         instances = self._instances(drifts.apply(values, self._model.features, self._rng))
+        labels = drifts.relabel(categories, self._model.categories, self._rng)
         body = {"features": instances[0]} if self._settings.batch == 1 else {"instances": instances}
         self._count(sent=rows)
         response = self._delivery.post("/predict", body, end)
@@ -163,7 +164,7 @@ class Traffic:
         self._count(acknowledged=rows)
         labelled = self._rng.random(rows) < self._settings.label_share
         when = time.monotonic() + self._settings.label_delay
-        self._due.extend((when, i, str(c)) for i, c, yes in zip(ids, categories, labelled, strict=True) if yes)
+        self._due.extend((when, i, str(c)) for i, c, yes in zip(ids, labels, labelled, strict=True) if yes)
 
     def _instances(self, values: Floats) -> list[dict[str, float | None]]:
         names = self._model.features

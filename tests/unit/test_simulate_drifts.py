@@ -63,6 +63,19 @@ def test_zeros_hit_whole_rows() -> None:
     assert (after[~zero] != 0).all()
 
 
+@pytest.mark.parametrize("strength", [pytest.param(0.5, id="half"), pytest.param(1.0, id="full")])
+def test_wrong_labels_are_the_next_categorys(strength: float) -> None:
+    """The share that it names has the next category's label, the last category the first one's; features stay."""
+    names = MODEL.categories
+    before = np.array([*names] * 200)
+    drifts = choose(DRIFTS, ["wrong_labels"], MODEL, strength)
+    after = drifts.relabel(before, names, np.random.default_rng(1))
+    wrong = after != before
+    assert wrong.mean() == pytest.approx(strength, abs=0.04)
+    assert (after[wrong] == np.array([*names[1:], names[0]] * 200)[wrong]).all()
+    assert _apply("wrong_labels", _rows(), strength) == pytest.approx(_rows())
+
+
 def test_mix_moves_towards_the_drifts_weights() -> None:
     """At strength 1 the categories come as the drift says, at 0.5 half way."""
     steady = dict.fromkeys(MODEL.categories, 80)

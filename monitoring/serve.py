@@ -1,6 +1,7 @@
 """The monitor as a service: one process, which serves and, in a thread, watches."""
 
 import atexit
+import gc
 import logging
 import signal
 import sys
@@ -16,6 +17,7 @@ from monitoring.schema import Config, start_logging
 from monitoring.settings import MonitorSettings
 
 THREADS = 8  # that answer requests
+TURN = 0.0005  # seconds that a thread computes while another waits for its turn: a scrape takes several turns
 CONNECTIONS = 800  # within the 1,024 files that a process commonly may open; slow clients hold these, and no threads
 
 
@@ -30,6 +32,8 @@ def serve(config: Config, settings: MonitorSettings) -> None:
     from monitoring.monitor import Monitor  # noqa: PLC0415 - takes seconds, in which the log should not be silent
     from monitoring.page import create_app  # noqa: PLC0415
 
+    gc.freeze()  # else each full collection walks through all that was imported, and stops scrapes for 0.2 s
+    sys.setswitchinterval(TURN)
     monitor = Monitor(config, settings, prometheus_client.REGISTRY)
     watching = threading.Thread(target=monitor.run, args=(threading.Event(),), name="monitor", daemon=True)
     watching.start()

@@ -123,6 +123,20 @@ def test_runbook_says_within_what_time_the_alert_fires(name: str) -> None:
     assert 60 * int(found[1]) >= waits + 15 + 15
 
 
+def test_reliability_says_which_fault_brings_each_alert_on() -> None:
+    """docs/reliability.md names every alert once, with its runbook's time."""
+    text = (ROOT / "docs/reliability.md").read_text().partition("## Which alert tells")[2]
+    told: dict[str, str] = {}
+    for line in re.findall(r"^\| ([A-Z].*)$", text, re.MULTILINE):
+        names, times = (re.split(", (?=[A-Z0-9])", cell) for cell in line.split(" | ")[:2])
+        assert not told.keys() & set(names)
+        told |= dict(zip(names, times if len(names) > 1 else times[-1:], strict=True))
+    assert told.keys() == set(ALERTS)
+    for name in told.keys() - NEVER_QUIET:
+        (minutes,) = re.findall(r"^Fires within (\d+) minutes? ", (RUNBOOKS / f"{name}.md").read_text(), re.MULTILINE)
+        assert re.findall(r"\d+", told[name]) == [minutes], name
+
+
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.get("alert", rule.get("record"))) for rule in ENTRIES])
 def test_every_metric_in_a_rule_is_documented(rule: dict[str, Any]) -> None:
     """docs/metrics.md defines it, unless it is Prometheus' or Alertmanager's own, or recorded by a rule here."""

@@ -1,12 +1,14 @@
-"""What several files of stack tests share: a run of the demo, and Prefect with MLflow."""
+"""What several files of stack tests share: a run of the demo, Prefect with MLflow, the stack that is made to fail."""
 
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from data.simulate import Traffic
+from tests.stack import faulty as faults
 from tests.stack.demo_run import SERVICES, Demo, free_ports, run_demo
-from tests.stack.flows_servers import Servers, running_servers
+from tests.stack.flows_servers import Servers, eventually, running_servers
 from tests.stack.watching import watching
 
 
@@ -27,4 +29,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with running_servers(tmp_path_factory.mktemp("servers")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.Faulty]:
+    with faults.running(tmp_path_factory.mktemp("faults")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def sent(faulty: faults.Faulty) -> Iterator[Traffic]:
+    with faults.traffic(faulty) as found:
+        eventually("a window without drift", faulty.demo.steady, 90)
         yield found

@@ -87,12 +87,12 @@ class Faulty:
     served: list[str] = field(default_factory=list)
     episodes: int = 0
 
-    def start(self, service: str) -> None:
-        """Start a service, in a process group of its own."""
+    def start(self, service: str, **environment: str) -> None:
+        """Start a service, in a process group of its own; what is given comes on top of the stack's environment."""
         with (self.folder / f"{service}.log").open("ab") as log:
             self.running[service] = subprocess.Popen(
                 ["sh", "-c", self.commands[service]],
-                cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+                cwd=ROOT, env=self.environment | environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def kill(self, service: str, number: int = signal.SIGKILL) -> None:

@@ -64,6 +64,11 @@ def test_the_committed_configuration_is_sound() -> None:
 
 def test_slow_clients_end_at_the_proxy(url: str) -> None:
     """Two hundred that hold back head or body: others are served meanwhile, and after ten seconds they hear why."""
+    slow_clients_end(url)
+
+
+def slow_clients_end(url: str, headers: dict[str, str] | None = None) -> None:
+    """Let 200 clients hold back their requests; fail unless they are cut off and others are served."""
     port = int(url.rpartition(":")[2])
     with ExitStack() as stack:
         begun, socks = time.monotonic(), []
@@ -74,26 +79,32 @@ def test_slow_clients_end_at_the_proxy(url: str) -> None:
             socks.append(sock)
         for _ in range(50):
             asked = time.monotonic()
-            assert requests.post(f"{url}/predict", json={"features": features_of(GENRES)}, timeout=30).ok
+            body = {"features": features_of(GENRES)}
+            assert requests.post(f"{url}/predict", json=body, headers=headers, timeout=30).ok
             assert time.monotonic() - asked < 1
         answers = [sock.makefile("rb").read() for sock in socks]
         assert 8 < time.monotonic() - begun < 20
-    head, _, body = answers[0].partition(b"\r\n\r\n")
+    head, _, rest = answers[0].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408")
-    assert json.loads(body)["reason"] == "too_slow"
+    assert json.loads(rest)["reason"] == "too_slow"
 
 
 def test_too_many_requests_of_one_address_are_a_429(url: str) -> None:
     """A problem that says when to come back; other addresses are served."""
-    with requests.Session() as session:
-        statuses = [session.get(f"{url}/health", timeout=10).status_code for _ in range(LIMIT + 50)]
-    assert statuses.index(429) > LIMIT // 2
-    assert set(statuses) == {200, 429}
-    answer = requests.get(f"{url}/health", timeout=10)
-    assert (answer.headers["Content-Type"], answer.headers["Retry-After"]) == ("application/problem+json", "10")
-    assert answer.json()["reason"] == "rate_limit"
+    many_requests_end(url, LIMIT)
     with socket.socket() as sock:
         sock.bind(("127.0.0.2", 0))
         sock.connect(("127.0.0.1", int(url.rpartition(":")[2])))
         sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
         assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def many_requests_end(url: str, limit: int) -> None:
+    """Send more requests than the limit allows; fail unless the last ones are told when to come back."""
+    with requests.Session() as session:
+        statuses = [session.get(f"{url}/health", timeout=10).status_code for _ in range(limit + 50)]
+    assert statuses.index(429) > limit // 2
+    assert set(statuses) == {200, 429}
+    answer = requests.get(f"{url}/health", timeout=10)
+    assert (answer.headers["Content-Type"], answer.headers["Retry-After"]) == ("application/problem+json", "10")
+    assert answer.json()["reason"] == "rate_limit"

@@ -1,6 +1,7 @@
 """All figures of docs/alarms.md: `make bench-alarms`, or `python -m benchmarks.alarms [--source resampled]`.
 
-The drawn source's figures go into docs/alarms.md and docs/images/alarms.svg; those of real tracks are printed.
+The figures go into docs/alarms.md, each source's into its own place; those of the drawn one into
+docs/images/alarms.svg too.
 """
 
 import argparse
@@ -102,9 +103,9 @@ def main() -> None:
     print(text)
     if options.source == "drawn":
         draw(results, promise.read(out, options.source), PICTURE)
-        page = PAGE.read_text(encoding="utf-8")
-        marks = r"(<!-- measured -->\n).*(<!-- end of measured -->)"
-        PAGE.write_text(re.sub(marks, lambda m: m[1] + text + "\n" + m[2], page, flags=re.DOTALL), encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    marks = rf"(<!-- {options.source} -->\n).*(<!-- end of {options.source} -->)"
+    PAGE.write_text(re.sub(marks, lambda m: m[1] + text + "\n" + m[2], page, flags=re.DOTALL), encoding="utf-8")
 
 
 if __name__ == "__main__":

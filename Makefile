@@ -55,7 +55,7 @@ test: setup ## every test that this machine can run
 	@$(BIN)/python -m pytest tests/stack tests/containers
 
 .PHONY: test-faults
-test-faults: setup ## one death after the other, each within an episode of drift of its own, then files, labels and models that go wrong (20 minutes)
+test-faults: setup ## each service dies, and files, labels and models go wrong, one after the other (20 minutes)
 	$(say) "Tests of faults"
 	@$(BIN)/python -m pytest -m long -s tests/stack/test_faults.py tests/stack/test_faults_told.py tests/containers/test_containers_faults.py
 

@@ -32,9 +32,10 @@ def renewed(stack: Compose) -> Compose:
     return stack
 
 
-def test_slow_clients_end_at_the_proxy(stack: Compose) -> None:
+@pytest.mark.usefixtures("stack")
+def test_slow_clients_end_at_the_proxy() -> None:
     """Two hundred that hold back head or body: others are served meanwhile, and after ten seconds they hear why."""
-    slow_clients_end(URL, stack.key)
+    slow_clients_end(URL)
 
 
 @pytest.mark.usefixtures("limited")

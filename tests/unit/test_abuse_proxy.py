@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from tests.unit.api_fixtures import GENRES, ROOT, eventually, features_of, free_port, gunicorn, keep_champion
+from tests.unit.api_fixtures import GENRES, ROOT, eventually, free_port, gunicorn, keep_champion
 
 HAPROXY = shutil.which("haproxy")
 CONFIG = ROOT / "api/proxy/haproxy.cfg"
@@ -67,7 +67,7 @@ def test_slow_clients_end_at_the_proxy(url: str) -> None:
     slow_clients_end(url)
 
 
-def slow_clients_end(url: str, headers: dict[str, str] | None = None) -> None:
+def slow_clients_end(url: str) -> None:
     """Let 200 clients hold back their requests; fail unless they are cut off and others are served."""
     port = int(url.rpartition(":")[2])
     with ExitStack() as stack:
@@ -79,8 +79,7 @@ def slow_clients_end(url: str, headers: dict[str, str] | None = None) -> None:
             socks.append(sock)
         for _ in range(50):
             asked = time.monotonic()
-            body = {"features": features_of(GENRES)}
-            assert requests.post(f"{url}/predict", json=body, headers=headers, timeout=30).ok
+            assert requests.get(f"{url}/model", timeout=30).ok
             assert time.monotonic() - asked < 1
         answers = [sock.makefile("rb").read() for sock in socks]
         assert 8 < time.monotonic() - begun < 20

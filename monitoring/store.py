@@ -321,7 +321,8 @@ def reference_digest(layout: Layout) -> str | None:
 def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted: bool = True) -> Reference:
     """Parse a reference's bytes, so that digest and rows are of the same file; see `read_reference`."""
     try:
-        stored = pq.ParquetFile(pa.BufferReader(content)).read()
+        # a thread of Arrow's may be the last to hold the bytes, and aborts a process that ends just then
+        stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
     problems = list(_misfits(stored, model, predicted=predicted))

@@ -27,6 +27,7 @@ from monitoring.store import (
     find_rows,
     find_targets,
     id_milliseconds,
+    parse_reference,
     read_reference,
     read_rows,
     write_reference,
@@ -540,6 +541,21 @@ def test_a_reference_that_is_none_says_so(layout: Layout, make: Callable[[Path],
     with pytest.raises(InvalidReferenceError, match=message) as caught:
         read_reference(layout, MODEL)
     assert str(layout.reference) in str(caught.value)
+
+
+def test_a_references_bytes_are_let_go_when_it_is_parsed(layout: Layout) -> None:
+    """A thread of Arrow's that holds them longer aborts a process that ends just then."""
+    features = tuple(f"x{i}" for i in range(13))
+    model = Model(
+        name="m", features=features, prediction="predicted", target="actual", label="kind", categories=("a", "b")
+    )
+    columns = {name: [float(i) for i in range(3000)] for name in features}
+    kinds = {"predicted": ["a"] * 3000, "actual": ["a"] * 3000}
+    write_reference(layout, model, pa.table(columns | kinds), origin="seed")
+    for _ in range(3000):
+        content = bytearray(layout.reference.read_bytes())
+        parse_reference(content, layout.reference, model)
+        content.clear()  # BufferError while somebody holds it
 
 
 def test_a_reference_that_cannot_be_written_leaves_the_former(layout: Layout) -> None:

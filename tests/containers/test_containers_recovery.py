@@ -39,6 +39,7 @@ def all_sealed(stack: Compose, ids: list[str]) -> None:
     eventually("the rows to be sealed into parts", lambda: set(ids) <= set(stack.logged()), 30)
 
 
+@pytest.mark.long
 def test_a_killed_process_comes_back_in_every_service(stack: Compose) -> None:
     """Everything is killed at once, in whatever order it comes back; the stack heals by itself and keeps its rows."""
     ids = stack.predict(5)

@@ -545,15 +545,13 @@ def test_a_reference_that_is_none_says_so(layout: Layout, make: Callable[[Path],
 
 def test_a_references_bytes_are_let_go_when_it_is_parsed(layout: Layout) -> None:
     """A thread of Arrow's that holds them longer aborts a process that ends just then."""
-    features = tuple(f"x{i}" for i in range(13))
-    model = Model(
-        name="m", features=features, prediction="predicted", target="actual", label="kind", categories=("a", "b")
-    )
-    columns = {name: [float(i) for i in range(3000)] for name in features}
+    model = MODEL.model_copy(update={"features": tuple(f"x{i}" for i in range(13))})
+    columns = {name: [float(i) for i in range(3000)] for name in model.features}
     kinds = {"predicted": ["a"] * 3000, "actual": ["a"] * 3000}
     write_reference(layout, model, pa.table(columns | kinds), origin="seed")
+    stored = layout.reference.read_bytes()
     for _ in range(3000):
-        content = bytearray(layout.reference.read_bytes())
+        content = bytearray(stored)
         parse_reference(content, layout.reference, model)
         content.clear()  # BufferError while somebody holds it
 

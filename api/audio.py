@@ -12,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from api.problems import Problem, unprocessable
-from monitoring.schema import ConfigError, Model, Settings, load_config, start_logging
+from monitoring.contract.config import ConfigError, Model, Settings, load_config, start_logging
 
 logger = structlog.get_logger(__name__)
 

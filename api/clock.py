@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-HELD = 3_600_000_000  # microseconds: readers believe rows that are an hour ahead (monitoring.parts.latest_time)
+# microseconds: readers believe rows that are an hour ahead (monitoring.contract.parts.latest_time)
+HELD = 3_600_000_000
 
 
 class Clock:

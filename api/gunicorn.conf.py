@@ -18,7 +18,7 @@ from gunicorn.glogging import Logger
 
 from api.settings import APISettings
 from api.workers import Worker
-from monitoring.schema import ConfigError, load_config, start_logging
+from monitoring.contract.config import ConfigError, load_config, start_logging
 
 try:
     _settings = APISettings.read()

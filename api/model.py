@@ -11,8 +11,8 @@ import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
-from monitoring.files import replaced
-from monitoring.schema import DriftloopError, Model
+from monitoring.contract.config import DriftloopError, Model
+from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]
 

@@ -2,7 +2,7 @@
 
 from api.openapi_schemas import Schema, closed_object, ref, schemas_of
 from api.validation import MAX_LABELS
-from monitoring.schema import Model
+from monitoring.contract.config import Model
 
 
 def describe(model: Model, *, secured: bool = False) -> Schema:

@@ -4,7 +4,7 @@ from typing import Any
 
 from api.audio import MAX_SECONDS
 from api.validation import MAX_INSTANCES
-from monitoring.schema import Model
+from monitoring.contract.config import Model
 
 Schema = dict[str, Any]
 

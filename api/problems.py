@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response
 
-from monitoring.schema import DriftloopError
+from monitoring.contract.config import DriftloopError
 
 _SHOWN = 60
 

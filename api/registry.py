@@ -11,7 +11,7 @@ import structlog
 
 from api.metrics import APIMetrics
 from api.model import Champion, ModelRefusedError, Release, copy_path, load, load_copy, require_intact, save_copy
-from monitoring.schema import DriftloopError, Model
+from monitoring.contract.config import DriftloopError, Model
 
 logger = structlog.get_logger(__name__)
 

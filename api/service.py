@@ -5,15 +5,15 @@ from typing import Self
 
 from api.audio import Extractor
 from api.clock import Clock
+from api.log.append_log import AppendLog, Sealing, label_format, prediction_format
+from api.log.maintenance import Upkeep
+from api.log.retention import Retention
 from api.metrics import APIMetrics
-from api.prediction_log import AppendLog, Sealing, label_format, prediction_format
 from api.registry import Follower
-from api.retention import Retention
 from api.settings import APISettings
-from api.upkeep import Upkeep
-from monitoring.files import place
-from monitoring.schema import Config, load_config
-from monitoring.store import Layout
+from monitoring.contract.config import Config, load_config
+from monitoring.contract.log_reader import Layout
+from monitoring.contract.storage import place
 
 
 @dataclass(frozen=True)

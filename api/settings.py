@@ -3,7 +3,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from monitoring.schema import Duration, Settings
+from monitoring.contract.config import Duration, Settings
 
 Positive = Annotated[float, Field(gt=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]

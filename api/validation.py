@@ -5,7 +5,7 @@ from typing import Any
 
 from api.bodies import count_strings, parse_json, require_each_once
 from api.problems import Problem, shown, unprocessable
-from monitoring.schema import Model
+from monitoring.contract.config import Model
 
 MAX_INSTANCES = 100_000
 MAX_LABELS = 10_000

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from data.drifts import Drifts, choose, load_drifts
 from data.sample import draw
 from data.statistics import load_statistics
-from flows.performance import calibrate
-from flows.pipeline import Sample, predict_out_of_fold, train
-from monitoring.accuracy import MISSED, AccuracyTest, Stakes, floor_of
-from monitoring.confidence import Estimate, estimate_accuracy
-from monitoring.profile import CONFIDENCE_BINS, Grid, Profile
-from monitoring.schema import Config, load_config
-from monitoring.store import Performance
+from flows.training.calibration import calibrate
+from flows.training.pipeline import Sample, predict_out_of_fold, train
+from monitoring.alarms.accuracy import MISSED, AccuracyTest, Stakes, floor_of
+from monitoring.alarms.accuracy_estimate import Estimate, estimate_accuracy
+from monitoring.contract.config import Config, load_config
+from monitoring.contract.log_reader import Performance
+from monitoring.profile.profile import CONFIDENCE_BINS, Grid, Profile
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared/gtzan/mfcc_means.parquet"

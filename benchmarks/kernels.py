@@ -23,7 +23,7 @@ def megabytes() -> float:
 
 
 def ours(marks: np.ndarray) -> Count:
-    from monitoring.kernel import Marks  # noqa: PLC0415
+    from monitoring.profile.kernel import Marks  # noqa: PLC0415
 
     return Marks(marks).count
 

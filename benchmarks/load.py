@@ -25,8 +25,8 @@ import requests
 from scipy import stats
 
 from data.traffic import Counts, Traffic, TrafficSettings
-from monitoring.parts import list_parts
-from monitoring.schema import load_config
+from monitoring.contract.config import load_config
+from monitoring.contract.parts import list_parts
 from scripts.demo import Demo, running
 from scripts.stack import PORTS, ROOT, Stack
 

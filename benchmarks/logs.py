@@ -8,8 +8,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 from uuid_utils import uuid7
 
+from api.log.append_log import AppendLog, Sealing, prediction_format
 from api.metrics import log_metrics
-from api.prediction_log import AppendLog, Sealing, prediction_format
 from benchmarks.servers import CATEGORY, MODEL, features
 
 NEVER = Sealing(seconds=1e9, rows=10**9)

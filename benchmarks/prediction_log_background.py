@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from api.retention import Retention
-from api.upkeep import Upkeep
+from api.log.maintenance import Upkeep
+from api.log.retention import Retention
 from benchmarks.logs import make_rows, open_log
-from monitoring.parts import covered, list_parts
+from monitoring.contract.parts import covered, list_parts
 
 SEAL_SECONDS = 10  # PREDICTION_LOG_SEAL_SECONDS
 WORKERS = 2

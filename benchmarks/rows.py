@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 from uuid_utils import uuid7
 
-from api.merging import GROUP_ROWS
+from api.log.merging import GROUP_ROWS
 from data.sample import draw, draw_reference
 from data.statistics import load_statistics
-from monitoring.files import write_parquet
-from monitoring.parts import microseconds, part_name
-from monitoring.schema import Model, log_schema
-from monitoring.store import Layout, write_reference
+from monitoring.contract.config import Model, log_schema
+from monitoring.contract.log_reader import Layout, write_reference
+from monitoring.contract.parts import microseconds, part_name
+from monitoring.contract.storage import write_parquet
 
 PART = 131_072  # rows of a fully merged part
 SPACING = 100  # microseconds between two rows

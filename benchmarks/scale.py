@@ -13,16 +13,16 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from api.merging import FAN, ROWS
+from api.log.merging import FAN, ROWS
 from benchmarks.rows import END, PART, draw_log, write_log, write_sample_reference
-from monitoring.dataset import divide, list_files, profile_locally, profile_unit
-from monitoring.exporter import SnapshotCollector
+from monitoring.contract.config import load_config
+from monitoring.contract.log_reader import Layout, read_reference
 from monitoring.monitor import export_metrics_to_prometheus, report_on
-from monitoring.profile import compact, to_bytes
-from monitoring.profiling import grid_of, profile_rows
-from monitoring.schema import load_config
-from monitoring.store import Layout, read_reference
-from monitoring.suite import run_suite
+from monitoring.offline.dataset import divide, list_files, profile_locally, profile_unit
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.profile import compact, to_bytes
+from monitoring.snapshot.exporter import SnapshotCollector
+from monitoring.suite.suite import run_suite
 
 CONFIG = Path(__file__).parents[1] / "monitoring/config.yml"
 ROUNDS = 3

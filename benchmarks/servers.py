@@ -19,8 +19,8 @@ import requests
 
 from api.model import Release, save_copy
 from data.sample import draw_reference
-from flows.pipeline import export_onnx, sample_of, train
-from monitoring.schema import load_config
+from flows.training.pipeline import export_onnx, sample_of, train
+from monitoring.contract.config import load_config
 
 ROOT = Path(__file__).parents[1]
 MODEL = load_config(ROOT / "monitoring/config.yml").model

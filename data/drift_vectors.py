@@ -14,7 +14,7 @@ from scipy.signal import butter, sosfreqz
 
 from data.sample import draw
 from data.statistics import Floats, load_statistics
-from monitoring.schema import DriftloopError, Model, Settings, load_config
+from monitoring.contract.config import DriftloopError, Model, Settings, load_config
 
 _BANDS = 128  # librosa's default
 _GAIN = -6.0  # dB

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from data.statistics import Floats
-from monitoring.schema import DriftloopError, Model
+from monitoring.contract.config import DriftloopError, Model
 
 SHIPPED = Path(__file__).with_name("drifts.yml")
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.statistics import Floats, Statistics, load_statistics
-from monitoring.files import replaced
-from monitoring.schema import Model, Settings, load_config
-from monitoring.store import Layout
+from monitoring.contract.config import Model, Settings, load_config
+from monitoring.contract.log_reader import Layout
+from monitoring.contract.storage import replaced
 
 SEED = 20_240_117
 

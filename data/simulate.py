@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from data.drifts import load_drifts
 from data.traffic import Counts, Traffic, TrafficSettings
-from monitoring.schema import DriftloopError, Settings, start_logging
+from monitoring.contract.config import DriftloopError, Settings, start_logging
 
 __all__ = ["Counts", "Traffic", "TrafficSettings"]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from data.sample import draw
 from data.statistics import Floats, load_statistics, read_rows
-from monitoring.schema import Model
+from monitoring.contract.config import Model
 
 Draw = Callable[[np.random.Generator, int, Mapping[str, float]], tuple[Floats, npt.NDArray[np.str_]]]
 

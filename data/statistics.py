@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monitoring.schema import DriftloopError, Model, Settings, load_config
+from monitoring.contract.config import DriftloopError, Model, Settings, load_config
 
 SHIPPED = Path(__file__).with_name("genres.json")
 

@@ -7,9 +7,9 @@ import sys
 
 import structlog
 
-from flows.asking import ask
+from flows.run_request import ask
 from flows.settings import FlowSettings
-from monitoring.schema import DriftloopError, start_logging
+from monitoring.contract.config import DriftloopError, start_logging
 
 _QUIET = {
     "DO_NOT_TRACK": "true",

@@ -9,15 +9,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from data.sample import draw_reference
-from flows.collection import newest_row
-from flows.memory import remembered
-from flows.performance import calibrate, kept_performance
-from flows.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
-from flows.publication import complete, sole_run, stage
-from flows.registry import Champion, load_champion, model_tags, promote, register
+from flows.registry.publication import complete, sole_run, stage
+from flows.registry.versions import Champion, load_champion, model_tags, promote, register
+from flows.run_history import remembered
 from flows.settings import FlowSettings
-from monitoring.schema import Config, Model, load_config
-from monitoring.store import Layout, Performance, Reference, read_reference
+from flows.training.calibration import calibrate, kept_performance
+from flows.training.collection import newest_row
+from flows.training.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
+from monitoring.contract.config import Config, Model, load_config
+from monitoring.contract.log_reader import Layout, Performance, Reference, read_reference
 
 
 @flow(name="bootstrap", description="Make the reference and the first champion, where there is none that fits.")

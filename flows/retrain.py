@@ -11,11 +11,24 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from sklearn.pipeline import Pipeline
 
-from flows.collection import Collected, collect, newest_row, shortage
-from flows.evaluation import Comparison, compare, hold_out
-from flows.memory import Memory, remembered
-from flows.performance import calibrate
-from flows.pipeline import (
+from flows.registry.publication import complete, sole_run, stage
+from flows.registry.versions import (
+    Champion,
+    Registered,
+    RegistryError,
+    describe_names,
+    load_champion,
+    model_tags,
+    promote,
+    register,
+)
+from flows.run_history import Memory, remembered
+from flows.run_report import KEY, comparison_report, shortage_report
+from flows.settings import FlowSettings
+from flows.training.calibration import calibrate
+from flows.training.collection import Collected, collect, newest_row, shortage
+from flows.training.evaluation import Comparison, compare, hold_out
+from flows.training.pipeline import (
     PARAMETERS,
     ModelError,
     Predictor,
@@ -27,22 +40,9 @@ from flows.pipeline import (
     train,
     with_predictions,
 )
-from flows.publication import complete, sole_run, stage
-from flows.registry import (
-    Champion,
-    Registered,
-    RegistryError,
-    describe_names,
-    load_champion,
-    model_tags,
-    promote,
-    register,
-)
-from flows.report import KEY, comparison_report, shortage_report
-from flows.settings import FlowSettings
-from monitoring.files import step
-from monitoring.schema import Config, load_config
-from monitoring.store import Layout, Performance, Reference, read_reference
+from monitoring.contract.config import Config, load_config
+from monitoring.contract.log_reader import Layout, Performance, Reference, read_reference
+from monitoring.contract.storage import step
 
 _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 

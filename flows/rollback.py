@@ -1,8 +1,8 @@
 """The flow `rollback`: from a champion that turned bad back to the version that served before it, once.
 
-The order is that of a promotion (`flows.publication`): stage the former version's reference, move the alias, put the
-reference into its place. A crash before the alias moves has changed nothing; one after it is completed by the next run
-of any flow.
+The order is that of a promotion (`flows.registry.publication`): stage the former version's reference, move the alias,
+put the reference into its place. A crash before the alias moves has changed nothing; one after it is completed by the
+next run of any flow.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from flows.collection import newest_row
-from flows.memory import Memory, asked_by, remembered
-from flows.publication import complete, sole_run, stage
-from flows.registry import CHAMPION, PREVIOUS, RegistryError, demote, forget_previous, version_of
+from flows.registry.publication import complete, sole_run, stage
+from flows.registry.rollback_target import NoWayBackError, WayBack, find_way_back
+from flows.registry.versions import CHAMPION, PREVIOUS, RegistryError, demote, forget_previous, version_of
+from flows.rollback_gate import weigh
+from flows.run_history import Memory, asked_by, remembered
 from flows.settings import FlowSettings
-from flows.way_back import NoWayBackError, WayBack, find_way_back
-from flows.weighing import weigh
-from monitoring.parts import microseconds
-from monitoring.schema import Config, load_config
-from monitoring.store import Layout, Reference, read_reference
+from flows.training.collection import newest_row
+from monitoring.contract.config import Config, load_config
+from monitoring.contract.log_reader import Layout, Reference, read_reference
+from monitoring.contract.parts import microseconds
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from prefect.runner import Runner
 from prefect.states import Crashed
 
 from flows.bootstrap import bootstrap
-from flows.decision import DEPLOYMENT
-from flows.publication import sole_run
-from flows.registry import UnusableVersionError
+from flows.registry.publication import sole_run
+from flows.registry.versions import UnusableVersionError
 from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.settings import FlowSettings
-from monitoring.schema import DriftloopError
-from monitoring.store import Layout
+from flows.trigger.decision import DEPLOYMENT
+from monitoring.contract.config import DriftloopError
+from monitoring.contract.log_reader import Layout
 
 log = structlog.get_logger(__name__)
 

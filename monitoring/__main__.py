@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from monitoring import backtest_options, offline
-from monitoring.schema import Config, DriftloopError, load_config
+from monitoring.backtest import options as backtest_options
+from monitoring.contract.config import Config, DriftloopError, load_config
+from monitoring.offline import commands as offline
 from monitoring.settings import MonitorSettings
 
 CANNOT_START = 2

@@ -19,24 +19,24 @@ import prometheus_client
 import structlog
 from prometheus_client import CollectorRegistry
 
-from monitoring import quality
-from monitoring.confidence import estimate_accuracy
-from monitoring.exporter import CycleMetrics, SnapshotCollector
-from monitoring.files import Place
-from monitoring.frames import Frames, conform, to_arrow
-from monitoring.judgement import judge
-from monitoring.memory import give_back
-from monitoring.parts import Unreadable, from_microseconds
-from monitoring.profile import Profile
-from monitoring.profiling import grid_of, profile_rows
-from monitoring.reports import ReportArchive
-from monitoring.schema import Config, DriftloopError, load_config
-from monitoring.sequential import Evidence, SequentialTests
+from monitoring.alarms.accuracy_estimate import estimate_accuracy
+from monitoring.alarms.sequential_tests import Evidence, SequentialTests
+from monitoring.contract.config import Config, DriftloopError, load_config
+from monitoring.contract.log_reader import InvalidReferenceError, Layout, Reference, read_reference, read_rows
+from monitoring.contract.parts import Unreadable, from_microseconds
+from monitoring.contract.storage import Place
+from monitoring.profile.allocator import give_back
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.profile import Profile
 from monitoring.settings import MonitorSettings
-from monitoring.snapshot import Origin, Snapshot
-from monitoring.store import InvalidReferenceError, Layout, Reference, read_reference, read_rows
-from monitoring.suite import SuiteRun, run_suite
-from monitoring.window import ProfiledWindow
+from monitoring.snapshot import quality
+from monitoring.snapshot.exporter import CycleMetrics, SnapshotCollector
+from monitoring.snapshot.report_archive import ReportArchive
+from monitoring.snapshot.snapshot import Origin, Snapshot
+from monitoring.suite.assessment import judge
+from monitoring.suite.frames import Frames, conform, to_arrow
+from monitoring.suite.suite import SuiteRun, run_suite
+from monitoring.window.window import ProfiledWindow
 
 log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ from types import FrameType
 import prometheus_client
 import waitress
 
-from monitoring.lean_evidently import leave_out_the_rest
-from monitoring.memory import use_one_allocator
-from monitoring.schema import Config, start_logging
+from monitoring.contract.config import Config, start_logging
+from monitoring.profile.allocator import use_one_allocator
 from monitoring.settings import MonitorSettings
+from monitoring.suite.lean_evidently import leave_out_the_rest
 
 THREADS = 8  # that answer requests
 TURN = 0.0005  # seconds that a thread computes while another waits for its turn: a scrape takes several turns
@@ -30,7 +30,7 @@ def serve(config: Config, settings: MonitorSettings) -> None:
     use_one_allocator()
     leave_out_the_rest()
     from monitoring.monitor import Monitor  # noqa: PLC0415 - takes seconds, in which the log should not be silent
-    from monitoring.page import create_app  # noqa: PLC0415
+    from monitoring.page.page import create_app  # noqa: PLC0415
 
     gc.freeze()  # else each full collection walks through all that was imported, and stops scrapes for 0.2 s
     sys.setswitchinterval(TURN)

@@ -25,8 +25,8 @@ import requests
 
 from data.drifts import DriftError, choose, load_drifts
 from data.simulate import Traffic, TrafficSettings
-from monitoring.schema import Config, DriftloopError, Model, load_config
-from monitoring.store import InvalidReferenceError, Layout, read_reference
+from monitoring.contract.config import Config, DriftloopError, Model, load_config
+from monitoring.contract.log_reader import InvalidReferenceError, Layout, read_reference
 from scripts.stack import ROOT, Stack, ports_from_environment
 
 PACE = 15

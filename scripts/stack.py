@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from monitoring.schema import DriftloopError, load_config, parse_duration
-from monitoring.store import Layout, read_reference
+from monitoring.contract.config import DriftloopError, load_config, parse_duration
+from monitoring.contract.log_reader import Layout, read_reference
 from scripts.prometheus_tools import ToolsError, find_tools
 
 ROOT = Path(__file__).resolve().parent.parent

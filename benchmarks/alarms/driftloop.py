@@ -8,11 +8,11 @@ import numpy as np
 
 from benchmarks.alarms.rows import Floats, Rows
 from benchmarks.alarms.watches import Numbers, Peer, Variant
-from monitoring.drift.calibration import Calibration, calibrate
-from monitoring.drift.scores import ReferenceScores
-from monitoring.drift.scores import Rows as Scored
-from monitoring.drift.windows import BLOCK, Looks, look
-from monitoring.files import replaced
+from monitoring.alarms.drift.calibration import Calibration, calibrate
+from monitoring.alarms.drift.scores import ReferenceScores
+from monitoring.alarms.drift.scores import Rows as Scored
+from monitoring.alarms.drift.windows import BLOCK, Looks, look
+from monitoring.contract.storage import replaced
 
 ROOT = Path(__file__).parents[2]
 KEPT = Path(os.environ.get("BENCH_CALIBRATIONS", ROOT / ".local/bench-alarms/calibrations"))

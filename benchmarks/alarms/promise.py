@@ -16,7 +16,7 @@ from scipy.stats import beta
 from benchmarks.alarms import streams
 from benchmarks.alarms.driftloop import measured
 from benchmarks.alarms.peers import REFERENCE, reference_of
-from monitoring.drift.calibration import STRETCH
+from monitoring.alarms.drift.calibration import STRETCH
 
 SIZES = (200, 800, 3_000)
 REFERENCES = 50

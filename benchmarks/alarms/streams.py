@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.alarms.rows import Codes, Features, Rows
 from data import sources
 from data.drifts import Drifts, choose, load_drifts
-from flows.pipeline import Sample, train
-from monitoring.schema import Model, load_config
+from flows.training.pipeline import Sample, train
+from monitoring.contract.config import Model, load_config
 
 ROOT = Path(__file__).parents[2]
 TRACKS = ROOT.parent / "shared/gtzan/mfcc_means.parquet"

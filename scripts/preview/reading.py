@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from monitoring.schema import DriftloopError
+from monitoring.contract.config import DriftloopError
 
 Json = dict[str, Any]
 

@@ -129,7 +129,7 @@ class Compose:
         code = """
 from pathlib import Path
 import pyarrow.parquet as pq
-from monitoring.parts import list_parts
+from monitoring.contract.parts import list_parts
 
 def read():
     parts, _ = list_parts(Path("/data/current.parquet"))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.notification import ACTIONS
-from monitoring.schema import parse_duration
+from flows.trigger.notification import ACTIONS
+from monitoring.contract.config import parse_duration
 from scripts.prometheus_tools import Tools, find_tools
 from tests.contract.promql import ROOT, check_expressions, metrics_in, run
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.schema import load_config
+from monitoring.contract.config import load_config
 
 ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model
 PACKAGES = ("api", "monitoring", "flows", "data", "scripts")
-CONTRACT = {f"monitoring.{name}" for name in ("schema", "files", "parts", "reading", "store", "history")}
+CONTRACT = {f"monitoring.contract.{path.stem}" for path in (ROOT / "monitoring/contract").glob("[a-z]*.py")}
 
 # package -> what it may import of the others
 MAY_IMPORT = {

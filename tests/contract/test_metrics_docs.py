@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from api.metrics import APIMetrics
-from flows.trigger_metrics import TriggerMetrics, watch
-from flows.upstream import Prefect, Registry
+from flows.trigger.metrics import TriggerMetrics, watch
+from flows.trigger.upstream import Prefect, Registry
+from monitoring.contract.log_reader import Calibration, Performance
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
-from monitoring.store import Calibration, Performance
 from tests.unit.monitor_fixtures import GENRES, keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
 DOCS = (Path(__file__).parents[2] / "docs/metrics.md").read_text()

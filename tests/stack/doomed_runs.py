@@ -14,11 +14,11 @@ from typing import Any
 import mlflow
 
 from flows.bootstrap import bootstrap
-from flows.registry import CHAMPION, PREVIOUS, version_of
+from flows.registry.versions import CHAMPION, PREVIOUS, version_of
 from flows.retrain import retrain
 from flows.settings import FlowSettings
-from monitoring.schema import Config, load_config
-from monitoring.store import Layout, read_reference
+from monitoring.contract.config import Config, load_config
+from monitoring.contract.log_reader import Layout, read_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.kills import KILLED, forked, on_step
 

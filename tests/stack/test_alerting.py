@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import pytest
 import requests
 
-from monitoring.firing import AlertReader
+from monitoring.page.firing_alerts import AlertReader
 from scripts.prometheus_tools import find_tools
 from scripts.stack import Stack
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from api.aside import PATIENCE, PREFIX
+from api.log.quarantine import PATIENCE, PREFIX
 from data.simulate import Traffic
-from flows.registry import DIGEST
-from monitoring.parts import list_parts, part_name
-from monitoring.store import Layout
+from flows.registry.versions import DIGEST
+from monitoring.contract.log_reader import Layout
+from monitoring.contract.parts import list_parts, part_name
 from tests.containers.compose import eventually
 from tests.stack.faulty import Faulty
 

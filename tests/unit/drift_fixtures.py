@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from monitoring.drift.calibration import Calibration, calibrate
-from monitoring.drift.scores import ReferenceScores, Rows
+from monitoring.alarms.drift.calibration import Calibration, calibrate
+from monitoring.alarms.drift.scores import ReferenceScores, Rows
 
 FEATURES, CATEGORIES = 4, 3
 CORRELATION = np.array([[1, 0.8, 0, 0], [0.8, 1, 0, 0], [0, 0, 1, 0.3], [0, 0, 0.3, 1]])

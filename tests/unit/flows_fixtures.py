@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import uuid_utils
 import yaml
 
-from monitoring.parts import part_name
-from monitoring.schema import TIMESTAMP, Config, labels_schema, load_config, log_schema
-from monitoring.store import Layout
+from monitoring.contract.config import TIMESTAMP, Config, labels_schema, load_config, log_schema
+from monitoring.contract.log_reader import Layout
+from monitoring.contract.parts import part_name
 
 SETTINGS = {
     "model": {

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 from prometheus_client import CollectorRegistry
 from uuid_utils import uuid7
 
-from api.lines import Format, Row
+from api.log.append_log import AppendLog, Sealing, prediction_format
+from api.log.journal_lines import Format, Row
 from api.metrics import log_metrics
-from api.prediction_log import AppendLog, Sealing, prediction_format
-from monitoring.files import Place
-from monitoring.parts import Part, part_name
-from monitoring.schema import Window
-from monitoring.store import Layout, read_rows
+from monitoring.contract.config import Window
+from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.parts import Part, part_name
+from monitoring.contract.storage import Place
 from tests.unit.api_fixtures import GENRES
 
 MODEL = GENRES.model

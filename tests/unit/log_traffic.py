@@ -7,8 +7,8 @@ from pathlib import Path
 
 import requests
 
-from monitoring.schema import Config, Window
-from monitoring.store import Layout, read_rows
+from monitoring.contract.config import Config, Window
+from monitoring.contract.log_reader import Layout, read_rows
 from tests.unit.api_fixtures import features_of
 
 _PAUSE = 0.02  # seconds before a client tries a server again that is down

@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 from typing import Any, TextIO
 
-from api.lines import Row
-from api.retention import Retention
-from api.upkeep import Upkeep
+from api.log.journal_lines import Row
+from api.log.maintenance import Upkeep
+from api.log.retention import Retention
 from tests.unit.kills import on_step
 from tests.unit.log_fixtures import FORM, WIDER, Log
 

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import uuid_utils
 from prometheus_client import CollectorRegistry
 
-from monitoring.drift.calibration import calibrate
-from monitoring.drift.watch import DriftWatch, rows_of
+from monitoring.alarms.drift.calibration import calibrate
+from monitoring.alarms.drift.drift_watch import DriftWatch, rows_of
+from monitoring.contract.config import Config, labels_schema, load_config, log_schema, reference_schema
+from monitoring.contract.log_reader import Layout, read_reference, write_reference
+from monitoring.contract.parts import microseconds, part_name
 from monitoring.monitor import Monitor
-from monitoring.parts import microseconds, part_name
-from monitoring.schema import Config, labels_schema, load_config, log_schema, reference_schema
 from monitoring.settings import MonitorSettings
-from monitoring.store import Layout, read_reference, write_reference
 
 ROOT = Path(__file__).parents[2]
 GENRES = load_config(ROOT / "monitoring/config.yml")

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from monitoring.profile import Profile
-from monitoring.schema import Config
+from monitoring.contract.config import Config
+from monitoring.profile.profile import Profile
 
 MOSTLY_FEW = st.one_of(st.integers(1, 40), st.integers(1, 400), st.integers(1, 5_000))
 CATEGORIES = ("a", "b", "c", "", "new")

@@ -12,8 +12,8 @@ import structlog
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.page import create_app
-from monitoring.schema import Config, ConfigError, load_config, start_logging
+from monitoring.contract.config import Config, ConfigError, load_config, start_logging
+from monitoring.page.page import create_app
 from tests.unit.api_fixtures import GENRES as BUILT_IN
 from tests.unit.api_fixtures import keep_champion, running, settings
 from tests.unit.monitor_fixtures import keep_reference, loans, log_rows, make_rows, monitor_of

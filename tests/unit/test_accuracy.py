@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from monitoring.accuracy import AccuracyTest, AccuracyVerdict, AccuracyWatch, lower_bound
-from monitoring.parts import list_parts, microseconds
-from monitoring.store import Layout, Performance, Reference, read_reference
+from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict, AccuracyWatch, lower_bound
+from monitoring.contract.log_reader import Layout, Performance, Reference, read_reference
+from monitoring.contract.parts import list_parts, microseconds
 from tests.unit.monitor_fixtures import LOANS, START, keep_reference, label_rows, log_rows, make_rows
 from tests.unit.test_window import Log
 

@@ -14,7 +14,7 @@ import soundfile
 from flask import Flask
 
 from api.audio import MAX_SECONDS, Extractor
-from monitoring.schema import Audio
+from monitoring.contract.config import Audio
 from tests.unit.api_fixtures import GENRES, eventually, keep_champion, running, service_of, settings, tone, wav
 
 

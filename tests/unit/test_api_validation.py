@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.problems import Problem, response
 from api.validation import parse_instances, parse_labels
-from monitoring.schema import Model
+from monitoring.contract.config import Model
 from tests.unit.api_fixtures import GENRES
 
 MODEL = GENRES.model

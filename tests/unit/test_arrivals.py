@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api import merging
-from monitoring import arrivals
-from monitoring.arrivals import Arrivals
-from monitoring.parts import list_parts
-from monitoring.schema import labels_schema, log_schema
-from monitoring.store import Layout
+from api.log import merging
+from monitoring.alarms import log_cursor as arrivals
+from monitoring.alarms.log_cursor import Arrivals
+from monitoring.contract.config import labels_schema, log_schema
+from monitoring.contract.log_reader import Layout
+from monitoring.contract.parts import list_parts
 from tests.unit.monitor_fixtures import LOANS, START, label_rows, log_rows, make_rows
 from tests.unit.test_window import BEGIN, Log
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from monitoring.__main__ import CANNOT_START, main
-from monitoring.parts import microseconds
-from monitoring.past_rows import open_log, rate_of
+from monitoring.backtest.past_rows import open_log, rate_of
+from monitoring.contract.parts import microseconds
 from scripts.prometheus_tools import find_tools
 from tests.unit.monitor_fixtures import GENRES, ROOT, keep_reference, label_rows, log_rows, make_rows
 

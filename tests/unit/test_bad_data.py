@@ -12,9 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from monitoring.contract.config import Config
 from monitoring.monitor import Monitor
-from monitoring.page import create_app
-from monitoring.schema import Config
+from monitoring.page.page import create_app
 from tests.unit.bad_files import UNREADABLE
 from tests.unit.monitor_fixtures import (
     LOANS,

@@ -8,10 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.clock import HELD, Clock
-from flows.collection import collect, newest_row
-from monitoring.parts import list_parts, microseconds
-from monitoring.schema import Window
-from monitoring.store import Layout, id_milliseconds, read_reference, read_rows
+from flows.training.collection import collect, newest_row
+from monitoring.contract.config import Window
+from monitoring.contract.log_reader import Layout, id_milliseconds, read_reference, read_rows
+from monitoring.contract.parts import list_parts, microseconds
 from tests.unit.flows_fixtures import draw_wine, wine, write_log
 from tests.unit.log_fixtures import MODEL, Log, ids, rows
 from tests.unit.monitor_fixtures import (

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring.schema import TIMESTAMP
+from monitoring.contract.config import TIMESTAMP
 from tests.unit.monitor_fixtures import LOANS, ROOT, keep_calibration, keep_reference, make_rows
 
 ROWS, PIECE = 5_000_000, 262_144 // 5 * 5  # what one look of the detector takes, in whole blocks
@@ -19,9 +19,9 @@ LIMIT = 500  # MB: the rows as a table are 600
 CODE = """
 import json, sys
 from pathlib import Path
-from api.aside import why_bad
-from monitoring.schema import Window, log_schema
-from monitoring.store import Layout, find_rows, read_rows
+from api.log.quarantine import why_bad
+from monitoring.contract.config import Window, log_schema
+from monitoring.contract.log_reader import Layout, find_rows, read_rows
 from tests.unit.monitor_fixtures import loans, monitor_of
 
 def peak():

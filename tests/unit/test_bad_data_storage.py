@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from api.aside import why_bad
-from api.retention import Retention
-from api.upkeep import Upkeep
-from monitoring.files import Remote, list_names
-from monitoring.store import Layout, read_rows
+from api.log.maintenance import Upkeep
+from api.log.quarantine import why_bad
+from api.log.retention import Retention
+from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.storage import Remote, list_names
 from tests.unit.log_fixtures import ALL, FORM, MODEL, Log, ids, rows
 from tests.unit.test_prediction_log_storage import bucket
 

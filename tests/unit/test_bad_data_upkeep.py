@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from api.aside import why_bad
-from api.retention import Retention
-from api.upkeep import Upkeep
-from monitoring.files import place
-from monitoring.parts import list_parts
+from api.log.maintenance import Upkeep
+from api.log.quarantine import why_bad
+from api.log.retention import Retention
+from monitoring.contract.parts import list_parts
+from monitoring.contract.storage import place
 from tests.unit.bad_files import UNREADABLE
 from tests.unit.log_fixtures import FORM, Log, ids, read_ids, rows
 

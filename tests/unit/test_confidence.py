@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.performance import calibrate, kept_performance
-from monitoring.confidence import estimate_accuracy
-from monitoring.profile import Profile
-from monitoring.profiling import grid_of, profile_rows
-from monitoring.store import Calibration, Performance
+from flows.training.calibration import calibrate, kept_performance
+from monitoring.alarms.accuracy_estimate import estimate_accuracy
+from monitoring.contract.log_reader import Calibration, Performance
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.profile import Profile
 from tests.unit.monitor_fixtures import LOANS, make_rows
 
 MODEL = LOANS.model

@@ -10,7 +10,15 @@ import pytest
 import yaml
 from pydantic import Field, model_validator
 
-from monitoring.schema import Config, ConfigError, Settings, labels_schema, load_config, log_schema, reference_schema
+from monitoring.contract.config import (
+    Config,
+    ConfigError,
+    Settings,
+    labels_schema,
+    load_config,
+    log_schema,
+    reference_schema,
+)
 
 ROOT = Path(__file__).parents[2]
 CONTENT = yaml.safe_load((ROOT / "monitoring/config.yml").read_text())

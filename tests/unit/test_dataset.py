@@ -11,14 +11,14 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring import dataset
 from monitoring.__main__ import main
-from monitoring.dataset import DatasetError, list_files, profile_locally
-from monitoring.parts import covering, list_parts, merged_name
-from monitoring.profile import Grid, Profile, from_bytes, to_bytes
-from monitoring.profiling import grid_of, profile_rows
-from monitoring.spark import SparkError, profile_on_spark
-from monitoring.store import Layout
+from monitoring.contract.log_reader import Layout
+from monitoring.contract.parts import covering, list_parts, merged_name
+from monitoring.offline import dataset
+from monitoring.offline.dataset import DatasetError, list_files, profile_locally
+from monitoring.offline.spark import SparkError, profile_on_spark
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
 from tests.unit.monitor_fixtures import GENRES, keep_reference, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
 
@@ -83,7 +83,7 @@ def test_threads_count_what_one_pass_over_all_rows_counts(grid, mixed, monkeypat
 def test_spark_counts_the_same_to_the_last_row(grid, mixed, tmp_path, monkeypatch):
     """Over more tasks than are merged at once, so that the profiles are merged as a tree."""
     whole = profile_locally(grid, str(mixed))
-    monkeypatch.setattr("monitoring.spark.FAN", 3)
+    monkeypatch.setattr("monitoring.offline.spark.FAN", 3)
     same_profile(profile_on_spark(grid, str(mixed), master="local[2]"), whole)
     foreign = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"other": [1.0]}), foreign)

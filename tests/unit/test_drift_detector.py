@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from monitoring.drift.calibration import Calibration
-from monitoring.drift.detector import DriftDetector, Standing
-from monitoring.drift.scores import ReferenceScores, Rows
-from monitoring.drift.windows import BLOCK, look
+from monitoring.alarms.drift.calibration import Calibration
+from monitoring.alarms.drift.detector import DriftDetector, Standing
+from monitoring.alarms.drift.scores import ReferenceScores, Rows
+from monitoring.alarms.drift.windows import BLOCK, look
 from tests.unit.drift_fixtures import CATEGORIES, CHANGES, calibrated, draw, quick, reference, shifted
 
 SECOND = 1_000_000

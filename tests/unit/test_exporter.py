@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from scipy import stats
 
-from monitoring.exporter import SnapshotCollector
-from monitoring.judgement import adjust_p_values
+from monitoring.contract.config import Config
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
-from monitoring.schema import Config
+from monitoring.snapshot.exporter import SnapshotCollector
+from monitoring.suite.assessment import adjust_p_values
 from tests.unit.monitor_fixtures import GENRES, LOANS, labels_of, make_rows, names_in
 
 DRIFT = {"loan_drift_p_value", "loan_drift_p_value_adjusted", "loan_ks_statistic", "drifted_features", "outliers",

@@ -3,7 +3,7 @@
 import socket
 import threading
 
-from monitoring.firing import AlertReader
+from monitoring.page.firing_alerts import AlertReader
 
 
 def test_a_prometheus_that_hangs_holds_up_one_thread_alone() -> None:

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from flows.evaluation import compare, hold_out, mcnemar
-from flows.performance import calibrate
-from flows.pipeline import (
+from flows.training.calibration import calibrate
+from flows.training.evaluation import compare, hold_out, mcnemar
+from flows.training.pipeline import (
     ModelError,
     Predictor,
     Sample,
@@ -21,7 +21,7 @@ from flows.pipeline import (
     train,
     with_predictions,
 )
-from monitoring.schema import Config, load_config
+from monitoring.contract.config import Config, load_config
 from tests.unit.flows_fixtures import draw_wine, wine
 
 GENRES = load_config(Path("monitoring/config.yml"))

@@ -9,12 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.collection import collect, newest_row, shortage
-from flows.publication import KEPT, BusyError, complete, sole_run, stage
-from flows.registry import describe_names
-from flows.steady import steady_start
-from monitoring.schema import Config
-from monitoring.store import Calibration, InvalidReferenceError, Layout, Performance, read_reference, write_reference
+from flows.registry.publication import KEPT, BusyError, complete, sole_run, stage
+from flows.registry.versions import describe_names
+from flows.training.changepoint import steady_start
+from flows.training.collection import collect, newest_row, shortage
+from monitoring.contract.config import Config
+from monitoring.contract.log_reader import (
+    Calibration,
+    InvalidReferenceError,
+    Layout,
+    Performance,
+    read_reference,
+    write_reference,
+)
 from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
 
 

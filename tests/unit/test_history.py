@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from flows.memory import asked_by
-from monitoring import history
-from monitoring.history import Asked, Episode, Scored, keep_episode, read_history
-from monitoring.store import Layout
+from flows.run_history import asked_by
+from monitoring.contract import history
+from monitoring.contract.history import Asked, Episode, Scored, keep_episode, read_history
+from monitoring.contract.log_reader import Layout
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from monitoring.kernel import Marks, hash_rows
+from monitoring.profile.kernel import Marks, hash_rows
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 NEAR = st.one_of(st.integers(-3, 3).map(float), st.floats(-1, 1), st.sampled_from([-0.0, 5e-324, 1.7e308, -1.7e308]))

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BEGIN = "from monitoring.lean_evidently import leave_out_the_rest; leave_out_the_rest(); import sys\n"
+BEGIN = "from monitoring.suite.lean_evidently import leave_out_the_rest; leave_out_the_rest(); import sys\n"
 
 
 def run(code: str) -> str:
@@ -23,5 +23,6 @@ def test_the_monitor_is_imported_without_the_web_service():
 
 def test_the_newer_interface_is_there_when_it_is_asked_for():
     assert "evidently.core.report" in run(
-        "import monitoring.suite, evidently; from evidently import Report; print(Report.__module__, evidently.__file__)"
+        "import monitoring.suite.suite, evidently; from evidently import Report;"
+        " print(Report.__module__, evidently.__file__)"
     )

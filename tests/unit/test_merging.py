@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.merging import FAN, GROUP_ROWS, ROWS, merge, plan
-from monitoring.files import remove
-from monitoring.parts import Part, covered, list_leftovers, list_parts, merged_name, part_name
+from api.log.merging import FAN, GROUP_ROWS, ROWS, merge, plan
+from monitoring.contract.parts import Part, covered, list_leftovers, list_parts, merged_name, part_name
+from monitoring.contract.storage import remove
 from tests.unit.log_fixtures import FORM, WIDER, Log, ids, logged, read_ids, rows, write_part
 
 _numbers = itertools.count()

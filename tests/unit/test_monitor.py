@@ -13,8 +13,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from monitoring.contract.parts import microseconds
 from monitoring.monitor import Monitor
-from monitoring.parts import microseconds
 from tests.unit.monitor_fixtures import (
     LOANS,
     ROOT,

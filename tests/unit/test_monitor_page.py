@@ -17,10 +17,10 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from monitoring.history import Asked, Episode, Scored, keep_episode
+from monitoring.contract.history import Asked, Episode, Scored, keep_episode
+from monitoring.contract.log_reader import Layout
 from monitoring.monitor import Monitor
-from monitoring.page import create_app
-from monitoring.store import Layout
+from monitoring.page.page import create_app
 from tests.unit.monitor_fixtures import (
     GENRES,
     LOANS,

@@ -15,10 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 from uuid_utils import uuid7
 
-from api.journal import list_journals
-from api.prediction_log import LogUnavailableError
-from api.sealing import seal
-from monitoring.parts import list_parts
+from api.log.append_log import LogUnavailableError
+from api.log.journal import list_journals
+from api.log.sealing import seal
+from monitoring.contract.parts import list_parts
 from tests.unit.api_fixtures import ROOT, eventually
 from tests.unit.log_fixtures import FORM, MODEL, Log, ids, line, logged, rows
 

@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from api.journal import list_journals
-from api.prediction_log import LogUnavailableError
+from api.log.append_log import LogUnavailableError
+from api.log.journal import list_journals
 from tests.unit.api_fixtures import GENRES, eventually, features_of, keep_champion, running, service_of, settings
 from tests.unit.kills import forked, on_step, steps_of
 from tests.unit.log_fixtures import Log, ids, logged, rows

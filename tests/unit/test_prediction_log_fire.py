@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from api.journal import list_journals
-from monitoring.parts import covered, list_parts
-from monitoring.schema import load_config
+from api.log.journal import list_journals
+from monitoring.contract.config import load_config
+from monitoring.contract.parts import covered, list_parts
 from tests.unit.api_fixtures import Gunicorn, eventually, gunicorn, keep_champion, wine_config
 from tests.unit.log_traffic import Readers, Traffic
 

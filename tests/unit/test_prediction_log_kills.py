@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from api.journal import list_journals
-from api.retention import Retention
-from api.upkeep import Upkeep
+from api.log.journal import list_journals
+from api.log.maintenance import Upkeep
+from api.log.retention import Retention
 from tests.unit.api_fixtures import ROOT
 from tests.unit.kills import killed_at, steps_of
 from tests.unit.log_fixtures import MODEL, Log, ids, line, logged, read_ids, rows

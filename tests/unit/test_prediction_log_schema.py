@@ -6,11 +6,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from api.retention import Retention
-from api.upkeep import Upkeep
-from monitoring.parts import list_parts
-from monitoring.schema import Model
-from monitoring.store import Layout, read_rows
+from api.log.maintenance import Upkeep
+from api.log.retention import Retention
+from monitoring.contract.config import Model
+from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.parts import list_parts
 from tests.unit.log_fixtures import ALL, FORM, MODEL, WIDER, Log, ids, line, rows
 
 LOUD = MODEL.model_copy(update={"features": (*MODEL.features, "loudness")})

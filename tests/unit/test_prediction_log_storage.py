@@ -12,13 +12,13 @@ import pyarrow.fs
 import pytest
 from moto.server import ThreadedMotoServer
 
-from api.journal import list_journals
-from api.retention import Retention
-from api.upkeep import Upkeep
-from monitoring.files import place
-from monitoring.parts import covered, list_parts
-from monitoring.schema import load_config
-from monitoring.store import Layout, read_rows
+from api.log.journal import list_journals
+from api.log.maintenance import Upkeep
+from api.log.retention import Retention
+from monitoring.contract.config import load_config
+from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.parts import covered, list_parts
+from monitoring.contract.storage import place
 from tests.unit.api_fixtures import eventually, gunicorn, keep_champion, wine_config
 from tests.unit.log_fixtures import ALL, MODEL, Log, ids, rows
 from tests.unit.log_traffic import Traffic

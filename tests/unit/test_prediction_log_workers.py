@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import requests
 
-from api.journal import list_journals
+from api.log.journal import list_journals
 from tests.unit.api_fixtures import GENRES, Gunicorn, eventually, features_of, gunicorn, keep_champion
 from tests.unit.log_traffic import Traffic
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from monitoring.frames import Frames, conform, to_arrow
-from monitoring.profile import ProfileMismatchError, from_bytes, merge, to_bytes
-from monitoring.profiling import grid_of, profile_rows
-from monitoring.schema import Config
-from monitoring.snapshot import Verdict
-from monitoring.suite import SuiteRun, run_suite
+from monitoring.contract.config import Config
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.profile import ProfileMismatchError, from_bytes, merge, to_bytes
+from monitoring.snapshot.snapshot import Verdict
+from monitoring.suite.frames import Frames, conform, to_arrow
+from monitoring.suite.suite import SuiteRun, run_suite
 from tests.unit.monitor_fixtures import loans, make_rows
 from tests.unit.profile_strategies import frames, same_profile
 

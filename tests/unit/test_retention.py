@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from api.prediction_log import label_format
-from api.retention import Retention
-from api.upkeep import Upkeep
-from monitoring.parts import list_parts
-from monitoring.schema import ConfigError
+from api.log.append_log import label_format
+from api.log.maintenance import Upkeep
+from api.log.retention import Retention
+from monitoring.contract.config import ConfigError
+from monitoring.contract.parts import list_parts
 from tests.unit.api_fixtures import running, service_of, settings
 from tests.unit.log_fixtures import MODEL, Log, ids, logged, rows, write_part
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from flows.pipeline import Predictor, export_onnx, sample_of, train
-from flows.publication import complete, kept_reference, stage
-from flows.registry import Champion, register
-from flows.way_back import NoWayBackError, find_way_back
-from flows.weighing import weigh
-from monitoring.schema import Config
-from monitoring.store import InvalidReferenceError, Layout, read_reference
+from flows.registry.publication import complete, kept_reference, stage
+from flows.registry.rollback_target import NoWayBackError, find_way_back
+from flows.registry.versions import Champion, register
+from flows.rollback_gate import weigh
+from flows.training.pipeline import Predictor, export_onnx, sample_of, train
+from monitoring.contract.config import Config
+from monitoring.contract.log_reader import InvalidReferenceError, Layout, read_reference
 from tests.unit.flows_fixtures import draw_wine, wine, write_log
 
 OPPOSITE = {"red": "white", "white": "red"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring.schema import ConfigError
-from monitoring.store import InvalidReferenceError, Layout
+from monitoring.contract.config import ConfigError
+from monitoring.contract.log_reader import InvalidReferenceError, Layout
 from scripts.stack import PORTS, Stack, require_usable
 
 

@@ -15,11 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.files import replaced
-from monitoring.parts import list_parts, microseconds, part_name
-from monitoring.reading import read_part
-from monitoring.schema import TIMESTAMP, Model, Window, labels_schema, log_schema, reference_schema
-from monitoring.store import (
+from monitoring.contract.config import TIMESTAMP, Model, Window, labels_schema, log_schema, reference_schema
+from monitoring.contract.log_reader import (
     Calibration,
     InvalidReferenceError,
     Layout,
@@ -32,6 +29,9 @@ from monitoring.store import (
     read_rows,
     write_reference,
 )
+from monitoring.contract.part_reader import read_part
+from monitoring.contract.parts import list_parts, microseconds, part_name
+from monitoring.contract.storage import replaced
 
 MODEL = Model(
     name="m", features=("x", "y"), prediction="predicted", target="actual", label="kind", categories=("a", "b")

@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from monitoring.drift_tests import two_sample_chi_square
-from monitoring.frames import Frames, conform, to_arrow
-from monitoring.profiling import grid_of, profile_rows
-from monitoring.schema import Config
-from monitoring.suite import SuiteRun, run_suite
+from monitoring.contract.config import Config
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.two_sample_tests import two_sample_chi_square
+from monitoring.suite.frames import Frames, conform, to_arrow
+from monitoring.suite.suite import SuiteRun, run_suite
 from tests.unit.monitor_fixtures import GENRES, LOANS, loans, make_rows
 
 

@@ -13,10 +13,10 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.notification import parse_notification
 from flows.settings import TriggerSettings
-from flows.trigger import create_app
-from monitoring.schema import ConfigError, load_config
+from flows.trigger.app import create_app
+from flows.trigger.notification import parse_notification
+from monitoring.contract.config import ConfigError, load_config
 
 TOKEN = "a-token-for-tests"
 NOWHERE = "http://127.0.0.1:9"

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring.parts import covering, list_leftovers, list_parts, merged_name, microseconds, part_name
-from monitoring.profile import Grid
-from monitoring.profiling import grid_of, profile_rows
-from monitoring.schema import Config, labels_schema, log_schema
-from monitoring.store import Layout, read_rows
-from monitoring.window import ProfiledWindow
+from monitoring.contract.config import Config, labels_schema, log_schema
+from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.parts import covering, list_leftovers, list_parts, merged_name, microseconds, part_name
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.profile import Grid
+from monitoring.window.window import ProfiledWindow
 from tests.unit.monitor_fixtures import LOANS, START, loans, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
 

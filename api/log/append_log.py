@@ -1,0 +1,257 @@
+"""The append-only logs of predictions and of labels: journals, and the immutable parts that they are sealed into."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import structlog
+
+from api.log.journal import Journal, list_journals
+from api.log.journal_lines import Format, Row, find_rows, first_line
+from api.log.sealing import Sealed, seal, seal_orphan
+from api.metrics import LogMetrics
+from monitoring.contract.config import DriftloopError, Model, labels_schema, log_schema
+from monitoring.contract.log_reader import find_targets, id_milliseconds
+from monitoring.contract.storage import Place
+
+logger = structlog.get_logger(__name__)
+
+_SPACE_SECONDS = 0.1  # between two looks at the disk's free space: a system call for each request is felt
+
+
+class LogUnavailableError(DriftloopError):
+    """The log could not be written; nothing of the request is in it."""
+
+
+def prediction_format(model: Model) -> Format:
+    """Return the format of current.parquet; a part's range is that of its rows' timestamps."""
+    return Format(log_schema(model), lambda row: int(row[1]), order=("timestamp", "prediction_id"))
+
+
+def label_format(model: Model) -> Format:
+    """Return the format of labels.parquet; a part's range is that of the labelled predictions."""
+    return Format(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
+
+
+def _labelled_at(row: Row) -> int:
+    milliseconds = id_milliseconds(row[0])
+    if milliseconds is None:
+        raise ValueError(f"{row[0]!r} is not a prediction's id")
+    return milliseconds * 1000
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """When a journal becomes a part: after these seconds or rows.
+
+    With fsync a row also survives a power loss. While fewer bytes than the reserve are free, no row is taken.
+    """
+
+    seconds: float
+    rows: int
+    fsync: bool = False
+    reserve: int = 0
+
+
+class AppendLog:
+    """A log that several processes append to; each has its own journal, and any of them recovers a dead one's.
+
+    The journals lie in a folder of this machine, the parts beside them or in object storage.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        form: Format,
+        metrics: LogMetrics,
+        sealing: Sealing,
+        parts: Place | None = None,
+    ) -> None:
+        self.folder = folder
+        self.parts = folder if parts is None else parts
+        self.form = form
+        self.metrics = metrics
+        self._sealing = sealing
+        self._writer = secrets.token_hex(6)
+        self._segment = 0
+        self._journal: Journal | None = None
+        self._opened = 0.0
+        self._space_seen = float("-inf")
+        self._lock = threading.Lock()  # the journal
+        self._full: list[Journal] = []  # closed for appending, not sealed yet
+        self._seal_lock = threading.Lock()  # the list of full journals
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Recover what dead processes left, then seal and recover in a background thread."""
+        self._thread = threading.Thread(target=self._keep, name=f"seal-{self.folder.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread and seal what there is; what cannot be sealed is recovered by the next process."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.seal()
+
+    def append(self, rows: list[Row]) -> None:
+        """Append a request's rows, all or none; when this returns they survive a killed process.
+
+        Raise LogUnavailableError if the disk does not take them, or is nearly full.
+        """
+        line = orjson.dumps(rows, option=orjson.OPT_APPEND_NEWLINE)
+        try:
+            with self._lock:
+                journal = self._writable()
+                if time.monotonic() - self._space_seen > _SPACE_SECONDS:
+                    self._require_space()
+                    self._space_seen = time.monotonic()
+                end = journal.append(line, len(rows))
+            if self._sealing.fsync:
+                journal.commit(end)
+        except OSError as error:
+            raise self._unavailable(error) from error
+        self.metrics.rows.inc(len(rows))
+        if journal.rows >= self._sealing.rows:
+            self._wake.set()
+
+    def _unavailable(self, error: OSError) -> LogUnavailableError:
+        self.metrics.failed("append")
+        logger.error("log_append_failed", folder=str(self.folder), error=str(error))
+        return LogUnavailableError(f"{self.folder.name} cannot be written: {error.strerror}")
+
+    def _writable(self) -> Journal:
+        if self._journal is not None and self._journal.broken:
+            self._full.append(self._journal)
+            self._journal = None
+        if self._journal is None:
+            self._journal = self._open()
+        return self._journal
+
+    def _open(self) -> Journal:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            self._segment += 1
+            head = first_line(self.form.schema)
+            if journal := Journal.create(self.folder, self._writer, self._segment, head, durable=self._sealing.fsync):
+                self._opened = time.monotonic()
+                return journal
+
+    def _require_space(self) -> None:
+        disk = os.statvfs(self.folder)
+        free = disk.f_bavail * disk.f_frsize
+        if free < self._sealing.reserve:
+            raise OSError(errno.ENOSPC, f"only {free / 1e6:.0f} MB of its disk are free")
+
+    def probe(self) -> str | None:
+        """Return why the log cannot be written now, or None if it can."""
+        path = self.folder / f"_probe-{self._writer}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"ready\n")
+            path.unlink()
+            self._require_space()
+        except OSError as error:
+            return f"{self.folder.name} cannot be written: {error.strerror}"
+        return None
+
+    def find(self, ids: Iterable[str], column: str) -> dict[str, str | None]:
+        """Look ids up in every process's journals and in the parts: those that are there, each with that column."""
+        wanted = set(ids)
+        found: dict[str, str | None] = {}
+        # Journals first: what is sealed meanwhile is in a part before its journal goes.
+        for path in list_journals(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                found |= find_rows(path.read_bytes(), wanted, column, self.form)
+        return found | find_targets(self.parts, wanted - found.keys(), column)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every other process and thread out of this block, to look up and append as one step."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / "_lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise self._unavailable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def seal(self) -> None:
+        """Seal this process's journals into parts; one that cannot be sealed now stays and is tried again."""
+        with self._seal_lock:
+            with self._lock:
+                if self._journal is not None:
+                    self._full.append(self._journal)
+                    self._journal = None
+            for journal in list(self._full):
+                journal.finish()
+                try:
+                    self._report(journal.path, seal(journal.path, self.parts, self.form))
+                except (OSError, pa.ArrowException) as error:
+                    self._fail("seal", journal.path, error)
+                else:
+                    self._full.remove(journal)
+                    journal.close()
+
+    def recover(self) -> None:
+        """Seal the journals that dead processes left."""
+        for path in list_journals(self.folder):
+            try:
+                if sealed := seal_orphan(path, self.parts, self.form):
+                    logger.info("log_journal_recovered", journal=path.name, rows=sealed.rows)
+                    self._report(path, sealed)
+            except (OSError, pa.ArrowException) as error:
+                self._fail("recover", path, error)
+
+    def _report(self, path: Path, sealed: Sealed) -> None:
+        if sealed.part:
+            self.metrics.parts.inc()
+        if sealed.torn_bytes:  # never acknowledged, so nothing is lost
+            logger.info("log_torn_line_dropped", journal=path.name, bytes=sealed.torn_bytes)
+        if sealed.set_aside:
+            self.metrics.failed("corrupt", sealed.corrupt_lines)
+            logger.error(
+                "log_lines_corrupt", journal=path.name, lines=sealed.corrupt_lines, kept_in=str(sealed.set_aside)
+            )
+
+    def _fail(self, stage: str, path: Path, error: Exception) -> None:
+        self.metrics.failed(stage)
+        logger.error("log_seal_failed", stage=stage, journal=path.name, error=str(error))
+
+    def _due(self) -> bool:
+        if self._full:
+            return True
+        journal = self._journal
+        return journal is not None and (
+            journal.rows >= self._sealing.rows or time.monotonic() - self._opened >= self._sealing.seconds
+        )
+
+    def _keep(self) -> None:
+        recovered = float("-inf")
+        while not self._stopping:
+            try:
+                if time.monotonic() - recovered >= self._sealing.seconds:
+                    self.recover()
+                    recovered = time.monotonic()
+                if self._due():
+                    self.seal()
+            except Exception:
+                self.metrics.failed("sealer")
+                logger.exception("log_sealer_failed", folder=str(self.folder))
+            self._wake.wait(min(1.0, self._sealing.seconds))
+            self._wake.clear()

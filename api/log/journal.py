@@ -1,0 +1,143 @@
+"""One journal of the log: a file that one process appends to until it is sealed into a part.
+
+A request is one line, written by one `write` and acknowledged after it: a line without its newline was never
+acknowledged, so a request is in the log as a whole or not at all. The writer holds the file's flock while it lives; a
+journal whose flock is free belongs to a dead process.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import threading
+from pathlib import Path
+
+from monitoring.contract.storage import step, sync
+
+_NAME = re.compile(r"_journal-([^.]+)-(\d+)\.jsonl")
+
+
+class Journal:
+    """The journal that this process appends to."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.rows = 0
+        self.broken = False  # nothing may be appended any more
+        self._descriptor = descriptor
+        self._size = self._synced = 0  # bytes of whole lines, and of those that a power loss does not take
+        self._syncing = self._refused = False
+        self._turn = threading.Condition()
+
+    @classmethod
+    def create(cls, folder: Path, writer: str, segment: int, first_line: bytes, *, durable: bool) -> "Journal | None":
+        """Create and lock a journal; return None if another process took the empty file for a dead one's."""
+        path = folder / f"_journal-{writer}-{segment}.jsonl"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        step("journal created")
+        if not lock(descriptor):
+            os.close(descriptor)
+            return None
+        step("journal locked")
+        journal = cls(path, descriptor)
+        try:
+            journal.append(first_line, 0)
+            if durable:
+                sync(folder)  # a file whose name is lost is lost
+                step("journal's name synced")
+        except OSError:
+            path.unlink()
+            os.close(descriptor)
+            raise
+        return journal
+
+    def append(self, line: bytes, rows: int) -> int:
+        """Write a request's line as a whole and return where it ends, or raise OSError and leave nothing of it.
+
+        If not even the cutting back works, the journal is `broken`: nothing may be written behind the torn line.
+        """
+        with self._turn:
+            if self.broken:
+                raise OSError(errno.EIO, "The journal has just failed")
+            try:
+                if os.write(self._descriptor, line) < len(line):
+                    raise OSError(errno.ENOSPC, "No space left for the whole line")  # noqa: TRY301 - as write would
+            except OSError:
+                self.broken = True
+                os.ftruncate(self._descriptor, self._size)
+                self.broken = False
+                raise
+            step("line written")
+            self._size += len(line)
+            self.rows += rows
+            return self._size
+
+    def commit(self, end: int) -> None:
+        """Return when what was written up to there survives a power loss; raise OSError if it does not.
+
+        One fsync serves all requests that were written before it began. Those of one that fails are cut off again.
+        """
+        with self._turn:
+            while self._synced < end:
+                if self._refused:
+                    raise OSError(errno.EIO, "The disk did not confirm the write")
+                if self._syncing:
+                    self._turn.wait()
+                else:
+                    self._sync()
+
+    def _sync(self) -> None:
+        """Sync what is written, while others go on writing."""
+        self._syncing, end = True, self._size
+        self._turn.release()
+        try:
+            os.fdatasync(self._descriptor)
+            step("lines synced")
+            confirmed = True
+        except OSError:
+            confirmed = False
+        finally:
+            self._turn.acquire()
+            self._syncing = False
+            self._turn.notify_all()
+        if confirmed:
+            self._synced = end
+            return
+        self.broken = self._refused = True  # after a failed fsync the kernel may forget what it could not write
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, self._synced)
+
+    def finish(self) -> None:
+        """Answer those who wait for the disk; call it when nobody appends any more."""
+        with contextlib.suppress(OSError):  # each of them is told
+            self.commit(self._size)
+
+    def close(self) -> None:
+        """Give up the lock."""
+        os.close(self._descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Take the flock of a file that still has a name; return False if another holds it or removed the file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def list_journals(folder: Path) -> list[Path]:
+    """List the journals of a log, living and orphaned."""
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name))
+    except FileNotFoundError:
+        return []
+
+
+def identity(path: Path) -> tuple[str, int]:
+    """Return a journal's writer and number, which the part that it becomes has in its name."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise ValueError(f"{path} is not a journal")
+    return match[1], int(match[2])

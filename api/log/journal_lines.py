@@ -1,0 +1,106 @@
+"""What a journal holds: a first line that names the columns, then a line per request with all of its rows.
+
+The columns stand in the file because another process may seal it later, under a config that has other features.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from monitoring.contract.config import TIMESTAMP
+
+Row = list[Any]
+
+_FEW = 16
+_UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError, OverflowError)
+_TYPES = {str(kind): kind for kind in (pa.string(), pa.float32(), TIMESTAMP)}
+
+
+@dataclass(frozen=True)
+class Format:
+    """The rows of a log: their columns, the time by which a row's part is found (microseconds since 1970), their order.
+
+    The time is in columns that every config has in the same place.
+    """
+
+    schema: pa.Schema
+    time_of: Callable[[Row], int]
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The rows of a journal as they are sealed, and what of it cannot be: no row is in two of these."""
+
+    table: pa.Table
+    times: list[int]
+    corrupt: list[bytes]
+    torn_bytes: int  # of a last line without its end, which was never acknowledged
+
+
+def first_line(schema: pa.Schema) -> bytes:
+    """Return the line that names a journal's columns."""
+    columns = [[field.name, str(field.type), field.nullable] for field in schema]
+    return orjson.dumps({"columns": columns}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _columns(lines: list[bytes], schema: pa.Schema) -> tuple[pa.Schema, list[bytes]]:
+    """Return the columns that the first line names, or this process's if it names none, and the other lines."""
+    with contextlib.suppress(*_UNFIT):
+        columns = orjson.loads(lines[0])["columns"]
+        return pa.schema([pa.field(name, _TYPES[kind], nullable) for name, kind, nullable in columns]), lines[1:]
+    return schema, lines
+
+
+def read_content(data: bytes, form: Format) -> Content:
+    """Read a journal that nobody appends to."""
+    *lines, torn = data.split(b"\n")
+    schema, lines = _columns(lines, form.schema)
+    own = Format(schema, form.time_of, form.order)
+    try:
+        return Content(*_read(lines, own), [], len(torn))
+    except _UNFIT:
+        fitting = [_fits(line, own) for line in lines]
+        good = [line for line, fits in zip(lines, fitting, strict=True) if fits]
+        corrupt = [line for line, fits in zip(lines, fitting, strict=True) if not fits]
+        return Content(*_read(good, own), corrupt, len(torn))
+
+
+def _fits(line: bytes, form: Format) -> bool:
+    try:
+        _read([line], form)
+    except _UNFIT:
+        return False
+    return True
+
+
+def _read(lines: list[bytes], form: Format) -> tuple[pa.Table, list[int]]:
+    """Read lines into rows and their times; raise one of _UNFIT if any of them does not fit."""
+    rows = [row for line in lines for row in orjson.loads(line)]
+    if not rows:
+        return form.schema.empty_table(), []
+    times = [form.time_of(row) for row in rows]
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, form.schema, strict=True)]
+    for array, field in zip(arrays, form.schema, strict=True):
+        if array.null_count and not field.nullable:
+            raise ValueError(f"{field.name} is null")
+    return pa.table(arrays, schema=form.schema), times
+
+
+def find_rows(data: bytes, ids: set[str], column: str, form: Format) -> Iterator[tuple[str, Any]]:
+    """Find ids in a journal that may be growing, each with its column; a damaged line is left to the sealing."""
+    # The usual case is one id that is elsewhere: searching bytes is far cheaper than parsing them.
+    if len(ids) <= _FEW and not any(prediction_id.encode(errors="replace") in data for prediction_id in ids):
+        return
+    schema, lines = _columns(data.split(b"\n")[:-1], form.schema)
+    place = schema.get_field_index(column)
+    for line in lines:
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError):
+            for row in orjson.loads(line):
+                if isinstance(row, list) and row and row[0] in ids:
+                    yield row[0], row[place] if place >= 0 else None

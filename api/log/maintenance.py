@@ -1,0 +1,171 @@
+"""Keeps the logs' folders small and sound: merges and retires parts, sets bad ones aside, clears a killed process's.
+
+It runs in a thread of each of the API's workers: they are there whenever a log grows, so that no further service has
+to be run and watched. Of all processes on a folder one at a time is at work, the one that holds its lock, which a
+killed one gives up at once.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from api.log.append_log import AppendLog
+from api.log.journal import identity, list_journals, lock
+from api.log.merging import merge, plan
+from api.log.quarantine import PATIENCE, PREFIX, Suspects
+from api.log.retention import Retention, expired, retire
+from api.log.sealing import first_time
+from monitoring.contract.config import DriftloopError
+from monitoring.contract.part_reader import UNREADABLE
+from monitoring.contract.parts import Part, is_ours, latest_time, list_leftovers, list_parts, writer_of
+from monitoring.contract.storage import Place, remove, step
+
+logger = structlog.get_logger(__name__)
+
+_FAILURES = (*UNREADABLE, DriftloopError)
+
+
+class Upkeep:
+    """The upkeep of the prediction log and of its labels, which leave after their predictions."""
+
+    def __init__(
+        self,
+        predictions: AppendLog,
+        labels: AppendLog,
+        retention: Retention,
+        seconds: float,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._predictions = predictions
+        self._labels = labels
+        self._retention = retention
+        self._seconds = seconds
+        self._suspects = {log: Suspects(log.form.schema, patience) for log in (predictions, labels)}
+        self._doubted: set[Place] = set()  # parts that could not be merged or retired
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Look every so many seconds, in a background thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, after the merge that is under way."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def once(self) -> None:
+        """Look once at each folder that no other process is at work on."""
+        for log in (self._predictions, self._labels):
+            try:
+                with _sole(log.folder) as mine:
+                    if mine:
+                        self._look_after(log)
+            except _FAILURES as error:
+                _fail(log, "upkeep", error)
+
+    def _look_after(self, log: AppendLog) -> None:
+        _clear(log)
+        log.metrics.lag.set(_lag(log))
+        self._set_aside(log)
+        self._retire(log)
+        # a part from the future stays by itself: merged with others it could not be told from them by its name
+        for group in plan([part for part in self._settled(log) if part.last <= latest_time()]):
+            if self._stop.is_set():
+                return
+            self._merge(log, group)
+        log.metrics.files.set(len(list_parts(log.parts)[0]))
+
+    def _set_aside(self, log: AppendLog) -> None:
+        parts, unreadable = list_parts(log.parts)
+        paths = [file.path for file in unreadable if file.path != log.parts]
+        doubted, self._doubted = self._doubted, set()
+        for file in self._suspects[log].look([part.path for part in parts], [*paths, *doubted]):
+            log.metrics.failed("bad_part")
+            name = PREFIX + file.path.name
+            logger.error("log_part_set_aside", path=str(file.path), reason=file.reason, kept_as=name)
+
+    def _settled(self, log: AppendLog) -> list[Part]:
+        """List our parts that can be read and whose journal is gone: no other will ever be sealed from it again."""
+        parts = [part for part in list_parts(log.parts)[0] if is_ours(part)]
+        journals = {identity(path) for path in list_journals(log.folder)}
+        suspects = self._suspects[log].names
+        return [part for part in parts if writer_of(part) not in journals and part.name not in suspects]
+
+    def _retire(self, log: AppendLog) -> None:
+        if log is self._predictions:
+            gone = expired(self._settled(log), self._retention, datetime.now(UTC))
+        else:
+            gone = self._widowed() if self._retention.limited else []
+        archive = self._retention.archive / log.folder.name if self._retention.archive else None
+        for part in gone:
+            try:
+                retire(part, archive)
+            except _FAILURES as error:
+                _fail(log, "retire", error, part=part.name)
+                self._doubted.add(part.path)
+                return
+            log.metrics.retired.inc()
+            logger.info("log_part_retired", part=part.name, rows=part.rows, archive=str(archive) if archive else None)
+
+    def _widowed(self) -> list[Part]:
+        """Return the parts of labels whose predictions have all left the log."""
+        predictions, _ = list_parts(self._predictions.parts)
+        oldest = min((part.first for part in predictions), default=0)
+        oldest -= oldest % 1000  # ids hold milliseconds
+        return [part for part in self._settled(self._labels) if part.last < oldest]
+
+    def _merge(self, log: AppendLog, group: list[Part]) -> None:
+        try:
+            for path in merge(log.parts, group, log.form):
+                log.metrics.merged.inc()
+                logger.info("log_parts_merged", part=path.name)
+        except _FAILURES as error:  # of a damaged part, say; its group waits until that is set aside
+            _fail(log, "merge", error, parts=[part.name for part in group])
+            self._doubted.update(part.path for part in group)
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.once()
+            except Exception:
+                self._predictions.metrics.failed("upkeep")
+                logger.exception("log_upkeep_failed", stage="upkeep")
+
+
+@contextlib.contextmanager
+def _sole(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock in this block; yield whether it is held, without waiting for another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "_upkeep", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lag(log: AppendLog) -> float:
+    """Return the age in seconds of the oldest row that is in a journal and in no part; 0 without one."""
+    times = [time for path in list_journals(log.folder) if (time := first_time(path, log.form)) is not None]
+    return max(0.0, datetime.now(UTC).timestamp() - min(times) / 1e6) if times else 0.0
+
+
+def _clear(log: AppendLog) -> None:
+    """Finish what a killed process had begun to merge."""
+    for part in list_leftovers(log.parts):
+        remove(part.path)
+        step("leftover removed")
+    if isinstance(log.parts, Path):
+        for litter in log.parts.glob("_part-*-merged-*.tmp"):
+            litter.unlink(missing_ok=True)
+
+
+def _fail(log: AppendLog, stage: str, error: Exception, **about: object) -> None:
+    log.metrics.failed(stage)
+    logger.error("log_upkeep_failed", stage=stage, folder=str(log.parts), error=str(error), **about)

@@ -1,0 +1,108 @@
+"""Files that no reader can use are set aside: renamed to `_bad-…`, which every reader passes over, and kept.
+
+A file is given time, for another tool may still be writing it: it must be unreadable at two looks a minute apart, and
+the same at both. Trouble of the machine or of the storage says nothing about a file and is raised.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from monitoring.contract.part_reader import UNREADABLE, read_file, reason_of
+from monitoring.contract.parts import Unreadable
+from monitoring.contract.storage import Place, Stamp, read_bytes, rename, stamp
+
+PATIENCE = 60.0  # seconds
+PREFIX = "_bad-"
+
+
+def why_bad(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None:
+    """Return why nobody can read a file as the schema; None if it can be read, or is gone.
+
+    Without `whole` only its footer is read. Raise OSError if the machine or the storage fails, MemoryError if memory
+    does.
+    """
+    try:
+        if isinstance(path, Path) and path.is_dir():
+            return "is a folder"
+        source = path if isinstance(path, Path) else pa.BufferReader(read_bytes(path))
+    except FileNotFoundError:
+        return None
+    try:
+        with pq.ParquetFile(source) as file:
+            for _ in read_file(file, schema, None if whole else ()):
+                pass
+    except FileNotFoundError:
+        return None
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's: what a file holds has no number
+        return reason_of(error)
+    return None
+
+
+class Suspects:
+    """The files of one folder that could not be read, until they are set aside, are whole, or are gone."""
+
+    def __init__(self, schema: pa.Schema, patience: float = PATIENCE) -> None:
+        self._schema = schema
+        self._patience = patience
+        self._bad: dict[Place, tuple[Stamp, float]] = {}  # as it was when it was first unreadable, and when that was
+        self._sound: dict[Place, Stamp] = {}  # read to the end
+        self._opened: dict[Place, Stamp] = {}  # the footer at least
+
+    @property
+    def names(self) -> set[str]:
+        """Return the names of the files that are under suspicion."""
+        return {path.name for path in self._bad}
+
+    def look(self, listed: Iterable[Place], doubted: Iterable[Place]) -> Iterator[Unreadable]:
+        """Set aside the files that have been unreadable for long enough; yield each, where it lay, with the reason.
+
+        Of the listed files of this machine each footer is read once, and at each look one file to its end, so that the
+        whole log is read again and again at next to no cost. Doubted ones, and suspects, are read to the end now.
+        """
+        listed = list(listed)
+        doubts = {**dict.fromkeys(self._bad), **dict.fromkeys(doubted), **dict.fromkeys(self._unread(listed))}
+        self._forget({*listed, *doubts})
+        for path in doubts:
+            found = stamp(path)
+            reason = None if found is None else why_bad(path, self._schema)
+            if found is None or reason is None:
+                self._clear(path, found)
+            elif self._is_due(path, found):
+                rename(path, PREFIX + path.name)
+                self._clear(path, None)
+                yield Unreadable(path, reason)
+
+    def _unread(self, paths: Iterable[Place]) -> Iterator[Place]:
+        """Yield the files of this machine whose footer is bad, and one that was not yet read to its end."""
+        deep = False
+        for path in paths:
+            if not isinstance(path, Path) or (found := stamp(path)) is None or self._sound.get(path) == found:
+                continue
+            if not deep or (self._opened.get(path) != found and why_bad(path, self._schema, whole=False)):
+                deep = True
+                yield path
+            self._opened[path] = found
+
+    def _is_due(self, path: Place, found: Stamp) -> bool:
+        first, since = self._bad.get(path, (None, 0.0))
+        if first != found:  # seen for the first time, or being written
+            self._bad[path] = found, time.monotonic()
+            return False
+        return time.monotonic() - since >= self._patience
+
+    def _clear(self, path: Place, found: Stamp | None) -> None:
+        self._bad.pop(path, None)
+        if found is not None:
+            self._sound[path] = found
+
+    def _forget(self, present: set[Place]) -> None:
+        self._sound = {path: found for path, found in self._sound.items() if path in present}
+        self._opened = {path: found for path, found in self._opened.items() if path in present}

@@ -1,0 +1,67 @@
+"""From journal to part: the same journal gives the same part, so that dying in between leaves nothing to undo."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.log.journal import identity, lock
+from api.log.journal_lines import Format, read_content
+from monitoring.contract.parts import part_name
+from monitoring.contract.storage import Place, replaced, step, write_parquet
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What became of a journal."""
+
+    part: Place | None
+    rows: int
+    torn_bytes: int
+    corrupt_lines: int
+    set_aside: Path | None
+
+
+def seal_orphan(path: Path, parts: Place, form: Format) -> Sealed | None:
+    """Seal a dead process's journal; return None if its writer lives or another process was faster."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        if not lock(descriptor):
+            return None
+        step("orphan locked")
+        return seal(path, parts, form)
+    finally:
+        os.close(descriptor)
+
+
+def seal(path: Path, parts: Place, form: Format) -> Sealed:
+    """Turn a journal that nobody appends to into a part, and remove it last."""
+    writer, segment = identity(path)
+    content = read_content(path.read_bytes(), form)
+    part = set_aside = None
+    if content.corrupt:
+        set_aside = path.with_name(f"_corrupt-{writer}-{segment}.jsonl")
+        with replaced(set_aside) as temporary:
+            temporary.write_bytes(b"".join(line + b"\n" for line in content.corrupt))
+        step("lines set aside")
+    if content.times:
+        part = parts / part_name(min(content.times), max(content.times), len(content.times), writer, segment)
+        write_parquet(part, content.table)
+        step("journal sealed")
+    for litter in path.parent.glob(f"_*-{writer}-{segment}.*.tmp"):  # of a process that died while it sealed this
+        litter.unlink(missing_ok=True)
+    path.unlink()
+    step("journal removed")
+    return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), set_aside)
+
+
+def first_time(path: Path, form: Format) -> int | None:
+    """Return the time (microseconds since 1970) of a journal's first request; None without one."""
+    try:
+        with path.open("rb") as journal:
+            head = journal.readline() + journal.readline()  # the names of the columns, then a line per request
+    except FileNotFoundError:
+        return None
+    return min(read_content(head, form).times, default=None)

@@ -1,0 +1,127 @@
+"""A new champion and its reference, published so that a crash between any two steps is made good.
+
+The order is: register the version; stage its reference under `_references/_next-<version>/`; move the alias (one atomic
+call: from here on the version serves); keep the replaced reference as `_references/<digest>.parquet`; rename the staged
+one into its place. A crash before the alias moves leaves a staged file of a version that is not champion, which the
+next publication removes. A crash after it leaves the champion's own staged file, and whoever comes next (a run of
+`retrain` or `rollback`, or `bootstrap` at the next start) puts it into its place.
+"""
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from monitoring.contract.config import DriftloopError, Model
+from monitoring.contract.log_reader import (
+    InvalidReferenceError,
+    Layout,
+    Performance,
+    Reference,
+    parse_reference,
+    read_reference,
+    reference_digest,
+    write_reference,
+)
+from monitoring.contract.storage import replaced, step
+
+KEPT = 20
+
+
+class BusyError(DriftloopError):
+    """Another run of the flows is at work on the same DATA_DIR."""
+
+
+@contextlib.contextmanager
+def sole_run(layout: Layout, patience: float = 60) -> Iterator[None]:
+    """Hold DATA_DIR for one run; raise BusyError if another process still holds it after `patience` seconds.
+
+    The lock ends with its process, however that ends.
+    """
+    layout.root.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    with (layout.root / "_flows.lock").open("w") as file:
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{layout.root}: another run of a flow is still at work here")
+            time.sleep(0.2)
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _staged(layout: Layout, version: str) -> Layout:
+    return Layout(_kept(layout) / f"_next-{version}")
+
+
+def stage(
+    layout: Layout,
+    model: Model,
+    version: str,
+    table: pa.Table,
+    *,
+    origin: str,
+    through: int | None = None,
+    performance: Performance | None = None,
+) -> None:
+    """Lay the reference of a version ready, before the version becomes champion."""
+    target = _staged(layout, version)
+    write_reference(
+        target, model, table, origin=origin, model_version=version, through=through, performance=performance
+    )
+    read_reference(target, model)  # a reference that the monitor would refuse must not be promoted
+    step("reference staged")
+
+
+def complete(layout: Layout, champion: str) -> bool:
+    """Put the champion's staged reference into its place; say whether there was one."""
+    staged = _staged(layout, champion).reference
+    found = staged.exists()
+    if found:
+        _keep(layout)
+        step("reference kept")
+        with replaced(layout.reference) as temporary:
+            shutil.copyfile(staged, temporary)
+        step("reference replaced")
+    for folder in _kept(layout).glob("_next-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def kept_reference(layout: Layout, model: Model, digest: str) -> Reference:
+    """Return a replaced reference by its digest; raise InvalidReferenceError if it is gone or not the same any more."""
+    path = _kept(layout) / f"{digest}.parquet"
+    try:
+        reference = parse_reference(path.read_bytes(), path, model)
+    except OSError as error:
+        raise InvalidReferenceError(f"{path}: the reference that was replaced cannot be read: {error}") from error
+    if reference.digest != digest:
+        raise InvalidReferenceError(f"{path}: its content is not what its name says; it was changed")
+    return reference
+
+
+def _kept(layout: Layout) -> Path:
+    return layout.root / "_references"
+
+
+def _keep(layout: Layout) -> None:
+    """Keep the present reference under its digest, and the newest KEPT of the kept ones."""
+    digest = reference_digest(layout)
+    if digest is None:
+        return
+    with replaced(_kept(layout) / f"{digest}.parquet") as temporary:
+        shutil.copyfile(layout.reference, temporary)
+    oldest_first = sorted(_kept(layout).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    for path in oldest_first[:-KEPT]:
+        path.unlink(missing_ok=True)

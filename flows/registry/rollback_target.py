@@ -1,0 +1,62 @@
+"""Which version a rollback goes back to, and with which reference.
+
+A promotion moves the alias and the reference together, and leaves the alias `previous` and the replaced reference: that
+is the way back. A person who moves the alias `champion` in MLflow leaves the reference where it is: the way back from
+there is the version that the reference belongs to. Each way is gone once.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flows.registry.publication import kept_reference
+from flows.registry.versions import PREVIOUS, Champion, load_version, tags_of, version_of
+from monitoring.contract.config import Config, DriftloopError
+from monitoring.contract.log_reader import Layout, Reference
+
+
+class NoWayBackError(DriftloopError):
+    """There is nothing to roll back to."""
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """The version that served before, and the reference that belongs to it."""
+
+    former: Champion
+    reference: Reference
+
+
+def find_way_back(layout: Layout, config: Config, champion: str, present: Reference) -> WayBack:
+    """Find the way back from the champion; raise NoWayBackError with the reason if there is none.
+
+    Raise UnusableVersionError or InvalidReferenceError if there is one, and its artifact or reference is broken.
+    """
+    version, digest = _target(config.model.name, champion, present)
+    former = load_version(config.model.name, version)
+    if not former.fits(config.model):
+        raise NoWayBackError(f"version {version}, which served before, does not fit the config any more")
+    return WayBack(former, present if digest is None else kept_reference(layout, config.model, digest))
+
+
+def _target(name: str, champion: str, present: Reference) -> tuple[str, str | None]:
+    """Return the version to go back to, and the digest of its reference (None: it is the present one)."""
+    tags, own = tags_of(name, champion), present.model_version
+    if own is not None and own != champion:
+        if _promoted(tags) > _promoted(tags_of(name, own)):
+            return own, None
+        raise NoWayBackError(f"the alias was moved by hand, from version {own} back to {champion}: that was a way back")
+    previous = version_of(name, PREVIOUS)
+    if previous is None or previous == champion:
+        raise NoWayBackError(f"version {champion} has replaced none, or the way back was gone already")
+    if rolled_back := tags_of(name, previous).get("rolled_back_at"):
+        raise NoWayBackError(f"version {previous}, which served before, was itself rolled back at {rolled_back}")
+    digest = tags.get("reference_digest")
+    if digest is None:
+        raise NoWayBackError(f"no tag of version {champion} says which reference it has replaced")
+    return previous, digest
+
+
+def _promoted(tags: dict[str, str]) -> datetime:
+    """Return when a flow promoted a version; what no flow has promoted came by hand, and later than any."""
+    moment = tags.get("promoted_at")
+    return datetime.fromisoformat(moment) if moment else datetime.max.replace(tzinfo=UTC)

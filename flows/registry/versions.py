@@ -1,0 +1,206 @@
+"""MLflow: the champion, and a candidate's registration with its lineage.
+
+Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or
+`retrain`), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
+`reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
+the flows know a damaged file), and `promoted_at` (RFC 3339; set just before the alias moves). A version that was rolled
+back carries `rolled_back_at` (RFC 3339) and `rolled_back_because`.
+Aliases: `champion` serves; `previous` served before it, and is there while a rollback has somewhere to go.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+import mlflow.artifacts
+import mlflow.onnx
+import numpy as np
+import onnx
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from requests import RequestException
+
+from flows.training.pipeline import ModelError, Predictor
+from monitoring.contract.config import Config, DriftloopError, Model
+from monitoring.contract.storage import step
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+DIGEST = "model_sha256"
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
+
+
+class RegistryError(DriftloopError):
+    """MLflow cannot be used, or does not hold what is needed."""
+
+
+class UnusableVersionError(RegistryError):
+    """A version's artifact cannot be fetched, or is none of our models."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that serves, and its model."""
+
+    version: str
+    predictor: Predictor
+
+    def fits(self, model: Model) -> bool:
+        """Say whether it takes the config's features and answers in its categories."""
+        return self.predictor.features == model.features and set(self.predictor.classes) <= set(model.categories)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A model version and the MLflow run that made it."""
+
+    version: str
+    run_id: str
+    experiment_id: str
+
+    def links(self, server: str, name: str) -> tuple[str, str]:
+        """Return the addresses of the version's and of the run's page in MLflow."""
+        version = f"{server}/#/models/{name}/versions/{self.version}"
+        return version, f"{server}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+
+def load_champion(name: str) -> Champion | None:
+    """Load the champion's ONNX model; None if there is no champion yet; UnusableVersionError if it cannot be used."""
+    version = version_of(name, CHAMPION)
+    try:
+        return None if version is None else load_version(name, version)
+    except UnusableVersionError as error:
+        raise UnusableVersionError(f"the champion is of no use, `make rollback` goes back from it: {error}") from error
+
+
+def version_of(name: str, alias: str) -> str | None:
+    """Return the version that an alias points at; None if there is none."""
+    try:
+        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        raise RegistryError(f"MLflow cannot say which version of {name} is {alias}: {error}") from error
+
+
+def load_version(name: str, version: str) -> Champion:
+    """Load a version's ONNX model; raise UnusableVersionError if that cannot be done."""
+    client = mlflow.MlflowClient()
+    try:
+        uri = client.get_model_version_download_uri(name, version)
+        with tempfile.TemporaryDirectory() as folder:
+            path = mlflow.artifacts.download_artifacts(f"{uri.rstrip('/')}/model.onnx", dst_path=folder)
+            content = Path(path).read_bytes()
+    except (MlflowException, RequestException, OSError) as error:
+        raise UnusableVersionError(f"model.onnx of {name} version {version} cannot be fetched: {error}") from error
+    digest = tags_of(name, version).get(DIGEST)
+    if digest is not None and digest != hashlib.sha256(content).hexdigest():
+        raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
+    try:
+        return Champion(version, Predictor(content))
+    except ModelError as error:
+        raise UnusableVersionError(f"{name} version {version} cannot be used: {error}") from error
+
+
+def register(
+    exported: onnx.ModelProto,
+    model: Model,
+    *,
+    parameters: Mapping[str, object],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+) -> Registered:
+    """Log a model with its parameters and metrics, and register it as a new version that carries the tags."""
+    tags = {**tags, DIGEST: hashlib.sha256(exported.SerializeToString()).hexdigest()}
+    try:
+        mlflow.set_experiment(model.name)
+        with mlflow.start_run(tags=tags) as run:
+            mlflow.log_params(dict(parameters))
+            mlflow.log_metrics(dict(metrics))
+            logged = mlflow.onnx.log_model(
+                exported,
+                name="model",
+                signature=_signature(model),
+                pip_requirements=["onnxruntime"],
+                save_as_external_data=False,  # one file holds all of the model
+            )
+        step("model logged")
+        version = mlflow.register_model(logged.model_uri, model.name, tags=tags)
+        step("version registered")
+    except (MlflowException, RequestException) as error:
+        raise RegistryError(f"MLflow did not take the new version of {model.name}: {error}") from error
+    return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
+
+
+def _signature(model: Model) -> ModelSignature:
+    return ModelSignature(inputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(model.features)), "features")]))
+
+
+def promote(name: str, version: str, former: str | None) -> None:
+    """Move the alias `champion` to a version, and `previous` to the one that it leaves."""
+    client = mlflow.MlflowClient()
+    try:
+        client.set_model_version_tag(name, version, "promoted_at", datetime.now(UTC).isoformat())
+        if former is not None and former != version:
+            client.set_registered_model_alias(name, PREVIOUS, former)
+        step("way back marked")
+        client.set_registered_model_alias(name, CHAMPION, version)
+        step("champion moved")
+    except MlflowException as error:
+        raise RegistryError(f"version {version} of {name} cannot be promoted: {error}") from error
+
+
+def tags_of(name: str, version: str) -> dict[str, str]:
+    """Return a version's tags; none for a version that does not exist."""
+    try:
+        return dict(mlflow.MlflowClient().get_model_version(name, version).tags)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return {}
+        raise RegistryError(f"the tags of {name} version {version} cannot be read: {error}") from error
+
+
+def demote(name: str, version: str, successor: str, because: str) -> None:
+    """Say why a version goes, and move the alias `champion` from it to its successor.
+
+    `previous` moves there first: once the champion is what served before it, there is no second way back.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        client.set_model_version_tag(name, version, "rolled_back_because", because)
+        client.set_model_version_tag(name, version, "rolled_back_at", datetime.now(UTC).isoformat())
+        client.set_registered_model_alias(name, PREVIOUS, successor)
+        step("way back marked")
+        client.set_registered_model_alias(name, CHAMPION, successor)
+        step("champion moved")
+    except MlflowException as error:
+        raise RegistryError(f"{name} cannot go back to version {successor}: {error}") from error
+
+
+def forget_previous(name: str) -> None:
+    """Remove the alias `previous`: a way back is gone once."""
+    try:
+        mlflow.MlflowClient().delete_registered_model_alias(name, PREVIOUS)
+    except MlflowException as error:
+        raise RegistryError(f"the alias {PREVIOUS} of {name} cannot be removed: {error}") from error
+
+
+def model_tags(config: Config, classes: Iterable[str]) -> dict[str, str]:
+    """Return the tags that say what a version takes, answers and was configured by."""
+    return {
+        "features": json.dumps(config.model.features),
+        "classes": json.dumps([str(name) for name in classes]),
+        "config_digest": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+    }
+
+
+def describe_names(names: list[str], shown: int = 10) -> str:
+    """Return count, digest and the last names as JSON, whose length has a bound."""
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return json.dumps({"count": len(names), "sha256": digest, "newest": names[-shown:]})

@@ -1,0 +1,89 @@
+"""What a run leaves for the monitor's page; a run whose process dies leaves nothing, and Prefect's state says so."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from prefect import runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import ValidationError
+
+from flows.training.evaluation import Comparison, Scores
+from monitoring.contract.history import Asked, Episode, FlowName, Scored, keep_episode
+from monitoring.contract.log_reader import Layout, reference_digest
+
+log = structlog.get_logger(__name__)
+
+
+class Memory:
+    """A run's episode while it is made; `version` is the champion as far as the run knows."""
+
+    def __init__(self, layout: Layout, flow: FlowName, alert: dict[str, Any] | None) -> None:
+        self._layout, self._flow, self._asked = layout, flow, asked_by(alert)
+        self._started = datetime.now(UTC)
+        self._scores: dict[str, Any] = {}
+        self.version: str | None = None
+
+    def compare(self, comparison: Comparison, champion: str, candidate: str) -> None:
+        """Take down how champion and candidate did on the held-out rows."""
+        self.score(_scored(champion, comparison.champion), _scored(candidate, comparison.candidate), comparison.rows)
+
+    def score(self, champion: Scored, candidate: Scored, rows: int) -> None:
+        """Take down what the champion and the version that may replace it achieved on the same rows."""
+        self._scores = {"champion": champion, "candidate": candidate, "rows": rows}
+
+    def conclude(self, outcome: str, message: str) -> State[None]:
+        """Keep the episode, and return the state that the run ends with."""
+        self.keep(outcome, message)
+        return Completed(name=outcome, message=message)
+
+    def keep(self, outcome: str, message: str) -> None:
+        """Write the episode down; where that fails the run goes on, for it has done what it is for."""
+        try:
+            keep_episode(self._layout, self._episode(outcome, message))
+        except OSError as error:
+            log.exception("episode_not_kept", reason=str(error))
+
+    def _episode(self, outcome: str, message: str) -> Episode:
+        return Episode(
+            flow=self._flow,
+            flow_run_id=str(runtime.flow_run.id),
+            started_at=self._started,
+            ended_at=datetime.now(UTC),
+            outcome=outcome,
+            message=message,
+            asked=self._asked,
+            version=self.version,
+            reference_digest=reference_digest(self._layout),
+            **self._scores,
+        )
+
+
+@contextlib.contextmanager
+def remembered(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None) -> Iterator[Memory]:
+    """Give a run its memory; an error is kept as `Failed`, and raised."""
+    memory = Memory(layout, flow, alert)
+    try:
+        yield memory
+    except Exception as error:
+        memory.keep("Failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _scored(version: str, scores: Scores) -> Scored:
+    return Scored(version=version, accuracy=scores.accuracy, macro_f1=scores.macro_f1)
+
+
+def asked_by(alert: Any) -> Asked | None:
+    """Return the earliest alert of those that the trigger names; None for a run that a person started.
+
+    The parameter is what that person gave: what names no alert is no reason to fail.
+    """
+    try:
+        first = alert["alerts"][0]
+        return Asked(name=first["name"], starts_at=first["startsAt"])
+    except (LookupError, TypeError, ValidationError):
+        return None

@@ -1,0 +1,58 @@
+"""The Markdown that a retrain run leaves behind: what was compared and what came of it."""
+
+from flows.training.collection import Collected
+from flows.training.evaluation import Comparison, Scores
+
+KEY = "retrain-comparison"
+
+
+def comparison_report(
+    comparison: Comparison, collected: Collected, *, name: str, champion: str, candidate: str, links: tuple[str, str]
+) -> str:
+    """Compare champion and candidate for a person; `links` are MLflow's pages of the version and of the run."""
+    verdict = (
+        f"**The gate passed:** version {candidate} becomes champion and the reference is re-based."
+        if comparison.passed
+        else f"**The gate refused version {candidate}:** version {champion} stays champion."
+    )
+    version, run = links
+    return f"""# {name}: version {champion} against version {candidate}
+
+{verdict} Accuracy changes by {comparison.gain:+.3f}; {comparison.minimum_gain:+.3f} or more was asked for.
+McNemar's exact test: p = {comparison.mcnemar_p_value:.2g}.
+
+| on {comparison.rows} held-out rows | champion {champion} | candidate {candidate} |
+|---|---|---|
+{_scores(comparison.champion, comparison.candidate)}
+
+| recall by category | champion {champion} | candidate {candidate} |
+|---|---|---|
+{_recall(comparison)}
+
+{collected.describe()}. {_unreadable(collected)}
+
+[Version {candidate} in MLflow]({version}) · [its run]({run})
+"""
+
+
+def shortage_report(reason: str, collected: Collected) -> str:
+    """Say for a person why there is no candidate."""
+    return f"# Too few labels\n\nNo candidate was trained, and nothing changed. {reason}. {_unreadable(collected)}\n"
+
+
+def _scores(champion: Scores, candidate: Scores) -> str:
+    return "\n".join(
+        f"| {title} | {getattr(champion, key):.3f} | {getattr(candidate, key):.3f} |"
+        for title, key in (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("log loss", "log_loss"))
+    )
+
+
+def _recall(comparison: Comparison) -> str:
+    old, new = comparison.champion.recall, comparison.candidate.recall
+    return "\n".join(f"| {name} | {old[name]:.2f} | {new[name]:.2f} |" for name in comparison.categories)
+
+
+def _unreadable(collected: Collected) -> str:
+    if not collected.unreadable:
+        return ""
+    return "Left out, because they could not be read: " + "; ".join(collected.unreadable[:5])

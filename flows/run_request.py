@@ -1,0 +1,31 @@
+"""Asking for a run of a flow as a person does: now, and seeing what comes of it."""
+
+import time
+import uuid
+from collections.abc import Callable
+
+from flows.settings import FlowSettings
+from flows.trigger.decision import DEPLOYMENT
+from flows.trigger.upstream import Prefect, Run, UnavailableError
+
+
+def ask(flow: str, settings: FlowSettings, say: Callable[[str], None]) -> Run:
+    """Ask for a run, say where it can be watched and how it ended, and return it.
+
+    Raise UnavailableError if nobody serves the flow, or if it has not ended after `flows_wait_seconds`.
+    """
+    prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
+    name = f"{flow}/{DEPLOYMENT}"
+    deployment = prefect.deployment_id(flow, DEPLOYMENT)
+    if prefect.deployment_status(flow, DEPLOYMENT) != "READY":
+        raise UnavailableError(f"nobody serves {name} now: the service `flows` does not run")
+    run, _ = prefect.create_run(deployment, uuid.uuid4().hex, ["by hand"], {}, who="a person")
+    say(f"{name}: asked for run {run.id}")
+    deadline = time.monotonic() + settings.flows_wait_seconds
+    while not run.ended:
+        if time.monotonic() >= deadline:
+            raise UnavailableError(f"run {run.id} has not ended within {settings.flows_wait_seconds:g} s; it goes on")
+        time.sleep(0.5)
+        run = prefect.run(run.id)
+    say(f"{run.state_name}: {run.state.message if run.state and run.state.message else 'see its log in Prefect'}")
+    return run

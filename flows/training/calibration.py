@@ -1,0 +1,48 @@
+"""What a model is held to once it is promoted: its accuracy on unseen rows, and what its confidence is worth."""
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from sklearn.isotonic import IsotonicRegression
+
+from flows.training.pipeline import Floats
+from monitoring.contract.config import Model
+from monitoring.contract.log_reader import Calibration, Performance
+
+BINS, BIN_ROWS = 10, 10  # at most so many bins, each of at least so many rows
+
+Right = npt.NDArray[np.bool_]
+
+
+def calibrate(confidence: Floats, right: Right) -> Calibration:
+    """Map confidence to the share of rows that are right, by rows (n,) that the model had not seen.
+
+    The rows are cut into bins of equal number by their confidence. Over the bins goes scikit-learn's isotonic
+    regression (pool adjacent violators), so that the share never falls as confidence grows. Over the rows themselves it
+    would find levels of a few rows at either end, which are all wrong or all right by chance.
+    """
+    order = np.argsort(confidence, kind="stable")
+    bins = np.array_split(order, min(BINS, max(1, len(order) // BIN_ROWS)))
+    number = np.array([len(one) for one in bins])
+    sure = np.array([confidence[one].astype(np.float64).mean() for one in bins])
+    share = np.array([right[one].mean() for one in bins])
+    levels = IsotonicRegression(y_min=0, y_max=1).fit_transform(sure, share, sample_weight=number)
+    ends = [0, *(np.flatnonzero(np.diff(levels) > 0) + 1).tolist(), len(bins)]
+    pooled = [np.concatenate(bins[begin:end]) for begin, end in pairwise(ends)]
+    return Calibration(
+        confidence=tuple(float(confidence[one].astype(np.float64).mean()) for one in pooled),
+        accuracy=tuple(float(right[one].mean()) for one in pooled),
+        rows=tuple(len(one) for one in pooled),
+    )
+
+
+def kept_performance(table: pa.Table, model: Model) -> Performance | None:
+    """Return the accuracy of predictions that a user's reference holds; None if none of them has a label.
+
+    Nothing is known of how sure their model was.
+    """
+    right = pc.equal(table[model.prediction], table[model.target]).drop_null()
+    return Performance(float(pc.mean(right).as_py()), len(right)) if len(right) else None

@@ -1,0 +1,161 @@
+"""The model: how it is trained, how it becomes ONNX, and how ONNX predicts."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pyarrow as pa
+import pyarrow.compute as pc
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from flows.training import quadratic_features as quadratic
+from monitoring.contract.config import DriftloopError, Model
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.object_]
+
+FOLDS = 5
+PARAMETERS = {"degree": 2, "C": 0.05, "max_iter": 1000}
+
+
+class ModelError(DriftloopError):
+    """A model cannot be trained on these rows, or a stored model is not one that these flows understand."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled rows: features (n, features), NaN where missing, and labels (n,)."""
+
+    features: Floats
+    labels: Labels
+
+    def take(self, places: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Sample":
+        """Return the rows at these places."""
+        return Sample(self.features[places], self.labels[places])
+
+    def extended(self, other: "Sample") -> "Sample":
+        """Return these rows and the other's."""
+        return Sample(np.concatenate([self.features, other.features]), np.concatenate([self.labels, other.labels]))
+
+
+def feature_matrix(table: pa.Table, model: Model) -> Floats:
+    """Return the table's features (n, features) in the config's order; null and infinity become NaN."""
+    columns = [table[name].cast(pa.float32()).to_numpy() for name in model.features]
+    values = np.column_stack(columns).astype(np.float32)
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
+
+
+def sample_of(table: pa.Table, model: Model) -> Sample:
+    """Return the table's labelled rows as a sample."""
+    table = table.filter(pc.is_valid(table[model.target]))
+    return Sample(feature_matrix(table, model), np.array(table[model.target].to_pylist(), dtype=object))
+
+
+def new_pipeline() -> Pipeline:
+    """Return the untrained pipeline: impute, standardise, add products, logistic regression."""
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        PolynomialFeatures(PARAMETERS["degree"], include_bias=False),
+        LogisticRegression(C=PARAMETERS["C"], max_iter=PARAMETERS["max_iter"]),
+    )
+
+
+def train(sample: Sample) -> Pipeline:
+    """Train a pipeline; raise ModelError if the labels are all the same."""
+    if len(np.unique(sample.labels)) < 2:  # noqa: PLR2004 - a classifier needs two
+        raise ModelError("a model needs labelled rows of at least two categories")
+    with threadpool_limits(1):  # small matrices: on a busy machine, threads that wait on each other cost tenfold
+        return new_pipeline().fit(sample.features, sample.labels)
+
+
+def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int = 0) -> tuple[Labels, Floats]:
+    """Predict each row by a pipeline that has not seen it, so that the predictions' accuracy is honest.
+
+    Return labels (n,) and confidences (n,): each row's largest probability. `older` rows are in every pipeline's
+    training. A category with fewer rows than there are folds is spread by chance.
+    """
+    _, strata, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
+    rare = counts[strata] < FOLDS
+    if len(np.unique(strata[~rare])) < 2:  # noqa: PLR2004
+        raise ModelError(f"predictions for the reference need two categories with at least {FOLDS} labelled rows each")
+    strata[rare] = strata[~rare][0]
+    predicted = np.empty(len(sample.labels), dtype=object)
+    confidence = np.empty(len(sample.labels), dtype=np.float32)
+    for known, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata):
+        training = sample.take(known) if older is None else older.extended(sample.take(known))
+        pipeline = train(training)
+        probabilities = pipeline.predict_proba(sample.features[unseen])
+        predicted[unseen] = pipeline.classes_[probabilities.argmax(axis=1)]
+        confidence[unseen] = probabilities.max(axis=1)
+    return predicted, confidence
+
+
+def choose_older(training: Sample, older: Sample, seed: int = 0) -> Sample | None:
+    """Return the older rows if they help to predict the newer ones out of fold, else None.
+
+    After a mild drift they make up for the newer rows' small number; after a strong one they contradict them.
+    """
+    alone = np.mean(predict_out_of_fold(training, None, seed)[0] == training.labels)
+    together = np.mean(predict_out_of_fold(training, older, seed)[0] == training.labels)
+    return older if together >= alone else None
+
+
+def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Labels) -> pa.Table:
+    """Fill the prediction column: labelled rows take theirs out of fold, the others ask the pipeline."""
+    unlabelled = pc.is_null(table[model.target]).to_numpy()
+    predicted = np.empty(len(table), dtype=object)
+    predicted[~unlabelled] = out_of_fold
+    if unlabelled.any():
+        predicted[unlabelled] = pipeline.predict(feature_matrix(table, model)[unlabelled])
+    column = pa.array([str(name) for name in predicted], pa.string())
+    names = [*model.features, model.target]
+    return table.select(names).append_column(model.prediction, column)
+
+
+def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
+    """Convert a trained pipeline: input `features` float32 (n, features); outputs `label`, `probabilities`.
+
+    The classes' order and the features stand in the model's metadata as JSON lists.
+    """
+    kind = FloatTensorType([None, len(model.features)])
+    exported = convert_sklearn(
+        pipeline,
+        initial_types=[("features", kind)],
+        options={"zipmap": False},
+        custom_shape_calculators={PolynomialFeatures: quadratic.calculate_shape},
+        custom_conversion_functions={PolynomialFeatures: quadratic.convert},
+    )
+    lists = {"classes": [str(c) for c in pipeline.classes_], "features": list(model.features)}
+    onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})
+    return exported
+
+
+class Predictor:
+    """An ONNX model in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            properties = self._session.get_modelmeta().custom_metadata_map
+            self.classes: tuple[str, ...] = tuple(json.loads(properties["classes"]))
+            self.features: tuple[str, ...] = tuple(json.loads(properties["features"]))
+        except Exception as error:  # onnxruntime's errors have no base of their own
+            raise ModelError(f"the stored model is not one of ours: {error}") from error
+
+    def predict(self, features: Floats) -> tuple[Labels, Floats]:
+        """Return labels (n,) and probabilities (n, classes)."""
+        labels, probabilities = self._session.run(["label", "probabilities"], {"features": features})
+        return labels, probabilities

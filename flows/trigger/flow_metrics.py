@@ -1,0 +1,98 @@
+"""The flows' runs as metrics, as of the last poll of Prefect."""
+
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from flows.trigger.decision import DEPLOYMENT
+from flows.trigger.notification import ACTIONS
+from flows.trigger.polling import Poll
+from flows.trigger.upstream import Prefect, Run, UnavailableError
+
+FLOWS = ("bootstrap", "retrain", "rollback")
+STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLED")
+WAITING = ("PENDING", "SCHEDULED")
+
+
+@dataclass(frozen=True)
+class FlowHistory:
+    """One flow's newest runs, the newest first, and when it last completed (seconds since 1970).
+
+    `served` says whether a runner asks for its runs; None for a flow that no alert asks for.
+    """
+
+    runs: tuple[Run, ...]
+    last_success: float | None
+    served: bool | None
+
+    @property
+    def last_duration(self) -> float | None:
+        """Return the seconds that the newest run took that has ended."""
+        return next((run.seconds for run in self.runs if run.seconds is not None), None)
+
+
+FlowHistories = Mapping[str, FlowHistory]
+
+
+def read_histories(prefect: Prefect) -> FlowHistories:
+    """Ask Prefect for the flows' newest runs: three requests per flow at most, of a bounded size."""
+    return {flow: _read_history(prefect, flow) for flow in FLOWS}
+
+
+def _read_history(prefect: Prefect, flow: str) -> FlowHistory:
+    completed = prefect.newest_runs(flow, limit=1, state={"type": {"any_": ["COMPLETED"]}})
+    ends = [run.end_time.timestamp() for run in completed if run.end_time]
+    served = _is_served(prefect, flow) if flow in ACTIONS else None
+    return FlowHistory(tuple(prefect.newest_runs(flow)), ends[0] if ends else None, served)
+
+
+def _is_served(prefect: Prefect, flow: str) -> bool:
+    try:
+        return prefect.deployment_status(flow, DEPLOYMENT) == "READY"
+    except UnavailableError as error:
+        if error.status == HTTPStatus.NOT_FOUND:  # no runner has ever served it
+            return False
+        raise
+
+
+class FlowStates(Collector):
+    """The series of the flows' histories; absent after a poll that failed."""
+
+    def __init__(self, poll: Poll[FlowHistories]) -> None:
+        self._poll = poll
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the series of the last poll."""
+        last = GaugeMetricFamily("flow_last_run_state", "1 for the state of the newest run.", labels=["flow", "state"])
+        outcome = GaugeMetricFamily(
+            "flow_last_run_outcome",
+            "1 for the state's name, such as Promoted, of the newest run.",
+            labels=["flow", "outcome"],
+        )
+        success = GaugeMetricFamily(
+            "flow_last_success_timestamp_seconds", "When a run last completed, seconds since 1970.", labels=["flow"]
+        )
+        duration = GaugeMetricFamily(
+            "flow_last_run_duration_seconds", "Seconds that the newest run took that has ended.", labels=["flow"]
+        )
+        runs = GaugeMetricFamily("flow_runs", "The newest 200 runs by state.", labels=["flow", "state"])
+        served = GaugeMetricFamily("flow_runner_up", "1 while a runner asks for the flow's runs.", labels=["flow"])
+        waiting = GaugeMetricFamily("flow_runs_waiting", "Runs asked for that have not begun.", labels=["flow"])
+        for flow, history in (self._poll.seen or {}).items():
+            newest = history.runs[0] if history.runs else None
+            tally = Tally(run.state_type for run in history.runs)
+            for state in STATES:
+                last.add_metric([flow, state], float(newest is not None and newest.state_type == state))
+                runs.add_metric([flow, state], tally[state])
+            waiting.add_metric([flow], sum(tally[state] for state in WAITING))
+            if newest is not None and newest.state_name:
+                outcome.add_metric([flow, newest.state_name], 1)
+            values = ((success, history.last_success), (duration, history.last_duration), (served, history.served))
+            for family, value in values:
+                if value is not None:
+                    family.add_metric([flow], value)
+        yield from (last, outcome, success, duration, runs, waiting, served)

@@ -1,0 +1,52 @@
+"""What the trigger exports: its own outcomes, and what it last heard from Prefect and MLflow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter
+
+from flows.trigger.flow_metrics import FlowHistories, FlowStates, read_histories
+from flows.trigger.polling import Poll, PollHealth
+from flows.trigger.registry_metrics import RegisteredVersions, Versions, VersionsReader
+from flows.trigger.upstream import Prefect, Registry
+
+OUTCOMES = ("accepted", "known", "cooldown", "ignored", "refused", "failed")
+
+
+class TriggerMetrics:
+    """The counters; each outcome is there from the start, at 0."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.notifications = Counter(
+            "trigger_notifications",
+            "Notifications from Alertmanager, by what came of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in OUTCOMES:
+            self.notifications.labels(outcome)
+
+
+@dataclass(frozen=True)
+class Upstreams:
+    """The polls of the two servers behind the trigger."""
+
+    prefect: Poll[FlowHistories]
+    mlflow: Poll[Versions]
+
+    @property
+    def polls(self) -> tuple[Poll[Any], ...]:
+        """Return both."""
+        return self.prefect, self.mlflow
+
+
+def watch(prefect: Prefect, mlflow: Registry, model: str, seconds: float, registry: CollectorRegistry) -> Upstreams:
+    """Make the polls, and register their series; the caller starts them."""
+    upstreams = Upstreams(
+        Poll("prefect", lambda: read_histories(prefect), seconds),
+        Poll("mlflow", VersionsReader(mlflow, model), seconds),
+    )
+    registry.register(FlowStates(upstreams.prefect))
+    registry.register(RegisteredVersions(upstreams.mlflow, model))
+    registry.register(PollHealth(upstreams.polls))
+    return upstreams

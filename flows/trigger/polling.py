@@ -1,0 +1,59 @@
+"""Servers asked in the background, so that a scrape costs them nothing and a server that is down is seen as such."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+import structlog
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from flows.trigger.upstream import RejectedError, UnavailableError
+
+log = structlog.get_logger(__name__)
+
+Seen = TypeVar("Seen")
+
+
+class Poll(Generic[Seen]):
+    """What a server said last: `seen` is None before the first poll and after one that failed."""
+
+    def __init__(self, service: str, read: Callable[[], Seen], seconds: float) -> None:
+        self.service, self._read, self._seconds = service, read, seconds
+        self.seen: Seen | None = None
+        self.failures = 0
+
+    def start(self) -> None:
+        """Poll for as long as the process lives."""
+        threading.Thread(target=self._poll_forever, name=f"{self.service}-poll", daemon=True).start()
+
+    def poll(self) -> None:
+        """Ask the server once."""
+        try:
+            self.seen = self._read()
+        except (UnavailableError, RejectedError, ValueError, KeyError) as error:
+            self.seen = None
+            self.failures += 1
+            log.warning("poll_failed", service=self.service, reason=str(error))
+
+    def _poll_forever(self) -> None:
+        pause = threading.Event()
+        while True:
+            self.poll()
+            pause.wait(self._seconds)
+
+
+class PollHealth(Collector):
+    """Which servers answered when they were last asked, and how often each did not."""
+
+    def __init__(self, polls: Iterable[Poll[Any]]) -> None:
+        self._polls = tuple(polls)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield a series per server."""
+        up = GaugeMetricFamily("upstream_up", "1 if the last poll of the server went well.", labels=["service"])
+        failures = CounterMetricFamily("trigger_poll_failures", "Polls of a server that failed.", labels=["service"])
+        for poll in self._polls:
+            up.add_metric([poll.service], float(poll.seen is not None))
+            failures.add_metric([poll.service], poll.failures)
+        yield from (up, failures)

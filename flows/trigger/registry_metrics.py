@@ -1,0 +1,75 @@
+"""The registered model's versions as metrics, as of the last poll of MLflow."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from flows.trigger.polling import Poll
+from flows.trigger.upstream import Registry, Version
+
+MEASURED = 10  # newest versions whose runs' metrics are exported
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The newest versions, the newest first, the aliases by name, and the metrics of the newest versions' runs."""
+
+    newest: tuple[Version, ...]
+    aliases: Mapping[str, str]
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+class VersionsReader:
+    """Asks MLflow for the versions; a run's metrics are asked for once, as they are final when a version exists."""
+
+    def __init__(self, registry: Registry, model: str) -> None:
+        self._registry, self._model = registry, model
+        self._metrics: dict[str, Mapping[str, float]] = {}
+
+    def __call__(self) -> Versions:
+        """Return what MLflow says now: two requests, and one more per new version."""
+        newest = tuple(self._registry.newest_versions(self._model))
+        former, self._metrics = self._metrics, {}
+        for version in newest[:MEASURED]:
+            known = former.get(version.run_id)
+            self._metrics[version.run_id] = self._registry.run_metrics(version.run_id) if known is None else known
+        metrics = {version.version: self._metrics[version.run_id] for version in newest[:MEASURED]}
+        return Versions(newest, self._registry.aliases(self._model) if newest else {}, metrics)
+
+
+class RegisteredVersions(Collector):
+    """The series of the model's versions; absent after a poll that failed."""
+
+    def __init__(self, poll: Poll[Versions], model: str) -> None:
+        self._poll, self._model = poll, model
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the series of the last poll."""
+        label = ["model"]
+        count = GaugeMetricFamily("mlflow_model_versions", "Versions registered so far.", labels=label)
+        champion = GaugeMetricFamily("mlflow_champion_version", "The champion's version.", labels=label)
+        alias = GaugeMetricFamily("mlflow_version_alias", "1 for each alias.", labels=[*label, "version", "alias"])
+        created = GaugeMetricFamily(
+            "mlflow_version_created_timestamp_seconds",
+            "When a version was registered, seconds since 1970; the newest 20.",
+            labels=[*label, "version", "gate"],
+        )
+        measured = GaugeMetricFamily(
+            "mlflow_version_metric",
+            "Metrics of the run that made a version; the newest 10.",
+            labels=[*label, "version", "metric"],
+        )
+        if (seen := self._poll.seen) is not None:
+            count.add_metric([self._model], seen.newest[0].number if seen.newest else 0)
+            for name, version in seen.aliases.items():
+                alias.add_metric([self._model, version, name], 1)
+                if name == "champion":
+                    champion.add_metric([self._model], float(version))
+            for one in seen.newest:
+                created.add_metric([self._model, one.version, one.gate], one.created)
+            for version, metrics in seen.metrics.items():
+                for name, value in metrics.items():
+                    measured.add_metric([self._model, version, name], value)
+        yield from (count, champion, alias, created, measured)

@@ -1,0 +1,144 @@
+"""Who is to blame for an alarm: which columns changed since its onset, in which direction, by how much.
+
+The tests take the rows since the onset for a sample of their own; that the onset was chosen because they differ makes
+their p-values a little too small. Over the columns the false discovery rate is held by Benjamini-Hochberg's adjustment.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from monitoring.alarms.drift.effect_sizes import Effects, beyond_chance, category_effects, numeric_effects
+from monitoring.alarms.drift.scores import Floats, ReferenceScores, Rows
+
+LEVEL = 0.05  # false discovery rate
+MOST = 2000  # of the newest rows, and of the reference's, whose effect sizes are measured
+
+Ways = dict[str, float]  # p-value by direction
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What became of one column since the onset.
+
+    `direction`: `up` or `down` (its values), `wider` or `narrower` (their spread), `missing` or `present` (how often
+    it has a value), `mix` (of categories); None for a column that is not blamed. `contribution` is its share of the
+    columns' evidence, 0 to 1. `effect` is the share of its values that would have to change, beyond what chance gives.
+    `effects` are None for a column without a number on either side.
+    """
+
+    column: str
+    direction: str | None
+    adjusted_p_value: float
+    contribution: float
+    effect: float
+    effects: Effects | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What changed since the onset, the predictions last.
+
+    `distance` is the effect on the rows' distance from the reference's middle, all features together, which shows
+    changes that no single column does; `rows` is how many rows since the onset speak.
+    """
+
+    columns: tuple[Blame, ...]
+    distance: float
+    rows: int
+
+    @property
+    def effect(self) -> float:
+        """Return the largest effect, 0 to 1."""
+        return max(self.distance, *(column.effect for column in self.columns))
+
+
+def find_blame(
+    names: tuple[str, ...], scores: ReferenceScores, reference: Rows, current: Rows, seed: int = 0
+) -> Findings:
+    """Compare rows since an onset with the reference's; `names` are those of the features and of the prediction."""
+    rng = np.random.default_rng(seed)
+    tests = [*_feature_tests(scores, current), {"mix": _mix_p_value(scores, reference, current)}]
+    p_values = np.array([min(1.0, len(ways) * min(ways.values())) for ways in tests])
+    adjusted = stats.false_discovery_control(p_values)
+    evidence = -np.log(np.maximum(p_values, 1e-300))
+    shares = evidence / max(evidence.sum(), 1e-300)
+    ours, theirs = (_thin(rows, rng) for rows in (reference, current))
+    effects = [*_feature_effects(ours, theirs, rng), _mix_effects(scores, ours, theirs, rng)]
+    columns = tuple(
+        Blame(
+            name,
+            min(ways, key=ways.__getitem__) if q < LEVEL else None,
+            float(q),
+            float(share),
+            max(0.0 if effect is None else beyond_chance(effect.ks.value, len(ours), len(theirs)), gap),
+            effect,
+        )
+        for name, ways, q, share, effect, gap in zip(
+            names, tests, adjusted, shares, effects, [*_missing_gaps(ours, theirs), 0.0], strict=True
+        )
+    )
+    distances = numeric_effects(scores.distances(ours.features), scores.distances(theirs.features), rng)
+    distance = beyond_chance(distances.ks.value, len(ours), len(theirs)) if distances else 0.0
+    return Findings(columns, distance, len(current))
+
+
+def _thin(rows: Rows, rng: np.random.Generator) -> Rows:
+    return rows if len(rows) <= MOST else rows.take(rng.choice(len(rows), MOST, replace=False))
+
+
+def _feature_tests(scores: ReferenceScores, current: Rows) -> Iterator[Ways]:
+    """Yield each feature's p-values: of its mean score, of its scores' spread, and of its missing values."""
+    m = scores.rows
+    there = ~np.isnan(current.features)
+    values = scores.centred(current.features)
+    n = np.maximum(there.sum(0), 1)
+    scale = (1 / n + 1 / m) ** -0.5
+    mean = values.sum(0) / n
+    square = (values**2).sum(0) / n - mean**2
+    shift = mean * scale / np.sqrt(np.diagonal(scores.covariance))
+    spread = (square - np.diagonal(scores.covariance)) * scale / scores.square_deviation
+    missing = (~np.isfinite(current.features)).sum(0)
+    expected = scores.missing[:-1] * (m + 1) - 0.5  # back to counts
+    n = len(current)
+    for z, s, here, before in zip(shift, spread, missing, expected, strict=True):
+        counts = [[round(here), n - round(here)], [round(before), m - round(before)]]
+        more = here / n > before / m
+        yield {
+            "up" if z > 0 else "down": _two_sided(z),
+            "wider" if s > 0 else "narrower": _two_sided(s),
+            "missing" if more else "present": float(stats.fisher_exact(counts)[1]),
+        }
+
+
+def _two_sided(z: float) -> float:
+    return float(2 * special.ndtr(-abs(z)))
+
+
+def _mix_p_value(scores: ReferenceScores, reference: Rows, current: Rows) -> float:
+    counts = np.stack([_count(scores, rows) for rows in (reference, current)])
+    counts = counts[:, counts.any(0)]
+    if counts.shape[1] < 2:  # noqa: PLR2004 - one category throughout
+        return 1.0
+    return float(stats.chi2_contingency(counts, correction=False).pvalue)
+
+
+def _count(scores: ReferenceScores, rows: Rows) -> Floats:
+    return np.bincount(rows.predictions, minlength=scores.layout.categories + 1).astype(np.float64)
+
+
+def _feature_effects(reference: Rows, current: Rows, rng: np.random.Generator) -> Iterator[Effects | None]:
+    for ours, theirs in zip(reference.features.T, current.features.T, strict=True):
+        yield numeric_effects(ours[np.isfinite(ours)], theirs[np.isfinite(theirs)], rng)
+
+
+def _mix_effects(scores: ReferenceScores, reference: Rows, current: Rows, rng: np.random.Generator) -> Effects:
+    return category_effects(_count(scores, reference), _count(scores, current), rng)
+
+
+def _missing_gaps(reference: Rows, current: Rows) -> list[float]:
+    """Return by how much the share of missing values grew or fell, per feature."""
+    ours, theirs = (np.mean(~np.isfinite(rows.features), axis=0) for rows in (reference, current))
+    return [float(gap) for gap in np.abs(theirs - ours)]

@@ -1,0 +1,136 @@
+"""Calibration: which score means how many rows between false alarms, for this reference.
+
+A double bootstrap: from each of many worlds that the reference may come from, a pseudo-reference and a pseudo-stream
+are drawn and looked at as the detector does, so that the reference's own sampling error is covered. Two fits follow.
+
+1. Each statistic of each window is put on one scale: maxima over stretches of the stream follow a Gumbel law
+   (Fisher and Tippett 1928), whose location and scale are fitted to the upper half of them over all worlds.
+2. The largest of these, over statistics and windows, follows one too. Worlds differ in how unlucky their
+   pseudo-reference is, so there is a level per world; the one that is kept is that of a very unlucky world. The scale
+   is that of all worlds together, which is larger than within one, and a little more: real streams have heavier tails
+   than smoothed ones, and beyond the rows that were drawn the law extrapolates.
+
+Alarm times of such maxima are asymptotically exponential (Siegmund and Venkatraman 1995; Lai 1995 on window-limited
+likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimensions).
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from monitoring.alarms.drift.bootstrap import Worlds
+from monitoring.alarms.drift.scores import Floats, ReferenceScores, Rows
+from monitoring.alarms.drift.statistics import KINDS
+from monitoring.alarms.drift.windows import BLOCK, Looks, look, window_lengths
+
+WORLDS = 100
+STRETCHES = 12  # per world
+STRETCH = 1000  # rows
+LUCK = 3.5  # standard deviations above the mean world's level: real streams differ more than smoothed ones
+TAIL = 1.2  # how much heavier the tails of real streams are than those of worlds, as docs/alarms.md measures them
+FLATTEST = 0.3  # the least scale of a statistic, where the law of exact p-values has log10(e) = 0.43
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The scales of the statistics (windows, kinds), and the law of their largest."""
+
+    lengths: tuple[int, ...]
+    location: Floats
+    scale: Floats
+    level: float
+    spread: float
+
+    def heights(self, looks: Looks) -> Floats:
+        """Return a window's statistics on the common scale (T, kinds)."""
+        place = self.lengths.index(looks.length)
+        heights: Floats = (looks.values - self.location[place]) / self.scale[place]
+        return heights
+
+    def rarity(self, height: float) -> float:
+        """Return log10 of the rows between false alarms at this height."""
+        return math.log10(STRETCH) + (height - self.level) / (self.spread * math.log(10))
+
+    def height(self, rows: float) -> float:
+        """Return the height that false alarms reach once in so many rows."""
+        return self.level + self.spread * math.log(rows / STRETCH)
+
+    def to_json(self) -> str:
+        """Write it down."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {"location": self.location.tolist(), "scale": self.scale.tolist(), "kinds": KINDS, "block": BLOCK}
+        return json.dumps(values)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Calibration":
+        """Read what `to_json` wrote; raise ValueError, KeyError or TypeError if it is something else."""
+        values = json.loads(text)
+        if tuple(values.pop("kinds")) != KINDS or values.pop("block") != BLOCK:
+            raise ValueError("a calibration of other statistics or blocks")
+        arrays = {name: np.array(values[name]) for name in ("location", "scale")}
+        return cls(**values | arrays | {"lengths": tuple(values["lengths"])})
+
+
+def calibrate(
+    reference: Rows, categories: int, seed: int, progress: Progress = lambda _: None, worlds: int = WORLDS
+) -> Calibration:
+    """Calibrate for a reference; the same seed gives the same. Tell the share that is done, 0 to 1, now and then."""
+    lengths = window_lengths(len(reference))
+    population = Worlds(reference, categories)
+    drawn = _maxima_of_worlds(population, len(reference), categories, lengths, np.random.default_rng(seed))
+    maxima = []
+    for number in range(worlds):
+        progress(number / worlds)
+        maxima.append(next(drawn))
+    progress(1.0)
+    return fit(lengths, np.stack(maxima))
+
+
+def _maxima_of_worlds(
+    worlds: Worlds, rows: int, categories: int, lengths: tuple[int, ...], rng: np.random.Generator
+) -> Iterator[Floats]:
+    """Yield the stretches' maxima in world after world, each with a pseudo-reference of so many rows."""
+    while True:
+        world = worlds.draw(rng)
+        scores = ReferenceScores(world.rows(rows), categories)
+        sums = scores.sums(world.rows(STRETCHES * STRETCH), BLOCK)
+        yield stretch_maxima(look(scores, lengths, sums, 0, 0))
+
+
+def stretch_maxima(looks: list[Looks]) -> Floats:
+    """Return the largest values per stretch (stretches, windows, kinds); of a window not yet full, nothing (-inf)."""
+    maxima = np.full((STRETCHES, len(looks), len(KINDS)), -np.inf)
+    for place, window in enumerate(looks):
+        np.maximum.at(maxima[:, place], (window.ends - 1) * BLOCK // STRETCH, window.values)
+    return maxima
+
+
+def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
+    """Fit the laws to the maxima (worlds, stretches, windows, kinds)."""
+    location, scale = np.empty((2, *maxima.shape[2:]))
+    for place in range(len(lengths)):
+        values = maxima[:, :, place].reshape(-1, maxima.shape[3])
+        location[place], scale[place] = _gumbel(values[np.isfinite(values[:, 0])])
+    scale = np.maximum(scale, FLATTEST)
+    heights = ((maxima - location) / scale).max((2, 3))
+    levels = heights.mean(1)
+    residual, _ = _gumbel((heights - levels[:, None]).reshape(-1, 1))
+    _, spread = _gumbel(heights.reshape(-1, 1))
+    level = float(levels.mean() + LUCK * levels.std() + residual[0])
+    return Calibration(lengths, location, scale, level, TAIL * float(spread[0]))
+
+
+def _gumbel(values: Floats) -> tuple[Floats, Floats]:
+    """Fit location and scale of each column (n, c) to the upper half of its values, by least squares on quantiles."""
+    values = np.sort(values, axis=0)
+    number = len(values)
+    reduced = -np.log(-np.log((np.arange(number) + 0.5) / number))[number // 2 :]
+    upper = values[number // 2 :]
+    centred = reduced - reduced.mean()
+    scale: Floats = centred @ upper / (centred @ centred)
+    return upper.mean(0) - scale * reduced.mean(), scale

@@ -1,0 +1,98 @@
+"""Calibrating in the background: a process of its own, so that the monitor's cycles and memory stay as they are.
+
+The child, `python -m monitoring.alarms.drift.calibration_process FILE CATEGORIES`, reads the reference's rows from its
+standard input, says how far it is on its standard output, and writes the calibration to the file, whole or not at all.
+"""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from monitoring.alarms.drift.calibration import calibrate
+from monitoring.alarms.drift.scores import Rows
+from monitoring.contract.config import DriftloopError
+from monitoring.contract.storage import replaced
+
+NICENESS = 10
+SEED = 20_261_125
+
+
+class CalibrationError(DriftloopError):
+    """The process that calibrates has failed."""
+
+
+class CalibrationJob:
+    """A running calibration of a reference; its result is the file."""
+
+    def __init__(self, path: Path, reference: Rows, categories: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.progress = 0.0
+        content = io.BytesIO()
+        np.savez(content, features=reference.features, predictions=reference.predictions)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(path), str(categories)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[3],
+        )
+        self._error = ""
+        self._thread = threading.Thread(target=self._talk, args=(content.getvalue(),), name="calibration", daemon=True)
+        self._thread.start()
+
+    def _talk(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        with self._process.stdin, self._process.stdout, self._process.stderr:
+            with contextlib.suppress(BrokenPipeError):  # its standard error says why it has ended
+                self._process.stdin.write(content)
+                self._process.stdin.close()
+            for line in self._process.stdout:
+                self.progress = float(line)
+            self._error = self._process.stderr.read().decode(errors="replace")
+
+    def done(self) -> bool:
+        """Return whether it has ended; raise CalibrationError if it failed."""
+        if self._process.poll() is None or self._thread.is_alive():
+            return False
+        if self._process.returncode:
+            raise CalibrationError(f"exit status {self._process.returncode}: {self._error[-500:]}")
+        return True
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._thread.join()
+
+
+def main() -> None:
+    """Calibrate as the child; end early when the parent is gone."""
+    path, categories = Path(sys.argv[1]), int(sys.argv[2])
+    os.nice(NICENESS)
+    parent = os.getppid()
+    with np.load(io.BytesIO(sys.stdin.buffer.read())) as content:
+        reference = Rows(content["features"], content["predictions"])
+
+    def tell(progress: float) -> None:
+        if os.getppid() != parent:
+            sys.exit(1)
+        sys.stdout.write(f"{progress:.3f}\n")
+        sys.stdout.flush()
+
+    calibration = calibrate(reference, categories, SEED, tell)
+    with replaced(path) as temporary:
+        temporary.write_text(calibration.to_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

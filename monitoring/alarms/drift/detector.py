@@ -1,0 +1,171 @@
+"""The sequential detector: takes rows in, block after block, and says whether they still are as the reference's."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from monitoring.alarms.drift.calibration import Calibration
+from monitoring.alarms.drift.scores import Floats, ReferenceScores, Rows
+from monitoring.alarms.drift.statistics import KINDS, surprise
+from monitoring.alarms.drift.windows import BLOCK, look
+
+Times = npt.NDArray[np.int64]
+
+PIECE = 1000 * BLOCK  # rows that are looked at together
+RELEASE = 1.0  # powers of ten below the threshold at which an alarm begins to end
+QUIET = 40  # blocks for which the score has to stay there
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An alarm that holds: what kind of change raised it, when that began, and when it was noticed.
+
+    Times are those of rows, in microseconds since 1970; the onset is the change point that is most likely.
+    """
+
+    kind: str
+    onset: int
+    noticed: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the detector stands: `score` and `threshold` are log10 of the rows between false alarms at that level."""
+
+    rows: int
+    score: float
+    threshold: float
+    alarm: Alarm | None
+
+
+class DriftDetector:
+    """Looks at each block of rows once, in windows of many lengths that end with it.
+
+    Memory and the cost of a block are constant. An alarm begins when the score reaches the threshold, and ends when
+    the score has stayed well below it; the detector then starts anew, so that each row belongs to one alarm at most.
+    An `alarm` that is given holds from the start, as before a restart.
+    """
+
+    def __init__(self, reference: ReferenceScores, calibration: Calibration, alarm: Alarm | None = None) -> None:
+        self._reference, self._calibration = reference, calibration
+        self._longest = calibration.lengths[-1]
+        self._seen = 0  # blocks
+        self._alarm = alarm
+        self.since = -1  # the time of the last row before the detector started anew, if it did
+        self._threshold = math.inf
+        self._pending, self._pending_times = _no_rows(reference), np.zeros(0, np.int64)
+        self._recent, self._recent_times = self._pending, self._pending_times  # the rows of the blocks that are kept
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start anew: no window reaches behind this point."""
+        self._quiet = 0  # blocks
+        self._sums = np.zeros((0, self._reference.layout.width))
+        self._heights = np.full(len(self._calibration.lengths), -np.inf)  # of each window when it was last looked at
+        self._kinds = np.zeros(len(self._heights), np.int64)
+
+    def update(self, rows: Rows, times: Times, promise: float) -> None:
+        """Take in the rows that came since, oldest first; `promise` is the rows between false alarms that is wanted."""
+        self._threshold = math.log10(promise)
+        rows, times = _join(self._pending, rows), np.concatenate([self._pending_times, times])
+        whole = len(rows) // BLOCK * BLOCK
+        self._pending, self._pending_times = rows.take(slice(whole, None)), times[whole:]
+        for begin in range(0, whole, PIECE):  # where an alarm ends, what follows it is looked at once more
+            piece = slice(begin, min(begin + PIECE, whole))
+            self._take(rows.take(piece), times[piece])
+
+    def _take(self, rows: Rows, times: Times) -> None:
+        self._recent = _join(self._recent, rows)
+        self._recent_times = np.concatenate([self._recent_times, times])
+        self._advance(self._reference.sums(rows, BLOCK), times)
+        # not before: an alarm may begin in the first of more rows than the longest window holds
+        self._recent = self._recent.take(slice(-self._longest * BLOCK, None))
+        self._recent_times = self._recent_times[-self._longest * BLOCK :]
+
+    def _advance(self, sums: Floats, times: Times) -> None:
+        """Look at new blocks; where an alarm ends among them, start anew behind that block."""
+        if not len(sums):
+            return
+        before = len(self._sums)
+        known = np.concatenate([self._sums, sums])
+        heights, kinds = self._look(known, before)
+        top = heights.max(1)
+        end = self._follow(top, heights, kinds, known, times)
+        if end is not None:
+            self._seen += end + 1
+            self.since = int(times[(end + 1) * BLOCK - 1])
+            self._forget()
+            self._advance(sums[end + 1 :], times[(end + 1) * BLOCK :])
+            return
+        self._seen += len(sums)
+        self._sums, self._heights, self._kinds = known[-self._longest :], heights[-1], kinds[-1]
+
+    def _look(self, known: Floats, before: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Return each window's height at each new block (blocks, windows), where it last was one, and its kind."""
+        number = len(known) - before
+        heights = np.full((number, len(self._heights)), -np.inf)
+        kinds = np.zeros(heights.shape, np.int64)
+        for place, looks in enumerate(look(self._reference, self._calibration.lengths, known, before, self._seen)):
+            found = self._calibration.heights(looks)
+            at = looks.ends - before - 1
+            heights[at, place], kinds[at, place] = found.max(1), found.argmax(1)
+            last = np.zeros(number, np.int64)
+            last[at] = at + 1
+            last = np.maximum.accumulate(last)
+            heights[:, place] = np.where(last > 0, heights[last - 1, place], self._heights[place])
+            kinds[:, place] = np.where(last > 0, kinds[last - 1, place], self._kinds[place])
+        return heights, kinds
+
+    def _follow(
+        self, top: Floats, heights: Floats, kinds: npt.NDArray[np.int64], known: Floats, times: Times
+    ) -> int | None:
+        """Begin an alarm where the score reaches the threshold; return the block with which one ends."""
+        begin = 0
+        if self._alarm is None:
+            reached = np.flatnonzero(top >= self._calibration.height(10**self._threshold))
+            if not len(reached):
+                return None
+            begin = int(reached[0])
+            window = int(heights[begin].argmax())
+            self._alarm = self._raise(known, len(known) - len(top) + begin, window, int(kinds[begin, window]), times)
+        quiet = top[begin:] < self._calibration.height(10 ** (self._threshold - RELEASE))
+        places = np.arange(len(quiet))
+        loud = np.maximum.accumulate(np.where(quiet, -1 - self._quiet, places))
+        lengths = places - loud  # of the quiet up to each block
+        self._quiet = int(lengths[-1])
+        ended = np.flatnonzero(lengths >= QUIET)
+        if not len(ended):
+            return None
+        self._alarm = None
+        return begin + int(ended[0])
+
+    def _raise(self, known: Floats, block: int, window: int, kind: int, times: Times) -> Alarm:
+        """Return the alarm of a block, with the change point that makes its rows least like the reference's."""
+        total = np.cumsum(known[block::-1], axis=0)[: 2 * self._calibration.lengths[window]]
+        blocks = np.arange(1, len(total) + 1)
+        begin = int(surprise(self._reference, total, blocks * BLOCK)[:, kind].argmax()) + 1
+        behind = (len(known) - block - 1) * BLOCK  # rows that came after the block
+        last = len(times) - behind  # the times are of the new blocks alone: older ones are kept with the recent rows
+        every = self._recent_times[: len(self._recent_times) - behind]
+        onset = every[-min(begin * BLOCK, len(every))]
+        return Alarm(KINDS[kind], int(onset), int(times[last - 1]))
+
+    def standing(self) -> Standing:
+        """Return where the detector stands."""
+        top = self._heights.max()
+        score = max(0.0, self._calibration.rarity(float(top))) if np.isfinite(top) else 0.0
+        return Standing(self._seen * BLOCK, score, self._threshold, self._alarm)
+
+    def since_onset(self, onset: int) -> Rows:
+        """Return the rows that are still kept of those that came at this time or later."""
+        return self._recent.take(np.flatnonzero(self._recent_times >= onset))
+
+
+def _no_rows(reference: ReferenceScores) -> Rows:
+    return Rows(np.zeros((0, reference.layout.features)), np.zeros(0, np.int64))
+
+
+def _join(a: Rows, b: Rows) -> Rows:
+    return Rows(np.concatenate([a.features, b.features]), np.concatenate([a.predictions, b.predictions]))

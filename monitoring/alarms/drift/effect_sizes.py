@@ -1,0 +1,98 @@
+"""Effect sizes of a change in one column, with bootstrap intervals: how far apart two samples are, whatever their size.
+
+All come from counts over common cells, so that a bootstrap draws counts alone: the distinct values of both samples, or
+where there are many, ranges of them that hold equally many.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitoring.alarms.drift.scores import Floats
+
+DRAWS = 200
+COVERAGE = 0.95
+BINS = 10
+CELLS = 200  # at the most, about
+CHANCE = 0.8687  # the mean of Kolmogorov's distribution: sqrt(pi / 2) * ln 2
+
+Measure = Callable[[Floats, Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect size and its interval of 95 % (percentile bootstrap, Efron 1979)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The effect sizes of one column.
+
+    `ks`: the Kolmogorov-Smirnov distance, 0 to 1, and for a category the total variation distance. `psi`: the
+    population stability index over the reference's deciles, or categories. `wasserstein`: the distance of the
+    distributions in the reference's standard deviations; None for a category.
+    """
+
+    ks: Effect
+    psi: Effect
+    wasserstein: Effect | None
+
+
+def numeric_effects(reference: Floats, current: Floats, rng: np.random.Generator) -> Effects | None:
+    """Compare finite values; None if either sample has none."""
+    if not len(reference) or not len(current):
+        return None
+    deciles = np.unique(np.quantile(reference, np.arange(1, BINS) / BINS))
+    both = np.sort(np.concatenate([reference, current]))
+    ends = np.unique(np.concatenate([both[:: max(1, len(both) // CELLS)], both[-1:], deciles]))  # a cell's last value
+    ours, theirs = (
+        np.bincount(np.searchsorted(ends, x), minlength=len(ends)).astype(np.float64) for x in (reference, current)
+    )
+    bins = np.insert(np.searchsorted(ends, deciles[deciles < ends[-1]]) + 1, 0, 0)
+    gaps = np.append(np.diff(ends), 0.0) / (reference.std() or 1.0)
+
+    def measure(a: Floats, b: Floats) -> Floats:
+        """Return the three effect sizes (3, …) of shares (…, cells)."""
+        above = np.abs(np.cumsum(a - b, axis=-1))
+        psi = _psi(np.add.reduceat(a, bins, axis=-1), np.add.reduceat(b, bins, axis=-1))
+        return np.stack([above.max(-1), psi, (above * gaps).sum(-1)])
+
+    return Effects(*_effects(measure, ours, theirs, rng))
+
+
+def category_effects(reference: Floats, current: Floats, rng: np.random.Generator) -> Effects:
+    """Compare counts of categories (c) with counts."""
+
+    def measure(a: Floats, b: Floats) -> Floats:
+        return np.stack([np.abs(a - b).sum(-1) / 2, _psi(a, b)])
+
+    ks, psi = _effects(measure, reference, current, rng)
+    return Effects(ks, psi, None)
+
+
+def beyond_chance(distance: float, reference_rows: int, rows: int) -> float:
+    """Return a Kolmogorov-Smirnov distance less what samples of these sizes have without any change, 0 at least."""
+    return max(0.0, distance - CHANCE * math.sqrt(1 / max(reference_rows, 1) + 1 / max(rows, 1)))
+
+
+def _psi(a: Floats, b: Floats) -> Floats:
+    a, b = (np.maximum(x, 1e-4) for x in (a, b))  # an empty cell has a large index, not an infinite one
+    index: Floats = ((b - a) * np.log(b / a)).sum(-1)
+    return index
+
+
+def _effects(measure: Measure, ours: Floats, theirs: Floats, rng: np.random.Generator) -> list[Effect]:
+    """Measure counts of two samples, and again with counts drawn anew from each."""
+    shares, drawn = [], []
+    for counts in (ours, theirs):
+        number = max(int(counts.sum()), 1)
+        shares.append(counts / number)
+        drawn.append(rng.multinomial(number, counts / number, size=DRAWS) / number)
+    low, high = np.quantile(measure(*drawn), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=-1)
+    return [Effect(*map(float, of)) for of in zip(measure(*shares), low, high, strict=True)]

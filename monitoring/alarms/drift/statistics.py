@@ -1,0 +1,95 @@
+"""How surprising a window's sums are, in several ways at once: each answers to another kind of change.
+
+Each statistic is about -log10 of the chance of sums at least so extreme if the window and the reference were of one
+population, by normal and chi-squared approximations and, for counts, by Chernoff's bound. What is approximate about
+them, the calibration makes good: it sees the same statistics on rows without drift.
+"""
+
+import numpy as np
+from scipy import special
+
+from monitoring.alarms.drift.scores import Counts, Floats, ReferenceScores
+
+KINDS = (
+    "shift",  # of one feature
+    "shift given the others",  # of one feature, the others being as they were
+    "shift of several",
+    "shift of several and the mix",
+    "scale",  # of one feature
+    "scale of several",  # along the principal axes
+    "correlation",  # of one pair
+    "dependence",  # of all pairs
+    "distance",  # from the middle
+    "category",  # of one prediction
+    "mix",  # of all predictions
+    "missing",  # of one feature
+    "incomplete rows",
+)
+
+
+def surprise(reference: ReferenceScores, sums: Floats, number: int | Counts) -> Floats:
+    """Return the statistics (T, len(KINDS)) of windows of so many rows, one number or T, given their sums (T, K).
+
+    The reference has m rows; a difference of means has variance (1/n + 1/m) times that of a row, by which all are
+    standardised.
+    """
+    layout, m = reference.layout, reference.rows
+    rows = np.asarray(number, np.float64).reshape(-1, 1)
+    weight = 1 / (1 + rows / m)
+    scale = np.sqrt(weight / rows)
+    z = sums[:, layout.scores] * scale
+    conditional = z @ reference.precision
+    pairs = (sums[:, layout.products] - rows * reference.product_mean) * scale / reference.product_deviation
+    white = (sums[:, layout.white] - rows * reference.white_mean) * scale / reference.white_deviation
+    predictions = sums[:, layout.predictions]
+    mix = (predictions[:, :-1] - rows * reference.shares[:-1]) * scale
+    joint = np.concatenate([z, mix], axis=1)
+    d, own = layout.features, layout.squares
+    paired = not own.all()  # else there is one feature, or so many that no pairs are looked at
+    shares = predictions / rows
+    missing = sums[:, layout.missing] / rows
+    return np.stack(
+        [
+            _normal(_largest(z / np.sqrt(np.diagonal(reference.covariance)))),
+            _normal(_largest(conditional / np.sqrt(np.diagonal(reference.precision)))),
+            _chi_square(np.einsum("ij,ij->i", conditional, z), d),
+            _chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + layout.categories - 1),
+            _normal(_largest(pairs[:, own])),
+            _chi_square((white[:, own] ** 2).sum(1), d),
+            _normal(_largest(pairs[:, ~own])) if paired else np.zeros(len(sums)),
+            _chi_square((white[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
+            _normal(_largest(sums[:, layout.radius] * scale)),
+            _bernoulli(shares, reference.shares, rows * weight).max(1),
+            _chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), layout.categories - 1),
+            _bernoulli(missing[:, :-1], reference.missing[:-1], rows * weight).max(1),
+            _bernoulli(missing[:, -1:], reference.missing[-1:], rows * weight).max(1),
+        ],
+        axis=1,
+    )
+
+
+def _largest(values: Floats) -> Floats:
+    largest: Floats = np.abs(values).max(1)
+    return largest
+
+
+def _normal(z: Floats) -> Floats:
+    """Return -log10 of the two-sided tail of the standard normal distribution."""
+    surprises: Floats = -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
+    return surprises
+
+
+def _chi_square(values: Floats, degrees: int) -> Floats:
+    """Return -log10 of the upper tail of the chi-squared distribution (Wilson and Hilferty 1931), for any size."""
+    degrees = max(degrees, 1)
+    spread = 2 / (9 * degrees)
+    z = (np.cbrt(np.maximum(values, 0) / degrees) - (1 - spread)) / np.sqrt(spread)
+    surprises: Floats = -special.log_ndtr(-z) / np.log(10)
+    return surprises
+
+
+def _bernoulli(shares: Floats, of: Floats, number: Floats) -> Floats:
+    """Return Chernoff's bound on the tail of a share, as -log10, for so many rows (T, 1)."""
+    divergence: Floats = special.rel_entr(shares, of) + special.rel_entr(1 - shares, 1 - of)
+    surprises: Floats = number * divergence / np.log(10)
+    return surprises

@@ -1,0 +1,47 @@
+"""The windows that end now, from one block to thousands of rows, and their statistics along a stream of blocks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from monitoring.alarms.drift.scores import Floats, ReferenceScores
+from monitoring.alarms.drift.statistics import surprise
+
+BLOCK = 5  # rows
+LONGEST = 10_000  # rows
+REACH = 4  # references that the longest window is long: beyond, the reference's own error hides what more rows show
+STRIDE = 4  # a window is looked at so many times in its own length, the shortest at every block
+
+
+def window_lengths(reference_rows: int) -> tuple[int, ...]:
+    """Return the windows' lengths in blocks: each about the square root of 2 times the one before."""
+    longest = max(1, min(REACH * reference_rows, LONGEST) // BLOCK)
+    steps = np.arange(0, 2 * np.log2(longest) + 1e-9)
+    return tuple(sorted({round(2 ** (step / 2)) for step in steps}))
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """One window's statistics: `values` (T, kinds) at the ends of the blocks `ends` (T)."""
+
+    length: int
+    ends: npt.NDArray[np.int64]
+    values: Floats
+
+
+def look(reference: ReferenceScores, lengths: tuple[int, ...], sums: Floats, before: int, seen: int) -> list[Looks]:
+    """Return the statistics of the windows that end in the new blocks of `sums` (blocks, K).
+
+    The first `before` blocks were looked at already; `seen` blocks had come in all before the new ones, by which a
+    window's turn is found. A window is looked at only where all of it lies in `sums`.
+    """
+    total = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
+    looks = []
+    for length in lengths:
+        every = max(1, length // STRIDE)
+        ends = np.arange(max(before + 1, length), len(total))
+        ends = ends[(ends - before + seen) % every == 0]
+        values = surprise(reference, total[ends] - total[ends - length], length * BLOCK)
+        looks.append(Looks(length, ends, values))
+    return looks

@@ -1,0 +1,140 @@
+"""Whether the model was right: one outcome per labelled row, in the order in which the labels arrive.
+
+A label that came with its row counts when the row arrives, a later one when it arrives itself. The first label of a row
+counts and no other: a test that looks after every row must not be fed the same evidence twice.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.alarms.log_cursor import Arrivals
+from monitoring.contract.config import TIMESTAMP, Model, labels_schema
+from monitoring.contract.log_reader import Layout, Reference, find_rows, id_milliseconds
+from monitoring.contract.parts import Unreadable, latest_time
+from monitoring.window.late_labels import keys_of
+
+Outcomes = npt.NDArray[np.bool_]
+Keys = npt.NDArray[np.uint64]
+
+WAITING = 10_000  # labels whose row is not in the log: the oldest of more are given up
+REMEMBERED = 65_536  # ids whose late label counted; beyond that a second one is taken for a first
+
+
+class OutcomeStream:
+    """The outcomes of the rows that a reference's model has answered since, each once.
+
+    A row that names another model version than the reference does is another model's: after a promotion the former
+    champion answers for a moment more. Rows more than an hour ahead of the clock do not count. Ids that are no UUIDs
+    of version 7 are looked for in the whole log.
+    """
+
+    def __init__(
+        self, layout: Layout, model: Model, reference: Reference, state: Mapping[str, Any] | None = None
+    ) -> None:
+        self._folder, self._model, self._version = layout.current, model, reference.model_version
+        self._after = -1 if reference.through is None else reference.through
+        self._schema = pa.schema(
+            [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
+            + [(name, pa.string()) for name in (model.prediction, model.target, "model_version")]
+        )
+        places = (layout.current, self._schema, self._after), (layout.labels, labels_schema(model), -1)
+        if state is None:
+            self._rows, self._labels = (Arrivals(*place) for place in places)
+        else:
+            arrived = state["rows"], state["labels"]
+            self._rows, self._labels = (Arrivals.restore(*p, one) for p, one in zip(places, arrived, strict=True))
+        self._waiting: dict[str, str] = dict(state["waiting"]) if state else {}
+        self._counted: Keys = np.frombuffer(base64.b64decode(state["counted"] if state else ""), "<u8")
+
+    @property
+    def waiting(self) -> int:
+        """Return how many labels wait for their row."""
+        return len(self._waiting)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return where the stream stands, as JSON takes it."""
+        return {
+            "rows": self._rows.state(),
+            "labels": self._labels.state(),
+            "waiting": list(self._waiting.items()),
+            "counted": base64.b64encode(self._counted.astype("<u8").tobytes()).decode(),
+        }
+
+    def take(self, limit: int) -> tuple[Outcomes, list[Unreadable]]:
+        """Return the outcomes that came since the last call, of about `limit` rows and as many labels.
+
+        A call that raises has taken nothing; see `Arrivals.take`.
+        """
+        before = self._rows.copy(), self._labels.copy(), dict(self._waiting), self._counted
+        try:
+            rows, unreadable = self._rows.take(limit)
+            labels, more = self._labels.take(limit)
+            # Rows first: one that arrives after this is found by its label, or finds the label waiting next time.
+            outcomes = [self._settle(rows), self._look_up(labels)]
+        except BaseException:
+            self._rows, self._labels, self._waiting, self._counted = before
+            raise
+        return np.concatenate(outcomes), [*unreadable, *more]
+
+    def _settle(self, rows: pa.Table) -> Outcomes:
+        """Judge rows that arrive with a label, and those whose label was there before them."""
+        target = rows[self._model.target]
+        waited = pc.index_in(rows["prediction_id"], value_set=pa.array(list(self._waiting), pa.string()))
+        late = pa.array(list(self._waiting.values()), pa.string()).take(waited.combine_chunks())
+        for i in rows["prediction_id"].filter(pc.is_valid(waited)).to_pylist():
+            self._waiting.pop(i, None)
+        self._remember(rows["prediction_id"].filter(pc.and_(pc.is_valid(late), pc.is_null(target))))
+        return self._judge(rows, pc.coalesce(target, late))
+
+    def _look_up(self, labels: pa.Table) -> Outcomes:
+        """Judge the rows of labels that arrive; a label whose row is not there waits."""
+        labels = self._first_labels(labels.filter(pc.is_valid(labels[self._model.target])))
+        rows = find_rows(self._folder, labels["prediction_id"].to_pylist(), self._schema)
+        place = pc.index_in(labels["prediction_id"], value_set=rows["prediction_id"].combine_chunks())
+        missing, found = labels.filter(pc.is_null(place)), labels.filter(pc.is_valid(place))
+        self._wait(missing)
+        rows = rows.take(place.drop_null())
+        later = pc.is_null(rows[self._model.target])  # else the row came with a label, which was the first
+        rows, found = rows.filter(later), found.filter(later)
+        self._remember(rows["prediction_id"])
+        return self._judge(rows, found[self._model.target])
+
+    def _first_labels(self, labels: pa.Table) -> pa.Table:
+        """Leave out labels of rows that are not the reference's to judge, and second ones."""
+        known = set(self._waiting)
+        first = np.zeros(len(labels), np.bool_)
+        for n, i in enumerate(labels["prediction_id"].to_pylist()):
+            time = id_milliseconds(i)
+            if i is not None and i not in known and (time is None or time * 1000 + 999 > self._after):
+                first[n] = True
+                known.add(i)
+        labels = labels.filter(pa.array(first))
+        return labels.filter(pa.array(~np.isin(keys_of(labels["prediction_id"]), self._counted)))
+
+    def _wait(self, labels: pa.Table) -> None:
+        self._waiting |= zip(labels["prediction_id"].to_pylist(), labels[self._model.target].to_pylist(), strict=True)
+        for i in list(self._waiting)[: max(0, len(self._waiting) - WAITING)]:
+            del self._waiting[i]
+
+    def _remember(self, ids: pa.ChunkedArray) -> None:
+        self._counted = np.concatenate([self._counted, keys_of(ids)])[-REMEMBERED:]
+
+    def _judge(self, rows: pa.Table, targets: pa.ChunkedArray) -> Outcomes:
+        """Return of each row that has a label, and is the model's, whether its prediction was right."""
+        right = pc.equal(rows[self._model.prediction], targets)  # null where either is
+        counts = pc.is_valid(right)
+        if self._version is not None:
+            ours = pc.fill_null(pc.equal(rows["model_version"], self._version), fill_value=True)
+            counts = pc.and_(counts, ours)
+        times = rows["timestamp"].cast(pa.int64())
+        counts = pc.and_(counts, pc.fill_null(pc.less_equal(times, latest_time()), fill_value=True))
+        if self._after >= 0:
+            counts = pc.and_(counts, pc.fill_null(pc.greater(times, self._after), fill_value=False))
+        outcomes: Outcomes = right.filter(counts).to_numpy().astype(np.bool_)
+        return outcomes

@@ -1,0 +1,105 @@
+"""`python -m monitoring backtest`: when each alert rule and the drift detector would have fired on a recorded log.
+
+A look at the past is the monitor's own, row for row; the rules are asked of a real Prometheus, which is started for it.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from monitoring.backtest.openmetrics import Spool
+from monitoring.backtest.past_alarms import PastDetector, calibrate_for
+from monitoring.backtest.past_prometheus import Binaries, ask_alerts, check_rules, find_binaries
+from monitoring.backtest.past_rows import open_labels, open_log, rate_of
+from monitoring.backtest.past_rules import SHIPPED, Alert, read_alerts
+from monitoring.backtest.past_windows import PastLabels
+from monitoring.backtest.replay import Past, choose_step, moments_of, replay
+from monitoring.backtest.report import Backtest, as_json, as_text
+from monitoring.contract.config import Config, DriftloopError
+from monitoring.contract.storage import replaced
+from monitoring.offline.commands import load_reference
+
+NO_PROMETHEUS = """\
+The rules were not evaluated: that takes prometheus and promtool, and neither PATH nor .local/tools/bin has them.
+`make setup` fetches them; --prometheus-bin DIR says where else they are."""
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Replay the log and print what would have fired."""
+    binaries = find_binaries(options.prometheus_bin)
+    paths = options.rules or sorted(SHIPPED.glob("*_alerts.yml"))
+    alerts = read_alerts(paths)
+    if binaries is not None:
+        check_rules(binaries, paths)
+    reference = load_reference(options.reference, config)
+    after = None if options.whole_log else reference.through
+    log = open_log(options.log, config.model, _later(options.begin, after), options.end)
+    labels = PastLabels(open_labels(options.labels, config.model) if options.labels else None, config.model)
+    calibration = calibrate_for(reference, config.model, _progress("calibrating the drift detector"))
+    detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate_of(log)))
+    past = Past(log, labels, config, reference, detector)
+    with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
+        found = backtest(past, alerts, options, Path(folder), binaries)
+    sys.stdout.write(as_text(found))
+    if found.outcomes is None:
+        sys.stderr.write(f"{NO_PROMETHEUS}\n")
+    if options.json:
+        _write(options.json, json.dumps(as_json(found), indent=1))
+    return 0
+
+
+def backtest(
+    past: Past, alerts: tuple[Alert, ...], options: argparse.Namespace, folder: Path, binaries: Binaries | None
+) -> Backtest:
+    """Replay a log in a folder for temporary files, and let Prometheus say when the alerts would have fired."""
+    step = options.every or choose_step(past.log)
+    moments = moments_of(past.log, step)
+    (folder / "families").mkdir()
+    spool = Spool(folder / "families", {"job": "monitor", "instance": options.instance})
+    with contextlib.closing(spool):
+        rows = replay(past, moments, spool, _progress(f"replaying, {len(moments):,} looks each {step}"))
+        if options.openmetrics:
+            spool.write(options.openmetrics)
+        outcomes = None if binaries is None else ask_alerts(binaries, alerts, spool, moments, folder)
+    seconds = step.total_seconds()
+    alarms, promise = tuple(past.detector.alarms), past.detector.promise
+    asked = {outcome.alert for outcome in outcomes or ()}
+    left_out = () if outcomes is None else tuple(alert.name for alert in alerts if alert not in asked)
+    return Backtest(past.log.first, past.log.last, rows, len(moments), seconds, outcomes, alarms, promise, left_out)
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    """Return the later of two times after which rows count; the first is that of the first row."""
+    times = [time for time in (None if one is None else one - 1, other) if time is not None]
+    return max(times, default=None)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with replaced(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DriftloopError(f"{path}: cannot be written: {error}") from error
+
+
+def _progress(what: str) -> Callable[[float], None]:
+    """Return a function that shows on standard error how far something is."""
+    told = -1
+
+    def tell(share: float) -> None:
+        nonlocal told
+        percent = int(100 * share)
+        if percent == told:
+            return
+        told = percent
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{what}: {percent:3} %" + ("\n" if share >= 1 else ""))
+        elif percent % 25 == 0:
+            sys.stderr.write(f"{what}: {percent} %\n")
+        sys.stderr.flush()
+
+    return tell

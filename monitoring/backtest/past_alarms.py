@@ -1,0 +1,76 @@
+"""The drift detector over a recorded log: each of its alarms, with when it came, went, and whom it blamed."""
+
+import copy
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from monitoring.alarms.drift.attribution import Findings, find_blame
+from monitoring.alarms.drift.calibration import WORLDS, Calibration, Progress, calibrate
+from monitoring.alarms.drift.calibration_process import SEED
+from monitoring.alarms.drift.detector import Alarm, DriftDetector
+from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
+from monitoring.alarms.drift.scores import ReferenceScores, Rows
+from monitoring.alarms.drift.windows import BLOCK
+from monitoring.backtest.past_rows import Times, times_of
+from monitoring.contract.config import Model
+from monitoring.contract.log_reader import Reference
+
+
+@dataclass
+class PastAlarm:
+    """An alarm, whom it blamed when it was noticed, and when it ended (microseconds since 1970; None if not yet)."""
+
+    alarm: Alarm
+    findings: Findings
+    over: int | None = None
+
+
+class PastDetector:
+    """The detector, fed with a log's rows in the order of time."""
+
+    def __init__(self, reference: Reference, model: Model, calibration: Calibration, promise: float) -> None:
+        self.alarms: list[PastAlarm] = []
+        self.promise, self._model = promise, model
+        self._rows = thinned(rows_of(reference.table, model))
+        self._scores = ReferenceScores(self._rows, len(model.categories))
+        self._detector = DriftDetector(self._scores, calibration)
+
+    def feed(self, table: pa.Table) -> None:
+        """Take in rows that came since."""
+        if len(table):
+            self._feed(rows_of(table, self._model), times_of(table))
+
+    def verdict(self) -> DriftVerdict:
+        """Return what the detector says now."""
+        standing = self._detector.standing()
+        findings = self._find(standing.alarm) if standing.alarm else None
+        return DriftVerdict(1.0, self.promise, standing, findings)
+
+    def _feed(self, rows: Rows, times: Times) -> None:
+        """Feed rows; where an alarm came or went among them, go back and feed fewer, to the block that it was."""
+        before, alarm = copy.copy(self._detector), self._detector.standing().alarm  # it replaces its arrays, not fills
+        self._detector.update(rows, times, self.promise)
+        now = self._detector.standing().alarm
+        if now == alarm and self._detector.since == before.since:
+            return
+        if len(rows) > BLOCK:
+            self._detector = before
+            half = len(rows) // 2
+            for some in (slice(0, half), slice(half, None)):
+                self._feed(rows.take(some), times[some])
+            return
+        if alarm is not None:
+            self.alarms[-1].over = self._detector.since
+        if now is not None:
+            self.alarms.append(PastAlarm(now, self._find(now)))
+
+    def _find(self, alarm: Alarm) -> Findings:
+        names = (*self._model.features, self._model.prediction)
+        return find_blame(names, self._scores, self._rows, self._detector.since_onset(alarm.onset))
+
+
+def calibrate_for(reference: Reference, model: Model, progress: Progress, worlds: int = WORLDS) -> Calibration:
+    """Calibrate as the monitor does for a reference."""
+    rows = thinned(rows_of(reference.table, model))
+    return calibrate(rows, len(model.categories), SEED, progress, worlds)

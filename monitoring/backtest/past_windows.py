@@ -1,0 +1,99 @@
+"""The window as it was at each of many moments, with the labels that were known then."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.backtest.past_rows import PastLog, Times, times_of
+from monitoring.contract.config import Model, Window
+from monitoring.contract.log_reader import id_milliseconds
+
+
+@dataclass(frozen=True)
+class PastWindow:
+    """What a look at a moment (microseconds since 1970) had before it.
+
+    `rows` are the window's, `fresh` all that came since the look before; `changed` says whether the window differs
+    from the one of the look before.
+    """
+
+    moment: int
+    rows: pa.Table
+    fresh: pa.Table
+    changed: bool
+
+
+class PastLabels:
+    """Labels that came later, each from its own time on; the latest of a row counts, and before the row's own."""
+
+    def __init__(self, log: PastLog | None, model: Model) -> None:
+        self.taken = 0
+        self._target = model.target
+        self._known: dict[str, str] = {}
+        self._pieces = iter(()) if log is None else log.read()
+        self._times: Times = np.zeros(0, np.int64)
+        self._ids: list[str] = []
+        self._values: list[str | None] = []
+        self._at = 0
+
+    def join(self, rows: pa.Table, moment: int) -> pa.Table:
+        """Return the rows with the targets that were known at a moment; moments ascend."""
+        self._take(moment)
+        if not self._known:
+            return rows
+        late = pa.array([self._known.get(i) for i in rows["prediction_id"].to_pylist()], pa.string())
+        column = rows.schema.get_field_index(self._target)
+        return rows.set_column(column, self._target, pc.coalesce(late, rows[self._target]))
+
+    def forget(self, rows: pa.Table) -> None:
+        """Forget the labels of rows that have left: those of other rows than these, unless they are yet to come."""
+        if not self._known or not len(rows):
+            return
+        here, newest = set(rows["prediction_id"].to_pylist()), int(times_of(rows)[-1]) // 1000
+        self._known = {i: label for i, label in self._known.items() if i in here or (id_milliseconds(i) or 0) >= newest}
+
+    def _take(self, moment: int) -> None:
+        while True:
+            end = int(np.searchsorted(self._times, moment, "right"))
+            new = zip(self._ids[self._at : end], self._values[self._at : end], strict=True)
+            self._known.update((i, label) for i, label in new if label is not None)
+            self.taken += end - self._at
+            self._at = end
+            if end < len(self._times) or (piece := next(self._pieces, None)) is None:
+                return
+            self._times, self._at = times_of(piece), 0
+            self._ids, self._values = piece["prediction_id"].to_pylist(), piece[self._target].to_pylist()
+
+
+def look_back(log: PastLog, labels: PastLabels, window: Window, moments: Iterable[int]) -> Iterator[PastWindow]:
+    """Yield the window of each of ascending moments (microseconds since 1970)."""
+    ahead = iter(moments)
+    moment = next(ahead, None)
+    held, left, told, before = log.schema.empty_table(), 0, 0, None
+    for piece in itertools.chain(log.read(), [None]):
+        if piece is not None:
+            held = pa.concat_tables([held.cast(piece.schema), piece]).combine_chunks()
+        times = times_of(held)
+        while moment is not None and (piece is None or moment <= times[-1]):
+            end = int(np.searchsorted(times, moment, "right"))
+            begin = _begin(times[:end], window, moment)
+            rows = labels.join(held.slice(begin, end - begin), moment)
+            state = (left + begin, left + end, labels.taken)
+            yield PastWindow(moment, rows, held.slice(told, end - told), state != before)
+            told, before, moment = end, state, next(ahead, None)
+        keep = min(told, _begin(times, window, int(times[-1]))) if len(times) else 0
+        held, told, left = held.slice(keep), told - keep, left + keep
+        labels.forget(held)
+
+
+def _begin(times: Times, window: Window, moment: int) -> int:
+    """Return the place of a window's first row, among the rows up to a moment."""
+    if window.rows is not None:
+        return max(0, len(times) - window.rows)
+    assert window.duration is not None
+    return int(np.searchsorted(times, moment - window.duration // timedelta(microseconds=1), "right"))

@@ -1,0 +1,135 @@
+"""What a backtest found, as text for a person and as JSON."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from monitoring.backtest.past_alarms import PastAlarm
+from monitoring.backtest.past_rows import utc
+from monitoring.backtest.past_rules import Firing, Outcome
+
+SHOWN = 3  # firings of an alert, and columns of an alarm, that the text names
+DAY = 86_400e6  # microseconds
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """A replay: its period (microseconds since 1970), rows and looks, and what would have fired.
+
+    `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
+    replayed. `promise` is the rows between false alarms of drift.
+    """
+
+    first: int
+    last: int
+    rows: int
+    looks: int
+    step: float
+    outcomes: tuple[Outcome, ...] | None
+    alarms: tuple[PastAlarm, ...]
+    promise: float
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def days(self) -> float:
+        """Return how many days the log is long."""
+        return max((self.last - self.first) / DAY, 1e-9)
+
+
+def as_text(found: Backtest) -> str:
+    """Return the findings as lines to read."""
+    return "\n".join(_lines(found)) + "\n"
+
+
+def _lines(found: Backtest) -> Iterator[str]:
+    period = f"{utc(found.first)} to {utc(found.last)} UTC"
+    yield f"{period}: {found.rows:,} rows, {found.looks:,} looks, one each {found.step:g} s"
+    yield ""
+    if found.outcomes is None:
+        yield "Alert rules: not evaluated."
+    else:
+        yield f"{'alert':<34}{'times':>6}{'per day':>9}{'of the time':>13}  when (UTC), value"
+        for outcome in sorted(found.outcomes, key=lambda one: one.alert.name):
+            yield from _of_alert(outcome, found.days)
+        if found.left_out:
+            yield f"Not asked, since no metric of theirs was replayed: {', '.join(sorted(found.left_out))}."
+    yield ""
+    number = len(found.alarms)
+    yield (
+        f"Drift detector, one false alarm in {found.promise:,.0f} rows promised: "
+        f"{number} alarm{'s' if number != 1 else ''}, {number / found.days:.2g} per day"
+    )
+    for alarm in found.alarms:
+        yield from _of_alarm(alarm)
+
+
+def _of_alert(outcome: Outcome, days: float) -> Iterator[str]:
+    number = len(outcome.firings)
+    name = outcome.alert.name
+    if outcome.problem:
+        yield f"{name:<34}cannot be asked: {outcome.problem}"
+        return
+    first, *others = [_span(one) for one in outcome.firings[:SHOWN]] or [""]
+    yield f"{name:<34}{number:>6}{number / days:>9.2g}{outcome.share:>13.1%}  {first}"
+    yield from (f"{'':<62}  {other}" for other in others)
+    if number > SHOWN:
+        yield f"{'':<62}  and {number - SHOWN} more"
+    if outcome.absent:
+        yield f"{'':<34}without {', '.join(outcome.absent)}, which had no value"
+
+
+def _span(one: Firing) -> str:
+    end = utc(int(one.end * 1e6)) if one.end is not None else "the end"
+    value = f"{one.low:.3g}" if one.low == one.high else f"{one.low:.3g} to {one.high:.3g}"
+    return f"{utc(int(one.begin * 1e6))} to {end}, {value}"
+
+
+def _of_alarm(past: PastAlarm) -> Iterator[str]:
+    columns = sorted((c for c in past.findings.columns if c.direction), key=lambda c: -c.contribution)
+    blamed = ", ".join(f"{c.column} {c.direction}" for c in columns[:SHOWN]) or "no column by itself"
+    more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    over = f"over at {utc(past.over)}" if past.over is not None else "not over at the end"
+    yield (
+        f"  noticed {utc(past.alarm.noticed)}, began {utc(past.alarm.onset)}, {over}: {past.alarm.kind}; "
+        f"{blamed}{more}; effect {past.findings.effect:.2f}"
+    )
+
+
+def as_json(found: Backtest) -> dict[str, Any]:
+    """Return the findings for machines; times in seconds since 1970."""
+    outcomes = None
+    if found.outcomes is not None:
+        outcomes = [
+            {
+                "alert": one.alert.name,
+                "severity": one.alert.severity,
+                "times": len(one.firings),
+                "per_day": len(one.firings) / found.days,
+                "share_of_time": one.share,
+                "problem": one.problem,
+                "absent": list(one.absent),
+                "firings": [vars(f) | {"series": list(f.series)} for f in one.firings],
+            }
+            for one in found.outcomes
+        ]
+    alarms = [
+        {
+            "noticed": past.alarm.noticed / 1e6,
+            "onset": past.alarm.onset / 1e6,
+            "over": past.over / 1e6 if past.over is not None else None,
+            "kind": past.alarm.kind,
+            "effect": past.findings.effect,
+            "blamed": {c.column: c.direction for c in past.findings.columns if c.direction},
+        }
+        for past in found.alarms
+    ]
+    return {
+        "from": found.first / 1e6,
+        "to": found.last / 1e6,
+        "rows": found.rows,
+        "looks": found.looks,
+        "seconds_between_looks": found.step,
+        "alerts": outcomes,
+        "alerts_left_out": sorted(found.left_out),
+        "detector": {"promise_rows": found.promise, "per_day": len(alarms) / found.days, "alarms": alarms},
+    }

@@ -1,0 +1,77 @@
+"""What the loop has done: a record per run of a flow, written by the flows, shown by the monitor."""
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from monitoring.contract.log_reader import Layout
+from monitoring.contract.storage import replaced
+
+KEPT = 200
+FlowName = Literal["bootstrap", "retrain", "rollback"]
+_NAME = re.compile(r"\d{20}-[0-9a-f-]+\.json")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Asked(_Part):
+    """The alert that asked for a run."""
+
+    name: str
+    starts_at: AwareDatetime
+
+
+class Scored(_Part):
+    """A version on the held-out rows."""
+
+    version: str
+    accuracy: float
+    macro_f1: float
+
+
+class Episode(_Part):
+    """A run of a flow that has ended: what asked for it, what it compared, and what came of it."""
+
+    flow: FlowName
+    flow_run_id: str
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+    outcome: str
+    message: str
+    asked: Asked | None = None
+    champion: Scored | None = None
+    candidate: Scored | None = None
+    rows: int | None = None  # held out
+    version: str | None = None  # the champion when the run had ended
+    reference_digest: str | None = None  # of the reference when the run had ended
+
+
+def keep_episode(layout: Layout, episode: Episode) -> None:
+    """Write an episode down, and drop the oldest beyond the newest KEPT."""
+    moment = int(episode.ended_at.timestamp() * 1e6)
+    with replaced(_folder(layout) / f"{moment:020d}-{episode.flow_run_id}.json") as temporary:
+        temporary.write_text(episode.model_dump_json(indent=1), encoding="utf-8")
+    for path in _newest_first(layout)[KEPT:]:
+        path.unlink(missing_ok=True)
+
+
+def read_history(layout: Layout, limit: int = 20) -> list[Episode]:
+    """Return the newest episodes, the newest first; a file that is none is passed over."""
+    found = []
+    for path in _newest_first(layout)[:limit]:
+        with contextlib.suppress(ValidationError, FileNotFoundError):
+            found.append(Episode.model_validate_json(path.read_bytes()))
+    return found
+
+
+def _folder(layout: Layout) -> Path:
+    return layout.root / "_history"
+
+
+def _newest_first(layout: Layout) -> list[Path]:
+    return sorted((p for p in _folder(layout).glob("*.json") if _NAME.fullmatch(p.name)), reverse=True)

@@ -1,0 +1,225 @@
+"""Parts: immutable Parquet files of rows, and which of those in a folder count.
+
+A part's name says what it holds: `part-<first>-<last>-<rows>-<writer>-<segment>.parquet`, first and last in
+microseconds since 1970, so that a window is found without opening a file. In `current.parquet` the range is that of
+the rows' timestamps, in `labels.parquet` that of the labelled predictions. Ids are UUIDs of version 7: they carry
+their prediction's time, so that a row is found by its id without an index.
+
+A merged part, `part-<first>-<last>-<rows>-merged-<digest>.parquet`, holds the rows of several parts, which its footer
+names. It is written first, and what it covers is removed after: where both lie there, the merged one counts.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from monitoring.contract.config import DriftloopError
+from monitoring.contract.part_reader import UNREADABLE, reason_of, time_range
+from monitoring.contract.storage import Place, list_names, open_parquet
+
+_PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-([^.]+)-([^.-]+)\.parquet")
+_MERGED = "merged"  # in the writer's place
+_COVERS = b"driftloop.covers"
+_LISTINGS = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AHEAD = timedelta(hours=1)
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """One immutable file of rows; first and last are microseconds since 1970, both included."""
+
+    last: int
+    first: int
+    rows: int
+    path: Place
+
+    @property
+    def name(self) -> str:
+        """Return the file's name, by which the part is known for ever."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that should hold rows and cannot be read, or of which rows are left out."""
+
+    path: Place
+    reason: str
+
+
+def microseconds(moment: datetime) -> int:
+    """Return whole microseconds since 1970."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(moment: int) -> datetime:
+    """Return the moment so many microseconds after 1970 began."""
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def latest_time(now: datetime | None = None) -> int:
+    """Return the time, in microseconds since 1970, up to which a row is believed: an hour ahead of this clock.
+
+    The newest rows are the window. One that a wrong clock dated far ahead would stay in it for years, and a reference
+    that is said to go through its time would let no other row in.
+    """
+    return microseconds((now or datetime.now(UTC)) + _AHEAD)
+
+
+def from_the_future(parts: Iterable[Part], latest: int) -> list[Unreadable]:
+    """Name the parts that hold rows later than that; these are left out of everything that asks for the newest."""
+    return [
+        Unreadable(
+            part.path,
+            f"holds rows up to {from_microseconds(part.last):%Y-%m-%d %H:%M:%S} UTC, more than an hour ahead of this"
+            " clock; rows from the future are left out",
+        )
+        for part in parts
+        if part.last > latest
+    ]
+
+
+def part_name(first: int, last: int, rows: int, writer: str, segment: int) -> str:
+    """Return the name of a part; the same content from the same journal has the same name."""
+    return f"part-{first:016d}-{last:016d}-{rows}-{writer}-{segment}.parquet"
+
+
+def merged_name(parts: Sequence[Part]) -> str:
+    """Return the name of the part that these are merged into; the same parts give the same name."""
+    names = "\n".join(sorted(part.name for part in parts))
+    first, last, rows = min(p.first for p in parts), max(p.last for p in parts), sum(p.rows for p in parts)
+    return f"part-{first:016d}-{last:016d}-{rows}-{_MERGED}-{hashlib.sha256(names.encode()).hexdigest()[:16]}.parquet"
+
+
+def covering(parts: Sequence[Part]) -> dict[bytes, bytes]:
+    """Return the footer's note of which parts a merged part holds."""
+    return {_COVERS: json.dumps(sorted(part.name for part in parts)).encode()}
+
+
+def covered(part: Part) -> tuple[str, ...]:
+    """Return the names of the parts whose rows a merged part holds; none for any other part.
+
+    Read from the footer, once per file. Raise FileNotFoundError if the part is gone.
+    """
+    return _read_covered(part.path) if is_merged(part.name) else ()
+
+
+@lru_cache(maxsize=8192)
+def _read_covered(path: Place) -> tuple[str, ...]:
+    with open_parquet(path) as file:
+        return noted(file)
+
+
+def is_merged(name: str) -> bool:
+    """Say whether a file of that name is a merged part."""
+    match = _PART.fullmatch(name)
+    return match is not None and match[4] == _MERGED
+
+
+def noted(file: pq.ParquetFile) -> tuple[str, ...]:
+    """Return the names of the parts that a merged part's footer says it holds."""
+    return tuple(json.loads((file.schema_arrow.metadata or {}).get(_COVERS, b"[]")))
+
+
+def writer_of(part: Part) -> tuple[str, int] | None:
+    """Return the writer and the number of the journal that a part was sealed from; None for any other part."""
+    match = _PART.fullmatch(part.name)
+    return (match[4], int(match[5])) if match and match[4] != _MERGED else None
+
+
+def list_parts(folder: Place) -> tuple[list[Part], list[Unreadable]]:
+    """List the parts that count, newest first: one whose rows a merged part holds is left out.
+
+    A part may be gone when it is opened (FileNotFoundError): it was merged or archived since, and another list tells.
+    A foreign Parquet file is placed by the timestamps in it.
+    """
+    for _ in range(_LISTINGS):
+        try:
+            parts, unreadable = _list_all(folder)
+            gone = {name for part in parts for name in covers(part)}
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:
+            return [], [Unreadable(folder, "is a file; it must be a folder of parts")]
+        return sorted((part for part in parts if part.name not in gone), reverse=True), unreadable
+    raise DriftloopError(f"{folder} changes faster than it can be listed")
+
+
+def list_leftovers(folder: Place) -> list[Part]:
+    """List the parts that do not count because a merged part holds their rows; nobody needs them."""
+    parts, _ = _list_all(folder)
+    gone = {name for part in parts for name in covers(part)}
+    return [part for part in parts if part.name in gone]
+
+
+def _list_all(folder: Place) -> tuple[list[Part], list[Unreadable]]:
+    parts, unreadable = [], []
+    for name in _stable_names(folder):
+        path = folder / name
+        if match := _PART.fullmatch(name):
+            parts.append(Part(int(match[2]), int(match[1]), int(match[3]), path))
+            continue
+        try:
+            parts.append(_place(path))
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            unreadable.append(Unreadable(path, reason_of(error)))
+    return parts, unreadable
+
+
+def _stable_names(folder: Place) -> set[str]:
+    """List until two listings agree.
+
+    A listing is no snapshot: while a merge makes its part and then removes what that covers, it may miss both.
+    """
+    before = None
+    for _ in range(_LISTINGS):
+        now = {n for n in list_names(folder) if n.endswith(".parquet") and not n.startswith(("_", "."))}
+        if now == before:
+            return now
+        before = now
+    raise DriftloopError(f"{folder} changes faster than it can be listed")
+
+
+def covers(part: Part) -> tuple[str, ...]:
+    """Return what `covered` does, and nothing of a damaged part: it holds nobody's rows; who reads it will say so."""
+    try:
+        return covered(part)
+    except FileNotFoundError:
+        raise
+    except UNREADABLE:
+        return ()
+
+
+def _place(path: Place) -> Part:
+    """Place a foreign file by its rows' times; one of this machine is read again only when it has changed."""
+    if not isinstance(path, Path):
+        return _place_by_rows(path)
+    seen = path.stat()
+    return _place_once(path, (seen.st_ino, seen.st_mtime_ns, seen.st_size))
+
+
+@lru_cache(maxsize=1024)
+def _place_once(path: Path, _version: tuple[int, int, int]) -> Part:
+    return _place_by_rows(path)
+
+
+def _place_by_rows(path: Place) -> Part:
+    first, last, rows = time_range(path)
+    if rows and not last:
+        raise ValueError("its timestamps are null")
+    return Part(last, first, rows, path)
+
+
+def is_ours(part: Part) -> bool:
+    """Say whether the API wrote a part, by its name; a foreign one is read, and left alone."""
+    return _PART.fullmatch(part.name) is not None

@@ -1,0 +1,142 @@
+"""The monitor over HTTP: a page for a person, Evidently's reports, metrics, health."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import flask
+import jinja2
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from werkzeug.exceptions import NotFound
+
+from monitoring.contract.history import read_history
+from monitoring.contract.log_reader import Layout
+from monitoring.monitor import Monitor
+from monitoring.page.firing_alerts import AlertReader
+from monitoring.snapshot.report_archive import KeptReport, since
+
+# No page loads anything from elsewhere, and the browser holds Evidently's report, which is one file of scripts, to it.
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+REPORT_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline';"
+    " img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
+)
+NO_REPORT = "There is no report yet: the first is made when the window holds enough rows."
+ABSENT = "\N{EN DASH}"
+EPISODES = 10  # of the loop's history that the page shows
+
+
+def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable[[], bool]) -> flask.Flask:
+    """Return the Flask app that shows what the monitor saw last; `watching` tells whether its loop is alive."""
+    app = flask.Flask(__name__)
+    alerts = AlertReader(monitor.settings.prometheus_api_url or monitor.settings.prometheus_url)
+    app.jinja_env.undefined = jinja2.StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["absent"] = ABSENT
+    app.add_template_filter(_number, "number")
+    app.add_template_filter(_percent, "percent")
+    app.add_template_filter(_moment, "moment")
+    app.add_template_filter(lambda seconds: _moment(datetime.fromtimestamp(seconds, UTC)), "instant")
+
+    @app.get("/")
+    def page() -> flask.Response:
+        return _page("page.html", alerts=alerts.read(), **_view(monitor))
+
+    @app.get("/metrics")
+    def metrics() -> flask.Response:
+        return flask.Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/health")
+    def health() -> tuple[dict[str, str], int]:
+        return ({"status": "ok"}, 200) if watching() else ({"status": "the loop has stopped"}, 503)
+
+    @app.get("/ready")
+    def ready() -> tuple[dict[str, str], int]:
+        if monitor.fresh:
+            return {"status": "ready"}, 200
+        return {"status": monitor.state.problem or "no cycle has succeeded lately"}, 503
+
+    _add_reports(app, monitor)
+    return app
+
+
+def _add_reports(app: flask.Flask, monitor: Monitor) -> None:
+    @app.get("/reports")
+    def reports() -> flask.Response:
+        return _page("reports.html", config=monitor.config, reports=monitor.archive.entries(), no_report=NO_REPORT)
+
+    @app.get("/report")
+    def report() -> flask.Response:
+        return _report(_newest(monitor).id, ".html")
+
+    @app.get("/report.json")
+    def report_json() -> flask.Response:
+        return _report(_newest(monitor).id, ".json")
+
+    @app.get("/reports/<name>")
+    def kept_report(name: str) -> flask.Response:
+        return _report(name, ".html")
+
+    @app.get("/reports/<name>.json")
+    def kept_report_json(name: str) -> flask.Response:
+        return _report(name, ".json")
+
+    def _report(name: str, suffix: str) -> flask.Response:
+        content = monitor.archive.read(name, suffix)
+        if content is None:
+            raise NotFound(f"There is no report {name}.")
+        response = flask.Response(content, mimetype="text/html" if suffix == ".html" else "application/json")
+        response.headers["Content-Security-Policy"] = REPORT_POLICY
+        return response
+
+    @app.errorhandler(NotFound)
+    def not_found(error: NotFound) -> flask.Response:
+        return flask.Response(f"{error.description}\n", 404, mimetype="text/plain")
+
+
+def _newest(monitor: Monitor) -> KeptReport:
+    kept = monitor.archive.entries()
+    if not kept:
+        raise NotFound(NO_REPORT)
+    return kept[0]
+
+
+def _page(template: str, **values: Any) -> flask.Response:
+    response = flask.make_response(flask.render_template(template, **values))
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response
+
+
+def _view(monitor: Monitor) -> dict[str, Any]:
+    state, settings = monitor.state, monitor.settings
+    report = state.report
+    return {
+        "config": monitor.config,
+        "state": state,
+        "fresh": monitor.fresh,
+        "snapshot": report.snapshot if report else None,
+        "since": since(monitor.archive.entries(), report.snapshot.verdict) if report else None,
+        "history": read_history(Layout(settings.data_dir), EPISODES),
+        "age": (datetime.now(UTC) - state.last_success).total_seconds() if state.last_success else None,
+        "interval": settings.monitor_interval_seconds,
+        "links": {
+            **({"Grafana": settings.grafana_url} if settings.grafana_url else {}),
+            "Prometheus": settings.prometheus_url,
+            "Alertmanager": settings.alertmanager_url,
+            "Prefect": settings.prefect_ui_url,
+            "MLflow": settings.mlflow_ui_url,
+            "API": settings.api_url,
+        },
+    }
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return ABSENT if value is None else f"{value:.{digits}g}"
+
+
+def _percent(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.1%}"
+
+
+def _moment(value: datetime | None) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if value else ABSENT

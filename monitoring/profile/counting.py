@@ -1,0 +1,153 @@
+"""From rows to a profile: Arrow in, counts out."""
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.contract.config import TIMESTAMP, Model
+from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.kernel import hash_rows, hash_text
+from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
+
+CHUNK = 65_536  # rows profiled at once
+PROBE = 64  # rows by which most pairs of columns are told apart
+
+Codes = npt.NDArray[np.int64]
+
+
+def grid_of(model: Model, reference: pa.Table) -> Grid:
+    """Make the grid of a reference's rows."""
+    return Grid.of(model, [_numbers(reference, name)[0] for name in model.features])
+
+
+def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
+    """Profile rows that hold the model's columns; an absent column is null, others are left alone.
+
+    Features may be of any numeric type, categories text or dictionaries of it, timestamps of any unit. A feature
+    column of another type counts as a mismatch, and its cells as missing.
+    """
+    chunks = (rows.slice(start, CHUNK) for start in range(0, len(rows), CHUNK))
+    return merge(grid, (_profile_chunk(grid, chunk, hashes=hashes) for chunk in chunks), hashes=hashes)
+
+
+def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
+    model = grid.model
+    columns = [_numbers(rows, name) for name in model.features]
+    x = np.array([values for values, _ in columns])
+    finite = np.isfinite(x)
+    predictions, names = _categories(rows, model.prediction)
+    targets, target_names = _categories(rows, model.target)
+    unpredicted = predictions < 0
+    blank = unpredicted | (predictions == names.index("")) if "" in names else unpredicted
+    first, last = _time_range(rows)
+    return Profile(
+        grid,
+        rows=len(rows),
+        rows_missing=int(np.count_nonzero(~finite.all(axis=0) | blank)),
+        rows_empty=int(np.count_nonzero(np.isnan(x).all(axis=0) & unpredicted)),
+        cells=np.concatenate([marks.count(values) for marks, values in zip(grid.marks, x, strict=True)]),
+        special=_special(x, finite),
+        low=x.min(axis=1, where=finite, initial=np.inf),
+        high=x.max(axis=1, where=finite, initial=-np.inf),
+        moments=_moments(x, finite),
+        apart=_apart(x),
+        mismatched=np.array([mismatched for _, mismatched in columns]),
+        predictions=_count(predictions, names),
+        unpredicted=int(np.count_nonzero(unpredicted)),
+        confusion=_confuse(targets, target_names, predictions, names),
+        confidence=_confidence(rows),
+        first=first,
+        last=last,
+        distinct=DistinctRows.of(hash_rows(x, hash_text(names)[predictions])) if hashes else None,
+    )
+
+
+def _special(x: Floats, finite: npt.NDArray[np.bool_]) -> Counts:
+    """Return per feature how many values are missing, -inf, +inf (dx3)."""
+    if finite.all():
+        return np.zeros((len(x), 3), np.int64)
+    return np.stack([np.count_nonzero(found, axis=1) for found in (np.isnan(x), x == -np.inf, x == np.inf)], axis=1)
+
+
+def _numbers(rows: pa.Table, name: str) -> tuple[Floats, bool]:
+    """Return a column as float64 with NaN for null, and whether it holds something else than numbers."""
+    if name not in rows.schema.names:
+        return np.full(len(rows), np.nan), False
+    column = rows[name]
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        return np.full(len(rows), np.nan), not pa.types.is_null(column.type)
+    values: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values, False
+
+
+def _categories(rows: pa.Table, name: str) -> tuple[Codes, list[str]]:
+    """Return a column's categories as codes, -1 for null, and their names."""
+    if name not in rows.schema.names:
+        return np.full(len(rows), -1), []
+    column = rows[name]
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    names = column.dictionary.cast(pa.string()).to_pylist()
+    codes: Codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes, names
+
+
+def _count(codes: Codes, names: list[str]) -> Counter[str]:
+    counts = np.bincount(codes + 1, minlength=len(names) + 1)[1:].tolist()
+    return Counter({name: count for name, count in zip(names, counts, strict=True) if count})
+
+
+def _confuse(targets: Codes, target_names: list[str], predictions: Codes, names: list[str]) -> Counter[tuple[str, str]]:
+    labelled = (targets >= 0) & (predictions >= 0)
+    pairs, counts = np.unique(targets[labelled] * len(names) + predictions[labelled], return_counts=True)
+    found = zip(pairs.tolist(), counts.tolist(), strict=True)
+    return Counter({(target_names[pair // len(names)], names[pair % len(names)]): count for pair, count in found})
+
+
+def _moments(x: Floats, finite: npt.NDArray[np.bool_]) -> Floats:
+    """Return each pair's number, mean, squared deviations and products over the rows where both are finite (4xdxd)."""
+    d, n = x.shape
+    if finite.all():
+        mean = x.mean(axis=1)
+        x = x - mean[:, None]
+        squares = np.einsum("dn,dn->d", x, x)
+        return np.stack([np.full((d, d), float(n)), np.tile(mean[:, None], d), np.tile(squares[:, None], d), x @ x.T])
+    there = finite.astype(np.float64)
+    centre = x.sum(axis=1, where=finite, keepdims=True) / np.maximum(there.sum(axis=1, keepdims=True), 1)
+    x = np.where(finite, x - centre, 0.0)
+    number, total = there @ there.T, x @ there.T
+    off = total / np.maximum(number, 1)  # a pair's mean is not the column's where the other one is missing
+    return np.stack([number, centre + off, (x * x) @ there.T - off * total, x @ x.T - off * total.T])
+
+
+def _apart(x: Floats) -> npt.NDArray[np.bool_]:
+    """Return which pairs of features differ in some row (dxd); two missing values are equal."""
+    head = x[:, :PROBE]
+    apart: npt.NDArray[np.bool_] = np.logical_not(_equal(head[:, None], head[None]).all(axis=2))
+    for a, b in np.argwhere(np.triu(~apart, 1)).tolist():
+        apart[a, b] = apart[b, a] = not _equal(x[a], x[b]).all()
+    return apart
+
+
+def _equal(a: Floats, b: Floats) -> npt.NDArray[np.bool_]:
+    equal: npt.NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
+    return equal
+
+
+def _confidence(rows: pa.Table) -> Counts:
+    """Return how many confidences lie in each of many equal bins from 0 to 1."""
+    values = _numbers(rows, "confidence")[0]
+    values = values[(values >= 0) & (values <= 1)]
+    bins = np.minimum((values * CONFIDENCE_BINS).astype(np.int64), CONFIDENCE_BINS - 1)
+    return np.bincount(bins, minlength=CONFIDENCE_BINS)
+
+
+def _time_range(rows: pa.Table) -> tuple[int, int]:
+    if "timestamp" not in rows.schema.names:
+        return NEVER, -1
+    bounds = pc.min_max(rows["timestamp"].cast(TIMESTAMP, safe=False).cast(pa.int64())).as_py()
+    return (NEVER, -1) if bounds["max"] is None else (bounds["min"], bounds["max"])

@@ -1,0 +1,301 @@
+"""Profiles: what Evidently's tests ask of rows, in a form that adds.
+
+A profile counts rows against a fixed reference. Between two neighbouring values of the reference a test like
+Kolmogorov-Smirnov's sees no difference, so it is enough to know how many values lie at and between them: numbers that
+add up over parts, processes and machines, whatever the order. The suite's verdicts come from such sums
+(`monitoring.suite.engine`), at a cost that does not depend on the rows.
+"""
+
+import hashlib
+import json
+import operator
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from monitoring.contract.config import DriftloopError, Model
+from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.kernel import Marks
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+FORMAT = 1
+BINS = 10
+FENCE = 1.5  # Tukey's fences: this many interquartile ranges beyond the quartiles
+CONFIDENCE_BINS = 1000
+NEVER = int(np.iinfo(np.int64).max)
+_HEADER = b"driftloop.profile"
+
+
+class ProfileMismatchError(DriftloopError):
+    """Two profiles, or a profile and a reference, do not belong together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The fixed marks that rows are counted against, made from the reference.
+
+    Per feature: the reference's finite values, its Tukey fences and the edges of its histogram's bins, sorted,
+    each once.
+    """
+
+    model: Model
+    marks: tuple[Marks, ...]
+    fences: tuple[tuple[float, float], ...]
+    edges: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, model: Model, columns: Sequence[Floats]) -> "Grid":
+        """Make the grid of a reference's features; one without a finite value gets no marks."""
+        values = [column[np.isfinite(column)] for column in columns]
+        fences = tuple(_tukey_fences(v) for v in values)
+        edges = tuple(_bin_edges(v) for v in values)
+        marks = tuple(
+            Marks(np.unique(np.concatenate([v, f, e])) if len(v) else v)
+            for v, f, e in zip(values, fences, edges, strict=True)
+        )
+        return cls(model, marks, fences, edges)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 of all that profiles depend on."""
+        names = (FORMAT, CONFIDENCE_BINS, *self.model.features, self.model.prediction, self.model.target)
+        digest = hashlib.sha256(repr(names).encode())
+        for marks in self.marks:
+            digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def offsets(self) -> Counts:
+        """Return where each feature's cells begin in `Profile.cells`, and their end."""
+        return np.cumsum([0, *(2 * len(marks) + 1 for marks in self.marks)])
+
+
+def _tukey_fences(values: Floats) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
+    low, high = np.quantile(values, (0.25, 0.75))
+    margin = FENCE * (high - low)
+    return float(low - margin), float(high + margin)
+
+
+def _bin_edges(values: Floats) -> Floats:
+    """Return the edges of equal widths over the values' range."""
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, BINS + 1)
+
+
+def _add(a: Counts, b: Counts) -> Counts:
+    return np.add(a, b, dtype=np.int64)  # whatever narrow type they were kept in
+
+
+def _add_moments(a: Floats, b: Floats) -> Floats:
+    """Return the moments of both samples (Chan, Golub and LeVeque 1979)."""
+    number = a[0] + b[0]
+    weight = a[0] * b[0] / np.maximum(number, 1)
+    gap = b[1] - a[1]
+    mean = a[1] + gap * b[0] / np.maximum(number, 1)
+    return np.stack([number, mean, a[2] + b[2] + gap**2 * weight, a[3] + b[3] + gap * gap.T * weight])
+
+
+def _add_distinct(a: DistinctRows | None, b: DistinctRows | None) -> DistinctRows | None:
+    return None if a is None or b is None else a.merge(b)
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What is known of some rows; each field says how it merges.
+
+    With d features:
+
+    - `cells` (Σ(2k+1)): per feature with k marks the number of finite values below the first mark, at it, between it
+      and the second, at that, …, above the last; one feature after the other.
+    - `special` (dx3): values that are missing, -inf, +inf. `low`, `high` (d): the range of the finite values.
+    - `moments` (4xdxd): over the rows where features a and b are finite: their number, the mean of a, the sum of its
+      squared deviations, and the sum of the products of both's. Equal up to rounding, however the rows are divided.
+    - `apart` (dxd): whether two features differ in some row. `mismatched` (d): whether a column held no numbers.
+    - `first`, `last`: the range of the timestamps, in microseconds since 1970.
+    """
+
+    grid: Grid
+    rows: int = field(metadata={"merge": operator.add})
+    rows_missing: int = field(metadata={"merge": operator.add})
+    rows_empty: int = field(metadata={"merge": operator.add})
+    cells: Counts = field(metadata={"merge": _add})
+    special: Counts = field(metadata={"merge": _add})
+    low: Floats = field(metadata={"merge": np.minimum})
+    high: Floats = field(metadata={"merge": np.maximum})
+    moments: Floats = field(metadata={"merge": _add_moments})
+    apart: npt.NDArray[np.bool_] = field(metadata={"merge": np.logical_or})
+    mismatched: npt.NDArray[np.bool_] = field(metadata={"merge": np.logical_or})
+    predictions: Counter[str] = field(metadata={"merge": operator.add})
+    unpredicted: int = field(metadata={"merge": operator.add})
+    confusion: Counter[tuple[str, str]] = field(
+        metadata={"merge": operator.add}
+    )  # (target, prediction) of the labelled rows
+    confidence: Counts = field(metadata={"merge": _add})
+    first: int = field(metadata={"merge": min})
+    last: int = field(metadata={"merge": max})
+    distinct: DistinctRows | None = field(metadata={"merge": _add_distinct})
+
+    @classmethod
+    def empty(cls, grid: Grid, *, hashes: bool = True) -> "Profile":
+        """Return the profile of no rows: added to another, it changes nothing."""
+        d = len(grid.marks)
+        return cls(
+            grid, 0, 0, 0,
+            cells=np.zeros(grid.offsets[-1], np.int64),
+            special=np.zeros((d, 3), np.int64),
+            low=np.full(d, np.inf),
+            high=np.full(d, -np.inf),
+            moments=np.zeros((4, d, d)),
+            apart=np.zeros((d, d), np.bool_),
+            mismatched=np.zeros(d, np.bool_),
+            predictions=Counter(),
+            unpredicted=0,
+            confusion=Counter(),
+            confidence=np.zeros(CONFIDENCE_BINS, np.int64),
+            first=NEVER,
+            last=-1,
+            distinct=DistinctRows() if hashes else None,
+        )  # fmt: skip
+
+    def __add__(self, other: "Profile") -> "Profile":
+        """Return the profile of both profiles' rows; raise ProfileMismatchError if their references differ."""
+        self.require(other.grid)
+        merged = {f.name: f.metadata["merge"](getattr(self, f.name), getattr(other, f.name)) for f in MERGED}
+        return Profile(self.grid, **merged)
+
+    def require(self, grid: Grid) -> None:
+        """Raise ProfileMismatchError unless this profile was counted against that grid."""
+        if grid.digest != self.grid.digest:
+            raise ProfileMismatchError(_other_reference(self.grid.digest, grid.digest))
+
+    def column(self, index: int) -> Counts:
+        """Return a feature's cells, 2k+1 of them."""
+        return self.cells[self.grid.offsets[index] : self.grid.offsets[index + 1]]
+
+    def finite(self, index: int) -> int:
+        """Return how many finite values a feature has."""
+        return self.rows - int(self.special[index].sum())
+
+    def below(self, index: int, mark: float) -> int:
+        """Return how many finite values of a feature lie below one of its marks."""
+        place = int(np.searchsorted(self.grid.marks[index].values, mark))
+        return int(self.column(index)[: 2 * place + 1].sum())
+
+    def up_to(self, index: int, mark: float) -> int:
+        """Return how many finite values of a feature lie at or below one of its marks."""
+        place = int(np.searchsorted(self.grid.marks[index].values, mark))
+        return int(self.column(index)[: 2 * place + 2].sum())
+
+    def histogram(self, index: int) -> Counts:
+        """Return how many finite values of a feature lie in each of the grid's bins; the outer two are open."""
+        inner = [self.below(index, edge) for edge in self.grid.edges[index][1:-1]]
+        return np.diff([0, *inner, self.finite(index)])
+
+    def mean(self, index: int) -> float:
+        """Return the mean of a feature's finite values."""
+        return float(self.moments[1, index, index])
+
+    def variance(self, index: int) -> float:
+        """Return the variance of a feature's finite values, with n-1 in the denominator."""
+        number, _, squares = self.moments[:3, index, index]
+        return float(squares / (number - 1)) if number > 1 else float("nan")
+
+    def constant(self, index: int) -> bool:
+        """Return whether a feature holds one value throughout, or none."""
+        infinite = int(np.count_nonzero(self.special[index, 1:]))
+        spread = 0 if not self.finite(index) else 1 if self.low[index] == self.high[index] else 2
+        return spread + infinite <= 1
+
+    @property
+    def equal_columns(self) -> int:
+        """Return how many pairs of features hold the same numbers in all rows."""
+        apart = self.apart | self.mismatched | self.mismatched[:, None]
+        return int(np.count_nonzero(np.triu(~apart, 1)))
+
+    @property
+    def labelled(self) -> int:
+        """Return how many rows hold a prediction and its label."""
+        return self.confusion.total()
+
+    @property
+    def duplicated(self) -> int | None:
+        """Return how many rows repeat an earlier one in all features and the prediction; None if that is not kept."""
+        return None if self.distinct is None else self.rows - len(self.distinct)
+
+
+def _other_reference(theirs: str, ours: str) -> str:
+    return f"a profile that was made against another reference: {theirs[:12]}, not {ours[:12]}"
+
+
+MERGED = tuple(f for f in fields(Profile) if "merge" in f.metadata)
+
+
+def merge(grid: Grid, profiles: Iterable[Profile], *, hashes: bool = True) -> Profile:
+    """Return the sum of any number of profiles."""
+    return reduce(operator.add, profiles, Profile.empty(grid, hashes=hashes))
+
+
+def compact(profile: Profile) -> Profile:
+    """Return a profile without its rows' hashes and with its counts in the narrowest type, to be kept in numbers."""
+    return replace(profile, cells=_narrow(profile.cells), confidence=_narrow(profile.confidence), distinct=None)
+
+
+def to_bytes(profile: Profile) -> bytes:
+    """Write a profile as a compressed Arrow IPC file: arrays as columns of one row, all else in its metadata."""
+    values = {f.name: getattr(profile, f.name) for f in MERGED}
+    arrays = {name: _narrow(value).ravel() for name, value in values.items() if isinstance(value, np.ndarray)}
+    if profile.distinct is not None:
+        arrays["distinct"] = profile.distinct.joined()
+    header: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, int)}
+    header |= {name: list(value.items()) for name, value in values.items() if isinstance(value, Counter)}
+    header |= {"format": FORMAT, "grid": profile.grid.digest}
+    columns = [pa.ListArray.from_arrays([0, len(a)], pa.array(a)) for a in arrays.values()]
+    batch = pa.record_batch(columns, names=list(arrays)).replace_schema_metadata({_HEADER: json.dumps(header)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _narrow(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return whole numbers in the smallest type that holds them."""
+    if array.dtype != np.int64:
+        return array
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))))
+
+
+def from_bytes(grid: Grid, content: bytes) -> Profile:
+    """Read a profile; raise ProfileMismatchError if it is none, of another format, or of another reference."""
+    try:
+        with pa.ipc.open_file(content) as reader:
+            header = json.loads(reader.schema.metadata[_HEADER])
+            batch = reader.get_batch(0)
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise ProfileMismatchError(f"not a profile: {error}") from error
+    if header["format"] != FORMAT:
+        raise ProfileMismatchError(f"a profile of format {header['format']}; this version reads {FORMAT}")
+    if header["grid"] != grid.digest:
+        raise ProfileMismatchError(_other_reference(header["grid"], grid.digest))
+    arrays = {name: batch.column(name).flatten().to_numpy(zero_copy_only=False) for name in batch.schema.names}
+    hashes = arrays.pop("distinct", None)
+    values: dict[str, Any] = {"distinct": None if hashes is None else DistinctRows((hashes,) if len(hashes) else ())}
+    for name, none in ((f.name, getattr(Profile.empty(grid), f.name)) for f in MERGED):
+        if isinstance(none, np.ndarray):
+            values[name] = arrays[name].astype(none.dtype).reshape(none.shape)
+        elif isinstance(none, Counter):
+            values[name] = Counter({tuple(k) if isinstance(k, list) else k: n for k, n in header[name]})
+        elif isinstance(none, int):
+            values[name] = header[name]
+    return Profile(grid, **values)

@@ -1,0 +1,85 @@
+"""Two-sample tests on profiles: the p-values that scipy gives on the rows, from counts alone.
+
+A numeric test takes the profiles of the reference and of the current rows, made on the same grid, a feature's index,
+and for each of the two whether infinite values count.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from scipy import stats
+
+from monitoring.profile.profile import Counts, Profile
+
+EXACT_UP_TO = 10_000  # rows of the larger sample up to which scipy.stats.ks_2samp computes an exact p-value
+
+
+def _cells(profile: Profile, index: int, *, infinite: bool) -> Counts:
+    """Return a feature's cells between one for -inf and one for +inf; without `infinite` these two are empty."""
+    _, lowest, highest = profile.special[index] * infinite
+    return np.concatenate([[lowest], profile.column(index), [highest]])
+
+
+def ks_statistic(reference: Counts, current: Counts) -> float:
+    """Return the Kolmogorov-Smirnov statistic of two samples' cells.
+
+    The widest gap of the two distribution functions lies at a value of the reference or just before one.
+    """
+    gaps = np.cumsum(reference) / reference.sum() - np.cumsum(current) / current.sum()
+    return float(max(np.clip(-gaps.min(), 0, 1), gaps.max()))
+
+
+def ks_p_value(reference: Counts, current: Counts) -> float:
+    """Return the two-sided p-value of scipy.stats.ks_2samp, to the bit."""
+    n, m = (float(cells.sum()) for cells in (reference, current))
+    if max(n, m) <= EXACT_UP_TO:  # the same order, so the same statistic and p-value
+        places = np.arange(len(reference))
+        return float(stats.ks_2samp(np.repeat(places, reference), np.repeat(places, current)).pvalue)
+    larger, smaller = max(n, m), min(n, m)
+    effective = np.round(larger * smaller / (larger + smaller))
+    return float(np.clip(stats.kstwo.sf(ks_statistic(reference, current), effective), 0, 1))
+
+
+def _ks(reference: Profile, current: Profile, index: int, infinite: tuple[bool, bool]) -> float:
+    return ks_p_value(_cells(reference, index, infinite=infinite[0]), _cells(current, index, infinite=infinite[1]))
+
+
+def _t_test(reference: Profile, current: Profile, index: int, infinite: tuple[bool, bool]) -> float:
+    """Return the p-value of scipy.stats.ttest_ind; equal up to rounding, for means are of sums in another order."""
+    sides = [(reference, infinite[0]), (current, infinite[1])]
+    if any(keep and side.special[index, 1:].any() for side, keep in sides):
+        return float("nan")
+    moments = [(side.mean(index), np.sqrt(side.variance(index)), side.finite(index)) for side in (reference, current)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(stats.ttest_ind_from_stats(*moments[0], *moments[1]).pvalue)
+
+
+NUMERIC: Mapping[str, Callable[..., float]] = {"ks": _ks, "t_test": _t_test}
+
+
+def two_sample_chi_square(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
+    """Return the p-value of the chi-square test of homogeneity of two samples' categories.
+
+    Evidently's own test takes the reference's shares for exact, and calls drift on a large window whatever it holds.
+    """
+    names = sorted({*reference, *current})
+    if len(names) <= 1:  # one category on both sides is no evidence
+        return 1.0
+    table = [[side.get(name, 0) for name in names] for side in (reference, current)]
+    return float(stats.chi2_contingency(table, correction=False).pvalue)
+
+
+def _chi_square(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
+    """Return the p-value of scipy.stats.chisquare with the reference's shares as expectation, as Evidently does."""
+    names = sorted({*reference, *current})
+    scale = sum(current.values()) / sum(reference.values())
+    observed = [current.get(name, 0) for name in names]
+    expected = [reference.get(name, 0) * scale for name in names]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(stats.chisquare(observed, expected).pvalue)
+
+
+CATEGORICAL: Mapping[str, Callable[[Mapping[str, int], Mapping[str, int]], float]] = {
+    "chi_square_two_sample": two_sample_chi_square,
+    "chisquare": _chi_square,
+}

@@ -1,0 +1,80 @@
+"""The sequential tests' verdicts as Prometheus metrics; docs/metrics.md defines each."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from monitoring.alarms.accuracy import AccuracyVerdict
+from monitoring.alarms.accuracy_estimate import Estimate
+from monitoring.alarms.drift.attribution import Findings
+from monitoring.alarms.drift.detector import Alarm, Standing
+from monitoring.alarms.drift.drift_watch import DriftVerdict
+
+MICROSECONDS = 1e6
+
+
+def drift_metrics(verdict: DriftVerdict) -> Iterator[Metric]:
+    """Yield what the drift detector says."""
+    yield _gauge("drift_calibration_progress", "Share of the calibration that is done.", verdict.progress)
+    yield _gauge("drift_false_alarm_every_rows", "Rows between false alarms that are promised.", verdict.promise)
+    if verdict.standing is not None:
+        yield from _stand(verdict.standing)
+    if verdict.alarm is not None:
+        yield from _raise(verdict.alarm)
+    if verdict.findings is not None:
+        yield from _blame(verdict.findings)
+
+
+def _stand(standing: Standing) -> Iterator[Metric]:
+    yield _gauge("drift_rows_seen", "Rows that the detector has looked at since it started.", standing.rows)
+    yield _gauge("drift_alarm_score", "log10 of the rows between false alarms at this evidence.", standing.score)
+    yield _gauge("drift_alarm_threshold", "log10 of the rows that are promised.", standing.threshold)
+    yield _gauge("drift_detected", "1 while a drift alarm holds.", float(standing.alarm is not None))
+
+
+def _raise(alarm: Alarm) -> Iterator[Metric]:
+    yield _gauge(
+        "drift_onset_timestamp_seconds", "When the drift began, as the rows tell it.", alarm.onset / MICROSECONDS
+    )
+    family = GaugeMetricFamily("drift_cause", "The statistic that raised the alarm.", labels=["kind"])
+    family.add_metric([alarm.kind], 1)
+    yield family
+
+
+def _blame(findings: Findings) -> Iterator[Metric]:
+    yield _gauge("drift_effect_size", "Largest share of values that would have to change.", findings.effect)
+    contribution = GaugeMetricFamily("drift_contribution", "Share of the columns' evidence.", labels=["feature"])
+    blamed = GaugeMetricFamily("drift_blamed", "Columns that changed, and how.", labels=["feature", "direction"])
+    effects = GaugeMetricFamily(
+        "drift_feature_effect", "Effect size since the onset.", labels=["feature", "measure", "bound"]
+    )
+    for column in findings.columns:
+        contribution.add_metric([column.column], column.contribution)
+        if column.direction is not None:
+            blamed.add_metric([column.column, column.direction], 1)
+        for measure in ("ks", "psi", "wasserstein"):
+            effect = getattr(column.effects, measure, None)
+            for bound in ("value", "low", "high") if effect else ():
+                effects.add_metric([column.column, measure, bound], getattr(effect, bound))
+    yield from (family for family in (contribution, blamed, effects) if family.samples)
+
+
+def accuracy_metrics(verdict: AccuracyVerdict | None, estimate: Estimate | None) -> Iterator[Metric]:
+    """Yield what labels, and confidences, say of the accuracy."""
+    if verdict is not None:
+        yield _gauge("accuracy_at_promotion", "Accuracy of the champion when promoted.", verdict.at_promotion)
+        yield _gauge("accuracy_floor", "Accuracy that the champion is held to.", verdict.floor)
+        yield _gauge("accuracy_test_rows", "Labelled rows that the test has seen.", verdict.rows)
+        yield _gauge("accuracy_labels_waiting", "Labels whose row has not been found.", verdict.waiting)
+        yield _gauge("accuracy_alarm_threshold", "log10 of the labelled rows that are promised.", verdict.threshold)
+        yield _gauge("accuracy_drop_detected", "1 while the alarm of accuracy holds.", float(verdict.detected))
+        if verdict.score is not None:
+            yield _gauge("accuracy_alarm_score", "log10 of the evidence against the accuracy.", verdict.score)
+    if estimate is not None:
+        yield _gauge("model_accuracy_estimate", "Accuracy as confidences tell it.", estimate.accuracy)
+        yield _gauge("model_accuracy_estimate_low", "Lower bound of the estimate.", estimate.low)
+        yield _gauge("model_accuracy_estimate_high", "Upper bound of the estimate.", estimate.high)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

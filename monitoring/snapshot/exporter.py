@@ -1,0 +1,174 @@
+"""Turn the last snapshot into Prometheus metrics: a scrape computes nothing, and a series lives as long as its value.
+
+Names are written down here, never taken from Evidently; docs/metrics.md defines each.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from monitoring.snapshot.alarm_metrics import accuracy_metrics, drift_metrics
+from monitoring.snapshot.snapshot import STATUSES, FeatureDrift, Judgement, Snapshot
+
+STAGES = ("reference", "read", "read_part", "suite", "alarms", "report")
+
+
+class SnapshotCollector(Collector):
+    """The metrics of the snapshot that was published last, for as long as it was said to hold."""
+
+    def __init__(self) -> None:
+        self._published: tuple[Snapshot, float] | None = None
+
+    def publish(self, snapshot: Snapshot, lifetime: float = float("inf")) -> None:
+        """Replace the snapshot at once; after `lifetime` seconds without another one nothing is exported."""
+        self._published = (snapshot, time.monotonic() + lifetime)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families of the snapshot."""
+        published = self._published
+        if published is None or time.monotonic() >= published[1]:
+            return
+        snapshot = published[0]
+        yield from _count(snapshot)
+        yield from _describe(snapshot)
+        if snapshot.judgement is not None:
+            yield from _judge(snapshot.judgement, snapshot.feature_prefix)
+        if snapshot.drift is not None:
+            yield from drift_metrics(snapshot.drift)
+        yield from accuracy_metrics(snapshot.accuracy, snapshot.estimate)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: the families depend on the snapshot, and registering must not collect."""
+        return ()
+
+
+class CycleMetrics:
+    """The monitor's metrics about itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.last_success = Gauge(
+            "monitor_last_success_timestamp_seconds",
+            "When a cycle last succeeded, in seconds since 1970; 0 before the first.",
+            registry=registry,
+        )
+        self.seconds = Gauge("monitor_cycle_seconds", "How long the last successful cycle took.", registry=registry)
+        self.unreadable = Gauge(
+            "monitor_unreadable_parts", "Files in the window that could not be read.", registry=registry
+        )
+        self.failures = Counter(
+            "monitor_failures_total",
+            "Failures by stage; read_part counts each unreadable file once.",
+            ["stage"],
+            registry=registry,
+        )
+        for stage in STAGES:
+            self.failures.labels(stage)
+
+
+def _gauge(name: str, text: str, value: float | None) -> Iterator[Metric]:
+    if value is not None:
+        yield GaugeMetricFamily(name, text, value=value)
+
+
+def _series(name: str, text: str, label: str, values: Mapping[str, float | None]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        if value is not None:
+            family.add_metric([key], value)
+    if family.samples:
+        yield family
+
+
+def _count(snapshot: Snapshot) -> Iterator[Metric]:
+    quality = snapshot.quality
+    yield from _gauge("rowcount", "Rows in the window.", snapshot.rows)
+    yield from _gauge("missing_values", "Feature cells in the window that hold no value.", quality.missing_values)
+    yield from _gauge("data_quality_score", "Usable feature cells times distinct rows, as shares.", quality.score)
+    yield from _gauge("duplicated_rows", "Rows that repeat an earlier row of the window.", quality.duplicated_rows)
+    yield from _gauge("constant_columns", "Columns of the window with one value or none.", quality.constant_columns)
+    yield from _gauge("column_type_mismatches", "Features that do not hold numbers.", quality.column_type_mismatches)
+    yield from _gauge("labelled_rows", "Rows in the window whose label is known.", snapshot.labelled_rows)
+    yield from _gauge("reference_rows", "Rows in the reference.", snapshot.reference_rows)
+
+
+def _describe(snapshot: Snapshot) -> Iterator[Metric]:
+    label = snapshot.label
+    yield from _series("prediction_distribution", "Share of predictions in the window.", label, snapshot.predictions)
+    yield from _series(
+        "reference_distribution", "Share of predictions in the reference.", label, snapshot.reference_predictions
+    )
+    yield from _series("prediction_confidence", "Quantile of the window's confidence.", "quantile", snapshot.confidence)
+    if origin := snapshot.reference_origin:
+        family = GaugeMetricFamily(
+            "monitor_reference_info", "The reference in use.", labels=["origin", "model_version", "digest"]
+        )
+        family.add_metric([origin.origin, origin.model_version or "", origin.digest], 1)
+        yield family
+
+
+def _judge(judgement: Judgement, prefix: str) -> Iterator[Metric]:
+    yield from _judge_features(judgement.features, prefix)
+    yield from _gauge(
+        "drifted_features", "Features that their own drift test calls drifted.", judgement.drifted_features
+    )
+    prediction_p_value = judgement.prediction.p_value if judgement.prediction else None
+    yield from _gauge("prediction_drift_p_value", "P-value of the predictions.", prediction_p_value)
+    shifts = GaugeMetricFamily(
+        "feature_correlation_shift", "Pearson correlation minus the reference's.", labels=["feature_a", "feature_b"]
+    )
+    for pair in judgement.correlation_shifts:
+        shifts.add_metric([pair.feature_a, pair.feature_b], pair.shift)
+    yield shifts
+    verdicts = judgement.verdicts
+    yield from _series(
+        "evidently_test_status", "1 if the test passes, else 0.", "test", {v.test: float(v.passed) for v in verdicts}
+    )
+    yield from _series(
+        "evidently_tests",
+        "Tests by how they ended.",
+        "status",
+        {status: sum(v.status == status for v in verdicts) for status in STATUSES},
+    )
+    yield from _gauge("model_accuracy", "Accuracy on the window's labelled rows.", judgement.accuracy)
+    yield from _gauge("model_f1", "Macro F1 on the window's labelled rows.", judgement.f1)
+
+
+def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator[Metric]:
+    by_name = {f.drift.column: f for f in features}
+    for suffix, text, values in (
+        ("drift_p_value", "P-value of the feature's drift test.", {n: f.drift.p_value for n, f in by_name.items()}),
+        (
+            "drift_p_value_adjusted",
+            "P-value adjusted for the number of features (Benjamini-Hochberg).",
+            {n: f.adjusted_p_value for n, f in by_name.items()},
+        ),
+        (
+            "ks_statistic",
+            "Two-sample Kolmogorov-Smirnov statistic.",
+            {n: f.ks_statistic for n, f in by_name.items()},
+        ),
+        (
+            "effect_size",
+            "Shift of the mean in the reference's standard deviations.",
+            {n: f.effect_size for n, f in by_name.items()},
+        ),
+    ):
+        yield from _series(f"{prefix}_{suffix}", text, "feature", values)
+    yield from _series(
+        "outliers",
+        "Values beyond the reference's Tukey fences.",
+        "feature",
+        {n: f.outliers for n, f in by_name.items()},
+    )
+    shares = GaugeMetricFamily(
+        "feature_distribution", "Share of values in a range of the reference's.", labels=["feature", "dataset", "bin"]
+    )
+    for name, feature in by_name.items():
+        for share in feature.bins:
+            shares.add_metric([name, "reference", share.name], share.reference)
+            if share.current is not None:
+                shares.add_metric([name, "current", share.name], share.current)
+    yield shares

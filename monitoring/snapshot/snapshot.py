@@ -1,0 +1,156 @@
+"""What one look at the window found: plain frozen data, from which metrics, page and report are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from monitoring.alarms.accuracy import AccuracyVerdict
+from monitoring.alarms.accuracy_estimate import Estimate
+from monitoring.alarms.drift.drift_watch import DriftVerdict
+
+Status = Literal["success", "warning", "fail", "error"]
+STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One test of the suite: how it ended and what was found, in words."""
+
+    test: str
+    status: Status
+    found: str
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the test found nothing wrong."""
+        return self.status in ("success", "warning")
+
+
+@dataclass(frozen=True)
+class ColumnDrift:
+    """A drift test's outcome at full precision; a column that cannot be judged has no p-value."""
+
+    column: str
+    method: str
+    threshold: float
+    p_value: float | None
+    drifted: bool
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A range of a feature's values, and the shares of finite values in it."""
+
+    name: str
+    reference: float
+    current: float | None
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """A feature in the window, held against the reference.
+
+    `effect_size` is the mean's shift in the reference's standard deviations.
+    """
+
+    drift: ColumnDrift
+    adjusted_p_value: float | None
+    ks_statistic: float | None
+    effect_size: float | None
+    outliers: int | None
+    bins: tuple[Bin, ...]
+
+    @property
+    def adjusted_drift(self) -> bool:
+        """Return whether drift remains after adjusting for the number of features looked at."""
+        return self.adjusted_p_value is not None and self.adjusted_p_value < self.drift.threshold
+
+
+@dataclass(frozen=True)
+class CorrelationShift:
+    """By how much two features' Pearson correlation differs from the reference's."""
+
+    feature_a: str
+    feature_b: str
+    shift: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Counts over the window's features and predictions.
+
+    Duplicates, and with them the score, are None where nobody looked for them; so is the score of an empty window.
+    """
+
+    missing_values: int
+    duplicated_rows: int | None
+    constant_columns: int
+    column_type_mismatches: int
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What takes enough rows to be said; accuracy and F1 take enough labels too."""
+
+    verdicts: tuple[Verdict, ...]
+    features: tuple[FeatureDrift, ...]
+    prediction: ColumnDrift | None
+    correlation_shifts: tuple[CorrelationShift, ...]
+    accuracy: float | None
+    f1: float | None
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """Return the tests that did not pass."""
+        return tuple(v for v in self.verdicts if not v.passed)
+
+    @property
+    def drifted_features(self) -> int:
+        """Return how many features their own drift test calls drifted."""
+        return sum(f.drift.drifted for f in self.features)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the reference comes from."""
+
+    origin: str
+    model_version: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at the window; `judgement` is None while the window has too few rows.
+
+    `drift` and `accuracy` are what the sequential tests say, None where they do not run; `estimate` is the accuracy as
+    the window's confidences tell it.
+    """
+
+    feature_prefix: str
+    label: str
+    taken_at: datetime
+    rows: int
+    minimum_rows: int
+    first: datetime | None
+    last: datetime | None
+    labelled_rows: int
+    quality: Quality
+    predictions: Mapping[str, float]
+    confidence: Mapping[str, float]
+    reference_rows: int
+    reference_predictions: Mapping[str, float]
+    reference_origin: Origin | None
+    judgement: Judgement | None
+    drift: DriftVerdict | None = None
+    accuracy: AccuracyVerdict | None = None
+    estimate: Estimate | None = None
+
+    @property
+    def verdict(self) -> Literal["waiting", "passing", "failing"]:
+        """Return the overall verdict in a word."""
+        if self.judgement is None:
+            return "waiting"
+        return "failing" if self.judgement.failed else "passing"

@@ -1,0 +1,56 @@
+"""From a suite that has run to a judgement: each feature's drift, adjusted, with its size and its shape."""
+
+from scipy import stats
+
+from monitoring.contract.config import Config
+from monitoring.profile.profile import Profile
+from monitoring.snapshot import quality
+from monitoring.snapshot.snapshot import ColumnDrift, FeatureDrift, Judgement
+from monitoring.suite.suite import SuiteRun
+
+
+def judge(config: Config, run: SuiteRun, reference: Profile, current: Profile) -> Judgement:
+    """Bring together what the suite found and what it does not say."""
+    features = config.model.features
+    drift = {name: run.drift.get(name) or _not_tested(config, name) for name in features}
+    adjusted = adjust_p_values({name: d.p_value for name, d in drift.items() if d.p_value is not None})
+    usable = quality.judgeable(reference, current)
+    return Judgement(
+        verdicts=run.verdicts,
+        features=tuple(
+            _describe_feature(drift[name], adjusted.get(name), reference, current, index)
+            if name in usable
+            else FeatureDrift(drift[name], adjusted.get(name), None, None, None, bins=())
+            for index, name in enumerate(features)
+        ),
+        prediction=run.drift.get(config.model.prediction),
+        correlation_shifts=quality.shift_correlations(reference, current),
+        accuracy=run.accuracy,
+        f1=run.f1,
+    )
+
+
+def _not_tested(config: Config, column: str) -> ColumnDrift:
+    pinned = config.drift_test(column)
+    return ColumnDrift(column, pinned.test, pinned.threshold, None, drifted=False)
+
+
+def adjust_p_values(p_values: dict[str, float]) -> dict[str, float]:
+    """Adjust for looking at many features at once (Benjamini-Hochberg, scipy.stats.false_discovery_control)."""
+    if not p_values:
+        return {}
+    adjusted = stats.false_discovery_control(list(p_values.values()), method="bh")
+    return dict(zip(p_values, map(float, adjusted), strict=True))
+
+
+def _describe_feature(
+    drift: ColumnDrift, adjusted: float | None, reference: Profile, current: Profile, index: int
+) -> FeatureDrift:
+    return FeatureDrift(
+        drift,
+        adjusted,
+        ks_statistic=quality.feature_ks_statistic(reference, current, index),
+        effect_size=quality.effect_size(reference, current, index),
+        outliers=quality.count_outliers(current, index),
+        bins=quality.share_bins(reference, current, index),
+    )

@@ -1,0 +1,246 @@
+"""Evidently's calculation engine over profiles: the TestSuite as it is, at a cost that does not depend on the rows.
+
+`TestSuite.run(reference_data=…, current_data=…, engine=ProfileEngine)` takes two profiles of one grid in the place of
+DataFrames. Each metric that the configurable tests ask for is computed here from counts; a metric that is not here
+fails with its name, and what a profile does not know is left out of a result, so that no test can read it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from evidently.legacy.base_metric import GenericInputData, Metric
+from evidently.legacy.calculation_engine.engine import Engine, EngineDatasets, metric_implementation
+from evidently.legacy.calculation_engine.metric_implementation import MetricImplementation
+from evidently.legacy.calculations.data_drift import ColumnDataDriftMetrics, DriftStatsField, get_dataset_drift
+from evidently.legacy.calculations.stattests.registry import get_registered_stattest
+from evidently.legacy.core import ColumnType
+from evidently.legacy.metrics import (
+    ClassificationConfusionMatrix,
+    ClassificationQualityMetric,
+    ColumnDriftMetric,
+    DataDriftTable,
+    DatasetMissingValuesMetric,
+    DatasetSummaryMetric,
+)
+from evidently.legacy.metrics.classification_performance.classification_quality_metric import (
+    ClassificationQualityMetricResult,
+)
+from evidently.legacy.metrics.classification_performance.confusion_matrix_metric import (
+    ClassificationConfusionMatrixResult,
+)
+from evidently.legacy.metrics.data_drift.data_drift_table import DataDriftTableResults
+from evidently.legacy.metrics.data_integrity.dataset_missing_values_metric import (
+    DatasetMissingValuesMetricResult,
+)
+from evidently.legacy.metrics.data_integrity.dataset_summary_metric import (
+    DatasetSummaryMetricResult,
+)
+from evidently.legacy.options.data_drift import DataDriftOptions
+from evidently.legacy.pipeline.column_mapping import ColumnMapping
+from evidently.legacy.utils.data_operations import process_columns
+from evidently.legacy.utils.data_preprocessing import DataDefinition, create_data_definition
+
+from monitoring.profile.profile import Profile
+from monitoring.profile.two_sample_tests import CATEGORICAL, NUMERIC
+from monitoring.suite.evidently_results import (
+    category_picture,
+    confusion_of,
+    histogram,
+    missing_values,
+    no_rows,
+    score,
+    summarize,
+)
+
+
+class NotInProfileError(NotImplementedError):
+    """A metric that cannot be computed from a profile."""
+
+
+class ProfileEngine(Engine):  # type: ignore[misc]  # Evidently is not followed by mypy
+    """Runs Evidently's tests on profiles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calculations: dict[Metric, _Once] = {}
+        self._p_values: dict[tuple[Any, ...], float] = {}
+
+    def convert_input_data(self, data: GenericInputData) -> GenericInputData:
+        """Return the data as they are: profiles need no conversion."""
+        return data
+
+    def get_data_definition(
+        self,
+        current_data: Profile,
+        reference_data: Profile | None,  # noqa: ARG002 - the signature is Evidently's
+        column_mapping: ColumnMapping,
+        categorical_features_cardinality: int | None = None,
+    ) -> DataDefinition:
+        """Return the columns' roles, which follow from the mapping and the types."""
+        frame = no_rows(current_data)
+        return create_data_definition(frame, frame, column_mapping, categorical_features_cardinality)
+
+    def calculate_additional_features(self, *_: Any) -> dict[Any, Any]:
+        """Return nothing: no configurable test derives columns."""
+        return {}
+
+    def merge_additional_features(self, _features: Any) -> EngineDatasets:
+        """Return nothing, as above."""
+        return EngineDatasets(current=None, reference=None)
+
+    def get_metric_implementation(self, metric: Metric) -> "_Once":
+        """Return a metric's calculation, one for all tests that ask for it."""
+        if metric not in self._calculations:
+            implementation = super().get_metric_implementation(metric)
+            self._calculations[metric] = _Once(metric, implementation)
+        return self._calculations[metric]
+
+    def p_value(
+        self, reference: Profile, current: Profile, index: int, test: str, infinite: tuple[bool, bool]
+    ) -> float:
+        """Return a feature's p-value, computed once for all tests that ask for it."""
+        key = (index, test, infinite)
+        if key not in self._p_values:
+            self._p_values[key] = _numeric_test(test)(reference, current, index, infinite)
+        return self._p_values[key]
+
+
+def _numeric_test(name: str) -> Callable[..., float]:
+    if name not in NUMERIC:
+        raise NotInProfileError(f"the drift test {name} cannot be computed from a profile")
+    return NUMERIC[name]
+
+
+class _Once:
+    """A calculation whose result is kept; Evidently itself computes a metric anew for each test that shares it."""
+
+    def __init__(self, metric: Metric, implementation: MetricImplementation | None) -> None:
+        self._metric = metric
+        self._implementation = implementation
+        self._result: Any = None
+
+    def calculate(self, context: Any, data: GenericInputData) -> Any:
+        if self._implementation is None:
+            raise NotInProfileError(f"{type(self._metric).__name__} cannot be computed from a profile")
+        if self._result is None:
+            self._result = self._implementation.calculate(context, data)
+        return self._result
+
+
+class _ProfileMetric(MetricImplementation):  # type: ignore[misc]
+    def __init__(self, engine: ProfileEngine, metric: Any) -> None:
+        self.engine = engine
+        self.metric = metric
+
+    @classmethod
+    def supported_engines(cls) -> tuple[type[ProfileEngine]]:
+        return (ProfileEngine,)
+
+
+# --- drift -----------------------------------------------------------------------------------------------------------
+
+
+@metric_implementation(ColumnDriftMetric)
+class _ColumnDrift(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ColumnDataDriftMetrics:
+        options = DataDriftOptions(all_features_stattest=self.metric.stattest, threshold=self.metric.stattest_threshold)
+        return _column_drift(self.engine, data, self.metric.column_name.name, options, in_table=False)
+
+
+@metric_implementation(DataDriftTable)
+class _DataDriftTable(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> DataDriftTableResults:
+        options = self.metric.drift_options
+        by_column = {
+            name: _column_drift(self.engine, data, name, options, in_table=True) for name in self.metric.columns
+        }
+        found = get_dataset_drift(by_column, options.drift_share)
+        return DataDriftTableResults(
+            number_of_columns=len(by_column),
+            number_of_drifted_columns=found.number_of_drifted_columns,
+            share_of_drifted_columns=found.dataset_drift_score,
+            dataset_drift=found.dataset_drift,
+            drift_by_columns=by_column,
+            dataset_columns=process_columns(no_rows(data.current_data), data.column_mapping),
+        )
+
+
+def _column_drift(
+    engine: ProfileEngine, data: GenericInputData, name: str, options: DataDriftOptions, *, in_table: bool
+) -> ColumnDataDriftMetrics:
+    reference, current = data.reference_data, data.current_data
+    model = current.grid.model
+    kind = ColumnType.Categorical if name == model.prediction else ColumnType.Numerical
+    test = options.get_feature_stattest_func(name, kind.value)
+    threshold = options.get_threshold(name, kind.value)
+    if kind == ColumnType.Categorical:
+        _require_values(name, reference.predictions.total(), current.predictions.total())
+        p_value = CATEGORICAL[test](reference.predictions, current.predictions)
+        pictures = [category_picture(side.predictions) for side in (current, reference)]
+    else:
+        index = model.features.index(name)
+        _require_values(name, reference.finite(index), current.finite(index))
+        # Evidently's table leaves infinities in columns that hold no missing value; its test of one column does not.
+        kept = [in_table and not s.special[index, 0] and bool(s.special[index, 1:].any()) for s in (reference, current)]
+        p_value = engine.p_value(reference, current, index, test, (kept[0], kept[1]))
+        pictures = [histogram(side, index, reference, current) for side in (current, reference)]
+    return ColumnDataDriftMetrics(
+        column_name=name,
+        column_type=kind.value,
+        stattest_name=get_registered_stattest(test, kind).display_name,
+        stattest_threshold=threshold,
+        drift_score=p_value,
+        drift_detected=p_value <= threshold if test == "ks" else p_value < threshold,
+        current=DriftStatsField(distribution=pictures[0]),
+        reference=DriftStatsField(distribution=pictures[1]),
+    )
+
+
+def _require_values(name: str, reference: int, current: int) -> None:
+    for dataset, number in (("reference", reference), ("current", current)):
+        if not number:
+            raise ValueError(f"An empty column '{name}' was provided for drift calculation in the {dataset} dataset.")
+
+
+# --- data quality ----------------------------------------------------------------------------------------------------
+
+
+@metric_implementation(DatasetMissingValuesMetric)
+class _MissingValues(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> DatasetMissingValuesMetricResult:
+        return DatasetMissingValuesMetricResult(
+            current=missing_values(data.current_data), reference=missing_values(data.reference_data)
+        )
+
+
+@metric_implementation(DatasetSummaryMetric)
+class _Summary(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> DatasetSummaryMetricResult:
+        return DatasetSummaryMetricResult.construct(
+            current=summarize(data.current_data),
+            reference=summarize(data.reference_data),
+            almost_duplicated_threshold=self.metric.almost_duplicated_threshold,
+        )
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+@metric_implementation(ClassificationConfusionMatrix)
+class _ConfusionMatrix(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ClassificationConfusionMatrixResult:
+        return ClassificationConfusionMatrixResult(
+            current_matrix=confusion_of(data.current_data.confusion),
+            reference_matrix=confusion_of(data.reference_data.confusion) if data.reference_data.labelled else None,
+        )
+
+
+@metric_implementation(ClassificationQualityMetric)
+class _ClassificationQuality(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ClassificationQualityMetricResult:
+        positive = data.column_mapping.pos_label
+        return ClassificationQualityMetricResult(
+            current=score(data.current_data.confusion, positive),
+            reference=score(data.reference_data.confusion, positive) if data.reference_data.labelled else None,
+            target_name=data.column_mapping.target,
+        )

@@ -1,0 +1,249 @@
+"""Evidently's TestSuite, made from config.yml: the one module that knows Evidently.
+
+Everything that Evidently would choose by itself is pinned: its choice changes with the reference's size, and its
+default conditions with the reference's content.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from evidently.legacy import tests as evidently_tests
+from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
+from evidently.legacy.core import ColumnType
+from evidently.legacy.pipeline.column_mapping import ColumnMapping
+from evidently.legacy.renderers.base_renderer import RenderersDefinitions, TestHtmlInfo, TestRenderer
+from evidently.legacy.suite.base_suite import find_test_renderer
+from evidently.legacy.test_suite import TestSuite
+from evidently.legacy.tests.base_test import TestStatus
+from scipy import stats
+
+from monitoring.contract.config import Config, DriftloopError
+from monitoring.profile.profile import Profile
+from monitoring.profile.two_sample_tests import two_sample_chi_square
+from monitoring.snapshot.quality import judgeable
+from monitoring.snapshot.snapshot import ColumnDrift, Status, Verdict
+from monitoring.suite.engine import ProfileEngine
+from monitoring.suite.frames import Frames, labelled_rows
+
+COLUMN_TEST = "TestColumnDrift"
+TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
+DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
+LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
+# the report's data: JSON in a script, which a name with `</script>` in it would end
+_DATA = re.compile(r"^ *var (evidently_dashboard|additional_graphs)_\w+ = .*$", re.MULTILINE)
+CONDITIONS = {"eq": "exactly ", "not_eq": "not ", "lt": "below ", "lte": "at most ", "gt": "above ", "gte": "at least "}
+
+
+def _chi_square_two_sample(
+    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
+) -> tuple[float, bool]:
+    p_value = two_sample_chi_square(Counter(reference_data.dropna()), Counter(current_data.dropna()))
+    return p_value, p_value < threshold
+
+
+register_stattest(
+    StatTest(
+        name="chi_square_two_sample",
+        display_name="two-sample chi-square p_value",
+        allowed_feature_types=[ColumnType.Categorical],
+    ),
+    default_impl=_chi_square_two_sample,
+)
+
+
+def _mann_whitney_two_sided(
+    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
+) -> tuple[float, bool]:
+    p_value = float(stats.mannwhitneyu(reference_data, current_data, alternative="two-sided").pvalue)
+    return p_value, p_value < threshold
+
+
+# In the place of Evidently's own, which is one-sided: it would not see values that fall.
+register_stattest(
+    StatTest(
+        name="mannw",
+        display_name="two-sided Mann-Whitney U-rank p_value",
+        allowed_feature_types=[ColumnType.Numerical],
+    ),
+    default_impl=_mann_whitney_two_sided,
+)
+
+
+class _WithoutErrors(TestRenderer):  # type: ignore[misc]  # Evidently is not followed by mypy
+    """Renders a test that could not run as its words alone, where Evidently's renderer would raise."""
+
+    def __init__(self, renderer: TestRenderer) -> None:
+        self._renderer = renderer
+        super().__init__()
+
+    def render_html(self, obj: Any) -> TestHtmlInfo:
+        if obj.get_result().status == TestStatus.ERROR:
+            return super().render_html(obj)
+        self._renderer.color_options = self.color_options
+        return self._renderer.render_html(obj)
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """A suite that has run: verdicts under our names, drift and scores at full precision."""
+
+    verdicts: tuple[Verdict, ...]
+    drift: Mapping[str, ColumnDrift]
+    accuracy: float | None
+    f1: float | None
+    suite: TestSuite
+
+    def html(self) -> str:
+        """Render Evidently's own report: one file that loads nothing."""
+        context = self.suite._inner_suite.context  # noqa: SLF001
+        kinds = {type(test) for test in context.test_results}
+        renderers = {kind: _WithoutErrors(find_test_renderer(kind, context.renderers)) for kind in kinds}
+        context.renderers = RenderersDefinitions(typed_renderers=renderers)
+        return _DATA.sub(lambda data: data[0].replace("<", r"\u003c"), str(self.suite.get_html()))
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One of Evidently's tests under our name, with its result."""
+
+    name: str
+    test: Any
+    result: Any
+
+    @property
+    def status(self) -> Status:
+        status: Status = self.result.status.value.lower()
+        return status
+
+
+def run_suite(config: Config, reference: Profile, current: Profile, frames: Frames | None = None) -> SuiteRun:
+    """Run the configured tests: the data tests on all rows, the label tests on the labelled ones.
+
+    They run on the profiles, or with `frames` on these same rows by Evidently's own engine. Raise DriftloopError if
+    one asks for repeated rows and the profile does not tell.
+    """
+    if current.duplicated is None and any(entry.name == DUPLICATES_TEST for entry in config.tests):
+        raise DriftloopError(
+            f"{DUPLICATES_TEST} cannot be computed: nobody looked for repeated rows in this profile; "
+            "make one that did, or take the test out of config.yml"
+        )
+    suite, outcomes = _run_data_tests(config, reference, current, frames)
+    scores: Mapping[str, float] = {}
+    if current.labelled >= config.minimum_labels:
+        label_suite, label_outcomes = _run_label_tests(config, reference, current, frames)
+        scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
+        outcomes += label_outcomes
+        # One report for all tests: each renders from its own context, so they can stand in one suite.
+        suite._inner_suite.context.test_results.update(label_suite._inner_suite.context.test_results)  # noqa: SLF001
+    drift = {o.name: _column_drift(config, o) for o in outcomes if o.name.startswith(COLUMN_TEST)}
+    return SuiteRun(
+        verdicts=tuple(Verdict(o.name, o.status, _describe(o, drift.get(o.name))) for o in outcomes),
+        drift={d.column: d for d in drift.values()},
+        accuracy=scores.get("TestAccuracyScore"),
+        f1=scores.get("TestF1Score"),
+        suite=suite,
+    )
+
+
+def _run_data_tests(
+    config: Config, reference: Profile, current: Profile, frames: Frames | None
+) -> tuple[TestSuite, list[_Outcome]]:
+    model = config.model
+    columns = [*model.features, model.prediction]
+    numbers = list(judgeable(reference, current))
+    tests: dict[str, Any] = {}
+    for entry in config.tests:
+        if entry.name == COLUMN_TEST:
+            tests |= {f"{COLUMN_TEST}:{column}": _column_test(config, column) for column in columns}
+        elif entry.name not in LABEL_TESTS:
+            pinned = _pin_drift(config, numbers) if entry.name in TABLE_TESTS else {}
+            tests[entry.name] = getattr(evidently_tests, entry.name)(**entry.condition, **pinned)
+    mapping = ColumnMapping(
+        target=None,
+        prediction=None,
+        datetime=None,
+        numerical_features=numbers,
+        categorical_features=[model.prediction],
+    )
+    if frames is None:
+        return _run(tests, mapping, reference, current, ProfileEngine)
+    return _run(tests, mapping, frames.reference[columns], frames.current[columns])
+
+
+def _run_label_tests(
+    config: Config, reference: Profile, current: Profile, frames: Frames | None
+) -> tuple[TestSuite, list[_Outcome]]:
+    model = config.model
+    tests: dict[str, Any] = {
+        e.name: getattr(evidently_tests, e.name)(**e.condition) for e in config.tests if e.name in LABEL_TESTS
+    }
+    present = {name for pair in current.confusion for name in pair}
+    # Evidently's F1 is the macro mean, but where two categories occur it is that of one, which has to be named.
+    # A label that the config does not name is not it: the reference holds none, and could not be scored.
+    pair = sorted(present, key=[*sorted(present - {*model.categories}), *model.categories].index)
+    mapping = ColumnMapping(
+        target=model.target,
+        prediction=model.prediction,
+        datetime=None,
+        numerical_features=[],
+        task="classification",
+        pos_label=pair[1] if len(pair) == 2 else model.categories[1],  # noqa: PLR2004 - two categories
+    )
+    if frames is None:
+        return _run(tests, mapping, reference, current, ProfileEngine)
+    ours, theirs = (
+        labelled_rows(side, model)[[model.prediction, model.target]] for side in (frames.reference, frames.current)
+    )
+    return _run(tests, mapping, ours if len(ours) else None, theirs)
+
+
+def _column_test(config: Config, column: str) -> Any:
+    drift = config.drift_test(column)
+    return evidently_tests.TestColumnDrift(column, stattest=drift.test, stattest_threshold=drift.threshold)
+
+
+def _pin_drift(config: Config, columns: list[str]) -> dict[str, Any]:
+    return {
+        "columns": columns,
+        "per_column_stattest": {c: config.drift_test(c).test for c in columns},
+        "per_column_stattest_threshold": {c: config.drift_test(c).threshold for c in columns},
+    }
+
+
+def _run(
+    tests: Mapping[str, Any],
+    mapping: ColumnMapping,
+    reference: pd.DataFrame | Profile | None,
+    current: pd.DataFrame | Profile,
+    engine: type[ProfileEngine] | None = None,
+) -> tuple[TestSuite, list[_Outcome]]:
+    suite = TestSuite(tests=list(tests.values()))
+    suite.run(reference_data=reference, current_data=current, column_mapping=mapping, engine=engine)
+    results = suite._inner_suite.context.test_results.items()  # noqa: SLF001 - as_dict() rounds, and has no stable names
+    return suite, [_Outcome(name, test, result) for name, (test, result) in zip(tests, results, strict=True)]
+
+
+def _column_drift(config: Config, outcome: _Outcome) -> ColumnDrift:
+    column = outcome.name.removeprefix(f"{COLUMN_TEST}:")
+    pinned = config.drift_test(column)
+    p_value, drifted = None, False
+    if outcome.status != "error":
+        measured = outcome.test.metric.get_result()
+        if math.isfinite(measured.drift_score):
+            p_value, drifted = float(measured.drift_score), bool(measured.drift_detected)
+    return ColumnDrift(column, pinned.test, pinned.threshold, p_value, drifted)
+
+
+def _describe(outcome: _Outcome, drift: ColumnDrift | None) -> str:
+    if drift is None:
+        found = str(outcome.result.description).replace("**", "").replace("The test threshold is", "Wanted:")
+        return re.sub(r"\b(\w+)=(?=-?\d)", lambda match: CONDITIONS.get(match[1], match[0]), found)
+    if drift.p_value is None:
+        return f"{drift.column} holds no value that {drift.method} can judge."
+    found = "differs from the reference" if drift.drifted else "agrees with the reference"
+    return f"{drift.column} {found}: p = {drift.p_value:.3g} by {drift.method}, threshold {drift.threshold:g}."

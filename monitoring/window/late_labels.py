@@ -1,0 +1,217 @@
+"""Labels that come after their predictions, as changes of the window's confusion counts.
+
+A label is looked up in the part that holds its row, once; what is kept of it is a few numbers. The latest label of a
+row counts, and before the one that the row itself holds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.contract.config import TIMESTAMP, Model, labels_schema
+from monitoring.contract.log_reader import Layout, id_milliseconds
+from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
+from monitoring.contract.parts import Part, Unreadable, covers, list_parts
+from monitoring.profile.kernel import hash_text
+
+_MATCH = np.dtype(
+    [("key", "u8"), ("time", "i8"), ("moment", "i8"), ("label", "i4"), ("prediction", "i4"), ("inline", "i4")]
+)
+Matches = npt.NDArray[np.void]
+
+MILLISECOND = 1000  # microseconds; an id tells the time of its row no finer
+FOREVER = np.iinfo(np.int64).max
+UNKNOWN = -1  # the time of a row whose id is none of ours
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a window begins: rows later than `time` are in it, and of those at that time the ones with these keys.
+
+    Rows later than `latest` are not.
+    """
+
+    time: int
+    keys: frozenset[int] = frozenset()
+    latest: int = FOREVER
+
+    def holds(self, matches: Matches) -> npt.NDArray[np.bool_]:
+        """Return which of the labelled rows lie in the window."""
+        at = (matches["time"] == self.time) & np.isin(matches["key"], list(self.keys))
+        held: npt.NDArray[np.bool_] = ((matches["time"] > self.time) | at) & (matches["time"] <= self.latest)
+        return held
+
+
+def keys_of(ids: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit key of each id."""
+    return hash_text(ids.to_pylist())[:-1]
+
+
+class LateLabels:
+    """The late labels of a window's rows, by the part that holds the row."""
+
+    def __init__(self, layout: Layout, model: Model) -> None:
+        self._folder = layout.labels
+        self._model = model
+        self._schema = pa.schema([field.with_nullable(True) for field in labels_schema(model)])
+        self._rows_schema = pa.schema(
+            [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
+            + [(name, pa.string()) for name in (model.prediction, model.target)]
+        )
+        self._codes: dict[str, int] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget all labels, so that they are read and looked up again."""
+        self._known: set[str] = set()  # the parts that were there last
+        self._matches: dict[str, Matches] = {}
+        self._read: set[str] = set()  # label parts
+        self._waiting = self._schema.empty_table()  # labels whose row was not found yet
+        self._searched: set[str] = set()  # parts of the log that hold none of these rows
+        self._failed: dict[str, Unreadable] = {}  # of these, those that could not be searched
+
+    def update(self, parts: Iterable[Part], begin: int) -> list[Unreadable]:
+        """Take in the labels that are new, for rows of these parts; rows before `begin` are of no interest.
+
+        Raise FileNotFoundError if a part was merged or archived meanwhile; nothing is lost then.
+        """
+        current = {part.name: part for part in parts}
+        self._follow_merges(current)
+        unreadable = self._read_new(min([begin, *(part.first for part in current.values())]))
+        times = _times(self._waiting)
+        for name in [n for n in current if n not in self._searched] if len(self._waiting) else []:
+            found = self._search(current[name], times)
+            self._waiting, times = self._waiting.filter(pa.array(~found)), times[~found]
+            self._searched.add(name)
+        self._waiting = self._waiting.filter(pa.array(_of_interest(times, begin)))
+        return [*unreadable, *self._failed.values()]
+
+    def change(self, parts: Iterable[str], cut: Cut | None = None) -> Counter[tuple[str, str]]:
+        """Return what the late labels of these parts' rows add to the counts of (target, prediction)."""
+        names = list(self._codes)
+        change: Counter[tuple[str, str]] = Counter()
+        for matches in (self._matches[part] for part in parts if part in self._matches):
+            held = matches if cut is None else matches[cut.holds(matches)]
+            held = held[held["prediction"] >= 0]
+            for column, sign in (("label", 1), ("inline", -1)):
+                pairs, counts = np.unique(held[held[column] >= 0][[column, "prediction"]], return_counts=True)
+                for (target, prediction), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+                    change[names[target], names[prediction]] += sign * count
+        return change
+
+    def _follow_merges(self, parts: Mapping[str, Part]) -> None:
+        """Keep what is known of parts that were merged, and let go what is known of those that have gone."""
+        merges = {name: those for name in parts.keys() - self._known if (those := covers(parts[name]))}
+        if not all(self._known.issuperset(those) for those in merges.values()):
+            self._clear()  # merged from parts of which one was merged itself, or lay outside: all labels are read again
+        for name, those in merges.items():
+            if known := [self._matches[n] for n in those if n in self._matches]:
+                self._matches[name] = _latest(known)
+            if self._searched.issuperset(those):
+                self._searched.add(name)
+        self._matches = {name: matches for name, matches in self._matches.items() if name in parts}
+        self._searched &= parts.keys()
+        self._failed = {name: file for name, file in self._failed.items() if name in parts}
+        self._known = set(parts)
+
+    def _read_new(self, begin: int) -> list[Unreadable]:
+        """Let the labels of new parts wait for their rows to be found."""
+        parts, unreadable = list_parts(self._folder)
+        tables = [self._waiting]
+        for part in parts:
+            those = covers(part)
+            if part.name in self._read or (those and self._read.issuperset(those)):
+                continue
+            try:
+                tables += list(self._labels_of(part, begin))
+            except FileNotFoundError:
+                raise
+            except UNREADABLE as error:
+                unreadable.append(Unreadable(part.path, reason_of(error)))
+        bad = {file.path for file in unreadable}
+        self._read = {part.name for part in parts if part.path not in bad}
+        if len(tables) > 1:
+            self._waiting = pa.concat_tables(tables)
+            self._searched.clear()
+        return unreadable
+
+    def _labels_of(self, part: Part, begin: int) -> Iterator[pa.Table]:
+        """Read a part's labels, without those of rows that are of no interest: a file of millions has few others."""
+        for table in read_groups(part.path, self._schema):
+            labels = table.filter(pc.and_(*(pc.is_valid(table[n]) for n in ("prediction_id", self._model.target))))
+            yield labels.filter(pa.array(_of_interest(_times(labels), begin)))
+
+    def _search(self, part: Part, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Do what `_find` does; in a part that has been damaged since its profile was kept nothing is found."""
+        try:
+            return self._find(part, times)
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            self._failed[part.name] = Unreadable(part.path, reason_of(error))
+            return np.zeros(len(times), np.bool_)
+
+    def _find(self, part: Part, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Look the waiting labels' rows up in a part; return which were found."""
+        near = (times == UNKNOWN) | ((times > part.first - MILLISECOND) & (times <= part.last))
+        found = np.zeros(len(times), np.bool_)
+        if not near.any():
+            return found
+        labels, asked = self._waiting.filter(pa.array(near)), times[near]
+        groups = [g for g, (first, last, _) in enumerate(time_ranges(part.path)) if _any_in(asked, first, last)]
+        matches = [self._matches[part.name]] if part.name in self._matches else []
+        for rows in read_groups(part.path, self._rows_schema, groups):
+            place = pc.index_in(
+                labels["prediction_id"].combine_chunks(), value_set=rows["prediction_id"].combine_chunks()
+            )
+            there = place.is_valid()
+            found[np.flatnonzero(near)[there.to_numpy(zero_copy_only=False)]] = True
+            matches.append(self._match(labels.filter(there), rows.take(place.filter(there))))
+        if matches:
+            self._matches[part.name] = _latest(matches)
+        return found
+
+    def _match(self, labels: pa.Table, rows: pa.Table) -> Matches:
+        matches = np.empty(len(labels), _MATCH)
+        matches["key"] = keys_of(labels["prediction_id"])
+        matches["time"] = rows["timestamp"].cast(pa.int64()).to_numpy()
+        matches["moment"] = labels["timestamp"].cast(pa.int64()).fill_null(0).to_numpy()
+        matches["label"] = self._encode(labels[self._model.target])
+        matches["prediction"] = self._encode(rows[self._model.prediction])
+        matches["inline"] = self._encode(rows[self._model.target])
+        return matches
+
+    def _encode(self, names: pa.ChunkedArray) -> list[int]:
+        """Return a number for each name, -1 for none."""
+        return [-1 if n is None else self._codes.setdefault(n, len(self._codes)) for n in names.to_pylist()]
+
+
+def _times(labels: pa.Table) -> npt.NDArray[np.int64]:
+    """Return the times in the labels' ids, in microseconds since 1970."""
+    milliseconds = [id_milliseconds(i) for i in labels["prediction_id"].to_pylist()]
+    return np.array([UNKNOWN if ms is None else ms * MILLISECOND for ms in milliseconds], np.int64)
+
+
+def _of_interest(times: npt.NDArray[np.int64], begin: int) -> npt.NDArray[np.bool_]:
+    """Return which labels may be those of a row that is not before `begin`."""
+    interest: npt.NDArray[np.bool_] = (times == UNKNOWN) | (times > begin - MILLISECOND)
+    return interest
+
+
+def _any_in(times: npt.NDArray[np.int64], first: int, last: int) -> bool:
+    """Return whether an id of one of these times may be that of a row between first and last."""
+    return bool(((times == UNKNOWN) | ((times > first - MILLISECOND) & (times <= last))).any())
+
+
+def _latest(matches: Iterable[Matches]) -> Matches:
+    """Return the latest label of each row."""
+    every = np.concatenate(list(matches))
+    every = every[np.lexsort((every["moment"], every["key"]))]
+    last = np.append(every["key"][1:] != every["key"][:-1], np.ones(min(1, len(every)), np.bool_))
+    latest: Matches = every[last]
+    return latest

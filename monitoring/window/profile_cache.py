@@ -1,0 +1,49 @@
+"""Profiles of parts on disk, so that a restart need not read the rows again. Losing them costs time alone."""
+
+import shutil
+from pathlib import Path
+
+import structlog
+
+from monitoring.profile.profile import Grid, Profile, ProfileMismatchError, from_bytes, to_bytes
+
+log = structlog.get_logger(__name__)
+
+
+class ProfileCache:
+    """A folder of profiles by part, all made against one reference; those made against another are removed."""
+
+    def __init__(self, folder: Path, grid: Grid) -> None:
+        self._grid = grid
+        self._folder = folder / grid.digest[:16]
+        for other in folder.glob("*"):
+            if other != self._folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def read(self, part: str) -> Profile | None:
+        """Return a part's profile; None if there is none, or none that can be used."""
+        path = self._folder / part
+        try:
+            return from_bytes(self._grid, path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ProfileMismatchError) as error:
+            log.warning("profile_unusable", path=str(path), reason=str(error))
+            return None
+
+    def write(self, part: str, profile: Profile) -> None:
+        """Keep a part's profile; a disk that does not take it is no failure, for the rows are there."""
+        path = self._folder / part
+        temporary = path.with_name(f"_{part}.tmp")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(to_bytes(profile))
+            temporary.replace(path)
+        except OSError as error:
+            log.warning("profile_not_kept", path=str(path), reason=str(error))
+
+    def keep(self, parts: set[str]) -> None:
+        """Remove the profiles of all other parts."""
+        for path in self._folder.glob("*"):
+            if path.name not in parts:
+                path.unlink(missing_ok=True)

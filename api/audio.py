@@ -12,7 +12,11 @@ import structlog
 from numpy.typing import NDArray
 
 from api.problems import Problem, unprocessable
-from monitoring.contract.config import ConfigError, Model, Settings, load_config, start_logging
+from monitoring.contract.config import Model
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import ConfigError
+from monitoring.contract.logs import start_logging
+from monitoring.contract.settings import Settings
 
 logger = structlog.get_logger(__name__)
 

@@ -7,24 +7,27 @@ dates before others would be looked at late, or not at all.
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
-# microseconds: readers believe rows that are an hour ahead (monitoring.contract.parts.latest_time)
-HELD = 3_600_000_000
+from monitoring.contract.times import AHEAD, Micros
 
 
 class Clock:
-    """Microseconds since 1970, each later than the one before, unless the clock is set back by more than an hour."""
+    """Times that are each later than the one before, unless the clock is set back by more than an hour.
+
+    That is how far ahead of the clock readers believe a row's time to be.
+    """
 
     def __init__(self, read: Callable[[], int] = time.time_ns) -> None:
         self._read = read
         self._last = 0
         self._lock = threading.Lock()
 
-    def now(self) -> int:
+    def now(self) -> Micros:
         """Return the time; while a clock that was set back has not caught up, a microsecond more than last time."""
         with self._lock:
             now = self._read() // 1000
-            if self._last - HELD <= now <= self._last:
+            if self._last - AHEAD // timedelta(microseconds=1) <= now <= self._last:
                 now = self._last + 1
             self._last = now
-            return now
+            return Micros(now)

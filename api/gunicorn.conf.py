@@ -18,7 +18,9 @@ from gunicorn.glogging import Logger
 
 from api.settings import APISettings
 from api.workers import Worker
-from monitoring.contract.config import ConfigError, load_config, start_logging
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import ConfigError
+from monitoring.contract.logs import start_logging
 
 try:
     _settings = APISettings.read()

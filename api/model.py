@@ -11,7 +11,9 @@ import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
-from monitoring.contract.config import DriftloopError, Model
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
 from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]
@@ -74,7 +76,7 @@ def load(content: bytes, model: Model, release: Release, source: Source) -> Cham
     except Exception as error:  # onnxruntime's errors have no common base
         raise ModelRefusedError(f"the file is not a readable ONNX model: {error}") from error
     metadata = session.get_modelmeta().custom_metadata_map
-    features, categories = _names(metadata, "features"), _names(metadata, "classes")
+    features, categories = _names(metadata, ONNX_FEATURES), _names(metadata, ONNX_CLASSES)
     if features != model.features:
         raise ModelRefusedError(
             f"its features are {', '.join(features)}; the config's are {', '.join(model.features)}, in this order"

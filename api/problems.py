@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 _SHOWN = 60
 

@@ -11,11 +11,12 @@ import structlog
 
 from api.metrics import APIMetrics
 from api.model import Champion, ModelRefusedError, Release, copy_path, load, load_copy, require_intact, save_copy
-from monitoring.contract.config import DriftloopError, Model
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.names import CHAMPION, MODEL_SHA256
 
 logger = structlog.get_logger(__name__)
 
-ALIAS = "champion"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
 _TIMEOUT = (3, 30)  # seconds to connect, to wait for data
 
@@ -26,12 +27,12 @@ class RegistryError(DriftloopError):
 
 def champion_release(uri: str, name: str) -> Release | None:
     """Ask which version the alias points at; None if there is no such model or alias yet."""
-    answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", name=name, alias=ALIAS)
+    answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", name=name, alias=CHAMPION)
     if answer.status_code in (400, 404) and any(code in answer.text for code in _ABSENT):
         return None
     version = _json(answer)["model_version"]
     tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
-    return Release(str(version["version"]), int(version["creation_timestamp"]), tags.get("model_sha256"))
+    return Release(str(version["version"]), int(version["creation_timestamp"]), tags.get(MODEL_SHA256))
 
 
 def download(uri: str, name: str, release: Release) -> bytes:
@@ -132,7 +133,7 @@ class Follower:
     def _take_over(self) -> None:
         release = champion_release(self._uri, self._model.name)
         if release is None:
-            self._note(f"the registry has no {self._model.name} with the alias {ALIAS} yet")
+            self._note(f"the registry has no {self._model.name} with the alias {CHAMPION} yet")
             return
         if self.champion is not None and release == self.champion.release:
             self._note(None)

@@ -16,6 +16,7 @@ from api.model import Champion
 from api.problems import Problem, unprocessable
 from api.service import Service
 from api.validation import Instances, check_target, named, parse_instances, parse_labels
+from monitoring.contract.schemas import label_row, prediction_row
 
 MAX_UPLOAD_BYTES = 25_000_000
 _RETRY_SECONDS = 5
@@ -60,7 +61,17 @@ def _predictions(
         instances.values, instances.targets, best, probabilities.tolist(), strict=True
     ):
         prediction_id, category, confidence = str(uuid7(nanoseconds=now * 1000)), categories[place], shares[place]
-        rows.append([prediction_id, now, *values, category, confidence, version, target])
+        rows.append(
+            prediction_row(
+                prediction_id=prediction_id,
+                timestamp=now,
+                features=values,
+                prediction=category,
+                confidence=confidence,
+                model_version=version,
+                target=target,
+            )
+        )
         predictions.append(
             {
                 "prediction_id": prediction_id,
@@ -131,7 +142,9 @@ def feedback(service: Service) -> Response:
             raise Problem(
                 409, "labelled_already", f"prediction_id: has a label already: {named(twice)}", field="prediction_id"
             )
-        service.labels.append([[label.prediction_id, label.target, now] for label in labels])
+        service.labels.append(
+            [label_row(prediction_id=i.prediction_id, target=i.target, timestamp=now) for i in labels]
+        )
     return _json({"accepted": len(labels)})
 
 

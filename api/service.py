@@ -11,8 +11,9 @@ from api.log.retention import Retention
 from api.metrics import APIMetrics
 from api.registry import Follower
 from api.settings import APISettings
-from monitoring.contract.config import Config, load_config
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
 from monitoring.contract.storage import place
 
 

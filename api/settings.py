@@ -3,7 +3,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from monitoring.contract.config import Duration, Settings
+from monitoring.contract.config_values import Duration
+from monitoring.contract.settings import Settings
 
 Positive = Annotated[float, Field(gt=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]

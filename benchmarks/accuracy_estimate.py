@@ -19,8 +19,9 @@ from flows.training.calibration import calibrate
 from flows.training.pipeline import Sample, predict_out_of_fold, train
 from monitoring.alarms.accuracy import MISSED, AccuracyTest, Stakes, floor_of
 from monitoring.alarms.accuracy_estimate import Estimate, estimate_accuracy
-from monitoring.contract.config import Config, load_config
-from monitoring.contract.log_reader import Performance
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.reference import Performance
 from monitoring.profile.profile import CONFIDENCE_BINS, Grid, Profile
 
 ROOT = Path(__file__).parents[1]

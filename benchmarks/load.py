@@ -25,7 +25,7 @@ import requests
 from scipy import stats
 
 from data.traffic import Counts, Traffic, TrafficSettings
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 from monitoring.contract.parts import list_parts
 from scripts.demo import Demo, running
 from scripts.stack import PORTS, ROOT, Stack

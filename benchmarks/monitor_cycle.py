@@ -19,8 +19,8 @@ from pathlib import Path
 import requests
 
 from benchmarks.rows import END, SPACING, draw_log, write_log, write_part, write_sample_reference
-from monitoring.contract.config import load_config
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "monitoring/config.yml"

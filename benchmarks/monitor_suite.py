@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.rows import write_log, write_sample_reference
-from monitoring.contract.config import Config, Window, load_config
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.config import Config, Window
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "monitoring/config.yml"
@@ -48,7 +49,8 @@ def dataframe(layout: Layout, rows: int) -> Callable[[], object]:
     """Run the config's tests by Evidently's own engine; the profiles that say which columns to test are not timed."""
     import pandas as pd  # noqa: PLC0415
 
-    from monitoring.contract.log_reader import read_reference, read_rows  # noqa: PLC0415
+    from monitoring.contract.log_reader import read_rows  # noqa: PLC0415
+    from monitoring.contract.reference import read_reference  # noqa: PLC0415
     from monitoring.profile.counting import grid_of, profile_rows  # noqa: PLC0415
     from monitoring.suite.frames import Frames, conform  # noqa: PLC0415
     from monitoring.suite.suite import run_suite  # noqa: PLC0415
@@ -91,7 +93,7 @@ def ours(layout: Layout, rows: int, *, kept: bool) -> Callable[[], object]:
     """Look at the window and run the suite on its profile."""
     import shutil  # noqa: PLC0415
 
-    from monitoring.contract.log_reader import read_reference  # noqa: PLC0415
+    from monitoring.contract.reference import read_reference  # noqa: PLC0415
     from monitoring.profile.counting import grid_of, profile_rows  # noqa: PLC0415
     from monitoring.suite.suite import run_suite  # noqa: PLC0415
     from monitoring.window.window import ProfiledWindow  # noqa: PLC0415

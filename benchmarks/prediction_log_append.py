@@ -19,7 +19,7 @@ from api.log.append_log import AppendLog
 from benchmarks.logs import make_rows, open_log
 from benchmarks.rows import END, draw_log, write_log, write_part
 from benchmarks.servers import MODEL
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 
 FEW = 10_000
 MANY_PARTS = 1_000

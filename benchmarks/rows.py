@@ -10,10 +10,13 @@ from uuid_utils import uuid7
 from api.log.merging import GROUP_ROWS
 from data.sample import draw, draw_reference
 from data.statistics import load_statistics
-from monitoring.contract.config import Model, log_schema
-from monitoring.contract.log_reader import Layout, write_reference
-from monitoring.contract.parts import microseconds, part_name
+from monitoring.contract.config import Model
+from monitoring.contract.layout import Layout
+from monitoring.contract.parts import part_name
+from monitoring.contract.reference import write_reference
+from monitoring.contract.schemas import log_schema
 from monitoring.contract.storage import write_parquet
+from monitoring.contract.times import microseconds
 
 PART = 131_072  # rows of a fully merged part
 SPACING = 100  # microseconds between two rows

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from api.log.merging import FAN, ROWS
+from api.log.merging import FAN
 from benchmarks.rows import END, PART, draw_log, write_log, write_sample_reference
-from monitoring.contract.config import load_config
-from monitoring.contract.log_reader import Layout, read_reference
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.names import LARGEST_PART
+from monitoring.contract.reference import read_reference
 from monitoring.monitor import export_metrics_to_prometheus, report_on
 from monitoring.offline.dataset import divide, list_files, profile_locally, profile_unit
 from monitoring.profile.counting import grid_of, profile_rows
@@ -85,7 +87,8 @@ def main() -> None:
     for rate in RATES:
         week = 7 * 24 * rate
         print(
-            f"| {rate:,} | {week * size / rows / 1e9:,.2f} | {week / ROWS:,.0f} | {rate / 3600 * one_core / rows:.2g} |"
+            f"| {rate:,} | {week * size / rows / 1e9:,.2f} | {week / LARGEST_PART:,.0f} |"
+            f" {rate / 3600 * one_core / rows:.2g} |"
         )
     print(f"\nEach size of part leaves up to {FAN - 1} more files that wait to be merged.")
 

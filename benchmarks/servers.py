@@ -20,7 +20,7 @@ import requests
 from api.model import Release, save_copy
 from data.sample import draw_reference
 from flows.training.pipeline import export_onnx, sample_of, train
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 
 ROOT = Path(__file__).parents[1]
 MODEL = load_config(ROOT / "monitoring/config.yml").model

@@ -14,7 +14,10 @@ from scipy.signal import butter, sosfreqz
 
 from data.sample import draw
 from data.statistics import Floats, load_statistics
-from monitoring.contract.config import DriftloopError, Model, Settings, load_config
+from monitoring.contract.config import Model
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.settings import Settings
 
 _BANDS = 128  # librosa's default
 _GAIN = -6.0  # dB

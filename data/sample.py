@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.statistics import Floats, Statistics, load_statistics
-from monitoring.contract.config import Model, Settings, load_config
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.config import Model
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.settings import Settings
 from monitoring.contract.storage import replaced
 
 SEED = 20_240_117

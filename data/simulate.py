@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from data.drifts import load_drifts
 from data.traffic import Counts, Traffic, TrafficSettings
-from monitoring.contract.config import DriftloopError, Settings, start_logging
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.logs import start_logging
+from monitoring.contract.settings import Settings
 
 __all__ = ["Counts", "Traffic", "TrafficSettings"]
 

@@ -12,7 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monitoring.contract.config import DriftloopError, Model, Settings, load_config
+from monitoring.contract.config import Model
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.settings import Settings
 
 SHIPPED = Path(__file__).with_name("genres.json")
 

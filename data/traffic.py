@@ -18,7 +18,7 @@ from data.delivery import Delivery
 from data.drifts import Drifts, choose, load_drifts
 from data.sources import drawn, resampled
 from data.statistics import Floats
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,8 @@ import structlog
 
 from flows.run_request import ask
 from flows.settings import FlowSettings
-from monitoring.contract.config import DriftloopError, start_logging
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.logs import start_logging
 
 _QUIET = {
     "DO_NOT_TRACK": "true",

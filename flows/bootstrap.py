@@ -16,8 +16,10 @@ from flows.settings import FlowSettings
 from flows.training.calibration import calibrate, kept_performance
 from flows.training.collection import newest_row
 from flows.training.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
-from monitoring.contract.config import Config, Model, load_config
-from monitoring.contract.log_reader import Layout, Performance, Reference, read_reference
+from monitoring.contract.config import Config, Model
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import Performance, Reference, read_reference
 
 
 @flow(name="bootstrap", description="Make the reference and the first champion, where there is none that fits.")

@@ -40,9 +40,13 @@ from flows.training.pipeline import (
     train,
     with_predictions,
 )
-from monitoring.contract.config import Config, load_config
-from monitoring.contract.log_reader import Layout, Performance, Reference, read_reference
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.names import REFERENCE_DIGEST
+from monitoring.contract.reference import Performance, Reference, read_reference
 from monitoring.contract.storage import step
+from monitoring.contract.times import BEFORE_ALL
 
 _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
@@ -170,7 +174,7 @@ def register_candidate(
             "flow_run_id": str(runtime.flow_run.id),
             "alert": json.dumps(alert)[:_MOST_OF_AN_ALERT],
             "log_parts": describe_names(list(collected.parts)),
-            "reference_digest": reference.digest,
+            REFERENCE_DIGEST: reference.digest,
         },
     )
 
@@ -220,7 +224,7 @@ def stage_reference(place: Place, collected: Collected, candidate: Candidate, ve
     predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed)
     table = with_predictions(collected.table, model, candidate.pipeline, predicted)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
-    through = max(collected.through or 0, newest_row(place.layout))
+    through = max(collected.through or BEFORE_ALL, newest_row(place.layout))
     held = candidate.comparison
     performance = Performance(held.candidate.accuracy, held.rows, calibrate(confidence, predicted == sample.labels))
     stage(place.layout, model, version, table, origin="rebased", through=through, performance=performance)

@@ -16,14 +16,17 @@ from prefect.client.schemas.objects import State
 
 from flows.registry.publication import complete, sole_run, stage
 from flows.registry.rollback_target import NoWayBackError, WayBack, find_way_back
-from flows.registry.versions import CHAMPION, PREVIOUS, RegistryError, demote, forget_previous, version_of
+from flows.registry.versions import RegistryError, demote, forget_previous, version_of
 from flows.rollback_gate import weigh
 from flows.run_history import Memory, asked_by, remembered
 from flows.settings import FlowSettings
 from flows.training.collection import newest_row
-from monitoring.contract.config import Config, load_config
-from monitoring.contract.log_reader import Layout, Reference, read_reference
-from monitoring.contract.parts import microseconds
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.names import CHAMPION, PREVIOUS
+from monitoring.contract.reference import Reference, read_reference
+from monitoring.contract.times import microseconds
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from flows.training.evaluation import mcnemar
 from flows.training.pipeline import Labels, sample_of
 from monitoring.contract.config import Config, Window
 from monitoring.contract.history import Scored
-from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.times import Micros
 
 CERTAINTY = 0.05  # the largest p-value of McNemar's test that is no chance
 
@@ -40,7 +42,7 @@ class Weighed:
         )
 
 
-def weigh(layout: Layout, config: Config, champion: str, former: Champion, after: int | None) -> Weighed | None:
+def weigh(layout: Layout, config: Config, champion: str, former: Champion, after: Micros | None) -> Weighed | None:
     """Hold the champion's own answers against what the former version says; None if no such row has a label.
 
     Rows are the newest `retrain.rows` after the reference. The answers are those in the log, so that a champion whose

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from flows.training.evaluation import Comparison, Scores
 from monitoring.contract.history import Asked, Episode, FlowName, Scored, keep_episode
-from monitoring.contract.log_reader import Layout, reference_digest
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import reference_digest
 
 log = structlog.get_logger(__name__)
 

@@ -21,8 +21,8 @@ from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.settings import FlowSettings
 from flows.trigger.decision import DEPLOYMENT
-from monitoring.contract.config import DriftloopError
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
 
 log = structlog.get_logger(__name__)
 

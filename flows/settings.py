@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from monitoring.contract.config import Settings
+from monitoring.contract.settings import Settings
 
 
 class FlowSettings(Settings):

@@ -4,7 +4,9 @@ import argparse
 import sys
 
 from monitoring.backtest import options as backtest_options
-from monitoring.contract.config import Config, DriftloopError, load_config
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
 from monitoring.offline import commands as offline
 from monitoring.settings import MonitorSettings
 

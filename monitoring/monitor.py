@@ -21,10 +21,15 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.alarms.accuracy_estimate import estimate_accuracy
 from monitoring.alarms.sequential_tests import Evidence, SequentialTests
-from monitoring.contract.config import Config, DriftloopError, load_config
-from monitoring.contract.log_reader import InvalidReferenceError, Layout, Reference, read_reference, read_rows
-from monitoring.contract.parts import Unreadable, from_microseconds
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.parts import Unreadable
+from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
 from monitoring.contract.storage import Place
+from monitoring.contract.times import from_microseconds
 from monitoring.profile.allocator import give_back
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile

@@ -11,7 +11,8 @@ from types import FrameType
 import prometheus_client
 import waitress
 
-from monitoring.contract.config import Config, start_logging
+from monitoring.contract.config import Config
+from monitoring.contract.logs import start_logging
 from monitoring.profile.allocator import use_one_allocator
 from monitoring.settings import MonitorSettings
 from monitoring.suite.lean_evidently import leave_out_the_rest

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from monitoring.contract.config import Settings
+from monitoring.contract.settings import Settings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 

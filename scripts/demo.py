@@ -25,8 +25,12 @@ import requests
 
 from data.drifts import DriftError, choose, load_drifts
 from data.simulate import Traffic, TrafficSettings
-from monitoring.contract.config import Config, DriftloopError, Model, load_config
-from monitoring.contract.log_reader import InvalidReferenceError, Layout, read_reference
+from monitoring.contract.config import Config, Model
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
+from monitoring.contract.names import CHAMPION
+from monitoring.contract.reference import InvalidReferenceError, read_reference
 from scripts.stack import ROOT, Stack, ports_from_environment
 
 PACE = 15
@@ -96,7 +100,7 @@ class Demo:
         """Return the champion's version in the registry."""
         name = self.config.model.name
         path = "/api/2.0/mlflow/registered-models/alias"
-        return str(self.get("mlflow", path, name=name, alias="champion")["model_version"]["version"])
+        return str(self.get("mlflow", path, name=name, alias=CHAMPION)["model_version"]["version"])
 
     # Each probe returns what it saw, or None while it has not happened yet.
 

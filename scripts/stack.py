@@ -18,8 +18,11 @@ from typing import Any
 
 import yaml
 
-from monitoring.contract.config import DriftloopError, load_config, parse_duration
-from monitoring.contract.log_reader import Layout, read_reference
+from monitoring.contract.config_file import load_config
+from monitoring.contract.config_values import parse_duration
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import read_reference
 from scripts.prometheus_tools import ToolsError, find_tools
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 from scripts.licences import locked_names
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,12 +16,16 @@ import pyarrow as pa
 import structlog
 
 from api.log.journal import Journal, list_journals
-from api.log.journal_lines import Format, Row, find_rows, first_line
+from api.log.journal_lines import Format, find_rows, first_line
 from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
-from monitoring.contract.config import DriftloopError, Model, labels_schema, log_schema
-from monitoring.contract.log_reader import find_targets, id_milliseconds
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.row_lookup import find_targets
+from monitoring.contract.schemas import Row, labels_schema, log_schema, row_id, row_time
 from monitoring.contract.storage import Place
+from monitoring.contract.times import Micros
 
 logger = structlog.get_logger(__name__)
 
@@ -34,7 +38,7 @@ class LogUnavailableError(DriftloopError):
 
 def prediction_format(model: Model) -> Format:
     """Return the format of current.parquet; a part's range is that of its rows' timestamps."""
-    return Format(log_schema(model), lambda row: int(row[1]), order=("timestamp", "prediction_id"))
+    return Format(log_schema(model), row_time, order=("timestamp", "prediction_id"))
 
 
 def label_format(model: Model) -> Format:
@@ -42,11 +46,11 @@ def label_format(model: Model) -> Format:
     return Format(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
 
 
-def _labelled_at(row: Row) -> int:
-    milliseconds = id_milliseconds(row[0])
+def _labelled_at(row: Row) -> Micros:
+    milliseconds = id_milliseconds(row_id(row))
     if milliseconds is None:
-        raise ValueError(f"{row[0]!r} is not a prediction's id")
-    return milliseconds * 1000
+        raise ValueError(f"{row_id(row)!r} is not a prediction's id")
+    return Micros(milliseconds * 1000)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from monitoring.contract.config import TIMESTAMP
-
-Row = list[Any]
+from monitoring.contract.schemas import TIMESTAMP, Row, row_id
+from monitoring.contract.times import Micros
 
 _FEW = 16
 _UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError, OverflowError)
@@ -22,13 +21,10 @@ _TYPES = {str(kind): kind for kind in (pa.string(), pa.float32(), TIMESTAMP)}
 
 @dataclass(frozen=True)
 class Format:
-    """The rows of a log: their columns, the time by which a row's part is found (microseconds since 1970), their order.
-
-    The time is in columns that every config has in the same place.
-    """
+    """The rows of a log: their columns, the time by which a row's part is found, and the order they are kept in."""
 
     schema: pa.Schema
-    time_of: Callable[[Row], int]
+    time_of: Callable[[Row], Micros]
     order: tuple[str, ...]
 
 
@@ -37,7 +33,7 @@ class Content:
     """The rows of a journal as they are sealed, and what of it cannot be: no row is in two of these."""
 
     table: pa.Table
-    times: list[int]
+    times: list[Micros]
     corrupt: list[bytes]
     torn_bytes: int  # of a last line without its end, which was never acknowledged
 
@@ -78,7 +74,7 @@ def _fits(line: bytes, form: Format) -> bool:
     return True
 
 
-def _read(lines: list[bytes], form: Format) -> tuple[pa.Table, list[int]]:
+def _read(lines: list[bytes], form: Format) -> tuple[pa.Table, list[Micros]]:
     """Read lines into rows and their times; raise one of _UNFIT if any of them does not fit."""
     rows = [row for line in lines for row in orjson.loads(line)]
     if not rows:
@@ -102,5 +98,5 @@ def find_rows(data: bytes, ids: set[str], column: str, form: Format) -> Iterator
     for line in lines:
         with contextlib.suppress(orjson.JSONDecodeError, TypeError):
             for row in orjson.loads(line):
-                if isinstance(row, list) and row and row[0] in ids:
-                    yield row[0], row[place] if place >= 0 else None
+                if isinstance(row, list) and row and row_id(row) in ids:
+                    yield row_id(row), row[place] if place >= 0 else None

@@ -20,10 +20,11 @@ from api.log.merging import merge, plan
 from api.log.quarantine import PATIENCE, PREFIX, Suspects
 from api.log.retention import Retention, expired, retire
 from api.log.sealing import first_time
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 from monitoring.contract.part_reader import UNREADABLE
-from monitoring.contract.parts import Part, is_ours, latest_time, list_leftovers, list_parts, writer_of
+from monitoring.contract.parts import Part, is_ours, list_leftovers, list_parts, writer_of
 from monitoring.contract.storage import Place, remove, step
+from monitoring.contract.times import latest_time
 
 logger = structlog.get_logger(__name__)
 

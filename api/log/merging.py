@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from api.log.journal_lines import Format
+from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.parts import Part, covering, merged_name
 from monitoring.contract.storage import Place, open_parquet, remove, step, write_parquet
 
-ROWS = 131_072  # of a part that is large enough
 GROUP_ROWS = 16_384  # of a row group: what the edge of a window reads
 FAN = 16
 
@@ -23,7 +23,9 @@ def plan(parts: Sequence[Part]) -> list[list[Part]]:
     sizes = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.first, p.last, p.name)):
         sizes[_size(part)].append(part)
-    return [group for size, alike in sorted(sizes.items()) if size < _size_of(ROWS // 2) for group in _full(alike)]
+    return [
+        group for size, alike in sorted(sizes.items()) if size < _size_of(LARGEST_PART // 2) for group in _full(alike)
+    ]
 
 
 def _size(part: Part) -> int:
@@ -39,7 +41,7 @@ def _full(parts: Sequence[Part]) -> Iterator[list[Part]]:
     group: list[Part] = []
     rows = 0
     for part in parts:
-        if rows + part.rows > ROWS:
+        if rows + part.rows > LARGEST_PART:
             yield group
             group, rows = [], 0
         group.append(part)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.contract.parts import Part, microseconds
+from monitoring.contract.parts import Part
 from monitoring.contract.storage import Place, open_parquet, remove, size, step, write_parquet
+from monitoring.contract.times import microseconds
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from api.log.journal import identity, lock
 from api.log.journal_lines import Format, read_content
 from monitoring.contract.parts import part_name
 from monitoring.contract.storage import Place, replaced, step, write_parquet
+from monitoring.contract.times import Micros
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def seal(path: Path, parts: Place, form: Format) -> Sealed:
     return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), set_aside)
 
 
-def first_time(path: Path, form: Format) -> int | None:
-    """Return the time (microseconds since 1970) of a journal's first request; None without one."""
+def first_time(path: Path, form: Format) -> Micros | None:
+    """Return the time of a journal's first request; None without one."""
     try:
         with path.open("rb") as journal:
             head = journal.readline() + journal.readline()  # the names of the columns, then a line per request

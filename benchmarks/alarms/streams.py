@@ -17,7 +17,8 @@ from benchmarks.alarms.rows import Codes, Features, Rows
 from data import sources
 from data.drifts import Drifts, choose, load_drifts
 from flows.training.pipeline import Sample, train
-from monitoring.contract.config import Model, load_config
+from monitoring.contract.config import Model
+from monitoring.contract.config_file import load_config
 
 ROOT = Path(__file__).parents[2]
 TRACKS = ROOT.parent / "shared/gtzan/mfcc_means.parquet"

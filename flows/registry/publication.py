@@ -17,10 +17,11 @@ from typing import IO
 
 import pyarrow as pa
 
-from monitoring.contract.config import DriftloopError, Model
-from monitoring.contract.log_reader import (
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import (
     InvalidReferenceError,
-    Layout,
     Performance,
     Reference,
     parse_reference,
@@ -29,6 +30,7 @@ from monitoring.contract.log_reader import (
     write_reference,
 )
 from monitoring.contract.storage import replaced, step
+from monitoring.contract.times import Micros
 
 KEPT = 20
 
@@ -72,7 +74,7 @@ def stage(
     table: pa.Table,
     *,
     origin: str,
-    through: int | None = None,
+    through: Micros | None = None,
     performance: Performance | None = None,
 ) -> None:
     """Lay the reference of a version ready, before the version becomes champion."""

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flows.registry.publication import kept_reference
-from flows.registry.versions import PREVIOUS, Champion, load_version, tags_of, version_of
-from monitoring.contract.config import Config, DriftloopError
-from monitoring.contract.log_reader import Layout, Reference
+from flows.registry.versions import Champion, load_version, tags_of, version_of
+from monitoring.contract.config import Config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
+from monitoring.contract.names import PREVIOUS, REFERENCE_DIGEST
+from monitoring.contract.reference import Reference
 
 
 class NoWayBackError(DriftloopError):
@@ -50,7 +53,7 @@ def _target(name: str, champion: str, present: Reference) -> tuple[str, str | No
         raise NoWayBackError(f"version {champion} has replaced none, or the way back was gone already")
     if rolled_back := tags_of(name, previous).get("rolled_back_at"):
         raise NoWayBackError(f"version {previous}, which served before, was itself rolled back at {rolled_back}")
-    digest = tags.get("reference_digest")
+    digest = tags.get(REFERENCE_DIGEST)
     if digest is None:
         raise NoWayBackError(f"no tag of version {champion} says which reference it has replaced")
     return previous, digest

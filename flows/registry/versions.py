@@ -27,12 +27,11 @@ from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
 from flows.training.pipeline import ModelError, Predictor
-from monitoring.contract.config import Config, DriftloopError, Model
+from monitoring.contract.config import Config, Model
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.names import CHAMPION, MODEL_SHA256, PREVIOUS
 from monitoring.contract.storage import step
 
-CHAMPION = "champion"
-PREVIOUS = "previous"
-DIGEST = "model_sha256"
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
 
@@ -99,7 +98,7 @@ def load_version(name: str, version: str) -> Champion:
             content = Path(path).read_bytes()
     except (MlflowException, RequestException, OSError) as error:
         raise UnusableVersionError(f"model.onnx of {name} version {version} cannot be fetched: {error}") from error
-    digest = tags_of(name, version).get(DIGEST)
+    digest = tags_of(name, version).get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
     try:
@@ -117,7 +116,7 @@ def register(
     tags: Mapping[str, str],
 ) -> Registered:
     """Log a model with its parameters and metrics, and register it as a new version that carries the tags."""
-    tags = {**tags, DIGEST: hashlib.sha256(exported.SerializeToString()).hexdigest()}
+    tags = {**tags, MODEL_SHA256: hashlib.sha256(exported.SerializeToString()).hexdigest()}
     try:
         mlflow.set_experiment(model.name)
         with mlflow.start_run(tags=tags) as run:

@@ -10,14 +10,14 @@ from sklearn.isotonic import IsotonicRegression
 
 from flows.training.pipeline import Floats
 from monitoring.contract.config import Model
-from monitoring.contract.log_reader import Calibration, Performance
+from monitoring.contract.reference import Performance, ReliabilityCurve
 
 BINS, BIN_ROWS = 10, 10  # at most so many bins, each of at least so many rows
 
 Right = npt.NDArray[np.bool_]
 
 
-def calibrate(confidence: Floats, right: Right) -> Calibration:
+def calibrate(confidence: Floats, right: Right) -> ReliabilityCurve:
     """Map confidence to the share of rows that are right, by rows (n,) that the model had not seen.
 
     The rows are cut into bins of equal number by their confidence. Over the bins goes scikit-learn's isotonic
@@ -32,7 +32,7 @@ def calibrate(confidence: Floats, right: Right) -> Calibration:
     levels = IsotonicRegression(y_min=0, y_max=1).fit_transform(sure, share, sample_weight=number)
     ends = [0, *(np.flatnonzero(np.diff(levels) > 0) + 1).tolist(), len(bins)]
     pooled = [np.concatenate(bins[begin:end]) for begin, end in pairwise(ends)]
-    return Calibration(
+    return ReliabilityCurve(
         confidence=tuple(float(confidence[one].astype(np.float64).mean()) for one in pooled),
         accuracy=tuple(float(right[one].mean()) for one in pooled),
         rows=tuple(len(one) for one in pooled),

@@ -11,22 +11,24 @@ import pyarrow.compute as pc
 from flows.training.changepoint import steady_start
 from flows.training.pipeline import FOLDS, feature_matrix
 from monitoring.contract.config import Config, Window
-from monitoring.contract.log_reader import Layout, read_rows
-from monitoring.contract.parts import Part, latest_time, list_parts, microseconds
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.parts import Part, list_parts
+from monitoring.contract.times import Micros, latest_time, microseconds
 
 
 @dataclass(frozen=True)
 class Collected:
     """The labelled rows of the steady tail (oldest first), and how they were found.
 
-    `since` is the time of the tail's first row, `through` of its last, in microseconds since 1970.
+    `since` is the time of the tail's first row, `through` of its last.
     """
 
     table: pa.Table
     rows: int
     tail: int
-    since: int | None
-    through: int | None
+    since: Micros | None
+    through: Micros | None
     parts: tuple[str, ...]
     unreadable: tuple[str, ...]
 
@@ -42,7 +44,7 @@ class Collected:
         )
 
 
-def collect(layout: Layout, config: Config, after: int | None) -> Collected:
+def collect(layout: Layout, config: Config, after: Micros | None) -> Collected:
     """Read the newest rows after the reference, keep their steady tail, and of it what has a label.
 
     A label that the config does not name is none: no reference could hold it. An infinite feature is a missing one.
@@ -78,13 +80,13 @@ def _overlap(part: Part, bounds: dict[str, int]) -> bool:
     return part.first <= bounds["max"] and part.last >= bounds["min"]
 
 
-def newest_row(layout: Layout) -> int:
-    """Return the time of the newest row in the log, in microseconds since 1970; 0 for an empty log.
+def newest_row(layout: Layout) -> Micros:
+    """Return the time of the newest row in the log; 0 for an empty log.
 
     For a part that holds rows from the future it is the present: a reference through those would let no row in.
     """
     latest, now = latest_time(), microseconds(datetime.now(UTC))
-    return max((part.last if part.last <= latest else now for part in list_parts(layout.current)[0]), default=0)
+    return max((part.last if part.last <= latest else now for part in list_parts(layout.current)[0]), default=Micros(0))
 
 
 def shortage(collected: Collected, config: Config) -> str | None:

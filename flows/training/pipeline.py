@@ -19,7 +19,9 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from flows.training import quadratic_features as quadratic
-from monitoring.contract.config import DriftloopError, Model
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.object_]
@@ -136,7 +138,7 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
         custom_shape_calculators={PolynomialFeatures: quadratic.calculate_shape},
         custom_conversion_functions={PolynomialFeatures: quadratic.convert},
     )
-    lists = {"classes": [str(c) for c in pipeline.classes_], "features": list(model.features)}
+    lists = {ONNX_CLASSES: [str(c) for c in pipeline.classes_], ONNX_FEATURES: list(model.features)}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})
     return exported
 
@@ -150,8 +152,8 @@ class Predictor:
             options.intra_op_num_threads = 1
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             properties = self._session.get_modelmeta().custom_metadata_map
-            self.classes: tuple[str, ...] = tuple(json.loads(properties["classes"]))
-            self.features: tuple[str, ...] = tuple(json.loads(properties["features"]))
+            self.classes: tuple[str, ...] = tuple(json.loads(properties[ONNX_CLASSES]))
+            self.features: tuple[str, ...] = tuple(json.loads(properties[ONNX_FEATURES]))
         except Exception as error:  # onnxruntime's errors have no base of their own
             raise ModelError(f"the stored model is not one of ours: {error}") from error
 

@@ -17,7 +17,9 @@ from flows.trigger.decision import Trigger
 from flows.trigger.metrics import TriggerMetrics, Upstreams, watch
 from flows.trigger.notification import NotificationError, parse_notification
 from flows.trigger.upstream import Prefect, Registry, RejectedError, UnavailableError
-from monitoring.contract.config import DriftloopError, load_config, start_logging
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.logs import start_logging
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from flows.settings import FlowSettings
 from flows.trigger.decision import DEPLOYMENT
 from flows.trigger.notification import ACTIONS
 from flows.trigger.upstream import Prefect
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 
 def main() -> int:

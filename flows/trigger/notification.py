@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 ACTIONS = ("retrain", "rollback")  # what the label `action` may ask for: flows, by their names
 _MOST_ALERTS = 50  # that a run's parameters name; the key and the count speak for all

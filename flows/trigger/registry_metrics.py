@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from flows.trigger.polling import Poll
 from flows.trigger.upstream import Registry, Version
+from monitoring.contract.names import CHAMPION
 
 MEASURED = 10  # newest versions whose runs' metrics are exported
 
@@ -65,7 +66,7 @@ class RegisteredVersions(Collector):
             count.add_metric([self._model], seen.newest[0].number if seen.newest else 0)
             for name, version in seen.aliases.items():
                 alias.add_metric([self._model, version, name], 1)
-                if name == "champion":
+                if name == CHAMPION:
                     champion.add_metric([self._model], float(version))
             for one in seen.newest:
                 created.add_metric([self._model, one.version, one.gate], one.created)

@@ -8,7 +8,8 @@ from typing import Any
 import requests
 from pydantic import AwareDatetime, BaseModel, Field, field_validator
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.names import CHAMPION
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 NEWEST = 200
@@ -145,7 +146,7 @@ class Registry:
     def champion(self, name: str) -> str:
         """Return the champion's version; raise UnavailableError if there is none yet."""
         try:
-            answer = self._get("registered-models/alias", name=name, alias="champion")
+            answer = self._get("registered-models/alias", name=name, alias=CHAMPION)
         except RejectedError as error:  # MLflow answers 400 for an alias that is not set
             raise UnavailableError(str(error)) from error
         return str(answer["model_version"]["version"])

@@ -31,8 +31,9 @@ from scipy.special import betaincinv
 
 from monitoring.alarms.outcomes import Outcomes, OutcomeStream
 from monitoring.contract.config import Config
-from monitoring.contract.log_reader import Layout, Performance, Reference
+from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Unreadable
+from monitoring.contract.reference import Performance, Reference
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitoring.contract.log_reader import Calibration, Performance
+from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.profile.profile import CONFIDENCE_BINS, Profile
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ def estimate_accuracy(performance: Performance | None, profile: Profile, minimum
     return Estimate(accuracy, max(0.0, accuracy - margin), min(1.0, accuracy + margin), rows)
 
 
-def _hats(calibration: Calibration) -> Floats:
+def _hats(calibration: ReliabilityCurve) -> Floats:
     """Return each knot's weight at each bin of confidence (bins, knots): the map is linear between the knots."""
     middles = (np.arange(CONFIDENCE_BINS) + 0.5) / CONFIDENCE_BINS
     knots = np.array(calibration.confidence)

@@ -18,17 +18,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.part_reader import LARGE, UNREADABLE, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, covered, is_merged, is_ours, list_parts
+from monitoring.contract.rereading import attempts
 from monitoring.contract.storage import Place, open_parquet
-from monitoring.window.late_labels import keys_of
+from monitoring.contract.times import Micros
+from monitoring.profile.kernel import hash_ids
 
 Keys = npt.NDArray[np.uint64]
 
-FINAL_ROWS = 65_536  # a part of so many rows is not merged again: api.log.merging stops there
+FINAL_ROWS = LARGEST_PART // 2  # a part of so many rows is not merged again
 PATIENCE = 60.0  # seconds until a part that could not be read is tried again
-_READS = 100
 _NONE: Keys = np.empty(0, np.uint64)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplying by it maps times to keys one to one
 
@@ -38,11 +39,11 @@ class Taken:
     """How far a part was taken: its first row groups and some rows of a large next one; the rows have these keys.
 
     `before` are the keys of rows that were taken from other parts and may be in this one. first and last are the
-    part's, in microseconds since 1970.
+    part's.
     """
 
-    first: int
-    last: int
+    first: Micros
+    last: Micros
     groups: int = 0
     done: bool = False
     keys: Keys = field(default_factory=lambda: _NONE)
@@ -58,11 +59,11 @@ class Arrivals:
     """The rows of a log's folder that came since the last call, each once.
 
     The schema holds the columns to read, `prediction_id` and `timestamp` among them, by which a row is known. Rows
-    are later than `after` (microseconds since 1970); -1 takes every row, those without a timestamp too. In
+    are later than `after`; -1 takes every row, those without a timestamp too. In
     labels.parquet the timestamp is the label's.
     """
 
-    def __init__(self, folder: Place, schema: pa.Schema, after: int) -> None:
+    def __init__(self, folder: Place, schema: pa.Schema, after: Micros) -> None:
         self._folder = folder
         self._schema = pa.schema([f.with_nullable(True) for f in schema])
         self._after = after
@@ -99,7 +100,7 @@ class Arrivals:
         }
 
     @classmethod
-    def restore(cls, folder: Place, schema: pa.Schema, after: int, state: Mapping[str, Any]) -> "Arrivals":
+    def restore(cls, folder: Place, schema: pa.Schema, after: Micros, state: Mapping[str, Any]) -> "Arrivals":
         """Go on from a state; raise KeyError, TypeError or ValueError if it is none."""
         restored = cls(folder, schema, after)
         restored._taken = {name: _from_list(one) for name, one in state["taken"].items()}
@@ -108,16 +109,14 @@ class Arrivals:
 
     def _take_all(self, limit: int) -> tuple[pa.Table, list[Unreadable]]:
         tables = [self._schema.empty_table()]
-        for _ in range(_READS):
-            try:
+        for attempt in attempts(self._folder):
+            with attempt:
                 parts, unreadable = list_parts(self._folder)
                 self._follow(parts)
                 self._read(parts, limit, tables)
-            except FileNotFoundError:
-                continue  # merged or archived since it was listed
-            rows = pa.concat_tables(tables).sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")])
-            return rows, [*unreadable, *(file for _, file in self._failed.values())]
-        raise DriftloopError(f"{self._folder} changes faster than it can be read")
+                break
+        rows = pa.concat_tables(tables).sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")])
+        return rows, [*unreadable, *(file for _, file in self._failed.values())]
 
     def _follow(self, parts: Iterable[Part]) -> None:
         """Pass on what was taken of parts that were merged, and forget the parts that have gone."""
@@ -232,7 +231,7 @@ def _times(rows: pa.Table) -> pa.ChunkedArray:
 def _keys(rows: pa.Table) -> Keys:
     """Return each row's key; a row of labels.parquet is known by its time too, for an id may be labelled again."""
     times = _times(rows).fill_null(0).to_numpy().astype(np.uint64)
-    keys: Keys = keys_of(rows["prediction_id"]) ^ (times * _SPREAD)
+    keys: Keys = hash_ids(rows["prediction_id"]) ^ (times * _SPREAD)
     return keys
 
 

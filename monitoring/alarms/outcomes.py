@@ -1,7 +1,7 @@
 """Whether the model was right: one outcome per labelled row, in the order in which the labels arrive.
 
-A label that came with its row counts when the row arrives, a later one when it arrives itself. The first label of a row
-counts and no other: a test that looks after every row must not be fed the same evidence twice.
+A label that came with its row counts when the row arrives, a later one when it arrives itself. Of several labels of a
+row the first counts, which is the rule of sequential tests in `monitoring.contract.labels`.
 """
 
 import base64
@@ -14,10 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.alarms.log_cursor import Arrivals
-from monitoring.contract.config import TIMESTAMP, Model, labels_schema
-from monitoring.contract.log_reader import Layout, Reference, find_rows, id_milliseconds
-from monitoring.contract.parts import Unreadable, latest_time
-from monitoring.window.late_labels import keys_of
+from monitoring.contract.config import Model
+from monitoring.contract.labels import first_targets
+from monitoring.contract.layout import Layout
+from monitoring.contract.parts import Unreadable
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.reference import Reference
+from monitoring.contract.row_lookup import find_rows
+from monitoring.contract.schemas import TIMESTAMP, labels_schema
+from monitoring.contract.times import BEFORE_ALL, latest_time
+from monitoring.profile.kernel import hash_ids
 
 Outcomes = npt.NDArray[np.bool_]
 Keys = npt.NDArray[np.uint64]
@@ -38,12 +44,12 @@ class OutcomeStream:
         self, layout: Layout, model: Model, reference: Reference, state: Mapping[str, Any] | None = None
     ) -> None:
         self._folder, self._model, self._version = layout.current, model, reference.model_version
-        self._after = -1 if reference.through is None else reference.through
+        self._after = BEFORE_ALL if reference.through is None else reference.through
         self._schema = pa.schema(
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
             + [(name, pa.string()) for name in (model.prediction, model.target, "model_version")]
         )
-        places = (layout.current, self._schema, self._after), (layout.labels, labels_schema(model), -1)
+        places = (layout.current, self._schema, self._after), (layout.labels, labels_schema(model), BEFORE_ALL)
         if state is None:
             self._rows, self._labels = (Arrivals(*place) for place in places)
         else:
@@ -90,7 +96,7 @@ class OutcomeStream:
         for i in rows["prediction_id"].filter(pc.is_valid(waited)).to_pylist():
             self._waiting.pop(i, None)
         self._remember(rows["prediction_id"].filter(pc.and_(pc.is_valid(late), pc.is_null(target))))
-        return self._judge(rows, pc.coalesce(target, late))
+        return self._judge(rows, first_targets(target, late))
 
     def _look_up(self, labels: pa.Table) -> Outcomes:
         """Judge the rows of labels that arrive; a label whose row is not there waits."""
@@ -115,7 +121,7 @@ class OutcomeStream:
                 first[n] = True
                 known.add(i)
         labels = labels.filter(pa.array(first))
-        return labels.filter(pa.array(~np.isin(keys_of(labels["prediction_id"]), self._counted)))
+        return labels.filter(pa.array(~np.isin(hash_ids(labels["prediction_id"]), self._counted)))
 
     def _wait(self, labels: pa.Table) -> None:
         self._waiting |= zip(labels["prediction_id"].to_pylist(), labels[self._model.target].to_pylist(), strict=True)
@@ -123,7 +129,7 @@ class OutcomeStream:
             del self._waiting[i]
 
     def _remember(self, ids: pa.ChunkedArray) -> None:
-        self._counted = np.concatenate([self._counted, keys_of(ids)])[-REMEMBERED:]
+        self._counted = np.concatenate([self._counted, hash_ids(ids)])[-REMEMBERED:]
 
     def _judge(self, rows: pa.Table, targets: pa.ChunkedArray) -> Outcomes:
         """Return of each row that has a label, and is the model's, whether its prediction was right."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from monitoring.alarms.accuracy import AccuracyVerdict, AccuracyWatch
 from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch
-from monitoring.contract.config import LEAST_PROMISE, Config
-from monitoring.contract.log_reader import Layout, Reference
+from monitoring.contract.config import Config
+from monitoring.contract.config_values import LEAST_PROMISE
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import Reference
 from monitoring.contract.storage import replaced
 
 KEPT_EVERY = 60.0  # seconds: what a restart would look at again

@@ -19,8 +19,10 @@ from monitoring.backtest.past_rules import SHIPPED, Alert, read_alerts
 from monitoring.backtest.past_windows import PastLabels
 from monitoring.backtest.replay import Past, choose_step, moments_of, replay
 from monitoring.backtest.report import Backtest, as_json, as_text
-from monitoring.contract.config import Config, DriftloopError
+from monitoring.contract.config import Config
+from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced
+from monitoring.contract.times import Micros
 from monitoring.offline.commands import load_reference
 
 NO_PROMETHEUS = """\
@@ -72,9 +74,9 @@ def backtest(
     return Backtest(past.log.first, past.log.last, rows, len(moments), seconds, outcomes, alarms, promise, left_out)
 
 
-def _later(one: int | None, other: int | None) -> int | None:
+def _later(one: Micros | None, other: Micros | None) -> Micros | None:
     """Return the later of two times after which rows count; the first is that of the first row."""
-    times = [time for time in (None if one is None else one - 1, other) if time is not None]
+    times = [time for time in (None if one is None else Micros(one - 1), other) if time is not None]
     return max(times, default=None)
 
 

@@ -14,7 +14,7 @@ from typing import IO
 from prometheus_client.core import Metric
 from prometheus_client.utils import floatToGoString
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 

@@ -4,8 +4,9 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from monitoring.contract.config import Config, parse_duration
-from monitoring.contract.parts import microseconds
+from monitoring.contract.config import Config
+from monitoring.contract.config_values import parse_duration
+from monitoring.contract.times import Micros, microseconds
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -44,8 +45,8 @@ def _duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _moment(text: str) -> int:
-    """Read a time of ISO 8601 as microseconds since 1970; one without a zone is UTC."""
+def _moment(text: str) -> Micros:
+    """Read a time of ISO 8601 as `Micros`; one without a zone is UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

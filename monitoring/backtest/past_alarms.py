@@ -14,12 +14,12 @@ from monitoring.alarms.drift.scores import ReferenceScores, Rows
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.backtest.past_rows import Times, times_of
 from monitoring.contract.config import Model
-from monitoring.contract.log_reader import Reference
+from monitoring.contract.reference import Reference
 
 
 @dataclass
 class PastAlarm:
-    """An alarm, whom it blamed when it was noticed, and when it ended (microseconds since 1970; None if not yet)."""
+    """An alarm, whom it blamed when it was noticed, and when it ended (None if not yet)."""
 
     alarm: Alarm
     findings: Findings

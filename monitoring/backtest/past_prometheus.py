@@ -13,7 +13,7 @@ import requests
 
 from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.past_rules import Alert, Labels, Outcome, Samples, find_firings, metrics_in
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 PRIVATE = Path(".local/tools/bin")  # where `make setup` puts the tools
 POINTS = 10_000  # of a series in one answer; Prometheus gives 11,000
@@ -54,7 +54,7 @@ def check_rules(binaries: Binaries, paths: Iterable[Path]) -> None:
 def ask_alerts(
     binaries: Binaries, alerts: Sequence[Alert], spool: Spool, moments: range, folder: Path
 ) -> tuple[Outcome, ...]:
-    """Return how the alerts that speak about a spooled metric would have fared at these moments (microseconds)."""
+    """Return how the alerts that speak about a spooled metric would have fared at these moments."""
     wanted = {alert: metrics_in(alert.expr, spool.names) for alert in alerts}
     asked = [alert for alert, names in wanted.items() if names & spool.names]
     if not asked:

@@ -9,24 +9,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
 
-from monitoring.contract.config import TIMESTAMP, Model, labels_schema, log_schema
+from monitoring.contract.config import Model
 from monitoring.contract.part_reader import read_groups, time_ranges
-from monitoring.contract.parts import from_microseconds
+from monitoring.contract.rereading import attempts
+from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.storage import Place, open_parquet, place
+from monitoring.contract.times import Micros, from_microseconds
 from monitoring.offline.dataset import DatasetError, list_files
 
 Times = npt.NDArray[np.int64]
 
-_TRIES = 100
 _ORDER = [("timestamp", "ascending"), ("prediction_id", "ascending")]
 
 
 @dataclass(frozen=True)
 class Span:
-    """A row group of a file and the times in it, in microseconds since 1970, both included."""
+    """A row group of a file, from the first to the last time in it, both included."""
 
-    first: int
-    last: int
+    first: Micros
+    last: Micros
     rows: int
     path: Place
     group: int
@@ -34,12 +35,12 @@ class Span:
 
 @dataclass(frozen=True)
 class PastLog:
-    """A recorded log: where it lies, its columns, and the times of the rows that count (microseconds since 1970)."""
+    """A recorded log: where it lies, its columns, and the times of the rows that count."""
 
     source: str
     schema: pa.Schema
-    first: int
-    last: int
+    first: Micros
+    last: Micros
 
     def read(self) -> Iterator[pa.Table]:
         """Yield the rows from first to last, sorted by time; a table begins later than the one before it ends.
@@ -47,19 +48,16 @@ class PastLog:
         Where a file has been merged or archived meanwhile, the reading goes on with a new list of files.
         """
         after = self.first - 1
-        for _ in range(_TRIES):
-            try:
+        for attempt in attempts(self.source):
+            with attempt:
                 for table in _sweep(_spans(self.source), self.schema, after, self.last):
                     yield table
                     after = int(times_of(table)[-1])
-            except FileNotFoundError:
-                continue
-            return
-        raise DatasetError(f"{self.source}: changes faster than it can be read")
+                return
 
 
-def open_log(source: str, model: Model, after: int | None, before: int | None) -> PastLog:
-    """Find out which rows of a log lie after and at or before two times (microseconds since 1970).
+def open_log(source: str, model: Model, after: Micros | None, before: Micros | None) -> PastLog:
+    """Find out which rows of a log lie after and at or before two times.
 
     Raise DatasetError if there is no such log, if it has no times, none of the model's features, or no such row.
     """
@@ -67,9 +65,8 @@ def open_log(source: str, model: Model, after: int | None, before: int | None) -
     if not spans:
         raise DatasetError(f"{source}: is empty")
     first, last = min(s.first for s in spans), max(s.last for s in spans)
-    log = PastLog(
-        source, log_schema(model), max(first, (after or 0) + 1), last if before is None else min(last, before)
-    )
+    begin = max(first, Micros((after or 0) + 1))
+    log = PastLog(source, log_schema(model), begin, last if before is None else min(last, before))
     if log.first > log.last:
         raise DatasetError(f"{source}: holds rows from {utc(first)} to {utc(last)}, and none of the time asked for")
     return log
@@ -78,7 +75,7 @@ def open_log(source: str, model: Model, after: int | None, before: int | None) -
 def open_labels(source: str, model: Model) -> PastLog:
     """Open labels that came later; raise DatasetError if there are none."""
     spans = _spans(source, (model.target, "prediction_id"))
-    return PastLog(source, labels_schema(model), 0, max((s.last for s in spans), default=0))
+    return PastLog(source, labels_schema(model), Micros(0), max((s.last for s in spans), default=Micros(0)))
 
 
 def rate_of(log: PastLog) -> float:
@@ -98,12 +95,12 @@ def _rows_within(span: Span, first: int, last: int) -> int:
 
 
 def utc(moment: int) -> str:
-    """Write a time, in microseconds since 1970, to the second."""
+    """Write a time to the second."""
     return f"{from_microseconds(moment):%Y-%m-%d %H:%M:%S}"
 
 
 def times_of(table: pa.Table) -> Times:
-    """Return the rows' times in microseconds since 1970."""
+    """Return the rows' times (n), each as `Micros`."""
     times: Times = table["timestamp"].cast(pa.int64()).to_numpy()
     return times
 

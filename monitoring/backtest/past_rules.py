@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 SHIPPED = Path(__file__).parents[1] / "alert_rules"
 

@@ -7,29 +7,30 @@ from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from monitoring.backtest.past_rows import PastLog, Times, times_of
 from monitoring.contract.config import Model, Window
-from monitoring.contract.log_reader import id_milliseconds
+from monitoring.contract.labels import newest_targets
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.times import Micros
 
 
 @dataclass(frozen=True)
 class PastWindow:
-    """What a look at a moment (microseconds since 1970) had before it.
+    """What a look at a moment had before it.
 
     `rows` are the window's, `fresh` all that came since the look before; `changed` says whether the window differs
     from the one of the look before.
     """
 
-    moment: int
+    moment: Micros
     rows: pa.Table
     fresh: pa.Table
     changed: bool
 
 
 class PastLabels:
-    """Labels that came later, each from its own time on; the latest of a row counts, and before the row's own."""
+    """Labels that came later, each from its own time on; they count by the rule of windows."""
 
     def __init__(self, log: PastLog | None, model: Model) -> None:
         self.taken = 0
@@ -41,14 +42,14 @@ class PastLabels:
         self._values: list[str | None] = []
         self._at = 0
 
-    def join(self, rows: pa.Table, moment: int) -> pa.Table:
+    def join(self, rows: pa.Table, moment: Micros) -> pa.Table:
         """Return the rows with the targets that were known at a moment; moments ascend."""
         self._take(moment)
         if not self._known:
             return rows
         late = pa.array([self._known.get(i) for i in rows["prediction_id"].to_pylist()], pa.string())
         column = rows.schema.get_field_index(self._target)
-        return rows.set_column(column, self._target, pc.coalesce(late, rows[self._target]))
+        return rows.set_column(column, self._target, newest_targets(rows[self._target], late))
 
     def forget(self, rows: pa.Table) -> None:
         """Forget the labels of rows that have left: those of other rows than these, unless they are yet to come."""
@@ -57,7 +58,7 @@ class PastLabels:
         here, newest = set(rows["prediction_id"].to_pylist()), int(times_of(rows)[-1]) // 1000
         self._known = {i: label for i, label in self._known.items() if i in here or (id_milliseconds(i) or 0) >= newest}
 
-    def _take(self, moment: int) -> None:
+    def _take(self, moment: Micros) -> None:
         while True:
             end = int(np.searchsorted(self._times, moment, "right"))
             new = zip(self._ids[self._at : end], self._values[self._at : end], strict=True)
@@ -70,8 +71,8 @@ class PastLabels:
             self._ids, self._values = piece["prediction_id"].to_pylist(), piece[self._target].to_pylist()
 
 
-def look_back(log: PastLog, labels: PastLabels, window: Window, moments: Iterable[int]) -> Iterator[PastWindow]:
-    """Yield the window of each of ascending moments (microseconds since 1970)."""
+def look_back(log: PastLog, labels: PastLabels, window: Window, moments: Iterable[Micros]) -> Iterator[PastWindow]:
+    """Yield the window of each of ascending moments."""
     ahead = iter(moments)
     moment = next(ahead, None)
     held, left, told, before = log.schema.empty_table(), 0, 0, None
@@ -86,12 +87,12 @@ def look_back(log: PastLog, labels: PastLabels, window: Window, moments: Iterabl
             state = (left + begin, left + end, labels.taken)
             yield PastWindow(moment, rows, held.slice(told, end - told), state != before)
             told, before, moment = end, state, next(ahead, None)
-        keep = min(told, _begin(times, window, int(times[-1]))) if len(times) else 0
+        keep = min(told, _begin(times, window, Micros(times[-1]))) if len(times) else 0
         held, told, left = held.slice(keep), told - keep, left + keep
         labels.forget(held)
 
 
-def _begin(times: Times, window: Window, moment: int) -> int:
+def _begin(times: Times, window: Window, moment: Micros) -> int:
     """Return the place of a window's first row, among the rows up to a moment."""
     if window.rows is not None:
         return max(0, len(times) - window.rows)

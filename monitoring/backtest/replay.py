@@ -13,7 +13,8 @@ from monitoring.backtest.past_alarms import PastDetector
 from monitoring.backtest.past_rows import PastLog
 from monitoring.backtest.past_windows import PastLabels, look_back
 from monitoring.contract.config import Config
-from monitoring.contract.log_reader import Reference
+from monitoring.contract.reference import Reference
+from monitoring.contract.times import Micros
 from monitoring.monitor import report_on
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
@@ -48,7 +49,7 @@ def choose_step(log: PastLog) -> timedelta:
 
 
 def moments_of(log: PastLog, step: timedelta) -> range:
-    """Return the moments to look at: whole steps since 1970, from the first row to the last."""
+    """Return the moments to look at, each as `Micros`: whole steps since 1970, from the first row to the last."""
     width = step // timedelta(microseconds=1)
     return range(-(-log.first // width) * width, -(-log.last // width) * width + 1, width)
 
@@ -74,12 +75,12 @@ class Looker:
 
 
 def replay(past: Past, moments: range, spool: Spool, progress: Progress = lambda _: None) -> int:
-    """Look at each moment (microseconds since 1970), spool what a scrape would have seen, and return the rows seen."""
+    """Look at each moment, spool what a scrape would have seen, and return the rows seen."""
     looker, collector = Looker(past.config, past.reference), SnapshotCollector()
     snapshot: Snapshot | None = None
     verdict: DriftVerdict | None = None
     rows = 0
-    for number, window in enumerate(look_back(past.log, past.labels, past.config.window, moments)):
+    for number, window in enumerate(look_back(past.log, past.labels, past.config.window, map(Micros, moments))):
         progress(number / len(moments))
         rows += len(window.fresh)
         past.detector.feed(window.fresh)

@@ -14,7 +14,7 @@ DAY = 86_400e6  # microseconds
 
 @dataclass(frozen=True)
 class Backtest:
-    """A replay: its period (microseconds since 1970), rows and looks, and what would have fired.
+    """A replay: its period, rows and looks, and what would have fired.
 
     `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
     replayed. `promise` is the rows between false alarms of drift.

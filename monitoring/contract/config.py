@@ -1,29 +1,24 @@
-"""The contract that all services share: the model's rows, config.yml, settings from the environment, log lines."""
+"""config.yml: the watched model, its window, its tests, its alarms and its retraining.
 
-import logging
-import os
-import re
-import sys
-import textwrap
-from collections.abc import MutableMapping
+Each section is a class, and each key a field of it; `monitoring.contract.config_file` reads the file.
+"""
+
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import pyarrow as pa
-import structlog
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from monitoring.contract.config_values import (
+    LEAST_PROMISE,
+    Categories,
+    Duration,
+    FalseAlarmEvery,
+    Name,
+    Names,
+    Probability,
+    require_free,
+    require_unique,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NumericDriftTest = Literal["ks", "mannw", "t_test", "cramer_von_mises", "anderson"]
 CategoricalDriftTest = Literal["chi_square_two_sample", "chisquare"]
@@ -47,72 +42,9 @@ SuiteTest = Literal[
 ]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
 
-# the fields that stand beside model.label in an answer
-_ANSWER = ("prediction_id", "confidence", "probabilities", "model_version")
 _UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")
 # the drift tests whose p-values follow from counts at and between the reference's values
 _FROM_PROFILES = ("ks", "t_test", "chi_square_two_sample", "chisquare")
-
-LEAST_PROMISE = 1000  # rows between false alarms: fewer would be no promise
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-class DriftloopError(Exception):
-    """Base of every error that this project raises on purpose."""
-
-
-class ConfigError(DriftloopError):
-    """config.yml, or an environment variable, holds something that cannot be used."""
-
-
-def parse_duration(text: Any) -> timedelta:
-    """Read `90s`, `30m`, `1h` or `7d`; raise ValueError for anything else."""
-    if isinstance(text, timedelta):
-        return text
-    number, unit = str(text)[:-1], str(text)[-1:]
-    if unit not in _UNITS or not re.fullmatch(r"[0-9]{1,8}", number) or int(number) == 0:
-        raise ValueError("a duration is a positive whole number and a unit, like 90s, 30m, 1h or 7d")
-    return timedelta(**{_UNITS[unit]: int(number)})
-
-
-def _write_duration(duration: timedelta) -> str:
-    """Return what `parse_duration` reads."""
-    return f"{duration // timedelta(seconds=1)}s"
-
-
-def _rows_or_duration(given: Any) -> timedelta | int:
-    """Read a number of rows, or a duration."""
-    if isinstance(given, int) and not isinstance(given, bool):
-        if given < LEAST_PROMISE:
-            raise ValueError(f"a number of rows is at least {LEAST_PROMISE}")
-        return given
-    try:
-        return parse_duration(given)
-    except ValueError as error:
-        raise ValueError(f"{error}; or it is a number of rows") from error
-
-
-def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ValueError(f"names must differ, but these stand more than once: {', '.join(twice)}")
-    return names
-
-
-def _free(label: str) -> str:
-    if label in _ANSWER:
-        raise ValueError(f"is taken in the API's answers; allowed is any name but {', '.join(_ANSWER)}")
-    return label
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_unique)]
-Categories = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), AfterValidator(_unique)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_write_duration, when_used="json")]
-StorageURI = Annotated[str, Field(pattern=r"^(s3|gs|abfss?)://[^/?]+")]
-FalseAlarmEvery = Annotated[Duration | int, BeforeValidator(_rows_or_duration)]
-Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Section(BaseModel):
@@ -134,13 +66,13 @@ class Model(_Section):
     features: Names
     prediction: Name
     target: Name
-    label: Annotated[Name, AfterValidator(_free)]
+    label: Annotated[Name, AfterValidator(require_free)]
     categories: Categories
     audio: Audio | None = None
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
-        _unique(
+        require_unique(
             (*self.features, self.prediction, self.target, "prediction_id", "timestamp", "confidence", "model_version")
         )
         return self
@@ -256,7 +188,7 @@ class Config(_Section):
         if self.engine == "profile":
             for key, drift in {"default": self.drift.default, **self.drift.columns}.items():
                 _require_profiled(f"drift.{key}", drift)
-        _unique(tuple(entry.name for entry in self.tests))
+        require_unique(tuple(entry.name for entry in self.tests))
         _require_test("drift.default", self.drift.default, get_args(NumericDriftTest))
         if self.window.rows is not None and self.window.rows < self.minimum_rows:
             raise ValueError(f"window.rows ({self.window.rows}) must be at least minimum_rows ({self.minimum_rows})")
@@ -277,166 +209,3 @@ class Config(_Section):
         if column == self.model.prediction:
             return DriftTest(test="chi_square_two_sample", threshold=self.drift.default.threshold)
         return self.drift.default
-
-
-def load_config(path: str | os.PathLike[str]) -> Config:
-    """Read and validate config.yml; raise ConfigError with every key that is wrong and what it takes."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: is not a mapping; it takes the keys {', '.join(Config.model_fields)}")
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        lines = "\n".join(f"  {_explain(e)}" for e in error.errors())
-        raise ConfigError(f"{path}: {error.error_count()} value(s) cannot be used:\n{lines}") from error
-
-
-def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "config"
-    value = repr(error["input"])
-    shown = textwrap.shorten(value, 80, placeholder="...")
-    if error["type"] == "extra_forbidden":
-        allowed = ", ".join(_section(error["loc"][:-1]).model_fields)
-        return f"{key} = {shown}: no such key; allowed here are {allowed}"
-    if error["type"] == "missing":
-        return f"{key}: is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    if isinstance(error["input"], dict) and shown != value:  # a whole section; the message names what does not fit
-        return f"{key}: {message}"
-    if error["type"] == "string_type" and isinstance(error["input"], bool):
-        message += " (YAML reads a bare yes, no, on and off as booleans: quote it)"
-    return f"{key} = {shown}: {message}"
-
-
-def _section(location: tuple[Any, ...]) -> type[BaseModel]:
-    """Return the section class that stands at a key's place, to list its keys."""
-    known: dict[str, type[BaseModel]] = {
-        "model": Model, "audio": Audio, "metrics": Metrics, "window": Window,
-        "drift": Drift, "default": DriftTest, "columns": DriftTest, "tests": SuiteEntry, "retrain": Retrain,
-    }  # fmt: skip
-    named = [known[part] for part in location if part in known]
-    return named[-1] if named else Config
-
-
-class Settings(BaseSettings):
-    """A service's settings: each field is the environment variable of its name in capitals."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    data_dir: Path = Path("data")
-    local_dir: Path = Path("data")  # what data_dir is, where DATA_DIR is a URI
-    parts_uri: StorageURI | None = None  # where the parts of the logs lie, if not under data_dir
-    driftloop_config: Path = Path("monitoring/config.yml")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split_data_dir(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Take a DATA_DIR in object storage as the place of the parts alone: all else stays on this machine."""
-        if "://" not in str(given.get("data_dir", "")):
-            return given
-        return {**given, "data_dir": given.get("local_dir", "data"), "parts_uri": given["data_dir"]}
-
-    @classmethod
-    def read(cls) -> Self:
-        """Read the environment; raise ConfigError with the name of each variable that is wrong and what it takes."""
-        try:
-            return cls()
-        except ValidationError as error:
-            lines = "\n".join(f"  {_explain_variable(e)}" for e in error.errors())
-            raise ConfigError(f"the environment cannot be used:\n{lines}") from error
-
-    def read_secret(self, variable: str, path: Path) -> str:
-        """Read the secret in a file that a variable names; raise ConfigError if it is none that a header can carry."""
-        try:
-            secret = path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{variable} = {path}: cannot be read: {error}") from error
-        if not secret:
-            raise ConfigError(f"{variable} = {path}: is empty; it takes one line, the secret")
-        return secret
-
-
-def _explain_variable(error: Any) -> str:
-    """Say what is wrong; where no single variable is, the input holds all of them and must not be shown."""
-    name = ".".join(str(part) for part in error["loc"]).upper()
-    if error["type"] == "missing":
-        return f"{name}: is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{name} = {error['input']!r}: {message}" if name else message
-
-
-def start_logging(service: str) -> None:
-    """Send every log line of this process, libraries' too, to stdout as one JSON object."""
-
-    def add_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {"service": service, **event}
-
-    shared: list[structlog.typing.Processor] = [
-        add_service,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-
-
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-
-
-def log_schema(model: Model) -> pa.Schema:
-    """Return the columns of current.parquet: one row per prediction."""
-    return pa.schema(
-        [
-            pa.field("prediction_id", pa.string(), nullable=False),
-            pa.field("timestamp", TIMESTAMP, nullable=False),
-            *(pa.field(name, pa.float32()) for name in model.features),
-            pa.field(model.prediction, pa.string()),
-            pa.field("confidence", pa.float32()),
-            pa.field("model_version", pa.string()),
-            pa.field(model.target, pa.string()),
-        ]
-    )
-
-
-def labels_schema(model: Model) -> pa.Schema:
-    """Return the columns of labels.parquet: one row per label that arrived later."""
-    return pa.schema(
-        [
-            pa.field("prediction_id", pa.string(), nullable=False),
-            pa.field(model.target, pa.string(), nullable=False),
-            pa.field("timestamp", TIMESTAMP, nullable=False),
-        ]
-    )
-
-
-def reference_schema(model: Model) -> pa.Schema:
-    """Return the columns of reference.parquet: features, prediction, target."""
-    return pa.schema(
-        [
-            *(pa.field(name, pa.float32()) for name in model.features),
-            pa.field(model.prediction, pa.string()),
-            pa.field(model.target, pa.string()),
-        ]
-    )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 from monitoring.contract.storage import replaced
 
 KEPT = 200

@@ -5,19 +5,19 @@ decoded page by page.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitoring.contract.config import TIMESTAMP
+from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
+from monitoring.contract.times import Micros, from_microseconds
 
 _ROWS_READ = 65_536  # at once
 LARGE = 4 * _ROWS_READ  # rows of a row group that is not read at once
 _TIMES = pa.schema([("timestamp", TIMESTAMP)])
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CALENDAR = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds since 1970
 
 # what reading a damaged or foreign file raises; FileNotFoundError, an OSError too, says that it is gone
@@ -30,8 +30,8 @@ def reason_of(error: Exception) -> str:
     return f"has no column {said}" if isinstance(error, KeyError) else said or type(error).__name__
 
 
-def read_part(path: Place, schema: pa.Schema, after: int | None = None) -> Iterator[pa.Table]:
-    """Read one part as `read_groups` does; with `after` (microseconds since 1970) without rows that are not later."""
+def read_part(path: Place, schema: pa.Schema, after: Micros | None = None) -> Iterator[pa.Table]:
+    """Read one part as `read_groups` does; with `after` without rows that are not later."""
     groups = None
     if after is not None:
         with open_parquet(path) as file:
@@ -65,8 +65,8 @@ def read_file(file: pq.ParquetFile, schema: pa.Schema, groups: Sequence[int] | N
         yield from _read(file, few, rows, schema)
 
 
-def time_ranges(path: Place) -> list[tuple[int, int, int]]:
-    """Return of each row group the first and the last timestamp (microseconds since 1970), and the rows.
+def time_ranges(path: Place) -> list[tuple[Micros, Micros, int]]:
+    """Return of each row group the first and the last timestamp, and the rows.
 
     Where there is no timestamp both are 0.
     """
@@ -75,20 +75,21 @@ def time_ranges(path: Place) -> list[tuple[int, int, int]]:
         return [_join((_range_of(t) for t in _read(file, [g], count, _TIMES)), count) for g, count in enumerate(rows)]
 
 
-def time_range(path: Place) -> tuple[int, int, int]:
+def time_range(path: Place) -> tuple[Micros, Micros, int]:
     """Return what `time_ranges` does of a whole file."""
     ranges = time_ranges(path)
     return _join(((first, last) for first, last, _ in ranges), sum(rows for *_, rows in ranges))
 
 
-def _range_of(table: pa.Table) -> tuple[int, int]:
+def _range_of(table: pa.Table) -> tuple[Micros, Micros]:
     bounds = pc.min_max(table["timestamp"].cast(pa.int64())).as_py()
-    return bounds["min"] or 0, bounds["max"] or 0
+    return Micros(bounds["min"] or 0), Micros(bounds["max"] or 0)
 
 
-def _join(ranges: Iterable[tuple[int, int]], rows: int) -> tuple[int, int, int]:
+def _join(ranges: Iterable[tuple[Micros, Micros]], rows: int) -> tuple[Micros, Micros, int]:
     timed = [(first, last) for first, last in ranges if last]
-    return min((first for first, _ in timed), default=0), max((last for _, last in timed), default=0), rows
+    none = Micros(0)
+    return min((first for first, _ in timed), default=none), max((last for _, last in timed), default=none), rows
 
 
 def _read(file: pq.ParquetFile, groups: Sequence[int], rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -120,11 +121,11 @@ def _check_times(table: pa.Table) -> None:
         raise ValueError("holds timestamps outside the years 1 to 9999")
 
 
-def _may_be_later(metadata: pq.FileMetaData, group: int, after: int) -> bool:
+def _may_be_later(metadata: pq.FileMetaData, group: int, after: Micros) -> bool:
     place = metadata.schema.names.index("timestamp")
     statistics = metadata.row_group(group).column(place).statistics
     try:
         last = None if statistics is None else statistics.max
     except (ArithmeticError, ValueError):  # outside the calendar: who reads the rows says so
         return True
-    return not isinstance(last, datetime) or last.tzinfo is None or last > _EPOCH + timedelta(microseconds=after)
+    return not isinstance(last, datetime) or last.tzinfo is None or last > from_microseconds(after)

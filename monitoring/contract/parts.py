@@ -14,30 +14,29 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.names import COVERS
 from monitoring.contract.part_reader import UNREADABLE, reason_of, time_range
+from monitoring.contract.rereading import attempts
 from monitoring.contract.storage import Place, list_names, open_parquet
+from monitoring.contract.times import Micros, from_microseconds
 
 _PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-([^.]+)-([^.-]+)\.parquet")
 _MERGED = "merged"  # in the writer's place
-_COVERS = b"driftloop.covers"
 _LISTINGS = 100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AHEAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """One immutable file of rows; first and last are microseconds since 1970, both included."""
+    """One immutable file of rows, from the first to the last time in it, both included."""
 
-    last: int
-    first: int
+    last: Micros
+    first: Micros
     rows: int
     path: Place
 
@@ -55,26 +54,7 @@ class Unreadable:
     reason: str
 
 
-def microseconds(moment: datetime) -> int:
-    """Return whole microseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_microseconds(moment: int) -> datetime:
-    """Return the moment so many microseconds after 1970 began."""
-    return _EPOCH + timedelta(microseconds=moment)
-
-
-def latest_time(now: datetime | None = None) -> int:
-    """Return the time, in microseconds since 1970, up to which a row is believed: an hour ahead of this clock.
-
-    The newest rows are the window. One that a wrong clock dated far ahead would stay in it for years, and a reference
-    that is said to go through its time would let no other row in.
-    """
-    return microseconds((now or datetime.now(UTC)) + _AHEAD)
-
-
-def from_the_future(parts: Iterable[Part], latest: int) -> list[Unreadable]:
+def from_the_future(parts: Iterable[Part], latest: Micros) -> list[Unreadable]:
     """Name the parts that hold rows later than that; these are left out of everything that asks for the newest."""
     return [
         Unreadable(
@@ -87,7 +67,7 @@ def from_the_future(parts: Iterable[Part], latest: int) -> list[Unreadable]:
     ]
 
 
-def part_name(first: int, last: int, rows: int, writer: str, segment: int) -> str:
+def part_name(first: Micros, last: Micros, rows: int, writer: str, segment: int) -> str:
     """Return the name of a part; the same content from the same journal has the same name."""
     return f"part-{first:016d}-{last:016d}-{rows}-{writer}-{segment}.parquet"
 
@@ -101,7 +81,7 @@ def merged_name(parts: Sequence[Part]) -> str:
 
 def covering(parts: Sequence[Part]) -> dict[bytes, bytes]:
     """Return the footer's note of which parts a merged part holds."""
-    return {_COVERS: json.dumps(sorted(part.name for part in parts)).encode()}
+    return {COVERS.encode(): json.dumps(sorted(part.name for part in parts)).encode()}
 
 
 def covered(part: Part) -> tuple[str, ...]:
@@ -126,7 +106,7 @@ def is_merged(name: str) -> bool:
 
 def noted(file: pq.ParquetFile) -> tuple[str, ...]:
     """Return the names of the parts that a merged part's footer says it holds."""
-    return tuple(json.loads((file.schema_arrow.metadata or {}).get(_COVERS, b"[]")))
+    return tuple(json.loads((file.schema_arrow.metadata or {}).get(COVERS.encode(), b"[]")))
 
 
 def writer_of(part: Part) -> tuple[str, int] | None:
@@ -141,16 +121,15 @@ def list_parts(folder: Place) -> tuple[list[Part], list[Unreadable]]:
     A part may be gone when it is opened (FileNotFoundError): it was merged or archived since, and another list tells.
     A foreign Parquet file is placed by the timestamps in it.
     """
-    for _ in range(_LISTINGS):
-        try:
-            parts, unreadable = _list_all(folder)
+    for attempt in attempts(folder):
+        with attempt:
+            try:
+                parts, unreadable = _list_all(folder)
+            except NotADirectoryError:
+                return [], [Unreadable(folder, "is a file; it must be a folder of parts")]
             gone = {name for part in parts for name in covers(part)}
-        except FileNotFoundError:
-            continue
-        except NotADirectoryError:
-            return [], [Unreadable(folder, "is a file; it must be a folder of parts")]
-        return sorted((part for part in parts if part.name not in gone), reverse=True), unreadable
-    raise DriftloopError(f"{folder} changes faster than it can be listed")
+            break
+    return sorted((part for part in parts if part.name not in gone), reverse=True), unreadable
 
 
 def list_leftovers(folder: Place) -> list[Part]:
@@ -165,7 +144,7 @@ def _list_all(folder: Place) -> tuple[list[Part], list[Unreadable]]:
     for name in _stable_names(folder):
         path = folder / name
         if match := _PART.fullmatch(name):
-            parts.append(Part(int(match[2]), int(match[1]), int(match[3]), path))
+            parts.append(Part(Micros(int(match[2])), Micros(int(match[1])), int(match[3]), path))
             continue
         try:
             parts.append(_place(path))

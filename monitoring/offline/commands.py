@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
-from monitoring.contract.config import Config, DriftloopError
-from monitoring.contract.log_reader import Reference, parse_reference
+from monitoring.contract.config import Config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.reference import Reference, parse_reference
 from monitoring.contract.storage import replaced
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes

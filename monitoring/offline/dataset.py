@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from monitoring.contract.config import DriftloopError, Model
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
 from monitoring.contract.parts import is_merged, noted
 from monitoring.profile.allocator import give_back
 from monitoring.profile.counting import profile_rows

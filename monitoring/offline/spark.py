@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 from monitoring.offline.dataset import DatasetError, Unit, divide, list_files, profile_unit
 from monitoring.profile.profile import Grid, Profile, from_bytes, merge, to_bytes
 

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from werkzeug.exceptions import NotFound
 
 from monitoring.contract.history import read_history
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 from monitoring.monitor import Monitor
 from monitoring.page.firing_alerts import AlertReader
 from monitoring.snapshot.report_archive import KeptReport, since

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.contract.config import TIMESTAMP, Model
+from monitoring.contract.config import Model
+from monitoring.contract.schemas import TIMESTAMP
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -117,3 +118,8 @@ def hash_text(names: Sequence[str]) -> Hashes:
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     none = hashlib.blake2b(b"", digest_size=8, person=b"no name").digest()
     return np.frombuffer(b"".join([*digests, none]), np.uint64).copy()
+
+
+def hash_ids(ids: pa.ChunkedArray | pa.Array) -> Hashes:
+    """Return a 64-bit hash of each id (n)."""
+    return hash_text(ids.to_pylist())[:-1]

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from monitoring.contract.config import DriftloopError, Model
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.kernel import Marks
 
@@ -123,7 +124,7 @@ class Profile:
     - `moments` (4xdxd): over the rows where features a and b are finite: their number, the mean of a, the sum of its
       squared deviations, and the sum of the products of both's. Equal up to rounding, however the rows are divided.
     - `apart` (dxd): whether two features differ in some row. `mismatched` (d): whether a column held no numbers.
-    - `first`, `last`: the range of the timestamps, in microseconds since 1970.
+    - `first`, `last`: the range of the timestamps, each as `Micros`.
     """
 
     grid: Grid

@@ -22,7 +22,8 @@ from evidently.legacy.test_suite import TestSuite
 from evidently.legacy.tests.base_test import TestStatus
 from scipy import stats
 
-from monitoring.contract.config import Config, DriftloopError
+from monitoring.contract.config import Config
+from monitoring.contract.errors import DriftloopError
 from monitoring.profile.profile import Profile
 from monitoring.profile.two_sample_tests import two_sample_chi_square
 from monitoring.snapshot.quality import judgeable

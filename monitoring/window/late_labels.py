@@ -1,7 +1,7 @@
 """Labels that come after their predictions, as changes of the window's confusion counts.
 
-A label is looked up in the part that holds its row, once; what is kept of it is a few numbers. The latest label of a
-row counts, and before the one that the row itself holds.
+A label is looked up in the part that holds its row, once; what is kept of it is a few numbers. Which label counts is
+the rule of windows in `monitoring.contract.labels`: it replaces the one that the row itself holds.
 """
 
 from collections import Counter
@@ -13,11 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.contract.config import TIMESTAMP, Model, labels_schema
-from monitoring.contract.log_reader import Layout, id_milliseconds
+from monitoring.contract.config import Model
+from monitoring.contract.labels import newest_places
+from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
 from monitoring.contract.parts import Part, Unreadable, covers, list_parts
-from monitoring.profile.kernel import hash_text
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.schemas import TIMESTAMP, labels_schema
+from monitoring.profile.kernel import hash_ids
 
 _MATCH = np.dtype(
     [("key", "u8"), ("time", "i8"), ("moment", "i8"), ("label", "i4"), ("prediction", "i4"), ("inline", "i4")]
@@ -45,11 +48,6 @@ class Cut:
         at = (matches["time"] == self.time) & np.isin(matches["key"], list(self.keys))
         held: npt.NDArray[np.bool_] = ((matches["time"] > self.time) | at) & (matches["time"] <= self.latest)
         return held
-
-
-def keys_of(ids: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit key of each id."""
-    return hash_text(ids.to_pylist())[:-1]
 
 
 class LateLabels:
@@ -178,7 +176,7 @@ class LateLabels:
 
     def _match(self, labels: pa.Table, rows: pa.Table) -> Matches:
         matches = np.empty(len(labels), _MATCH)
-        matches["key"] = keys_of(labels["prediction_id"])
+        matches["key"] = hash_ids(labels["prediction_id"])
         matches["time"] = rows["timestamp"].cast(pa.int64()).to_numpy()
         matches["moment"] = labels["timestamp"].cast(pa.int64()).fill_null(0).to_numpy()
         matches["label"] = self._encode(labels[self._model.target])
@@ -192,7 +190,7 @@ class LateLabels:
 
 
 def _times(labels: pa.Table) -> npt.NDArray[np.int64]:
-    """Return the times in the labels' ids, in microseconds since 1970."""
+    """Return the times in the labels' ids (n), each as `Micros`."""
     milliseconds = [id_milliseconds(i) for i in labels["prediction_id"].to_pylist()]
     return np.array([UNKNOWN if ms is None else ms * MILLISECOND for ms in milliseconds], np.int64)
 
@@ -211,7 +209,5 @@ def _any_in(times: npt.NDArray[np.int64], first: int, last: int) -> bool:
 def _latest(matches: Iterable[Matches]) -> Matches:
     """Return the latest label of each row."""
     every = np.concatenate(list(matches))
-    every = every[np.lexsort((every["moment"], every["key"]))]
-    last = np.append(every["key"][1:] != every["key"][:-1], np.ones(min(1, len(every)), np.bool_))
-    latest: Matches = every[last]
+    latest: Matches = every[newest_places(pa.array(every["key"]), pa.array(every["moment"])).to_numpy()]
     return latest

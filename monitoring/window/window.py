@@ -8,51 +8,46 @@ row groups, and where the edge cuts a row group its rows are read.
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.contract.config import TIMESTAMP, Config, DriftloopError, log_schema
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.config import Config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
-from monitoring.contract.parts import (
-    Part,
-    Unreadable,
-    covers,
-    from_the_future,
-    is_ours,
-    latest_time,
-    list_parts,
-    microseconds,
-)
+from monitoring.contract.parts import Part, Unreadable, covers, from_the_future, is_ours, list_parts
+from monitoring.contract.rereading import attempts
+from monitoring.contract.schemas import TIMESTAMP, log_schema
+from monitoring.contract.times import BEFORE_ALL, Micros, before, latest_time
 from monitoring.profile.allocator import give_back
 from monitoring.profile.counting import profile_rows
 from monitoring.profile.distinct_rows import DistinctRows, Hashes, sort_distinct
+from monitoring.profile.kernel import hash_ids
 from monitoring.profile.profile import Grid, Profile, compact, merge
 from monitoring.profile.threads import threads
-from monitoring.window.late_labels import Cut, LateLabels, keys_of
+from monitoring.window.late_labels import Cut, LateLabels
 from monitoring.window.profile_cache import ProfileCache
 from monitoring.window.row_owners import RowOwners
 
 THREADS = 2  # that read and profile parts
 LOADED_AT_ONCE = 8  # parts
 KEPT_ROWS = 4096  # a part of at least so many rows has its profile kept on disk
-TRIES = 100
 TIMES = pa.schema([("timestamp", TIMESTAMP)])
 NO_TIMES: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the log, or one of its row groups; first and last are microseconds since 1970, both included."""
+    """A part of the log, or one of its row groups, from the first to the last time in it, both included."""
 
     part: Part
     group: int | None
-    first: int
-    last: int
+    first: Micros
+    last: Micros
     rows: int
 
     @property
@@ -63,10 +58,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Span:
-    """A span of time: later than `earliest`, and not later than `latest` (microseconds since 1970)."""
+    """A span of time: later than `earliest`, and not later than `latest`."""
 
-    earliest: int
-    latest: int
+    earliest: Micros
+    latest: Micros
 
 
 @dataclass(frozen=True)
@@ -83,10 +78,10 @@ class Division:
 
     inside: list[Block]
     cut: list[Block]
-    edge: int
+    edge: Micros
 
     @property
-    def begin(self) -> int:
+    def begin(self) -> Micros:
         """Return a time before which no row is in the window."""
         return min((block.first for block in (*self.inside, *self.cut)), default=self.edge)
 
@@ -108,19 +103,20 @@ def divide(blocks: Iterable[Block], rows: int | None, span: Span) -> Division:
     edge = earliest
     if rows is not None:  # the oldest of these rows lies between two times: had all rows been first, or last, in theirs
         edge = max(edge, _reach(((min(b.last, latest), b.rows) for b in blocks), rows))
-        earliest = max(earliest, _reach(((b.first, b.rows) for b in blocks if b.last <= latest), rows) - 1)
+        reached = _reach(((b.first, b.rows) for b in blocks if b.last <= latest), rows)
+        earliest = max(earliest, Micros(reached - 1))
     inside = [block for block in blocks if block.first > edge and block.last <= latest]
     cut = [b for b in blocks if (b.first <= edge or b.last > latest) and b.last > earliest]
     return Division(inside, cut, edge)
 
 
-def _reach(times: Iterable[tuple[int, int]], rows: int) -> int:
+def _reach(times: Iterable[tuple[Micros, int]], rows: int) -> Micros:
     """Return the time down to which there are so many rows; -1 if there are fewer."""
     for time, count in sorted(times, reverse=True):
         rows -= count
         if rows <= 0:
             return time
-    return -1
+    return BEFORE_ALL
 
 
 class UnreadablePartError(DriftloopError):
@@ -174,21 +170,19 @@ class ProfiledWindow:
         self._labels = LateLabels(layout, config.model)
         self._outside: set[str] = set()  # the parts that held no row of the window when it was last looked at
 
-    def look(self, after: int | None, now: datetime | None = None) -> Look:
-        """Return the window's profile as of now; only rows later than `after` (microseconds since 1970) count.
+    def look(self, after: Micros | None, now: datetime | None = None) -> Look:
+        """Return the window's profile as of now; only rows later than `after` count.
 
         Rows more than an hour ahead of the clock do not count, and their files are named.
         """
-        earliest = -1 if after is None else after
+        earliest = BEFORE_ALL if after is None else after
         if (duration := self._window.duration) is not None:
-            begin = microseconds(now or datetime.now(UTC)) - duration // timedelta(microseconds=1)
-            earliest = max(earliest, begin)
-        for _ in range(TRIES):
-            try:
-                return self._look(Span(earliest, latest_time(now)))
-            except FileNotFoundError:  # merged or archived since it was listed
-                continue
-        raise DriftloopError(f"{self._layout.current} changes faster than it can be read")
+            earliest = max(earliest, before(now or datetime.now(UTC), duration))
+        for attempt in attempts(self._layout.current):
+            with attempt:
+                look = self._look(Span(earliest, latest_time(now)))
+                break
+        return look
 
     def _look(self, span: Span) -> Look:
         parts, unreadable = list_parts(self._layout.current)
@@ -282,14 +276,14 @@ class ProfiledWindow:
         if room is None or room > len(times):
             begin, ties = span.earliest, 0
         else:
-            begin = int(np.partition(times, len(times) - room)[len(times) - room])
+            begin = Micros(int(np.partition(times, len(times) - room)[len(times) - room]))
             ties = room - int(np.count_nonzero(times > begin))
         held = TiedRows(ties)
         pieces = self._cut_rows(division.cut, Span(begin, span.latest), held)
         later = merge(self.grid, (profile_rows(self.grid, rows) for rows in pieces))
         if held.table is None:
             return later, Cut(begin, latest=span.latest)
-        keys = keys_of(held.table["prediction_id"])
+        keys = hash_ids(held.table["prediction_id"])
         return later + profile_rows(self.grid, held.table), Cut(begin, frozenset(keys.tolist()), span.latest)
 
     def _times(self, block: Block, span: Span) -> npt.NDArray[np.int64]:

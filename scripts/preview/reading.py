@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flows.trigger.notification import ACTIONS
-from monitoring.contract.config import parse_duration
+from monitoring.contract.config_values import parse_duration
 from scripts.prometheus_tools import Tools, find_tools
 from tests.contract.promql import ROOT, check_expressions, metrics_in, run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 
 ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from api.metrics import APIMetrics
 from flows.trigger.metrics import TriggerMetrics, watch
 from flows.trigger.upstream import Prefect, Registry
-from monitoring.contract.log_reader import Calibration, Performance
+from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
 from tests.unit.monitor_fixtures import GENRES, keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
@@ -43,7 +43,7 @@ def _exported(registry: CollectorRegistry) -> dict[str, frozenset[str]]:
 
 def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     """Every metric of a cycle in which nothing is absent is documented with its labels, and no other is."""
-    performance = Performance(0.7, 300, Calibration((0.0, 1.0), (0.1, 0.9), (150, 150)))
+    performance = Performance(0.7, 300, ReliabilityCurve((0.0, 1.0), (0.1, 0.9), (150, 150)))
     keep_reference(tmp_path, GENRES, make_rows(GENRES, 300), performance=performance)
     keep_calibration(tmp_path, GENRES, worlds=3)
     log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1, shift=3.0))

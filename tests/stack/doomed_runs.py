@@ -17,8 +17,10 @@ from flows.bootstrap import bootstrap
 from flows.registry.versions import CHAMPION, PREVIOUS, version_of
 from flows.retrain import retrain
 from flows.settings import FlowSettings
-from monitoring.contract.config import Config, load_config
-from monitoring.contract.log_reader import Layout, read_reference
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import read_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.kills import KILLED, forked, on_step
 

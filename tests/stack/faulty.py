@@ -16,7 +16,7 @@ import requests
 import yaml
 
 from data.simulate import Traffic, TrafficSettings
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 from scripts.demo import Demo
 from scripts.stack import PORTS, ROOT, Stack
 from tests.containers.compose import eventually

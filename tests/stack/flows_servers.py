@@ -14,8 +14,10 @@ from typing import Any
 import pyarrow as pa
 import requests
 
-from monitoring.contract.config import Config, load_config
-from monitoring.contract.log_reader import Layout, Reference, read_reference, write_reference
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import Reference, read_reference, write_reference
 from tests.unit.flows_fixtures import draw_wine, write_config
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from data.simulate import Traffic
-from monitoring.contract.log_reader import Layout, read_reference
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import read_reference
 from scripts.demo import Demo
 from tests.containers.compose import eventually
 from tests.stack.faulty import OWN_CLOCKS, PACE, Faulty

@@ -14,7 +14,7 @@ import requests
 from api.log.quarantine import PATIENCE, PREFIX
 from data.simulate import Traffic
 from flows.registry.versions import DIGEST
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 from monitoring.contract.parts import list_parts, part_name
 from tests.containers.compose import eventually
 from tests.stack.faulty import Faulty

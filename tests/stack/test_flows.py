@@ -12,9 +12,10 @@ import pytest
 import requests
 import yaml
 
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 from monitoring.contract.history import read_history
-from monitoring.contract.log_reader import Layout, read_reference, write_reference
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import read_reference, write_reference
 from tests.stack.flows_servers import ROOT, Loop, Servers, eventually, free_port, now, serving, write_user_reference
 from tests.unit.flows_fixtures import draw_wine, write_config, write_log
 

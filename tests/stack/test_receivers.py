@@ -20,7 +20,7 @@ import pytest
 import requests
 import yaml
 
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 from scripts.prometheus_tools import find_tools
 
 ROOT = Path(__file__).parents[2]

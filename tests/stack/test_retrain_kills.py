@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from monitoring.contract.config import load_config
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
 from tests.stack.flows_servers import ROOT, Servers, write_user_reference
 from tests.unit.flows_fixtures import write_config
 

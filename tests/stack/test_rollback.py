@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from monitoring.contract.history import read_history
-from monitoring.contract.log_reader import Reference
+from monitoring.contract.reference import Reference
 from tests.stack.flows_servers import ROOT, Loop, Servers, eventually, now, process, serving
 from tests.unit.api_fixtures import Gunicorn, gunicorn
 from tests.unit.flows_fixtures import draw_wine, write_log

@@ -30,7 +30,8 @@ from api.app import create_app
 from api.model import Release, save_copy
 from api.service import Service
 from api.settings import APISettings
-from monitoring.contract.config import Config, load_config
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
 
 ROOT = Path(__file__).parents[2]
 GENRES = load_config(ROOT / "monitoring" / "config.yml")

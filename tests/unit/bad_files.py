@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring.contract.config import TIMESTAMP
 from monitoring.contract.parts import Part, covering, merged_name
+from monitoring.contract.schemas import TIMESTAMP
 
 TIME = 1_767_225_600_500_000  # microseconds since 1970, among the rows of the tests
 OURS = f"part-{TIME}-{TIME + 9000}-10-0badc0de-1.parquet"

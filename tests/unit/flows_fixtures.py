@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 import uuid_utils
 import yaml
 
-from monitoring.contract.config import TIMESTAMP, Config, labels_schema, load_config, log_schema
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
 from monitoring.contract.parts import part_name
+from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 
 SETTINGS = {
     "model": {

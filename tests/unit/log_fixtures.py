@@ -15,7 +15,8 @@ from api.log.append_log import AppendLog, Sealing, prediction_format
 from api.log.journal_lines import Format, Row
 from api.metrics import log_metrics
 from monitoring.contract.config import Window
-from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import Part, part_name
 from monitoring.contract.storage import Place
 from tests.unit.api_fixtures import GENRES

@@ -8,7 +8,8 @@ from pathlib import Path
 import requests
 
 from monitoring.contract.config import Config, Window
-from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
 from tests.unit.api_fixtures import features_of
 
 _PAUSE = 0.02  # seconds before a client tries a server again that is down

@@ -13,9 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.alarms.drift.calibration import calibrate
 from monitoring.alarms.drift.drift_watch import DriftWatch, rows_of
-from monitoring.contract.config import Config, labels_schema, load_config, log_schema, reference_schema
-from monitoring.contract.log_reader import Layout, read_reference, write_reference
-from monitoring.contract.parts import microseconds, part_name
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.parts import part_name
+from monitoring.contract.reference import read_reference, write_reference
+from monitoring.contract.schemas import labels_schema, log_schema, reference_schema
+from monitoring.contract.times import microseconds
 from monitoring.monitor import Monitor
 from monitoring.settings import MonitorSettings
 

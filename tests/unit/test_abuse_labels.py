@@ -12,7 +12,10 @@ import structlog
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.contract.config import Config, ConfigError, load_config, start_logging
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import ConfigError
+from monitoring.contract.logs import start_logging
 from monitoring.page.page import create_app
 from tests.unit.api_fixtures import GENRES as BUILT_IN
 from tests.unit.api_fixtures import keep_champion, running, settings

@@ -12,8 +12,10 @@ import pytest
 from scipy.stats import binom
 
 from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict, AccuracyWatch, lower_bound
-from monitoring.contract.log_reader import Layout, Performance, Reference, read_reference
-from monitoring.contract.parts import list_parts, microseconds
+from monitoring.contract.layout import Layout
+from monitoring.contract.parts import list_parts
+from monitoring.contract.reference import Performance, Reference, read_reference
+from monitoring.contract.times import microseconds
 from tests.unit.monitor_fixtures import LOANS, START, keep_reference, label_rows, log_rows, make_rows
 from tests.unit.test_window import Log
 

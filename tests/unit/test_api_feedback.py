@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from uuid_utils import uuid7
 
 from monitoring.contract.config import Window
-from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
 from tests.unit.api_fixtures import GENRES, features_of, keep_champion, running, service_of, settings
 
 

@@ -9,7 +9,8 @@ from flask import Flask
 
 from api.settings import APISettings
 from data.delivery import Delivery
-from monitoring.contract.config import ConfigError, load_config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import ConfigError
 from tests.unit.api_fixtures import Gunicorn, features_of, gunicorn, keep_champion, running, settings, wine_config
 
 KEY = "k3y"

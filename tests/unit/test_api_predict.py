@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.validation import MAX_INSTANCES
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 from tests.unit.api_fixtures import GENRES, features_of, keep_champion, running, service_of, settings, wine_config
 
 FEATURES = features_of(GENRES)

@@ -10,7 +10,7 @@ from flask import Flask
 from api.model import ModelRefusedError, Release, copy_path, load, save_copy
 from api.routes import RULES
 from api.settings import APISettings
-from monitoring.contract.config import ConfigError
+from monitoring.contract.errors import ConfigError
 from tests.unit.api_fixtures import (
     GENRES,
     eventually,

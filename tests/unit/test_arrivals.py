@@ -12,9 +12,10 @@ import pytest
 from api.log import merging
 from monitoring.alarms import log_cursor as arrivals
 from monitoring.alarms.log_cursor import Arrivals
-from monitoring.contract.config import labels_schema, log_schema
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
+from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.parts import list_parts
+from monitoring.contract.schemas import labels_schema, log_schema
 from tests.unit.monitor_fixtures import LOANS, START, label_rows, log_rows, make_rows
 from tests.unit.test_window import BEGIN, Log
 
@@ -139,4 +140,4 @@ def test_a_label_that_is_given_again_is_a_row_of_its_own(tmp_path: Path) -> None
 
 def test_keys_are_kept_for_as_long_as_a_part_may_be_merged() -> None:
     """The API leaves parts alone from the size on at which their keys are let go."""
-    assert merging._size_of(arrivals.FINAL_ROWS) >= merging._size_of(merging.ROWS // 2)
+    assert merging._size_of(arrivals.FINAL_ROWS) >= merging._size_of(LARGEST_PART // 2)

@@ -10,7 +10,7 @@ import pytest
 
 from monitoring.__main__ import CANNOT_START, main
 from monitoring.backtest.past_rows import open_log, rate_of
-from monitoring.contract.parts import microseconds
+from monitoring.contract.times import microseconds
 from scripts.prometheus_tools import find_tools
 from tests.unit.monitor_fixtures import GENRES, ROOT, keep_reference, label_rows, log_rows, make_rows
 

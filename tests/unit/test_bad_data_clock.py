@@ -7,11 +7,15 @@ import pyarrow as pa
 import pytest
 from structlog.testing import capture_logs
 
-from api.clock import HELD, Clock
+from api.clock import Clock
 from flows.training.collection import collect, newest_row
 from monitoring.contract.config import Window
-from monitoring.contract.log_reader import Layout, id_milliseconds, read_reference, read_rows
-from monitoring.contract.parts import list_parts, microseconds
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.parts import list_parts
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.reference import read_reference
+from monitoring.contract.times import AHEAD, microseconds
 from tests.unit.flows_fixtures import draw_wine, wine, write_log
 from tests.unit.log_fixtures import MODEL, Log, ids, rows
 from tests.unit.monitor_fixtures import (
@@ -126,7 +130,8 @@ def test_what_a_wrong_clock_logged_is_found_by_its_id(tmp_path: Path, when: date
 def test_rows_keep_their_order_when_the_clock_is_set_back(tmp_path: Path) -> None:
     """By half an hour: what is logged after that is still the newest, and its ids tell its time."""
     at = microseconds(NOW) * 1000
-    times = iter([at, at - HELD * 500, at - HELD * 500 + 7_000, at + 5_000_000])
+    half = AHEAD // timedelta(microseconds=1) // 2
+    times = iter([at, at - half * 1000, at - half * 1000 + 7_000, at + 5_000_000])
     clock = Clock(lambda: next(times))
     stamps = [clock.now() for _ in range(4)]
     assert stamps == [at // 1000, at // 1000 + 1, at // 1000 + 2, at // 1000 + 5000]

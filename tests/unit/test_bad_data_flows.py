@@ -11,7 +11,8 @@ from flows.registry.publication import stage
 from flows.training.collection import collect, shortage
 from flows.training.pipeline import export_onnx, predict_out_of_fold, sample_of, train, with_predictions
 from monitoring.contract.config import Config
-from monitoring.contract.log_reader import InvalidReferenceError, Layout
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import InvalidReferenceError
 from tests.unit.bad_files import UNREADABLE
 from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
 

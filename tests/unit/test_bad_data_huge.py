@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring.contract.config import TIMESTAMP
+from monitoring.contract.schemas import TIMESTAMP
 from tests.unit.monitor_fixtures import LOANS, ROOT, keep_calibration, keep_reference, make_rows
 
 ROWS, PIECE = 5_000_000, 262_144 // 5 * 5  # what one look of the detector takes, in whole blocks

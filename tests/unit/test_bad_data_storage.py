@@ -7,7 +7,8 @@ import pytest
 from api.log.maintenance import Upkeep
 from api.log.quarantine import why_bad
 from api.log.retention import Retention
-from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
 from monitoring.contract.storage import Remote, list_names
 from tests.unit.log_fixtures import ALL, FORM, MODEL, Log, ids, rows
 from tests.unit.test_prediction_log_storage import bucket

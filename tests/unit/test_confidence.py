@@ -6,7 +6,7 @@ import pytest
 
 from flows.training.calibration import calibrate, kept_performance
 from monitoring.alarms.accuracy_estimate import estimate_accuracy
-from monitoring.contract.log_reader import Calibration, Performance
+from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 from tests.unit.monitor_fixtures import LOANS, make_rows
@@ -84,8 +84,10 @@ def test_more_rows_narrow_the_interval_and_neither_source_of_error_is_forgotten(
     [
         pytest.param(None, WIDE, id="nothing measured"),
         pytest.param(Performance(0.8, 100), WIDE, id="a user's own predictions"),
-        pytest.param(Performance(0.8, 100, Calibration((0.5,), (0.8,), (100,))), WIDE[:199], id="too few rows"),
-        pytest.param(Performance(0.8, 100, Calibration((0.5,), (0.8,), (100,))), WIDE * np.nan, id="no confidences"),
+        pytest.param(Performance(0.8, 100, ReliabilityCurve((0.5,), (0.8,), (100,))), WIDE[:199], id="too few rows"),
+        pytest.param(
+            Performance(0.8, 100, ReliabilityCurve((0.5,), (0.8,), (100,))), WIDE * np.nan, id="no confidences"
+        ),
     ],
 )
 def test_there_is_no_estimate_without_a_map_or_rows(performance: Performance | None, confidence: np.ndarray) -> None:

@@ -10,15 +10,11 @@ import pytest
 import yaml
 from pydantic import Field, model_validator
 
-from monitoring.contract.config import (
-    Config,
-    ConfigError,
-    Settings,
-    labels_schema,
-    load_config,
-    log_schema,
-    reference_schema,
-)
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import ConfigError
+from monitoring.contract.schemas import labels_schema, log_schema, reference_schema
+from monitoring.contract.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CONTENT = yaml.safe_load((ROOT / "monitoring/config.yml").read_text())

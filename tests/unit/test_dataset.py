@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitoring.__main__ import main
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 from monitoring.contract.parts import covering, list_parts, merged_name
 from monitoring.offline import dataset
 from monitoring.offline.dataset import DatasetError, list_files, profile_locally

@@ -21,7 +21,8 @@ from flows.training.pipeline import (
     train,
     with_predictions,
 )
-from monitoring.contract.config import Config, load_config
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
 from tests.unit.flows_fixtures import draw_wine, wine
 
 GENRES = load_config(Path("monitoring/config.yml"))

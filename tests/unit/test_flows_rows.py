@@ -14,11 +14,11 @@ from flows.registry.versions import describe_names
 from flows.training.changepoint import steady_start
 from flows.training.collection import collect, newest_row, shortage
 from monitoring.contract.config import Config
-from monitoring.contract.log_reader import (
-    Calibration,
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import (
     InvalidReferenceError,
-    Layout,
     Performance,
+    ReliabilityCurve,
     read_reference,
     write_reference,
 )
@@ -134,7 +134,7 @@ def test_staged_reference_takes_its_place_once_its_version_is_champion(layout: L
     """A publication that was cut off after the alias moved is completed by whoever comes next, once."""
     write_reference(layout, config.model, reference_rows(1), origin="sample", model_version="1")
     before = read_reference(layout, config.model)
-    measured = Performance(0.9, 30, Calibration((0.5,), (0.9,), (100,)))
+    measured = Performance(0.9, 30, ReliabilityCurve((0.5,), (0.9,), (100,)))
     stage(layout, config.model, "2", reference_rows(2), origin="rebased", through=77, performance=measured)
     assert read_reference(layout, config.model).digest == before.digest
     assert complete(layout, "2")

@@ -9,7 +9,7 @@ import pytest
 from flows.run_history import asked_by
 from monitoring.contract import history
 from monitoring.contract.history import Asked, Episode, Scored, keep_episode, read_history
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 

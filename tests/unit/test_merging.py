@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.log.merging import FAN, GROUP_ROWS, ROWS, merge, plan
+from api.log.merging import FAN, GROUP_ROWS, merge, plan
+from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.parts import Part, covered, list_leftovers, list_parts, merged_name, part_name
 from monitoring.contract.storage import remove
 from tests.unit.log_fixtures import FORM, WIDER, Log, ids, logged, read_ids, rows, write_part
@@ -49,17 +50,17 @@ def test_a_week_leaves_few_files() -> None:
     assert most + 100 < 250
 
 
-@given(st.lists(st.integers(1, ROWS), max_size=80))
+@given(st.lists(st.integers(1, LARGEST_PART), max_size=80))
 def test_a_plan_takes_each_part_once_and_ends(sizes: list[int]) -> None:
     """Whatever lies there: groups share no part, none is too large or alone, and in the end few are small."""
     parts = [part(size, place) for place, size in enumerate(sizes)]
     groups = plan(parts)
     taken = [one.name for group in groups for one in group]
     assert len(taken) == len(set(taken))
-    assert all(len(group) > 1 and sum(one.rows for one in group) <= ROWS for group in groups)
+    assert all(len(group) > 1 and sum(one.rows for one in group) <= LARGEST_PART for group in groups)
     left = settle(parts)
     assert sum(one.rows for one in left) == sum(sizes)
-    assert sum(one.rows <= ROWS // 2 for one in left) <= 4 * (FAN - 1) + 1
+    assert sum(one.rows <= LARGEST_PART // 2 for one in left) <= 4 * (FAN - 1) + 1
 
 
 def test_neighbours_in_time_are_merged(tmp_path: Path) -> None:

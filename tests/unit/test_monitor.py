@@ -13,7 +13,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from monitoring.contract.parts import microseconds
+from monitoring.contract.times import microseconds
 from monitoring.monitor import Monitor
 from tests.unit.monitor_fixtures import (
     LOANS,

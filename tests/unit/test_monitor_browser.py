@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
 
 from monitoring.contract.history import Asked, Episode, Scored, keep_episode
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 from monitoring.page.page import create_app
 from tests.unit.monitor_fixtures import LOANS, keep_reference, log_rows, make_rows, monitor_of
 

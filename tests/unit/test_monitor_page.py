@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from monitoring.contract.history import Asked, Episode, Scored, keep_episode
-from monitoring.contract.log_reader import Layout
+from monitoring.contract.layout import Layout
 from monitoring.monitor import Monitor
 from monitoring.page.page import create_app
 from tests.unit.monitor_fixtures import (

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from api.log.journal import list_journals
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 from monitoring.contract.parts import covered, list_parts
 from tests.unit.api_fixtures import Gunicorn, eventually, gunicorn, keep_champion, wine_config
 from tests.unit.log_traffic import Readers, Traffic

@@ -9,7 +9,8 @@ import pytest
 from api.log.maintenance import Upkeep
 from api.log.retention import Retention
 from monitoring.contract.config import Model
-from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import list_parts
 from tests.unit.log_fixtures import ALL, FORM, MODEL, WIDER, Log, ids, line, rows
 

@@ -15,8 +15,9 @@ from moto.server import ThreadedMotoServer
 from api.log.journal import list_journals
 from api.log.maintenance import Upkeep
 from api.log.retention import Retention
-from monitoring.contract.config import load_config
-from monitoring.contract.log_reader import Layout, read_rows
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import covered, list_parts
 from monitoring.contract.storage import place
 from tests.unit.api_fixtures import eventually, gunicorn, keep_champion, wine_config

@@ -9,7 +9,7 @@ import pytest
 from api.log.append_log import label_format
 from api.log.maintenance import Upkeep
 from api.log.retention import Retention
-from monitoring.contract.config import ConfigError
+from monitoring.contract.errors import ConfigError
 from monitoring.contract.parts import list_parts
 from tests.unit.api_fixtures import running, service_of, settings
 from tests.unit.log_fixtures import MODEL, Log, ids, logged, rows, write_part

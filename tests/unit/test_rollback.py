@@ -12,7 +12,8 @@ from flows.registry.versions import Champion, register
 from flows.rollback_gate import weigh
 from flows.training.pipeline import Predictor, export_onnx, sample_of, train
 from monitoring.contract.config import Config
-from monitoring.contract.log_reader import InvalidReferenceError, Layout, read_reference
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import InvalidReferenceError, read_reference
 from tests.unit.flows_fixtures import draw_wine, wine, write_log
 
 OPPOSITE = {"red": "white", "white": "red"}

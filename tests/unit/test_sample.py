@@ -12,8 +12,10 @@ import pytest
 
 from data.sample import draw, draw_reference, draw_rows
 from data.statistics import SHIPPED, SampleDataError, describe, dump, load_statistics, read_rows
-from monitoring.contract.config import Model, load_config
-from monitoring.contract.log_reader import Layout, read_reference
+from monitoring.contract.config import Model
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import read_reference
 
 ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model

@@ -21,7 +21,7 @@ import pytest
 from data.sample import draw_reference
 from data.simulate import Traffic, TrafficSettings
 from data.statistics import SampleDataError
-from monitoring.contract.config import load_config
+from monitoring.contract.config_file import load_config
 
 ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model

@@ -10,7 +10,8 @@ from scipy.signal import butter, sosfilt
 
 from data.drift_vectors import derive, gain, low_pass
 from data.drifts import SHIPPED, DriftError, Drifts, choose, load_drifts
-from monitoring.contract.config import Model, load_config
+from monitoring.contract.config import Model
+from monitoring.contract.config_file import load_config
 
 MODEL = load_config(Path(__file__).parents[2] / "monitoring/config.yml").model
 RATE = 22_050

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring.contract.config import ConfigError
-from monitoring.contract.log_reader import InvalidReferenceError, Layout
+from monitoring.contract.errors import ConfigError
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import InvalidReferenceError
 from scripts.stack import PORTS, Stack, require_usable
 
 

@@ -15,23 +15,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.contract.config import TIMESTAMP, Model, Window, labels_schema, log_schema, reference_schema
-from monitoring.contract.log_reader import (
-    Calibration,
+from monitoring.contract.config import Model, Window
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.part_reader import read_part
+from monitoring.contract.parts import list_parts, part_name
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.reference import (
     InvalidReferenceError,
-    Layout,
     Performance,
-    find_rows,
-    find_targets,
-    id_milliseconds,
+    ReliabilityCurve,
     parse_reference,
     read_reference,
-    read_rows,
     write_reference,
 )
-from monitoring.contract.part_reader import read_part
-from monitoring.contract.parts import list_parts, microseconds, part_name
+from monitoring.contract.row_lookup import find_rows, find_targets
+from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema, reference_schema
 from monitoring.contract.storage import replaced
+from monitoring.contract.times import microseconds
 
 MODEL = Model(
     name="m", features=("x", "y"), prediction="predicted", target="actual", label="kind", categories=("a", "b")
@@ -437,7 +438,7 @@ def test_a_reference_is_read_back_as_written(layout: Layout) -> None:
     [
         pytest.param(None, id="not measured"),
         pytest.param(Performance(0.7, 30), id="accuracy alone"),
-        pytest.param(Performance(1.0, 7, Calibration((0.25, 0.75), (0.5, 1.0), (3, 4))), id="with a calibration"),
+        pytest.param(Performance(1.0, 7, ReliabilityCurve((0.25, 0.75), (0.5, 1.0), (3, 4))), id="with a calibration"),
     ],
 )
 def test_a_reference_tells_what_its_model_achieved(layout: Layout, performance: Performance | None) -> None:

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from flows.settings import TriggerSettings
 from flows.trigger.app import create_app
 from flows.trigger.notification import parse_notification
-from monitoring.contract.config import ConfigError, load_config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import ConfigError
 
 TOKEN = "a-token-for-tests"
 NOWHERE = "http://127.0.0.1:9"

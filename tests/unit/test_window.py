@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring.contract.config import Config, labels_schema, log_schema
-from monitoring.contract.log_reader import Layout, read_rows
-from monitoring.contract.parts import covering, list_leftovers, list_parts, merged_name, microseconds, part_name
+from monitoring.contract.config import Config
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.parts import covering, list_leftovers, list_parts, merged_name, part_name
+from monitoring.contract.schemas import labels_schema, log_schema
+from monitoring.contract.times import microseconds
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid
 from monitoring.window.window import ProfiledWindow

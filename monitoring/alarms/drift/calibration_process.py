@@ -16,7 +16,7 @@ import numpy as np
 
 from monitoring.alarms.drift.calibration import calibrate
 from monitoring.alarms.drift.scores import Rows
-from monitoring.contract.config import DriftloopError
+from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced
 
 NICENESS = 10

@@ -10,6 +10,7 @@ from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.scores import Floats, ReferenceScores, Rows
 from monitoring.alarms.drift.statistics import KINDS, surprise
 from monitoring.alarms.drift.windows import BLOCK, look
+from monitoring.contract.times import BEFORE_ALL, Micros
 
 Times = npt.NDArray[np.int64]
 
@@ -22,12 +23,12 @@ QUIET = 40  # blocks for which the score has to stay there
 class Alarm:
     """An alarm that holds: what kind of change raised it, when that began, and when it was noticed.
 
-    Times are those of rows, in microseconds since 1970; the onset is the change point that is most likely.
+    Times are those of rows; the onset is the change point that is most likely.
     """
 
     kind: str
-    onset: int
-    noticed: int
+    onset: Micros
+    noticed: Micros
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class DriftDetector:
         self._longest = calibration.lengths[-1]
         self._seen = 0  # blocks
         self._alarm = alarm
-        self.since = -1  # the time of the last row before the detector started anew, if it did
+        self.since = BEFORE_ALL  # the time of the last row before the detector started anew, if it did
         self._threshold = math.inf
         self._pending, self._pending_times = _no_rows(reference), np.zeros(0, np.int64)
         self._recent, self._recent_times = self._pending, self._pending_times  # the rows of the blocks that are kept
@@ -95,7 +96,7 @@ class DriftDetector:
         end = self._follow(top, heights, kinds, known, times)
         if end is not None:
             self._seen += end + 1
-            self.since = int(times[(end + 1) * BLOCK - 1])
+            self.since = Micros(int(times[(end + 1) * BLOCK - 1]))
             self._forget()
             self._advance(sums[end + 1 :], times[(end + 1) * BLOCK :])
             return
@@ -150,7 +151,7 @@ class DriftDetector:
         last = len(times) - behind  # the times are of the new blocks alone: older ones are kept with the recent rows
         every = self._recent_times[: len(self._recent_times) - behind]
         onset = every[-min(begin * BLOCK, len(every))]
-        return Alarm(KINDS[kind], int(onset), int(times[last - 1]))
+        return Alarm(KINDS[kind], Micros(int(onset)), Micros(int(times[last - 1])))
 
     def standing(self) -> Standing:
         """Return where the detector stands."""

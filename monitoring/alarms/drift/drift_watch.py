@@ -22,10 +22,13 @@ from monitoring.alarms.drift.detector import Alarm, DriftDetector, Standing
 from monitoring.alarms.drift.scores import ReferenceScores, Rows
 from monitoring.alarms.drift.windows import BLOCK, window_lengths
 from monitoring.alarms.log_cursor import Arrivals
-from monitoring.contract.config import TIMESTAMP, Config, Model
-from monitoring.contract.log_reader import Layout, Reference
-from monitoring.contract.parts import Part, Unreadable, latest_time, list_parts, microseconds
+from monitoring.contract.config import Config, Model
+from monitoring.contract.layout import Layout
+from monitoring.contract.parts import Part, Unreadable, list_parts
+from monitoring.contract.reference import Reference
+from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import replaced
+from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
 
 MOST_REFERENCE = 20_000  # rows of a reference that are used: more would say little more, and take longer
 LIMIT = 200_000  # rows taken in a cycle
@@ -72,7 +75,7 @@ class DriftWatch:
         self._names = (*model.features, model.prediction)
         self._reference = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._reference, len(model.categories))
-        self._through = -1 if reference.through is None else reference.through
+        self._through = BEFORE_ALL if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
         self._key = _digest(reference.digest, *model.features, "", *model.categories)
         self._columns = pa.schema(
@@ -166,15 +169,15 @@ class DriftWatch:
                 temporary.write_text(content, encoding="utf-8")
             self._written = content
 
-    def _read(self) -> tuple[int, Alarm | None]:
+    def _read(self) -> tuple[Micros, Alarm | None]:
         """Return since when this reference's detector looks, and its alarm; nothing if that is another's, or torn."""
         try:
             content = json.loads(self._state.read_bytes())
             if content["reference"] == self._key and int(content["since"]) <= latest_time():  # else its clock was wrong
-                return int(content["since"]), Alarm(**content["alarm"]) if content["alarm"] else None
+                return Micros(int(content["since"])), Alarm(**content["alarm"]) if content["alarm"] else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass
-        return -1, None
+        return BEFORE_ALL, None
 
     @property
     def _state(self) -> Path:
@@ -201,13 +204,13 @@ def _rate(parts: Iterable[Part]) -> float:
     return sum(part.rows for part in recent) / ((end - begin) / 1e6) if end > begin else 0.0
 
 
-def _newest(parts: Iterable[Part], rows: int) -> int:
+def _newest(parts: Iterable[Part], rows: int) -> Micros:
     """Return a time after which there are at least so many rows, if there are."""
     for part in sorted(parts, key=lambda part: part.first, reverse=True):
         rows -= part.rows
         if rows <= 0:
-            return part.first - 1
-    return -1
+            return Micros(part.first - 1)
+    return BEFORE_ALL
 
 
 def _drop_oldest(folder: Path) -> None:

@@ -1,0 +1,66 @@
+"""The kinds of value that config.yml and the environment take: names, durations, URIs."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+LEAST_PROMISE = 1000  # rows between false alarms: fewer would be no promise
+
+# the fields that stand beside model.label in an answer of the API
+_ANSWER = ("prediction_id", "confidence", "probabilities", "model_version")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(text: Any) -> timedelta:
+    """Read `90s`, `30m`, `1h` or `7d`; raise ValueError for anything else."""
+    if isinstance(text, timedelta):
+        return text
+    number, unit = str(text)[:-1], str(text)[-1:]
+    if unit not in _UNITS or not re.fullmatch(r"[0-9]{1,8}", number) or int(number) == 0:
+        raise ValueError("a duration is a positive whole number and a unit, like 90s, 30m, 1h or 7d")
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def _write_duration(duration: timedelta) -> str:
+    """Return what `parse_duration` reads."""
+    return f"{duration // timedelta(seconds=1)}s"
+
+
+def _rows_or_duration(given: Any) -> timedelta | int:
+    """Read a number of rows, or a duration."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        if given < LEAST_PROMISE:
+            raise ValueError(f"a number of rows is at least {LEAST_PROMISE}")
+        return given
+    try:
+        return parse_duration(given)
+    except ValueError as error:
+        raise ValueError(f"{error}; or it is a number of rows") from error
+
+
+def require_unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names; raise ValueError with those that stand more than once."""
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"names must differ, but these stand more than once: {', '.join(twice)}")
+    return names
+
+
+def require_free(label: str) -> str:
+    """Return the label; raise ValueError if the API's answers have a field of that name."""
+    if label in _ANSWER:
+        raise ValueError(f"is taken in the API's answers; allowed is any name but {', '.join(_ANSWER)}")
+    return label
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(require_unique)]
+Categories = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), AfterValidator(require_unique)
+]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_write_duration, when_used="json")]
+StorageURI = Annotated[str, Field(pattern=r"^(s3|gs|abfss?)://[^/?]+")]
+FalseAlarmEvery = Annotated[Duration | int, BeforeValidator(_rows_or_duration)]
+Probability = Annotated[float, Field(gt=0, lt=1)]

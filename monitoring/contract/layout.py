@@ -1,0 +1,37 @@
+"""Where each file lies under DATA_DIR."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitoring.contract.storage import Place, Remote
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each file lies: under a folder of this machine, the parts of the logs in object storage if that is set."""
+
+    root: Path
+    storage: str | None = None
+
+    @property
+    def current(self) -> Place:
+        """Return the folder of the prediction log's parts."""
+        return self._parts / "current.parquet"
+
+    @property
+    def labels(self) -> Place:
+        """Return the folder of the late labels' parts."""
+        return self._parts / "labels.parquet"
+
+    def journals(self, parts: Place) -> Path:
+        """Return the folder of this machine where the journals of a log lie, before they become its parts."""
+        return self.root / parts.name
+
+    @property
+    def _parts(self) -> Place:
+        return self.root if self.storage is None else Remote(self.storage)
+
+    @property
+    def reference(self) -> Path:
+        """Return the reference, one file."""
+        return self.root / "reference.parquet"

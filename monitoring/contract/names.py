@@ -1,0 +1,27 @@
+"""Names and bounds that several services must agree on, and that a file or the registry holds."""
+
+from typing import Final
+
+# the registered model's aliases in MLflow: the version that serves, and the one that served before
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
+
+# tags of a registered version: the SHA-256 of its model.onnx, and of the reference that its promotion replaced
+MODEL_SHA256: Final = "model_sha256"
+REFERENCE_DIGEST: Final = "reference_digest"
+
+# metadata of a model.onnx: JSON lists of the features and of the categories, in the order of its input and output
+ONNX_FEATURES: Final = "features"
+ONNX_CLASSES: Final = "classes"
+
+# metadata of reference.parquet
+ORIGIN: Final = "driftloop.origin"  # sample, user or rebased
+REFERENCE_MODEL: Final = "driftloop.model_version"
+THROUGH: Final = "driftloop.through"  # the time of the newest logged row in it
+PERFORMANCE: Final = "driftloop.performance"
+
+# metadata of a merged part: the names of the parts whose rows it holds
+COVERS: Final = "driftloop.covers"
+
+# rows of the largest part that merging makes; a part of more than half of them is not merged again
+LARGEST_PART: Final = 131_072

@@ -1,0 +1,187 @@
+"""reference.parquet: the rows that the log is held against, and where they come from."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field, TypeAdapter, ValidationError
+
+from monitoring.contract import names
+from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import Layout
+from monitoring.contract.schemas import reference_schema
+from monitoring.contract.storage import replaced
+from monitoring.contract.times import Micros, latest_time
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class InvalidReferenceError(DriftloopError):
+    """reference.parquet is absent, unreadable or does not fit the config."""
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """How often a model is right at a confidence: knots in order of confidence, each of so many unseen rows."""
+
+    confidence: tuple[Share, ...]
+    accuracy: tuple[Share, ...]
+    rows: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless there are knots, and each has its three numbers and its place."""
+        if not len(self.confidence) == len(self.accuracy) == len(self.rows) > 0:
+            raise ValueError("a calibration takes as many confidences as accuracies and rows, at least one of each")
+        if list(self.confidence) != sorted(set(self.confidence)):
+            raise ValueError("a calibration's confidences ascend")
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The share of rows that a model got right when it was promoted, of so many that it had not seen."""
+
+    accuracy: Share
+    rows: Count
+    calibration: ReliabilityCurve | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference's rows and where they come from.
+
+    `through` is the time of the newest logged row in it; only later rows are held against it. It is None for a
+    reference that was not taken from the log, and for one that was made while the clock was far ahead: it would let no
+    row in. `performance` is None if nobody has measured it.
+    """
+
+    table: pa.Table
+    digest: str
+    through: Micros | None
+    origin: str
+    model_version: str | None
+    performance: Performance | None = None
+
+
+def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> Reference:
+    """Read reference.parquet; raise InvalidReferenceError with the list of what does not fit the config.
+
+    With `predicted=False` the prediction column may be absent: a first start fills it.
+    """
+    path = layout.reference
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
+    except OSError as error:
+        raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
+    return parse_reference(content, path, model, predicted=predicted)
+
+
+def reference_digest(layout: Layout) -> str | None:
+    """Return the SHA-256 of the reference's file, as `Reference.digest`; None if there is no reference."""
+    try:
+        return hashlib.sha256(layout.reference.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted: bool = True) -> Reference:
+    """Parse a reference's bytes, so that digest and rows are of the same file; see `read_reference`."""
+    try:
+        # a thread of Arrow's may be the last to hold the bytes, and aborts a process that ends just then
+        stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
+    problems = list(_misfits(stored, model, predicted=predicted))
+    if problems:
+        raise InvalidReferenceError(f"{path} does not fit the config:\n" + "\n".join(f"  {p}" for p in problems))
+    schema = reference_schema(model)
+    if model.prediction not in stored.column_names:
+        stored = stored.append_column(model.prediction, pa.nulls(len(stored), pa.string()))
+    table = stored.select(schema.names).cast(schema, safe=False)
+    metadata = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (stored.schema.metadata or {}).items()
+    }
+    through = metadata.get(names.THROUGH)
+    return Reference(
+        table=table,
+        digest=hashlib.sha256(content).hexdigest(),
+        through=Micros(int(through)) if through and int(through) <= latest_time() else None,
+        origin=metadata.get(names.ORIGIN, "user"),
+        model_version=metadata.get(names.REFERENCE_MODEL),
+        performance=_performance(metadata, path),
+    )
+
+
+def _performance(metadata: Mapping[str, str], path: str | Path) -> Performance | None:
+    if names.PERFORMANCE not in metadata:
+        return None
+    try:
+        return TypeAdapter(Performance).validate_json(metadata[names.PERFORMANCE])
+    except ValidationError as error:
+        lines = "\n".join(f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidReferenceError(f"{path}: its metadata {names.PERFORMANCE} cannot be used:\n{lines}") from error
+
+
+def _misfits(stored: pa.Table, model: Model, *, predicted: bool) -> Iterator[str]:
+    if not len(stored):
+        yield "it has no rows"
+    required = {*model.features, model.target} | ({model.prediction} if predicted else set())
+    for name in (*model.features, model.prediction, model.target):
+        if name in stored.column_names:
+            yield from (_feature_misfits if name in model.features else _category_misfits)(stored[name], name, model)
+            if name in required and name not in model.features and 0 < stored[name].null_count == len(stored):
+                yield f"column {name} has no value"
+        elif name in required:
+            yield f"column {name} is missing"
+
+
+def _feature_misfits(column: pa.ChunkedArray, name: str, _model: Model) -> Iterator[str]:
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        yield f"column {name} is {column.type}; it must be a number"
+    elif pc.all(pc.is_null(column, nan_is_null=True)).as_py():
+        yield f"column {name} has no value"
+    elif pc.any(pc.is_inf(column)).as_py():
+        yield f"column {name} holds infinite values"
+
+
+def _category_misfits(column: pa.ChunkedArray, name: str, model: Model) -> Iterator[str]:
+    try:
+        unknown = set(column.cast(pa.string()).unique().to_pylist()) - {*model.categories, None}
+    except pa.ArrowException:
+        yield f"column {name} is {column.type}; it must be text"
+        return
+    if unknown:
+        yield f"column {name} holds {', '.join(sorted(unknown)[:5])}; allowed are {', '.join(model.categories)}"
+
+
+def write_reference(
+    layout: Layout,
+    model: Model,
+    table: pa.Table,
+    *,
+    origin: str,
+    model_version: str | None = None,
+    through: Micros | None = None,
+    performance: Performance | None = None,
+) -> None:
+    """Replace reference.parquet atomically by these rows, with a note of where they come from."""
+    metadata = {names.ORIGIN: origin}
+    if model_version is not None:
+        metadata[names.REFERENCE_MODEL] = model_version
+    if through is not None:
+        metadata[names.THROUGH] = str(through)
+    if performance is not None:
+        metadata[names.PERFORMANCE] = json.dumps(asdict(performance))
+    schema = reference_schema(model)
+    with replaced(layout.reference) as temporary:
+        pq.write_table(table.select(schema.names).cast(schema.with_metadata(metadata)), temporary)

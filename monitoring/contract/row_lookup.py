@@ -1,0 +1,73 @@
+"""Rows of a log by their ids."""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from monitoring.contract.log_reader import read_listed
+from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of
+from monitoring.contract.parts import Part, Unreadable, is_ours
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.storage import Place, open_parquet
+
+
+def find_targets(folder: Place, ids: Iterable[str], target: str) -> dict[str, str | None]:
+    """Look ids up in a folder of parts: the ids that are there, each with its target or None."""
+    schema = pa.schema([("prediction_id", pa.string()), (target, pa.string())])
+    table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
+    return dict(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
+
+
+def find_rows(folder: Place, ids: Iterable[str], schema: pa.Schema) -> pa.Table:
+    """Look ids up in a folder of parts: the rows that are there, as the schema, which begins with `prediction_id`.
+
+    An id that is no UUID of version 7 tells no time and is looked for in every part.
+    """
+    times = {i: id_milliseconds(i) for i in ids}
+    timeless = [i for i, ms in times.items() if ms is None]
+    timed = sorted((ms * 1000, i) for i, ms in times.items() if ms is not None)
+    if not times:
+        return schema.empty_table()
+    return read_listed(folder, lambda parts: _rows_of(parts, schema, timed, timeless))[0]
+
+
+def _rows_of(
+    parts: list[Part], schema: pa.Schema, timed: list[tuple[int, str]], timeless: list[str]
+) -> tuple[pa.Table, list[Unreadable]]:
+    tables, unreadable = [schema.empty_table()], []
+    for part in parts:
+        begin, end = (bisect_right(timed, time, key=_time) for time in (part.first - 1000, part.last))
+        here = [i for _, i in (timed[begin:end] if is_ours(part) else timed)]
+        if not here and not timeless:
+            continue
+        try:
+            tables += _select(part.path, schema, [*here, *timeless])
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            unreadable.append(Unreadable(part.path, reason_of(error)))  # told and counted where windows are read
+    return pa.concat_tables(tables), unreadable
+
+
+def _time(of: tuple[int, str]) -> int:
+    return of[0]
+
+
+def _select(path: Place, schema: pa.Schema, ids: list[str]) -> list[pa.Table]:
+    """Read the rows of these ids, from the row groups that may hold one of them."""
+    with open_parquet(path) as file:
+        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, min(ids), max(ids))]
+    wanted = pa.array(ids, pa.string())
+    # a target is null where a former config's had another name
+    found = (t.filter(pc.is_in(t["prediction_id"], value_set=wanted)) for t in read_groups(path, schema, groups))
+    return [table.cast(schema) for table in found]
+
+
+def _may_hold(metadata: pq.FileMetaData, group: int, first: str, last: str) -> bool:
+    statistics = metadata.row_group(group).column(metadata.schema.names.index("prediction_id")).statistics
+    if statistics is None or not isinstance(statistics.max, str):
+        return True
+    return bool(statistics.min <= last and first <= statistics.max)

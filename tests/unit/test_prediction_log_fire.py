@@ -1,5 +1,6 @@
 """A hundred random SIGKILLs of workers and master under load: each acknowledged id is in the log exactly once."""
 
+import contextlib
 import os
 import random
 import signal
@@ -41,7 +42,8 @@ def kill_some(server: Gunicorn, dice: random.Random) -> int:
         case _:
             victims = [server.master, *workers]
     for pid in victims:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself, with its master
+            os.kill(pid, signal.SIGKILL)
     if server.master in victims:
         server.wait()
         eventually("the orphaned workers to end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))

@@ -50,9 +50,9 @@ demo: setup ## the stack, then the loop closes by itself: drift, alert, retraini
 .PHONY: test
 test: setup ## every test that this machine can run
 	$(say) "Tests of parts, on all cores"
-	@$(BIN)/python -m pytest -n auto tests/unit tests/contract
-	$(say) "Tests of the stack"
-	@$(BIN)/python -m pytest tests/stack tests/containers
+	@$(BIN)/python -m pytest -n auto --dist worksteal --durations=10 tests/unit tests/contract
+	$(say) "Tests of the stack, as local processes and in containers, side by side"
+	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=10 tests/containers tests/stack
 
 .PHONY: test-faults
 test-faults: setup ## each service dies, and files, labels and models go wrong, one after the other (20 minutes)

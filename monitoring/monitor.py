@@ -85,9 +85,16 @@ def generate_evidently_report(
 
 def report_on(config: Config, reference: Profile, current: Profile, frames: Frames | None = None) -> Report:
     """Hold the current rows' profile against the reference's; with `frames` of the same rows, by Evidently's engine."""
-    model = config.model
     run = run_suite(config, reference, current, frames) if current.rows >= config.minimum_rows else None
-    snapshot = Snapshot(
+    return Report(extract_prometheus_metrics(run, config, reference, current), run)
+
+
+def extract_prometheus_metrics(
+    monitoring_suite: SuiteRun | None, config: Config, reference: Profile, current: Profile
+) -> Snapshot:
+    """Return what is exported of two profiles and of the suite that judged them; without a suite there are counts."""
+    model = config.model
+    return Snapshot(
         feature_prefix=config.metrics.feature_prefix,
         label=model.label,
         taken_at=datetime.now(UTC),
@@ -102,16 +109,15 @@ def report_on(config: Config, reference: Profile, current: Profile, frames: Fram
         reference_rows=reference.rows,
         reference_predictions=quality.share_categories(reference.predictions, model.categories),
         reference_origin=None,
-        judgement=judge(config, run, reference, current) if run else None,
+        judgement=judge(config, monitoring_suite, reference, current) if monitoring_suite else None,
     )
-    return Report(snapshot, run)
 
 
 def export_metrics_to_prometheus(
-    results: Report, collector: SnapshotCollector | None = None, lifetime: float = float("inf")
+    evidently_results: Report, collector: SnapshotCollector | None = None, lifetime: float = float("inf")
 ) -> None:
     """Publish what was found; without a collector of one's own, in prometheus_client's default registry."""
-    (collector or _default_collector()).publish(results.snapshot, lifetime)
+    (collector or _default_collector()).publish(evidently_results.snapshot, lifetime)
 
 
 @functools.cache

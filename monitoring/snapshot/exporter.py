@@ -84,9 +84,9 @@ def _series(name: str, text: str, label: str, values: Mapping[str, float | None]
 
 def _count(snapshot: Snapshot) -> Iterator[Metric]:
     quality = snapshot.quality
-    yield from _gauge("rowcount", "Rows in the window.", snapshot.rows)
-    yield from _gauge("missing_values", "Feature cells in the window that hold no value.", quality.missing_values)
-    yield from _gauge("data_quality_score", "Usable feature cells times distinct rows, as shares.", quality.score)
+    yield from _gauge("rowcount", "Number of prediction records", snapshot.rows)
+    yield from _gauge("missing_values", "Count of missing values", quality.missing_values)
+    yield from _gauge("data_quality_score", "Overall data quality", quality.score)
     yield from _gauge("duplicated_rows", "Rows that repeat an earlier row of the window.", quality.duplicated_rows)
     yield from _gauge("constant_columns", "Columns of the window with one value or none.", quality.constant_columns)
     yield from _gauge("column_type_mismatches", "Features that do not hold numbers.", quality.column_type_mismatches)
@@ -96,7 +96,9 @@ def _count(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _describe(snapshot: Snapshot) -> Iterator[Metric]:
     label = snapshot.label
-    yield from _series("prediction_distribution", "Share of predictions in the window.", label, snapshot.predictions)
+    yield from _series(
+        "prediction_distribution", f"{label.capitalize()} prediction frequency", label, snapshot.predictions
+    )
     yield from _series(
         "reference_distribution", "Share of predictions in the reference.", label, snapshot.reference_predictions
     )
@@ -139,7 +141,11 @@ def _judge(judgement: Judgement, prefix: str) -> Iterator[Metric]:
 def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator[Metric]:
     by_name = {f.drift.column: f for f in features}
     for suffix, text, values in (
-        ("drift_p_value", "P-value of the feature's drift test.", {n: f.drift.p_value for n, f in by_name.items()}),
+        (
+            "drift_p_value",
+            f"{prefix.upper()} feature drift p-value",
+            {n: f.drift.p_value for n, f in by_name.items()},
+        ),
         (
             "drift_p_value_adjusted",
             "P-value adjusted for the number of features (Benjamini-Hochberg).",

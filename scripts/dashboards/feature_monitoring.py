@@ -66,11 +66,11 @@ def _last(labels: str, series: str) -> str:
 
 
 def _tests(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("Which features moved?"))
+    board.with_row(builders.Row("Feature Drift: which features moved?"))
     columns = ((P_VALUES, "p-value"), (ADJUSTED, "adjusted"), (KS, "KS statistic"), (EFFECT, "effect size"))
     board.with_panel(
         rows(
-            "Statistical tests",
+            "Statistical Tests",
             "Per feature: p-value of its drift test, the same adjusted for the number of features, the two-sample "
             "Kolmogorov-Smirnov statistic, and the mean's shift in the reference's standard deviations.",
             Look(span=10, height=14, unit="none", decimals=4),
@@ -126,7 +126,7 @@ def _each(board: builders.Dashboard) -> None:
     shares = "sum by (bin) (feature_distribution{{{chosen},dataset={dataset!r}}})"
     board.with_panel(
         bars(
-            "$feature: reference and current",
+            "$feature: Distribution Comparison",
             "Share of values per range, in the reference and in the window.",
             Look(span=6, unit="percentunit", minimum=0),
             *(
@@ -139,7 +139,7 @@ def _each(board: builders.Dashboard) -> None:
 
 
 def _together(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("What moved together?"))
+    board.with_row(builders.Row("Feature Correlation: what moved together?"))
     board.with_panel(
         rows(
             "Correlations that changed most",

@@ -118,7 +118,7 @@ def _drift(board: builders.Dashboard) -> None:
     )
     board.with_panel(
         time_series(
-            "Drift detection timeline",
+            "Drift Detection Timeline",
             "p-values of all features, unadjusted; the line is the feature drift alert's threshold. With no drift one "
             "in twenty is below it.",
             Look(span=16, height=9, unit="none", minimum=0, maximum=1),
@@ -141,7 +141,7 @@ def _predictions(board: builders.Dashboard) -> None:
     board.with_row(builders.Row("What does it predict, and is it right?"))
     board.with_panel(
         heat(
-            "Predictions over time",
+            "Prediction Distribution",
             "Share of each category among the window's predictions.",
             Look(span=12, height=9, unit="percentunit"),
             Query(f"{LABEL}(prediction_distribution)"),
@@ -219,7 +219,7 @@ def _predictions(board: builders.Dashboard) -> None:
 
 
 def _data(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("Can the data be relied on?"))
+    board.with_row(builders.Row("Data Quality Metrics: can the data be relied on?"))
     board.with_panel(
         number(
             "Data quality score",
@@ -259,7 +259,7 @@ def _data(board: builders.Dashboard) -> None:
 
 
 def _alerts(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("What fires, and what may?"))
+    board.with_row(builders.Row("Alert Status: what fires, and what may?"))
     board.with_panel(
         rows(
             "Current alerts",

@@ -17,7 +17,7 @@ BUCKETS = "sum by (le) (rate(api_request_duration_seconds_bucket[$__rate_interva
 def system_health() -> builders.Dashboard:
     """Return the dashboard."""
     board = frame("system-health", "Do the services run, answer in time, and do what they are for?")
-    for row in (_targets, _api, _log, _loop, _alerting, _machine):
+    for row in (_targets, _api, _log, _models, _flows, _alerting, _machine):
         row(board)
     return board
 
@@ -65,7 +65,7 @@ def _targets(board: builders.Dashboard) -> None:
 
 
 def _api(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("Does the API answer in time?"))
+    board.with_row(builders.Row("API Performance: does it answer in time?"))
     board.with_panel(
         time_series(
             "Response time",
@@ -130,8 +130,8 @@ def _log(board: builders.Dashboard) -> None:
     )
 
 
-def _loop(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("Does the loop turn?"))
+def _models(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("MLflow Tracking: which model serves, and what was measured?"))
     board.with_panel(
         number("Champion", "Its version in MLflow.", Look(4, unit="none"), Query("max(mlflow_champion_version)"))
     )
@@ -155,6 +155,10 @@ def _loop(board: builders.Dashboard) -> None:
             by="version",
         )
     )
+
+
+def _flows(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("Prefect Flows: does the loop turn?"))
     board.with_panel(
         bars(
             "Flow runs by state",
@@ -233,7 +237,7 @@ def _alerting(board: builders.Dashboard) -> None:
 
 
 def _machine(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("What does it cost?"))
+    board.with_row(builders.Row("Container Metrics: what does it cost?"))
     board.with_panel(
         time_series(
             "CPU",

@@ -47,7 +47,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         capture = request.config.pluginmanager.get_plugin("capturemanager")
         if said and capture is not None:
             with capture.global_and_fixture_disabled():
-                sys.stdout.write("\n" + "\n".join(said) + "\n")
+                sys.stderr.write("\n" + "\n".join(said) + "\n")
         yield compose
     finally:
         compose.compose("--profile", "demo", "down", "--volumes", "--remove-orphans", check=False)

@@ -74,10 +74,17 @@ def test_each_definition_is_complete(section: str) -> None:
 
 
 def test_the_missions_names_are_exported() -> None:
-    """The names that dashboards and rules elsewhere rely on are there, exactly."""
+    """The names that dashboards and rules elsewhere rely on are there, exactly, and say what the mission says."""
     export_metrics_to_prometheus(generate_evidently_report(make_rows(GENRES, 250), make_rows(GENRES, 250, seed=1)))
     value = REGISTRY.get_sample_value
     assert value("mfcc_drift_p_value", {"feature": "mfcc_13"}) is not None
     assert value("prediction_distribution", {"genre": "rock"}) is not None
     for name in ("data_quality_score", "rowcount", "missing_values"):
         assert value(name) is not None
+    assert {family.name: family.documentation for family in REGISTRY.collect()}.items() >= {
+        "mfcc_drift_p_value": "MFCC feature drift p-value",
+        "prediction_distribution": "Genre prediction frequency",
+        "data_quality_score": "Overall data quality",
+        "rowcount": "Number of prediction records",
+        "missing_values": "Count of missing values",
+    }.items()

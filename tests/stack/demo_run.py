@@ -56,4 +56,4 @@ def run_demo(
         "TMPDIR": str(tmp_path),
     }
     command = [sys.executable, "-m", "scripts.demo", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=420, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)

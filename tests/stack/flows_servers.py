@@ -54,6 +54,7 @@ class Servers:
             **os.environ,
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # as in the stack; it starts nine more processes
             "MLFLOW_TRACKING_URI": self.mlflow,
             "PREFECT_API_URL": self.prefect,
             "PREFECT_HOME": str(self.folder / "prefect-client"),

@@ -194,7 +194,7 @@ def test_a_missions_alert_waits_its_time_and_reaches_alertmanager(alerting: Aler
     (alert,) = wait_for("DataQualityIssue in Alertmanager", lambda: alerting.in_alertmanager("DataQualityIssue"))
     held = datetime.fromisoformat(alert["startsAt"]) - alerting.active_since("DataQualityIssue")
     assert held.total_seconds() > 0.9  # 2m, divided
-    assert alert["annotations"]["description"] == "101 missing values detected in current dataset"
+    assert alert["annotations"]["value"] == "101 missing values"
     assert [receiver["name"] for receiver in alert["receivers"]] == ["people"]
     shown = AlertReader(alerting.prometheus).read()  # what the monitor's page shows
     told = {one.name: (one.severity, one.summary, one.series) for one in shown.firing}

@@ -9,7 +9,7 @@ import pytest
 from tests.stack.demo_run import HOPS, SERVICES, Demo, free_ports, run_demo
 
 
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(630)
 def test_demo_closes_the_loop_and_leaves_nothing_behind(demo: Demo) -> None:
     """From the first prediction to the recovered alert, then no process, port or file is left."""
     finished = demo.finished

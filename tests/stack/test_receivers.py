@@ -160,7 +160,7 @@ def alerts(started: datetime, ended: datetime | None = None, **annotations: str)
             "labels": {"alertname": RULE["alert"], "severity": "warning", "job": "monitor", "feature": feature},
             "annotations": {
                 **RULE["annotations"],
-                "description": f"Feature {feature} shows statistical drift (p-value: 0.00{number})",
+                "description": f"Feature {feature} shows drift (p-value: 0.00{number})",
                 **annotations,
             },
             **times,
@@ -234,3 +234,23 @@ def test_what_a_client_sent_stays_text(alertmanager: tuple[str, Inbox, Slack], t
     shown = slack.messages[0][1]["attachments"][0]["text"]
     assert "&lt;script&gt;" in shown
     assert "<!channel>" not in shown
+
+
+def test_an_alert_without_a_description_says_its_value(alertmanager: tuple[str, Inbox, Slack], tmp_path: Path) -> None:
+    """As the mission has it for missing values; with neither of them a message says the summary."""
+    url, inbox, slack = alertmanager
+    (rule,) = [rule for rule in RULES if rule.get("alert") == "DataQualityIssue"]
+    labels = {"alertname": rule["alert"], "severity": "critical", "job": "monitor"}
+    notes = {**rule["annotations"], "value": "101 missing values"}
+    bare = {name: text for name, text in notes.items() if name != "value"}
+    body = [
+        {"labels": {**labels, "instance": str(number)}, "annotations": annotations}
+        for number, annotations in enumerate((notes, bare))
+    ]
+    post_until(url, body, lambda: bool(inbox.mails and slack.messages), tmp_path / "log")
+    subject, text, html = parts_of(inbox.mails[0])
+    assert subject == f"[FIRING (2)] DataQualityIssue: {notes['summary']}"
+    for said in (text, unescape(html), unescape(slack.messages[0][1]["attachments"][0]["text"])):
+        assert "101 missing values, threshold: 100" in said
+        assert f"{notes['summary']}, threshold: 100" in said
+        assert "<no value>" not in said

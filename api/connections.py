@@ -8,7 +8,7 @@ from typing import Any
 from gunicorn import http
 from gunicorn.workers.gthread import TConn
 
-from api.incoming import Incoming, Pace
+from api.request_buffer import Incoming, Pace
 
 
 class Outlet:

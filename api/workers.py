@@ -2,7 +2,7 @@
 
 gunicorn's own reads and writes in the thread that answers: as many clients as there are threads, each of whom sends one
 byte and waits, are enough to keep all others out. Here the event loop receives requests and sends what a client does
-not take at once; a slow client costs a connection, for as long as `api.incoming.Pace` allows.
+not take at once; a slow client costs a connection, for as long as `api.request_buffer.Pace` allows.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 from api.connections import Connection
-from api.incoming import Incoming
+from api.request_buffer import Incoming
 
 _SPOOLED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
 _LINGER = 2.0  # seconds for a client to read the answer and close

@@ -2,7 +2,7 @@
 
 gunicorn's own reads and writes in the thread that answers: as many clients as there are threads, each of whom sends one
 byte and waits, are enough to keep all others out. Here the event loop receives requests and sends what a client does
-not take at once; a slow client costs a connection, for as long as `api.request_buffer.Pace` allows.
+not take at once; a slow client costs a connection, for as long as `api.request_buffer.TransferRate` allows.
 """
 
 import json
@@ -14,14 +14,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
-
 from api.connections import Connection
-from api.request_buffer import Incoming
+from api.gunicorn_parts import ThreadWorker
+from api.request_buffer import RequestBuffer
 
-_SPOOLED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
+_MAX_BUFFERED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
 _LINGER = 2.0  # seconds for a client to read the answer and close
-_LOOK = 0.5  # seconds between two looks for clients that are late
+_CHECK_EVERY = 0.5  # seconds between two looks for clients that are late
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSALS = {
     408: ("too_slow", "the request did not come in time; a stalled or very slow client is cut off"),
@@ -38,8 +37,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._waited_for: set[Connection] = set()
         self.keepalived_conns = self._waited_for  # when these are nearly all that it may have, answers close theirs
-        self._spooled = self._kept = 0
-        self._look_at = 0.0
+        self._spooled = self._unsent = 0
+        self._next_check = 0.0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -75,22 +74,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _take(self, conn: Connection, data: bytes) -> None:
         """Add bytes to a connection's request, and answer it, or have it answered, when nothing more is needed."""
-        incoming, before = conn.incoming, conn.incoming.spooled
+        request, before = conn.request, conn.request.spooled
         try:
-            incoming.take(data)
+            request.take(data)
         except OSError:  # no room, or no descriptor, for a temporary file
             self._refuse(conn, 503)
             return
-        self._spooled += incoming.spooled - before
-        if incoming.complete:
+        self._spooled += request.spooled - before
+        if request.complete:
             self._wait_no_more(conn)
             self.enqueue_req(conn)
-        elif incoming.refused:
-            self._refuse(conn, incoming.refused)
-        elif self._spooled > _SPOOLED and incoming.large:
+        elif request.refused:
+            self._refuse(conn, request.refused)
+        elif self._spooled > _MAX_BUFFERED and request.large:
             self._refuse(conn, 503)
-        elif incoming.waits_for_continue:
-            incoming.waits_for_continue = False
+        elif request.waits_for_continue:
+            request.waits_for_continue = False
             self._send(conn, _CONTINUE)
 
     def _refuse(self, conn: Connection, status: int) -> None:
@@ -117,13 +116,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Go on with a connection whose request a thread has answered."""
         self._forget(conn)
         answered = not done.cancelled() and done.exception() is None and bool(done.result())
-        conn.keep = self.alive and answered and not conn.incoming.broken
+        conn.keep = self.alive and answered and not conn.request.broken
         self._send_rest(conn)
 
     def _send_rest(self, conn: Connection, _sock: Any = None) -> None:
         self._wait_no_more(conn)
-        self._kept -= conn.kept
-        conn.kept = 0
+        self._unsent -= conn.unsent
+        conn.unsent = 0
         try:
             sent = conn.sock.flush()
         except OSError:
@@ -132,9 +131,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if sent:
             self._go_on(conn)
             return
-        conn.kept = conn.sock.kept
-        self._kept += conn.kept
-        if self._kept > _SPOOLED:
+        conn.unsent = conn.sock.unsent
+        self._unsent += conn.unsent
+        if self._unsent > _MAX_BUFFERED:
             self._drop(conn)
         else:
             self._wait(conn, selectors.EVENT_WRITE, self._send_rest)
@@ -142,7 +141,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _go_on(self, conn: Connection) -> None:
         """Wait for the next request, or for the client to close."""
         if conn.keep:
-            surplus, conn.incoming = conn.incoming.surplus, Incoming(self.cfg.keepalive)
+            surplus, conn.request = conn.request.surplus, RequestBuffer(self.cfg.keepalive)
             self._wait(conn, selectors.EVENT_READ, self._receive)
             if surplus:
                 self._take(conn, surplus)
@@ -162,26 +161,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._drop(conn)
 
     def _forget(self, conn: Connection) -> None:
-        self._spooled -= conn.incoming.spooled
-        conn.incoming.spooled = 0
-        conn.incoming.close()
+        self._spooled -= conn.request.spooled
+        conn.request.spooled = 0
+        conn.request.close()
 
     def _drop(self, conn: Connection) -> None:
         self._wait_no_more(conn)
         self._forget(conn)
-        self._kept -= conn.kept
-        conn.kept = 0
+        self._unsent -= conn.unsent
+        conn.unsent = 0
         self.nr_conns -= 1
         conn.close()
 
     def murder_keepalived(self) -> None:
         """Cut off who is late; who has asked for nothing does not hold up a worker that ends."""
-        if self.alive and time.monotonic() < self._look_at:
+        if self.alive and time.monotonic() < self._next_check:
             return
-        self._look_at = time.monotonic() + _LOOK
+        self._next_check = time.monotonic() + _CHECK_EVERY
         for conn in [*self._waited_for]:
             late = conn.late()
-            if (conn.idle and not self.alive) or (late and (conn.idle or conn.kept)):
+            if (conn.idle and not self.alive) or (late and (conn.idle or conn.unsent)):
                 self._drop(conn)
             elif late:
                 self._refuse(conn, 408)

@@ -1,4 +1,4 @@
-"""A client's connection under `api.workers`: its request on the way in, its answer on the way out, without waiting."""
+"""A client's connection under `api.workers`: it buffers the request and the answer, and never blocks."""
 
 import socket
 import time
@@ -10,7 +10,7 @@ from api.request_buffer import RequestBuffer, TransferRate
 
 
 class AnswerBuffer:
-    """A client's socket that never waits: what the client does not take now is kept, and sent by `flush`."""
+    """A client's socket that never blocks: what the client does not take now is kept, and sent by `flush`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

@@ -1,4 +1,4 @@
-"""A request as its bytes come in: where it ends, how long it may take, and what of it is kept."""
+"""Buffers a request while its bytes arrive: finds its end, limits its time and size, keeps large bodies on disk."""
 
 import re
 import tempfile
@@ -78,7 +78,7 @@ class _ChunkedBody:
 
 
 class RequestBuffer:
-    """One request on its way in. Complete or not, `recv` reads what is there and never waits."""
+    """One request while it arrives. Complete or not, `recv` reads what is there and never waits."""
 
     def __init__(self, patience: float = _STALLED_AFTER) -> None:
         self.rate = TransferRate(patience)

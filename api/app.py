@@ -9,9 +9,9 @@ from werkzeug.exceptions import HTTPException
 
 from api import problems, routes
 from api.access import refuse_foreign_pages, require_key
-from api.incoming import MAX_BODY_BYTES
 from api.log.append_log import LogUnavailableError
 from api.problems import Problem
+from api.request_buffer import MAX_BODY_BYTES
 from api.service import Service
 from api.settings import APISettings
 

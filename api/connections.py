@@ -1,23 +1,21 @@
-"""A client's connection under `api.workers`: its request on the way in, its answer on the way out, without waiting."""
+"""A client's connection under `api.workers`: it buffers the request and the answer, and never blocks."""
 
 import socket
 import time
 from collections import deque
 from typing import Any
 
-from gunicorn import http
-from gunicorn.workers.gthread import TConn
-
-from api.incoming import Incoming, Pace
+from api.gunicorn_parts import TConn, get_parser
+from api.request_buffer import RequestBuffer, TransferRate
 
 
-class Outlet:
-    """A client's socket that never waits: what the client does not take now is kept, and sent by `flush`."""
+class AnswerBuffer:
+    """A client's socket that never blocks: what the client does not take now is kept, and sent by `flush`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._rest: deque[memoryview] = deque()
-        self.pace = Pace()
+        self.rate = TransferRate()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -28,7 +26,7 @@ class Outlet:
     def sendall(self, data: bytes) -> None:
         """Send, or keep."""
         if not self._rest:
-            self.pace = Pace()
+            self.rate = TransferRate()
         self._rest.append(memoryview(data))
         self.flush()
 
@@ -39,7 +37,7 @@ class Outlet:
                 sent = self._sock.send(self._rest[0])
             except BlockingIOError:
                 return False
-            self.pace.move(sent)
+            self.rate.move(sent)
             if sent == len(self._rest[0]):
                 self._rest.popleft()
             else:
@@ -47,27 +45,27 @@ class Outlet:
         return True
 
     @property
-    def kept(self) -> int:
+    def unsent(self) -> int:
         """Return the bytes that are kept."""
         return sum(len(part) for part in self._rest)
 
 
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
-    """A client's connection: `incoming` is its present or next request."""
+    """A client's connection: `request` is its present or next request."""
 
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
         super().__init__(cfg, sock, client, server)
-        self.sock = Outlet(sock)
-        self.incoming = Incoming()
-        self.parser = http.get_parser(cfg, self, client)
+        self.sock = AnswerBuffer(sock)
+        self.request = RequestBuffer()
+        self.parser = get_parser(cfg, self, client)
         self.initialized = self.data_ready = True
         self.keep = False
-        self.kept = 0  # bytes of an answer that are on their way out
+        self.unsent = 0  # bytes of an answer that are on their way out
         self.closes_at: float | None = None
 
     def recv(self, size: int) -> bytes:
         """Return what the parser reads."""
-        return self.incoming.recv(size)
+        return self.request.recv(size)
 
     def read(self) -> bytes | None:
         """Return what the client has sent, nothing if it has closed, None if there is nothing yet."""
@@ -81,10 +79,10 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     @property
     def idle(self) -> bool:
         """Say whether the client waits for nothing."""
-        return self.closes_at is not None or not (self.incoming.pace.moved or self.kept)
+        return self.closes_at is not None or not (self.request.rate.moved or self.unsent)
 
     def late(self) -> bool:
         """Say whether the client takes too long with what is waited for."""
         if self.closes_at is not None:
             return time.monotonic() > self.closes_at
-        return bool((self.sock.pace if self.kept else self.incoming.pace).late())
+        return bool((self.sock.rate if self.unsent else self.request.rate).late())

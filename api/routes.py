@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from uuid_utils import uuid7
 
 from api import openapi
-from api.bodies import require_plain
+from api.json_body import require_plain
 from api.model import Champion
 from api.problems import Problem, unprocessable
 from api.service import Service

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from api.bodies import count_strings, parse_json, require_each_once
+from api.json_body import count_strings, parse_json, require_each_once
 from api.problems import Problem, shown, unprocessable
 from monitoring.contract.config import Model
 

@@ -1,8 +1,9 @@
-"""gunicorn's worker with threads, but a thread is given to requests that are there as a whole, and to nothing else.
+"""gunicorn's threaded worker, except that a thread gets a request only once all of it has arrived.
 
-gunicorn's own reads and writes in the thread that answers: as many clients as there are threads, each of whom sends one
-byte and waits, are enough to keep all others out. Here the event loop receives requests and sends what a client does
-not take at once; a slow client costs a connection, for as long as `api.incoming.Pace` allows.
+gunicorn's own worker reads requests and writes answers in the thread that computes the answer. As many clients as there
+are threads can then keep all others out: each sends one byte and waits. Here the event loop receives requests, and it
+sends what a client does not take at once. A slow client costs a connection, for as long as
+`api.request_buffer.TransferRate` allows, and never a thread.
 """
 
 import json
@@ -14,14 +15,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
-
 from api.connections import Connection
-from api.incoming import Incoming
+from api.gunicorn_parts import ThreadWorker
+from api.request_buffer import RequestBuffer
 
-_SPOOLED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
+_MAX_BUFFERED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
 _LINGER = 2.0  # seconds for a client to read the answer and close
-_LOOK = 0.5  # seconds between two looks for clients that are late
+_CHECK_EVERY = 0.5  # seconds between two looks for clients that are late
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSALS = {
     408: ("too_slow", "the request did not come in time; a stalled or very slow client is cut off"),
@@ -32,14 +32,14 @@ _REFUSALS = {
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Threads and keep-alive, and no thread for who is slow."""
+    """A threaded worker whose event loop buffers requests and answers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._waited_for: set[Connection] = set()
-        self.keepalived_conns = self._waited_for  # when these are nearly all that it may have, answers close theirs
-        self._spooled = self._kept = 0
-        self._look_at = 0.0
+        self._watched: set[Connection] = set()
+        self.keepalived_conns = self._watched  # at their limit gunicorn closes connections with the answer
+        self._spooled = self._unsent = 0
+        self._next_check = 0.0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -56,15 +56,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return
         self.nr_conns += 1
         sock.setblocking(False)
-        self._wait(Connection(self.cfg, sock, client, listener.getsockname()), selectors.EVENT_READ, self._receive)
+        self._watch(Connection(self.cfg, sock, client, listener.getsockname()), selectors.EVENT_READ, self._receive)
 
-    def _wait(self, conn: Connection, event: int, then: Any) -> None:
-        self._waited_for.add(conn)
+    def _watch(self, conn: Connection, event: int, then: Any) -> None:
+        self._watched.add(conn)
         self.poller.register(conn.sock, event, partial(then, conn))
 
-    def _wait_no_more(self, conn: Connection) -> None:
-        if conn in self._waited_for:
-            self._waited_for.remove(conn)
+    def _unwatch(self, conn: Connection) -> None:
+        if conn in self._watched:
+            self._watched.remove(conn)
             self.poller.unregister(conn.sock)
 
     def _receive(self, conn: Connection, _sock: Any = None) -> None:
@@ -75,22 +75,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _take(self, conn: Connection, data: bytes) -> None:
         """Add bytes to a connection's request, and answer it, or have it answered, when nothing more is needed."""
-        incoming, before = conn.incoming, conn.incoming.spooled
+        request, before = conn.request, conn.request.spooled
         try:
-            incoming.take(data)
+            request.take(data)
         except OSError:  # no room, or no descriptor, for a temporary file
             self._refuse(conn, 503)
             return
-        self._spooled += incoming.spooled - before
-        if incoming.complete:
-            self._wait_no_more(conn)
+        self._spooled += request.spooled - before
+        if request.complete:
+            self._unwatch(conn)
             self.enqueue_req(conn)
-        elif incoming.refused:
-            self._refuse(conn, incoming.refused)
-        elif self._spooled > _SPOOLED and incoming.large:
+        elif request.refused:
+            self._refuse(conn, request.refused)
+        elif self._spooled > _MAX_BUFFERED and request.large:
             self._refuse(conn, 503)
-        elif incoming.waits_for_continue:
-            incoming.waits_for_continue = False
+        elif request.waits_for_continue:
+            request.waits_for_continue = False
             self._send(conn, _CONTINUE)
 
     def _refuse(self, conn: Connection, status: int) -> None:
@@ -99,11 +99,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason})
         retry = "Retry-After: 5\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
         head = f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\n{retry}Connection: close\r\n"
-        self._wait_no_more(conn)
-        self._forget(conn)
+        self._unwatch(conn)
+        self._discard_request(conn)
         conn.keep = False
         if self._send(conn, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()):
-            self._send_rest(conn)
+            self._flush(conn)
 
     def _send(self, conn: Connection, data: bytes) -> bool:
         try:
@@ -115,42 +115,42 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Go on with a connection whose request a thread has answered."""
-        self._forget(conn)
+        self._discard_request(conn)
         answered = not done.cancelled() and done.exception() is None and bool(done.result())
-        conn.keep = self.alive and answered and not conn.incoming.broken
-        self._send_rest(conn)
+        conn.keep = self.alive and answered and not conn.request.broken
+        self._flush(conn)
 
-    def _send_rest(self, conn: Connection, _sock: Any = None) -> None:
-        self._wait_no_more(conn)
-        self._kept -= conn.kept
-        conn.kept = 0
+    def _flush(self, conn: Connection, _sock: Any = None) -> None:
+        self._unwatch(conn)
+        self._unsent -= conn.unsent
+        conn.unsent = 0
         try:
             sent = conn.sock.flush()
         except OSError:
             self._drop(conn)
             return
         if sent:
-            self._go_on(conn)
+            self._after_answer(conn)
             return
-        conn.kept = conn.sock.kept
-        self._kept += conn.kept
-        if self._kept > _SPOOLED:
+        conn.unsent = conn.sock.unsent
+        self._unsent += conn.unsent
+        if self._unsent > _MAX_BUFFERED:
             self._drop(conn)
         else:
-            self._wait(conn, selectors.EVENT_WRITE, self._send_rest)
+            self._watch(conn, selectors.EVENT_WRITE, self._flush)
 
-    def _go_on(self, conn: Connection) -> None:
+    def _after_answer(self, conn: Connection) -> None:
         """Wait for the next request, or for the client to close."""
         if conn.keep:
-            surplus, conn.incoming = conn.incoming.surplus, Incoming(self.cfg.keepalive)
-            self._wait(conn, selectors.EVENT_READ, self._receive)
+            surplus, conn.request = conn.request.surplus, RequestBuffer(self.cfg.keepalive)
+            self._watch(conn, selectors.EVENT_READ, self._receive)
             if surplus:
                 self._take(conn, surplus)
         elif not self.alive:
             self._drop(conn)
         else:
             conn.closes_at = time.monotonic() + _LINGER
-            self._wait(conn, selectors.EVENT_READ, self._linger)
+            self._watch(conn, selectors.EVENT_READ, self._linger)
             try:
                 conn.sock.shutdown(socket.SHUT_WR)
             except OSError:
@@ -161,27 +161,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if conn.read() == b"":
             self._drop(conn)
 
-    def _forget(self, conn: Connection) -> None:
-        self._spooled -= conn.incoming.spooled
-        conn.incoming.spooled = 0
-        conn.incoming.close()
+    def _discard_request(self, conn: Connection) -> None:
+        self._spooled -= conn.request.spooled
+        conn.request.spooled = 0
+        conn.request.close()
 
     def _drop(self, conn: Connection) -> None:
-        self._wait_no_more(conn)
-        self._forget(conn)
-        self._kept -= conn.kept
-        conn.kept = 0
+        self._unwatch(conn)
+        self._discard_request(conn)
+        self._unsent -= conn.unsent
+        conn.unsent = 0
         self.nr_conns -= 1
         conn.close()
 
     def murder_keepalived(self) -> None:
-        """Cut off who is late; who has asked for nothing does not hold up a worker that ends."""
-        if self.alive and time.monotonic() < self._look_at:
+        """Cut off clients that are too slow; when the worker ends, also those that wait for nothing."""
+        if self.alive and time.monotonic() < self._next_check:
             return
-        self._look_at = time.monotonic() + _LOOK
-        for conn in [*self._waited_for]:
+        self._next_check = time.monotonic() + _CHECK_EVERY
+        for conn in [*self._watched]:
             late = conn.late()
-            if (conn.idle and not self.alive) or (late and (conn.idle or conn.kept)):
+            if (conn.idle and not self.alive) or (late and (conn.idle or conn.unsent)):
                 self._drop(conn)
             elif late:
                 self._refuse(conn, 408)

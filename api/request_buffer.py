@@ -1,4 +1,4 @@
-"""A request as its bytes come in: where it ends, how long it may take, and what of it is kept."""
+"""Buffers a request while its bytes arrive: finds its end, limits its time and size, keeps large bodies on disk."""
 
 import re
 import tempfile
@@ -9,16 +9,16 @@ MAX_BODY_BYTES = 45_000_000  # 100,000 instances at full precision
 
 _MAX_HEAD = 65_536
 _IN_MEMORY = 65_536  # of a body; what is longer goes into a temporary file
-_KEPT = MAX_BODY_BYTES + 1_000_000  # more is refused anyway: the rest is read and forgotten
-_PASSED_BY = 200_000_000  # of a body; who sends more is cut off
-_PATIENCE = 10.0  # seconds without a byte, and for a head
-_RATE = 20_000  # bytes a second, on the average of a whole body or answer
+_MAX_KEPT = MAX_BODY_BYTES + 1_000_000  # more is refused anyway: the rest is read and forgotten
+_MAX_DISCARDED = 200_000_000  # of a body; who sends more is cut off
+_STALLED_AFTER = 10.0  # seconds without a byte, and for a head
+_SLOWEST = 20_000  # bytes a second, on the average of a whole body or answer
 
 
-class Pace:
+class TransferRate:
     """How fast bytes move between a client and the server."""
 
-    def __init__(self, patience: float = _PATIENCE) -> None:
+    def __init__(self, patience: float = _STALLED_AFTER) -> None:
         self.moved = 0
         self._patience = patience  # for the first byte
         self._began = self._last = time.monotonic()
@@ -35,15 +35,15 @@ class Pace:
         now = time.monotonic()
         if not self.moved:
             return now - self._began > self._patience
-        return now - self._last > _PATIENCE or now - self._began > _PATIENCE + self.moved / _RATE
+        return now - self._last > _STALLED_AFTER or now - self._began > _STALLED_AFTER + self.moved / _SLOWEST
 
 
-class _Chunks:
+class _ChunkedBody:
     """Finds the end of a chunked body (RFC 9112, 7.1); whether it is sound the parser decides, who reads it again."""
 
     def __init__(self) -> None:
         self.ended = self.broken = False
-        self._pass_by = 0
+        self._skip = 0
         self._line = bytearray()
         self._trailers = False
 
@@ -51,9 +51,9 @@ class _Chunks:
         """Follow the body and return how many of the bytes belong to it."""
         at = 0
         while at < len(data) and not self.ended:
-            if self._pass_by:
-                step = min(self._pass_by, len(data) - at)
-                self._pass_by -= step
+            if self._skip:
+                step = min(self._skip, len(data) - at)
+                self._skip -= step
                 at += step
                 continue
             end = data.find(b"\n", at) + 1 or len(data)
@@ -72,16 +72,16 @@ class _Chunks:
             self.ended = not line
         elif size := re.match(rb"([0-9a-fA-F]{1,8})[ \t]*(;|$)", line):
             self._trailers = not (length := int(size[1], 16))
-            self._pass_by = length + 2 if length else 0
+            self._skip = length + 2 if length else 0
         else:
             self.ended = self.broken = True
 
 
-class Incoming:
-    """One request on its way in. Complete or not, `recv` reads what is there and never waits."""
+class RequestBuffer:
+    """One request while it arrives. Complete or not, `recv` reads what is there and never waits."""
 
-    def __init__(self, patience: float = _PATIENCE) -> None:
-        self.pace = Pace(patience)
+    def __init__(self, patience: float = _STALLED_AFTER) -> None:
+        self.rate = TransferRate(patience)
         self.refused: int | None = None  # the status that it is refused with, before it is complete
         self.complete = False
         self.waits_for_continue = False
@@ -90,11 +90,11 @@ class Incoming:
         self._head = bytearray()
         self._body: IO[bytes] | None = None
         self._left = 0
-        self._chunks: _Chunks | None = None
+        self._chunks: _ChunkedBody | None = None
 
     def take(self, data: bytes) -> None:
         """Add bytes that have come."""
-        self.pace.move(len(data))
+        self.rate.move(len(data))
         if self._body is None:
             searched = max(0, len(self._head) - 3)
             self._head += data
@@ -107,7 +107,7 @@ class Incoming:
         self._take_body(data)
         if self.complete and self._body is not None:
             self._body.seek(0)
-        elif self.pace.moved > _PASSED_BY:
+        elif self.rate.moved > _MAX_DISCARDED:
             self.refused = 413
 
     def _begin_body(self) -> None:
@@ -116,7 +116,7 @@ class Incoming:
         head = bytes(self._head).lower()
         lengths = re.findall(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*(?=\r\n)", head)
         if re.search(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n", head):
-            self._chunks = None if lengths else _Chunks()
+            self._chunks = None if lengths else _ChunkedBody()
         elif len(lengths) == 1:
             self._left = int(lengths[0])
         self.waits_for_continue = b"\r\nexpect: 100-continue\r\n" in head
@@ -131,7 +131,7 @@ class Incoming:
             self._left -= used
             self.complete = not self._left
         self.surplus = data[used:]
-        kept = data[: min(used, _KEPT - self.spooled)]
+        kept = data[: min(used, _MAX_KEPT - self.spooled)]
         self._body.write(kept)
         self.spooled += len(kept)
 

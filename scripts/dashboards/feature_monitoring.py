@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard
 
-from scripts.dashboards.frame import frame
+from scripts.dashboards.base import frame
 from scripts.dashboards.limits import limit_of
 from scripts.dashboards.model_performance import ADJUSTED, P_VALUES
 from scripts.dashboards.panels import DATASOURCE, Look, Query, bars, heat, levels, number, rows, time_series

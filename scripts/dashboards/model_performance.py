@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from grafana_foundation_sdk.builders import dashboard as builders
 
-from scripts.dashboards.frame import frame
+from scripts.dashboards.base import frame
 from scripts.dashboards.limits import limit_of
 from scripts.dashboards.panels import Look, Query, bars, heat, levels, number, rows, time_series
 

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard as builders
 
-from scripts.dashboards.frame import frame
+from scripts.dashboards.base import frame
 from scripts.dashboards.limits import limit_of
 from scripts.dashboards.panels import Look, Query, bars, number, rows, time_series
 

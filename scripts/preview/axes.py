@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scripts.dashboards.queries.time_range import TimeRange
 from scripts.preview.columns import Column
-from scripts.preview.timerange import TimeRange
 
 Figure = dict[str, Any]
 

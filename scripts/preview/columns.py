@@ -7,10 +7,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.dashboards.queries.json_paths import Json, dig, finite
+from scripts.dashboards.queries.sections import Panel
 from scripts.preview.colours import NAMED, PALETTE, colour, continuous
-from scripts.preview.dashboard import Panel
 from scripts.preview.frames import Field, Frame
-from scripts.preview.reading import Json, dig, finite
 from scripts.preview.units import write
 
 _NAME = re.compile(r"\$\{__(?:field|series)\.(?:labels\.)?\"?([\w ]+)\"?\}")

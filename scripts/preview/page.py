@@ -14,11 +14,11 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from scripts.preview.dashboard import Section
-from scripts.preview.events import Event
+from scripts.dashboards.queries.json_paths import Json
+from scripts.dashboards.queries.sections import Section
+from scripts.dashboards.queries.variables import Scope
+from scripts.preview.annotations import Event
 from scripts.preview.panels import Drawn
-from scripts.preview.reading import Json
-from scripts.preview.variables import Scope
 
 _FILES = Path(__file__).parent
 

@@ -5,23 +5,25 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from scripts.preview import sheets, tiles
+from scripts.dashboards.queries.json_paths import DashboardError, dig
+from scripts.dashboards.queries.prometheus import Prometheus, QueryError
+from scripts.dashboards.queries.sections import Panel
+from scripts.dashboards.queries.targets import ask
+from scripts.preview import single_values
+from scripts.preview.annotations import Event
 from scripts.preview.axes import Figure
-from scripts.preview.bars import bar_chart
+from scripts.preview.bar_chart import bar_chart
 from scripts.preview.columns import Column, columns_of
-from scripts.preview.dashboard import Panel
-from scripts.preview.events import Event
 from scripts.preview.frames import Frame
-from scripts.preview.heatmaps import heatmap
-from scripts.preview.prometheus import Prometheus, QueryError
-from scripts.preview.query import ask
-from scripts.preview.reading import PreviewError, dig
+from scripts.preview.heatmap import heatmap
 from scripts.preview.reducers import LABELS, reduce_to
-from scripts.preview.timeseries import Lines, state_timeline, time_series
-from scripts.preview.transform import transform
+from scripts.preview.tables import table
+from scripts.preview.tables import text as text_content
+from scripts.preview.time_series import Lines, state_timeline, time_series
+from scripts.preview.transformations import transform
 
 EMPTY = "No data"
-_TILES = {"stat": tiles.stat, "bargauge": tiles.bar_gauge}
+_TILES = {"stat": single_values.stat, "bargauge": single_values.bar_gauge}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def draw(panel: Panel, prometheus: Prometheus, events: Sequence[Event]) -> Drawn
     """Return the panel with live data; a query or setting that fails is said on it."""
     kind, options = panel.json["type"], panel.json.get("options") or {}
     if kind == "text":
-        return Drawn(panel, content=sheets.text(options, panel.scope.fill))
+        return Drawn(panel, content=text_content(options, panel.scope.fill))
     try:
         frames = transform(ask(panel, prometheus), panel.json.get("transformations") or [])
         tables = [columns for columns in columns_of(frames, panel) if columns and columns[0].values]
@@ -72,18 +74,18 @@ def draw(panel: Panel, prometheus: Prometheus, events: Sequence[Event]) -> Drawn
         return _drawn(panel, frames, tables, [event for event in events if event.on(panel.json)])
     except QueryError as error:
         return Drawn(panel, problem=f"The query failed: {error}")
-    except PreviewError as error:
+    except DashboardError as error:
         return Drawn(panel, problem=str(error))
 
 
 def _drawn(panel: Panel, frames: Sequence[Frame], tables: Sequence[Sequence[Column]], events: Sequence[Event]) -> Drawn:
     kind, options = panel.json["type"], panel.json.get("options") or {}
     if kind in _TILES:
-        return Drawn(panel, content=_TILES[kind](tiles.items_of(tables, options), options))
+        return Drawn(panel, content=_TILES[kind](single_values.items_of(tables, options), options))
     if kind == "table":
-        return Drawn(panel, content=sheets.table(tables, options))
+        return Drawn(panel, content=table(tables, options))
     if kind == "gauge":
-        return Drawn(panel, tiles.gauge(tiles.items_of(tables, options)))
+        return Drawn(panel, single_values.gauge(single_values.items_of(tables, options)))
     if kind == "barchart":
         shown = [one for columns in tables for one in columns if one.field.kind == "number"]
         return Drawn(panel, bar_chart(tables, options), legend=_legend(panel, shown))
@@ -104,7 +106,7 @@ def _over_time(panel: Panel, lines: Lines, events: Sequence[Event]) -> Drawn:
         return Drawn(panel, state_timeline(lines, time, events))
     if kind == "heatmap":
         return Drawn(panel, heatmap(lines, time, panel.json.get("options") or {}))
-    raise PreviewError(f"The preview draws no panels of type {kind}.")
+    raise DashboardError(f"The preview draws no panels of type {kind}.")
 
 
 def _legend(panel: Panel, columns: Sequence[Column]) -> list[Key]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.dashboards.frame import TITLES
-from scripts.dashboards.written import FOLDER, documents
+from scripts.dashboards.base import TITLES
+from scripts.dashboards.export import FOLDER, documents
 from scripts.prometheus_tools import find_tools
 from tests.contract.promql import ROOT, check_expressions, metrics_in
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.dashboards.written import FOLDER
-from scripts.preview.dashboard import load_dashboard, sections_of
-from scripts.preview.prometheus import Prometheus
-from scripts.preview.query import step_of
-from scripts.preview.timerange import SCRAPE_SECONDS, read_range
-from scripts.preview.variables import resolve
+from scripts.dashboards.export import FOLDER
+from scripts.dashboards.queries.prometheus import Prometheus
+from scripts.dashboards.queries.sections import load_dashboard, sections_of
+from scripts.dashboards.queries.targets import step_of
+from scripts.dashboards.queries.time_range import SCRAPE_SECONDS, read_range
+from scripts.dashboards.queries.variables import resolve
 
 SINCE = "now-3m"  # the demo is faster than life
 

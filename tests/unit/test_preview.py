@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from grafana_foundation_sdk.builders import stat, table, timeseries
 
+from scripts.dashboards.queries.json_paths import DashboardError
 from scripts.preview.__main__ import ROOT, run
-from scripts.preview.reading import PreviewError
 from tests.unit.preview_fixtures import (
     NASTY,
     every_kind,
@@ -154,7 +154,7 @@ def test_a_variable_that_fails_names_its_dashboard(prometheus: str, tmp_path: Pa
     """Nothing can be drawn without it."""
     path = write_dashboard(tmp_path, stat.Panel().title("A").with_target(query("share")))
     path.write_text(path.read_text().replace("label_values(share, kind)", "label_values(share{{, kind)"))
-    with pytest.raises(PreviewError, match=r"one\.json: .*parse error"):
+    with pytest.raises(DashboardError, match=r"one\.json: .*parse error"):
         run(tmp_path, tmp_path / "out", prometheus)
 
 
@@ -193,5 +193,5 @@ def test_without_prometheus_the_command_says_where_it_looked_and_what_to_do(tmp_
 def test_a_file_that_is_no_dashboard_is_named(prometheus: str, tmp_path: Path, content: str) -> None:
     """The message holds the file's name."""
     (tmp_path / "broken.json").write_text(content)
-    with pytest.raises(PreviewError, match=r"broken\.json"):
+    with pytest.raises(DashboardError, match=r"broken\.json"):
         run(tmp_path, tmp_path / "out", prometheus)

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
+from scripts.dashboards.queries.json_paths import DashboardError
+from scripts.dashboards.queries.sections import Panel, Place, sections_of
+from scripts.dashboards.queries.time_range import TimeRange, rate_interval, read_range, seconds_of
+from scripts.dashboards.queries.variables import Scope, Variable
 from scripts.preview.columns import columns_of, mapping_of
-from scripts.preview.dashboard import Panel, Place, sections_of
 from scripts.preview.frames import Field, Frame, legends
-from scripts.preview.reading import PreviewError
-from scripts.preview.timerange import TimeRange, rate_interval, read_range, seconds_of
-from scripts.preview.transform import transform
+from scripts.preview.transformations import transform
 from scripts.preview.units import write
-from scripts.preview.variables import Scope, Variable
 
 HOUR = TimeRange(3600, 7200)
 SCOPE = Scope(HOUR)
@@ -101,7 +101,7 @@ def test_time_ranges_and_steps() -> None:
     assert HOUR.step(800) == 15
     assert TimeRange(0, 86400).step(800) == 120
     assert rate_interval(15) == 60
-    with pytest.raises(PreviewError, match="yesterday"):
+    with pytest.raises(DashboardError, match="yesterday"):
         read_range("yesterday")
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from scripts.dashboards.queries.json_paths import Json, dig, finite
 from scripts.preview.axes import Figure, escaped, layout
 from scripts.preview.colours import NAMED, PANEL, blend, ink
 from scripts.preview.columns import Column
-from scripts.preview.reading import Json, dig, finite
 from scripts.preview.reducers import reduce_to
 
 _SPARK = (100, 30)  # the box that a sparkline is drawn in; the page stretches it

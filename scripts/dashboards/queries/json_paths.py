@@ -8,7 +8,7 @@ from monitoring.schema import DriftloopError
 Json = dict[str, Any]
 
 
-class PreviewError(DriftloopError):
+class DashboardError(DriftloopError):
     """A dashboard cannot be drawn."""
 
 

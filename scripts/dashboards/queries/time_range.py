@@ -4,7 +4,7 @@ import re
 import time
 from dataclasses import dataclass
 
-from scripts.preview.reading import PreviewError
+from scripts.dashboards.queries.json_paths import DashboardError
 
 SCRAPE_SECONDS = 15  # Grafana's default of a Prometheus data source, which bounds steps from below
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2629800, "y": 31557600}
@@ -15,7 +15,7 @@ def seconds_of(duration: str) -> float:
     """Return the seconds of a duration of Grafana's or Prometheus's, such as `30s`, `1h30m` or `500ms`."""
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdwMy])", duration)
     if not parts or "".join(a + b for a, b in parts) != duration.strip():
-        raise PreviewError(f"{duration!r} is no duration; one is 30s, 15m or 6h")
+        raise DashboardError(f"{duration!r} is no duration; one is 30s, 15m or 6h")
     return sum(float(number) * (1e-3 if unit == "ms" else _UNITS[unit]) for number, unit in parts)
 
 
@@ -57,5 +57,5 @@ def _moment(text: str, now: float) -> float:
     if text == "now":
         return now
     if not text.startswith("now-"):
-        raise PreviewError(f"time {text!r}: the preview takes now or now-<duration>")
+        raise DashboardError(f"time {text!r}: the preview takes now or now-<duration>")
     return now - seconds_of(text.removeprefix("now-").partition("/")[0])

@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from scripts.dashboards.queries.json_paths import DashboardError, Json, dig
+from scripts.dashboards.queries.variables import natural
 from scripts.preview.frames import Field, Frame
-from scripts.preview.reading import Json, PreviewError, dig
 from scripts.preview.reducers import LABELS, reduce_to
-from scripts.preview.variables import natural
 
 
 def transform(frames: Sequence[Frame], steps: Sequence[Json]) -> list[Frame]:
-    """Return the frames after all transformations; raise PreviewError for one that the preview does not know."""
+    """Return the frames after all transformations; raise DashboardError for one that the preview does not know."""
     result = list(frames)
     for step in steps:
         if step.get("disabled") or not result:
             continue
         if step["id"] not in _TRANSFORMATIONS:
-            raise PreviewError(f"the preview does not know the transformation {step['id']}")
+            raise DashboardError(f"the preview does not know the transformation {step['id']}")
         result = _TRANSFORMATIONS[step["id"]](result, step.get("options") or {})
     return result
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scripts.dashboards.queries.json_paths import Json, dig, finite
 from scripts.preview.axes import GRID, Figure, escaped, layout, value_axis
 from scripts.preview.colours import colour, faded
 from scripts.preview.columns import Column
-from scripts.preview.reading import Json, dig, finite
 
 
 def bar_chart(tables: Sequence[Sequence[Column]], options: Json) -> Figure:

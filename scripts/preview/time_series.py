@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from scripts.dashboards.queries.json_paths import finite
+from scripts.dashboards.queries.time_range import TimeRange
+from scripts.preview.annotations import Event, marks
 from scripts.preview.axes import (
     GRID,
     Figure,
@@ -15,10 +18,7 @@ from scripts.preview.axes import (
 )
 from scripts.preview.colours import colour, faded, ink
 from scripts.preview.columns import Column, mapping_of
-from scripts.preview.events import Event, marks
 from scripts.preview.frames import Frame
-from scripts.preview.reading import finite
-from scripts.preview.timerange import TimeRange
 
 Lines = Sequence[tuple[Frame, Column]]  # each column with the frame that holds its times
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.preview.prometheus import Prometheus
-from scripts.preview.reading import Json, PreviewError, dig
-from scripts.preview.timerange import TimeRange, duration_text, rate_interval
+from scripts.dashboards.queries.json_paths import DashboardError, Json, dig
+from scripts.dashboards.queries.prometheus import Prometheus
+from scripts.dashboards.queries.time_range import TimeRange, duration_text, rate_interval
 
 ALL = "$__all"
 _NAMES = re.compile(r"\$(\w+)|\$\{(\w+)(?:\.[^:}]+)?(?::(\w+))?\}|\[\[(\w+)(?::(\w+))?\]\]")
@@ -109,7 +109,7 @@ def _options(definition: Json, scope: Scope, prometheus: Prometheus) -> list[str
     if kind in {"constant", "textbox"}:
         return [text]
     if kind != "query":
-        raise PreviewError(f"variable {definition['name']}: the preview knows no variables of type {kind}")
+        raise DashboardError(f"variable {definition['name']}: the preview knows no variables of type {kind}")
     found = _ask(scope.fill(text, step=scope.time.step(1)), scope.time, prometheus)
     return _sorted(_matching(found, definition.get("regex") or ""), int(definition.get("sort") or 0))
 
@@ -119,7 +119,7 @@ def _ask(query: str, time: TimeRange, prometheus: Prometheus) -> list[str]:
         return prometheus.label_values(match[2], (match[1] or "").strip(), time)
     if match := _QUERY_RESULT.match(query.strip()):
         return [_result_text(one) for one in prometheus.instant(match[1], time.end)]
-    raise PreviewError(f"the preview asks label_values(…) and query_result(…) for variables, not {query}")
+    raise DashboardError(f"the preview asks label_values(…) and query_result(…) for variables, not {query}")
 
 
 def _result_text(series: Json) -> str:

@@ -5,17 +5,17 @@ from urllib.parse import quote
 
 import requests
 
-from scripts.preview.reading import PreviewError
-from scripts.preview.timerange import TimeRange
+from scripts.dashboards.queries.json_paths import DashboardError
+from scripts.dashboards.queries.time_range import TimeRange
 
 _TIMEOUT = 30
 
 
-class UnreachableError(PreviewError):
+class UnreachableError(DashboardError):
     """Prometheus does not answer."""
 
 
-class QueryError(PreviewError):
+class QueryError(DashboardError):
     """Prometheus refuses a query."""
 
 
@@ -30,7 +30,7 @@ class Prometheus:
         """Raise UnreachableError that says what to do, unless the server answers a query."""
         try:
             self.instant("vector(1)", None)
-        except PreviewError as error:
+        except DashboardError as error:
             raise UnreachableError(
                 f"Prometheus cannot be reached at {self.url} ({error}).\n"
                 "Start the stack with `make run`, or say where it is: make dashboards-preview PROMETHEUS_URL=http://…"

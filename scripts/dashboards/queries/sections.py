@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.preview.reading import Json, PreviewError, dig
-from scripts.preview.variables import Scope
+from scripts.dashboards.queries.json_paths import DashboardError, Json, dig
+from scripts.dashboards.queries.variables import Scope
 
 COLUMNS = 24
 _PANEL_HEIGHT = 9
@@ -53,13 +53,13 @@ class Section:
 
 
 def load_dashboard(path: Path) -> Json:
-    """Return a dashboard's JSON; raise PreviewError that names what is wrong with the file."""
+    """Return a dashboard's JSON; raise DashboardError that names what is wrong with the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PreviewError(f"{path}: {error}") from error
+        raise DashboardError(f"{path}: {error}") from error
     if not re.fullmatch(r"[\w-]+", str(dig(content, "uid", ""))):  # it names the page
-        raise PreviewError(f"{path}: not a dashboard's JSON: it has no uid of letters, digits, - and _")
+        raise DashboardError(f"{path}: not a dashboard's JSON: it has no uid of letters, digits, - and _")
     loaded: Json = content
     return loaded
 

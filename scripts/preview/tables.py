@@ -8,11 +8,11 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from scripts.dashboards.queries.json_paths import Json
 from scripts.preview.colours import ink
 from scripts.preview.columns import Column
 from scripts.preview.frames import Frame
-from scripts.preview.reading import Json
-from scripts.preview.transform import sort_rows
+from scripts.preview.transformations import sort_rows
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from plotly.colors import get_colorscale, sequential
 
+from scripts.dashboards.queries.json_paths import Json, dig, finite
+from scripts.dashboards.queries.time_range import TimeRange
+from scripts.dashboards.queries.variables import natural
 from scripts.preview.axes import GRID, Figure, escaped, layout, milliseconds, tick_text, ticks_between, time_axis
 from scripts.preview.colours import colour, faded, luma
-from scripts.preview.reading import Json, dig, finite
-from scripts.preview.timerange import TimeRange
-from scripts.preview.timeseries import Lines
+from scripts.preview.time_series import Lines
 from scripts.preview.units import write
-from scripts.preview.variables import natural
 
 _FEW_CELLS = 60  # of more in a row the gaps between them would be all that one sees
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scripts.dashboards.queries.json_paths import Json, dig
+from scripts.dashboards.queries.prometheus import Prometheus
+from scripts.dashboards.queries.time_range import seconds_of
+from scripts.dashboards.queries.variables import Scope
 from scripts.preview.axes import Figure, escaped, milliseconds
 from scripts.preview.colours import colour, faded
 from scripts.preview.frames import legends
-from scripts.preview.prometheus import Prometheus
-from scripts.preview.reading import Json, dig
-from scripts.preview.timerange import seconds_of
-from scripts.preview.variables import Scope
 
 _POINTS = 1200
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.preview.dashboard import Panel
+from scripts.dashboards.queries.json_paths import Json, dig
+from scripts.dashboards.queries.prometheus import Prometheus
+from scripts.dashboards.queries.sections import Panel
+from scripts.dashboards.queries.time_range import SCRAPE_SECONDS, seconds_of
 from scripts.preview.frames import Field, Frame, legends
-from scripts.preview.prometheus import Prometheus
-from scripts.preview.reading import Json, dig
-from scripts.preview.timerange import SCRAPE_SECONDS, seconds_of
 
 _PIXELS_A_COLUMN = 65  # of a page 1600 pixels wide
 

@@ -11,7 +11,7 @@ from scripts.dashboards.queries.prometheus import Prometheus
 from scripts.dashboards.queries.sections import load_dashboard, sections_of
 from scripts.dashboards.queries.time_range import read_range
 from scripts.dashboards.queries.variables import resolve
-from scripts.preview.annotations import events_of
+from scripts.preview.annotations import marks_of
 from scripts.preview.page import Drawing, DrawnSection, page
 from scripts.preview.panels import Drawn, draw
 
@@ -22,13 +22,13 @@ def draw_dashboard(dashboard: Json, source: str, prometheus: Prometheus, since: 
     """Return a dashboard with live data; `since` (`30m`) replaces the dashboard's own range."""
     start = f"now-{since}" if since else dig(dashboard, "time.from", "now-6h")
     time = read_range(start, "now" if since else dig(dashboard, "time.to", "now"))
-    scope = resolve(dig(dashboard, "templating.list", []), time, prometheus)
-    events = events_of(dashboard, scope, prometheus)
+    scope = resolve(dashboard, time, prometheus)
+    marks = marks_of(dashboard, scope, prometheus)
     sections = [
-        DrawnSection(section, [draw(panel, prometheus, events) for panel in section.panels])
+        DrawnSection(section, [draw(panel, prometheus, marks) for panel in section.panels])
         for section in sections_of(dashboard, scope)
     ]
-    return Drawing(dashboard, source, scope, sections, events)
+    return Drawing(dashboard, source, scope, sections, marks)
 
 
 def _remarks(panels: Sequence[Drawn]) -> Iterator[str]:

@@ -1,15 +1,19 @@
-"""Small readings of Grafana's loosely typed JSON."""
+"""Read Grafana's loosely typed JSON, and refuse by name what the code does not know."""
 
-import math
+import json
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from monitoring.schema import DriftloopError
 
 Json = dict[str, Any]
+# Dotted paths, `*` for any ending, with the values that are known there; None for all.
+KnownSettings = Mapping[str, Collection[Any] | None]
 
 
 class DashboardError(DriftloopError):
-    """A dashboard cannot be drawn."""
+    """A dashboard cannot be read, asked or drawn."""
 
 
 def dig(node: Any, path: str, default: Any = None) -> Any:
@@ -19,6 +23,24 @@ def dig(node: Any, path: str, default: Any = None) -> Any:
     return default if node is None else node
 
 
-def finite(value: Any) -> float | None:
-    """Return a value if it is a number that can be drawn."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+def require_known(node: Json, known: KnownSettings, owner: str) -> None:
+    """Raise DashboardError that names each setting that is not known, for it might change what is asked or drawn."""
+    unknown = [
+        f"{path} = {json.dumps(value)}"
+        for path, value in _settings(node)
+        if not any(fnmatchcase(path, one) and (values is None or value in values) for one, values in known.items())
+    ]
+    if unknown:
+        raise DashboardError(f"{owner}: unknown to the preview: {', '.join(unknown)}")
+
+
+def _settings(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Give each value that is set with its path; the elements of a list bear the list's."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _settings(value, f"{path}.{key}" if path else key)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _settings(value, path)
+    elif node is not None:
+        yield path, node

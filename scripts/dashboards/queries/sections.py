@@ -1,17 +1,20 @@
-"""A dashboard's JSON as sections of panels, with what repeats repeated."""
+"""A dashboard's JSON as sections of panels, with the rows that repeat repeated."""
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.dashboards.queries.json_paths import DashboardError, Json, dig
+from scripts.dashboards.queries.json_paths import DashboardError, Json, KnownSettings, dig, require_known
 from scripts.dashboards.queries.variables import Scope
 
-COLUMNS = 24
-_PANEL_HEIGHT = 9
+_DASHBOARD: KnownSettings = dict.fromkeys(
+    ("uid", "title", "description", "tags", "editable", "graphTooltip", "links.*", "refresh", "schemaVersion",
+     "fiscalYearStartMonth", "timezone", "time.from", "time.to")
+)  # fmt: skip
+_ROW: KnownSettings = {"type": ("row",), "id": None, "title": None, "gridPos.*": None, "repeat": None,
+                       "collapsed": (False,)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel's JSON at its place, with the variables that hold for it."""
+    """A panel's JSON at its place, with the variables that hold for it, filled in where it is named."""
 
     json: Json
     place: Place
     scope: Scope
-
-    @property
-    def title(self) -> str:
-        """Return its title with variables filled in."""
-        return self.scope.fill(str(self.json.get("title", "")), style="text")
-
-    @property
-    def description(self) -> str:
-        """Return its description with variables filled in."""
-        return self.scope.fill(str(self.json.get("description", "")), style="text")
+    title: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,7 @@ class Section:
     """Panels under a row's title; without one if they stand before the first row."""
 
     title: str
-    collapsed: bool
-    panels: Sequence[Panel] = field(default_factory=list)
+    panels: Sequence[Panel] = ()
 
 
 def load_dashboard(path: Path) -> Json:
@@ -61,73 +55,52 @@ def load_dashboard(path: Path) -> Json:
     if not re.fullmatch(r"[\w-]+", str(dig(content, "uid", ""))):  # it names the page
         raise DashboardError(f"{path}: not a dashboard's JSON: it has no uid of letters, digits, - and _")
     loaded: Json = content
+    apart = {"panels", "templating", "annotations"}  # they are looked through where they are read
+    require_known({key: value for key, value in loaded.items() if key not in apart}, _DASHBOARD, str(path))
     return loaded
 
 
 def sections_of(dashboard: Json, scope: Scope) -> list[Section]:
-    """Return the dashboard's sections in their order."""
-    return [
-        section for row, panels in _rows(dashboard.get("panels") or []) for section in _repeated_row(row, panels, scope)
-    ]
+    """Return the dashboard's sections in their order; raise DashboardError for a setting of a row that is not known."""
+    rows = _rows(dashboard.get("panels") or [])
+    return [Section(one.fill_text(row.get("title", "")), _placed(panels, one))
+            for row, panels in rows for one in _scopes(row, scope)]  # fmt: skip
 
 
 def _rows(panels: Sequence[Json]) -> Iterator[tuple[Json, list[Json]]]:
-    """Give each row with its panels: those it holds if it is collapsed, else those that follow it."""
+    """Give each row with the panels that follow it."""
     row: Json = {}
     held: list[Json] = []
-    for panel in sorted(panels, key=lambda one: (dig(one, "gridPos.y", 0), dig(one, "gridPos.x", 0))):
+    for panel in sorted(panels, key=lambda one: (one["gridPos"]["y"], one["gridPos"]["x"])):
         if panel.get("type") == "row":
+            require_known(panel, _ROW, f"row {panel.get('title', '')}")
             if row or held:
                 yield row, held
-            row, held = panel, list(panel.get("panels") or [])
+            row, held = panel, []
         else:
             held.append(panel)
     yield row, held
 
 
-def _repeated_row(row: Json, panels: list[Json], scope: Scope) -> Iterator[Section]:
-    for one in _scopes(row, scope):
-        title = one.fill(str(row.get("title", "")), style="text")
-        yield Section(title, bool(row.get("collapsed")), _placed(panels, one))
-
-
-def _scopes(node: Json, scope: Scope) -> list[Scope]:
-    """Return a scope for each value of the variable that a row or panel repeats over."""
-    variable = scope.variables.get(node.get("repeat") or "")
+def _scopes(row: Json, scope: Scope) -> list[Scope]:
+    """Return a scope for each value of the variable that a row repeats over."""
+    variable = scope.variables.get(row.get("repeat") or "")
     if variable is None:
         return [scope]
     return [scope.having(replace(variable, values=[value], all_value="")) for value in variable.values]
 
 
-def _placed(panels: list[Json], scope: Scope) -> list[Panel]:
-    """Place panels below the section's top, and push down what stands below a panel that takes more room."""
-    top = min((dig(panel, "gridPos.y", 0) for panel in panels), default=0)
-    placed: list[Panel] = []
-    pushed = 0
-    for panel in panels:
-        place = Place(
-            min(max(int(dig(panel, "gridPos.x", 0)), 0), COLUMNS - 1),
-            int(dig(panel, "gridPos.y", 0)) - top + pushed,
-            min(max(int(dig(panel, "gridPos.w", COLUMNS // 2)), 1), COLUMNS),
-            max(int(dig(panel, "gridPos.h", _PANEL_HEIGHT)), 1),
+def _placed(panels: Sequence[Json], scope: Scope) -> list[Panel]:
+    """Place panels below the section's top."""
+    places = [panel["gridPos"] for panel in panels]
+    top = min((place["y"] for place in places), default=0)
+    return [
+        Panel(
+            panel,
+            Place(place.get("x", 0), place["y"] - top, place["w"], place["h"]),
+            scope,
+            scope.fill_text(panel.get("title", "")),
+            scope.fill_text(panel.get("description", "")),
         )
-        copies = list(_copies(panel, place, scope))
-        bottom = max((copy.place.y + copy.place.height for copy in copies), default=place.y)
-        pushed += max(0, bottom - place.y - place.height)
-        placed += copies
-    return placed
-
-
-def _copies(panel: Json, place: Place, scope: Scope) -> Iterator[Panel]:
-    scopes = _scopes(panel, scope)
-    if not panel.get("repeat"):
-        yield Panel(panel, place, scope)
-    elif panel.get("repeatDirection") == "v":
-        for index, one in enumerate(scopes):
-            yield Panel(panel, replace(place, y=place.y + index * place.height), one)
-    else:
-        a_line = max(1, min(len(scopes), int(panel.get("maxPerRow") or 4)))
-        width = math.floor(COLUMNS / a_line)
-        for index, one in enumerate(scopes):
-            line, column = divmod(index, a_line)
-            yield Panel(panel, Place(column * width, place.y + line * place.height, width, place.height), one)
+        for panel, place in zip(panels, places, strict=True)
+    ]

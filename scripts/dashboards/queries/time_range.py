@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from scripts.dashboards.queries.json_paths import DashboardError
 
 SCRAPE_SECONDS = 15  # Grafana's default of a Prometheus data source, which bounds steps from below
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2629800, "y": 31557600}
-_STEPS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_STEPS = (15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
 def seconds_of(duration: str) -> float:
-    """Return the seconds of a duration of Grafana's or Prometheus's, such as `30s`, `1h30m` or `500ms`."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdwMy])", duration)
+    """Return the seconds of a duration such as `30s`, `15m` or `1h30m`."""
+    parts = re.findall(r"(\d+)([smhdw])", duration)
     if not parts or "".join(a + b for a, b in parts) != duration.strip():
         raise DashboardError(f"{duration!r} is no duration; one is 30s, 15m or 6h")
-    return sum(float(number) * (1e-3 if unit == "ms" else _UNITS[unit]) for number, unit in parts)
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as Prometheus reads it."""
-    return f"{round(seconds * 1000)}ms" if seconds < 1 else f"{round(seconds)}s"
+    return float(sum(int(number) * _UNITS[unit] for number, unit in parts))
 
 
 @dataclass(frozen=True)
@@ -36,15 +31,15 @@ class TimeRange:
         """Return how long it is."""
         return self.end - self.start
 
-    def step(self, points: int, minimum: float = SCRAPE_SECONDS) -> float:
+    def step(self, points: int) -> float:
         """Return the step that gives a panel of so many pixels a point each, rounded as Grafana rounds."""
-        raw = max(self.seconds / max(points, 1), minimum)
-        return float(max(minimum, next((one for one in _STEPS if one >= raw * 0.9), raw)))
+        raw = max(self.seconds / max(points, 1), SCRAPE_SECONDS)
+        return float(next((one for one in _STEPS if one >= raw * 0.9), raw))
 
 
-def rate_interval(step: float, scrape: float = SCRAPE_SECONDS) -> float:
+def rate_interval(step: float) -> float:
     """Return `$__rate_interval`: never fewer than four scrapes."""
-    return max(step + scrape, 4 * scrape)
+    return max(step + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS)
 
 
 def read_range(start: str, end: str = "now", *, now: float | None = None) -> TimeRange:
@@ -58,4 +53,4 @@ def _moment(text: str, now: float) -> float:
         return now
     if not text.startswith("now-"):
         raise DashboardError(f"time {text!r}: the preview takes now or now-<duration>")
-    return now - seconds_of(text.removeprefix("now-").partition("/")[0])
+    return now - seconds_of(text.removeprefix("now-"))

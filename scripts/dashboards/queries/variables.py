@@ -1,41 +1,49 @@
-"""A dashboard's variables: what they can be, what they are, and how a text names them."""
+"""A dashboard's variables: what they can be, and what they are in a query and in a title."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from scripts.dashboards.queries.json_paths import DashboardError, Json, dig
+from scripts.dashboards.queries.json_paths import DashboardError, Json, KnownSettings, require_known
 from scripts.dashboards.queries.prometheus import Prometheus
-from scripts.dashboards.queries.time_range import TimeRange, duration_text, rate_interval
+from scripts.dashboards.queries.time_range import TimeRange, rate_interval
 
-ALL = "$__all"
-_NAMES = re.compile(r"\$(\w+)|\$\{(\w+)(?:\.[^:}]+)?(?::(\w+))?\}|\[\[(\w+)(?::(\w+))?\]\]")
-_LABEL_VALUES = re.compile(r"^label_values\((?:(.+),)?\s*([\w:.]+)\s*\)$", re.DOTALL)
-_QUERY_RESULT = re.compile(r"^query_result\((.+)\)$", re.DOTALL)
+_NAMES = re.compile(r"\$(\w+)|\$\{[^}]*\}|\[\[\w[^]]*\]\]")
+_LABEL_VALUES = re.compile(r"label_values\((.+),\s*(\w+)\s*\)", re.DOTALL)
+_NATURAL_ORDER = 7
+
+_COMMON: KnownSettings = dict.fromkeys(
+    ("type", "name", "label", "skipUrlSync", "allowCustomValue", "auto", "auto_count", "auto_min")
+)  # fmt: skip
+_KNOWN: Mapping[str, KnownSettings] = {
+    "datasource": {**_COMMON, "query": ("prometheus",), "multi": (False,), "includeAll": (False,)},
+    "query": {
+        **_COMMON, "datasource.*": None, "query.query": None, "query.refId": None, "query.qryType": None,
+        "refresh": None, "multi": (True,), "includeAll": (True,), "allValue": None, "sort": (_NATURAL_ORDER,),
+        "current.selected": None, "current.text": None, "current.value": ("$__all",),
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable with its selected values; `several` if it may hold more than one."""
+    """A variable with its values; all of them are selected where `all_value` stands for them, else there is one."""
 
     name: str
     values: Sequence[str]
-    several: bool = False
     all_value: str = ""
     label: str = ""
     hidden: bool = False
 
-    def written(self, style: str = "") -> str:
-        """Return the values as a query names them, or in one of Grafana's other styles."""
-        if style in {"csv", "pipe", "raw", "text"}:
-            return {"pipe": "|", "text": " + "}.get(style, ",").join(self.values)
-        if self.all_value:
-            return self.all_value
-        if not self.several and style != "regex":
-            return ",".join(self.values)
-        escaped = [re.sub(r"([\\^$*+?.()|{}\[\]/])", r"\\\\\1", value) for value in self.values]
-        return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
+    @property
+    def text(self) -> str:
+        """Return the selected value as people read it."""
+        return "All" if self.all_value else self.values[0]
+
+    @property
+    def matcher(self) -> str:
+        """Return the selected values as an expression that matches them in a query."""
+        return self.all_value or re.sub(r"([\\^$*+?.()|{}\[\]/])", r"\\\\\1", self.values[0])
 
 
 @dataclass(frozen=True)
@@ -49,125 +57,50 @@ class Scope:
         """Return the same scope with a variable more, or another."""
         return Scope(self.time, {**self.variables, variable.name: variable})
 
-    def fill(self, text: str, step: float | None = None, style: str = "") -> str:
-        """Return a text with the variables that it names; a name that is nobody's stays as it is."""
-        built_in = self._built_in(step)
+    def fill(self, query: str, step: float) -> str:
+        """Return a query with what it names; raise DashboardError for a name of a form that is not known."""
+        built_in = {"__range": f"{round(self.time.seconds)}s", "__rate_interval": f"{round(rate_interval(step))}s"}
+        return _filled(query, built_in | {name: one.matcher for name, one in self.variables.items()})
 
-        def value(match: re.Match[str]) -> str:
-            name = match[1] or match[2] or match[4]
-            if name in built_in:
-                return built_in[name]
-            if name in self.variables:
-                return self.variables[name].written(match[3] or match[5] or style)
-            return match[0]
-
-        return _NAMES.sub(value, text)
-
-    def _built_in(self, step: float | None) -> dict[str, str]:
-        seconds = round(self.time.seconds)
-        always = {
-            "__range": f"{seconds}s",
-            "__range_s": str(seconds),
-            "__range_ms": str(seconds * 1000),
-            "__from": str(round(self.time.start * 1000)),
-            "__to": str(round(self.time.end * 1000)),
-        }
-        if step is None:
-            return always
-        of_step = {"__interval": duration_text(step), "__interval_ms": str(round(step * 1000))}
-        return always | of_step | {"__rate_interval": duration_text(rate_interval(step))}
+    def fill_text(self, text: str) -> str:
+        """Return a title or the like with the variables that it names; raise DashboardError as `fill` does."""
+        return _filled(text, {name: one.text for name, one in self.variables.items()})
 
 
-def resolve(definitions: Sequence[Json], time: TimeRange, prometheus: Prometheus) -> Scope:
-    """Return the scope of a dashboard; each variable may name those before it."""
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name is None or (name.startswith("__") and name not in values):
+            raise DashboardError(f"{text}: the preview fills in $name, $__range and $__rate_interval, not {match[0]}")
+        return values.get(name, match[0])  # what is nobody's name stays: `$1` of label_replace
+
+    return _NAMES.sub(value, text)
+
+
+def resolve(dashboard: Json, time: TimeRange, prometheus: Prometheus) -> Scope:
+    """Return the scope of a dashboard; raise DashboardError for a variable of a kind that is not known."""
     scope = Scope(time)
-    for definition in definitions:
-        options = _options(definition, scope, prometheus)
-        several = bool(definition.get("multi") or definition.get("includeAll"))
-        values, everything = _selected(definition, options)
-        scope = scope.having(
-            Variable(
-                definition["name"],
-                values,
-                several=several,
-                all_value=definition.get("allValue") or "" if everything else "",
-                label=definition.get("label") or definition["name"],
-                hidden=definition.get("hide", 0) not in (0, "dontHide") or definition["type"] == "datasource",
-            )
-        )
+    for definition in dashboard.get("templating", {}).get("list", []):
+        scope = scope.having(_variable(definition, time, prometheus))
     return scope
 
 
-def _options(definition: Json, scope: Scope, prometheus: Prometheus) -> list[str]:
-    kind = definition["type"]
-    query = definition.get("query", "")
-    text = query.get("query", "") if isinstance(query, dict) else str(query)
+def _variable(definition: Json, time: TimeRange, prometheus: Prometheus) -> Variable:
+    kind, name = definition["type"], definition["name"]
+    if kind not in _KNOWN:
+        raise DashboardError(f"variable {name}: the preview knows no variables of type {kind}")
+    require_known(definition, _KNOWN[kind], f"variable {name}")
+    label = definition.get("label") or name
     if kind == "datasource":
-        return ["prometheus"]
-    if kind in {"custom", "interval"}:
-        return [one.rpartition(" : ")[2].strip() for one in re.split(r"(?<!\\),", text) if one.strip()]
-    if kind in {"constant", "textbox"}:
-        return [text]
-    if kind != "query":
-        raise DashboardError(f"variable {definition['name']}: the preview knows no variables of type {kind}")
-    found = _ask(scope.fill(text, step=scope.time.step(1)), scope.time, prometheus)
-    return _sorted(_matching(found, definition.get("regex") or ""), int(definition.get("sort") or 0))
-
-
-def _ask(query: str, time: TimeRange, prometheus: Prometheus) -> list[str]:
-    if match := _LABEL_VALUES.match(query.strip()):
-        return prometheus.label_values(match[2], (match[1] or "").strip(), time)
-    if match := _QUERY_RESULT.match(query.strip()):
-        return [_result_text(one) for one in prometheus.instant(match[1], time.end)]
-    raise DashboardError(f"the preview asks label_values(…) and query_result(…) for variables, not {query}")
-
-
-def _result_text(series: Json) -> str:
-    labels = ",".join(f'{key}="{value}"' for key, value in series["metric"].items() if key != "__name__")
-    moment, value = series["values"][-1]
-    return f"{series['metric'].get('__name__', '')}{{{labels}}} {value} {round(float(moment) * 1000)}"
-
-
-def _matching(values: Sequence[str], regex: str) -> list[str]:
-    """Keep what a `/regex/` finds: its first group, or the whole."""
-    if not regex:
-        return list(dict.fromkeys(values))
-    pattern = re.compile(re.sub(r"^/(.*)/\w*$", r"\1", regex).replace("(?<", "(?P<"))
-    matches = [match for value in values if (match := pattern.search(value))]
-    named = [match.groupdict().get("value") or (match[1] if pattern.groups else None) for match in matches]
-    return list(dict.fromkeys(name or match.string for name, match in zip(named, matches, strict=True)))
-
-
-def _sorted(values: list[str], order: int) -> list[str]:
-    """Sort as Grafana numbers its orders: 1 and 2 by letters, 3 and 4 by numbers, 5 and 6 any case, 7 and 8 both."""
-    keys: dict[int, Callable[[str], Any]] = {
-        1: str,
-        2: str,
-        3: _number,
-        4: _number,
-        5: str.lower,
-        6: str.lower,
-        7: natural,
-        8: natural,
-    }
-    return sorted(values, key=keys[order], reverse=order % 2 == 0) if order in keys else values
-
-
-def _number(value: str) -> float:
-    digits = re.search(r"-?\d+(\.\d+)?", value)
-    return float(digits[0]) if digits else -1.0
+        return Variable(name, ["prometheus"], label=label, hidden=True)
+    query = definition["query"]["query"]
+    found = _LABEL_VALUES.fullmatch(query.strip())
+    if found is None or not definition.get("allValue"):
+        raise DashboardError(f"variable {name}: the preview asks label_values(metric, label) with an allValue for all")
+    values = sorted(prometheus.label_values(found[2], found[1].strip(), time), key=natural)
+    return Variable(name, values, all_value=definition["allValue"], label=label)
 
 
 def natural(value: str) -> list[tuple[int, str]]:
     """Return a key that sorts `x_2` before `x_10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", value)]
-
-
-def _selected(definition: Json, options: list[str]) -> tuple[list[str], bool]:
-    """Return the values that the dashboard was saved with, where they still exist, and whether they are all."""
-    current = dig(definition, "current.value", [])
-    chosen = [str(one) for one in (current if isinstance(current, list) else [current])]
-    if ALL in chosen or (definition.get("includeAll") and not chosen):
-        return options, True
-    kept = [one for one in chosen if one in options]
-    return kept or options[:1], False

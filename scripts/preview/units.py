@@ -55,7 +55,7 @@ def write(value: float | None, unit: str, decimals: int | None = None) -> str:
 UNITS: dict[str, Callable[[float, int | None], str]] = {
     "none": _fixed,
     "short": _short,
-    "percentunit": lambda value, decimals: _fixed(round(value * 100, 10), decimals) + "%",
+    "percentunit": lambda value, decimals: _fixed(round(value * 100, 10) + 0.0, decimals) + "%",  # 0.0: never -0
     "bytes": lambda value, decimals: _scaled(value, _BYTES, decimals),
     "s": lambda value, decimals: _scaled(value, _SECONDS, decimals),
     "cps": lambda value, decimals: _short(value, decimals) + " c/s",

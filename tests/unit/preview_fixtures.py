@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
 from scripts.dashboards.limits import Limit
-from scripts.dashboards.panels import Look, Query, bars, heat, levels, number, rows, time_series
+from scripts.dashboards.panels import Display, Query, bars, heat, levels, number, rows, time_series
 from scripts.prometheus_tools import find_tools
 
 NASTY = "<script>alert(1)</script>"
@@ -88,20 +88,20 @@ def write_dashboard(folder: Path, *panels: object, name: str = "one") -> Path:
 
 def a_number(title: str, expression: str) -> object:
     """Return a panel of a large value."""
-    return number(title, "", Look(), Query(expression))
+    return number(title, "", Display(), Query(expression))
 
 
 def every_kind(shares: str = 'share{kind=~"$kind"}') -> list[object]:
     """Return a panel of each kind that the dashboards are made of, and a row that repeats."""
-    limit, look = Limit(0.5, below=False, color="red"), Look(unit="percentunit")
+    limit, display = Limit(0.5, below=False, color="red"), Display(unit="percentunit")
     return [
         build.Row("What is there?"),
-        time_series("Lines", f"Is {NASTY} text?", look, Query(shares, "{{kind}}"), limit=limit),
-        number("Stats", "", look, Query(shares), limit=limit),
-        levels("Levels", "", look, Query(shares), limit=limit),
-        bars("Bars", "", look, Query(shares, "share"), by="kind"),
-        rows("Rows", "", look, Query(shares, "portion"), names={}, by="kind"),
-        heat("Cells", "", look, Query(shares)),
+        time_series("Lines", f"Is {NASTY} text?", display, Query(shares, "{{kind}}"), limit=limit),
+        number("Stats", "", display, Query(shares), limit=limit),
+        levels("Levels", "", display, Query(shares), limit=limit),
+        bars("Bars", "", display, Query(shares, "share"), by="kind"),
+        rows("Rows", "", display, Query(shares, "portion"), names={}, by="kind"),
+        heat("Cells", "", display, Query(shares)),
         build.Row("Of $kind").repeat("kind"),
         a_number("$kind alone", shares),
     ]

@@ -33,6 +33,7 @@ def content(frames: list[Frame]) -> list[dict[str, list[Any]]]:
     [
         (0.0483, "none", "0.0483"),
         (0.5, "percentunit", "50%"),
+        (-1e-17, "percentunit", "0%"),
         (0.0048, "s", "4.80 ms"),
         (90, "s", "1.50 mins"),
         (2048, "bytes", "2 KiB"),

@@ -136,6 +136,11 @@ dashboards: setup ## write grafana/dashboards/*.json from scripts/dashboards
 dashboards-preview: setup ## draw the dashboards without Grafana, as pages in .local/dashboards (PROMETHEUS_URL, ARGS="--since 30m")
 	@$(BIN)/python -m scripts.preview $(ARGS)
 
+.PHONY: pictures
+pictures: setup ## draw README's pictures into docs/images from a demo run (5 minutes; needs chromium and the default ports)
+	$(say) "The pictures"
+	@$(BIN)/python -m scripts.pictures
+
 .PHONY: format
 format: .venv/.ready ## let ruff write the code's form
 	@$(BIN)/ruff check --fix .

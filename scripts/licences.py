@@ -9,13 +9,16 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from importlib import metadata
 from pathlib import Path
 from typing import cast
 
+from license_expression import ExpressionError, get_spdx_licensing
+
+SPDX = get_spdx_licensing()
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/licences.md"
 
@@ -27,7 +30,7 @@ FREE = {
 # Changes to the library itself must be given on; what uses it is left alone.
 WEAK = {"LGPL-2.1-or-later", "LGPL-3.0-only", "MPL-2.0"}
 # What is distributed together with it falls under it: only for tools of development, which nobody distributes.
-STRONG = {"GPL-3.0"}
+STRONG = {"GPL-3.0-only"}
 
 # How authors write it, where that is not the SPDX identifier. "BSD" is what those say who do not say which.
 SPELLED = {
@@ -138,13 +141,16 @@ def licence_of(said: Message) -> str | None:
     stated = [first_line] if first_line else []
     stated += [c.rpartition(" :: ")[2] for c in said.get_all("Classifier") or [] if c.startswith("License :: OSI")]
     spelled = [SPELLED.get(one, one) for one in stated]
-    known = [one for one in spelled if set(parts(one)) <= FREE | WEAK | STRONG]
+    known = [one for one in spelled if parts(one) <= FREE | WEAK | STRONG]
     return next(iter(known or spelled), None)
 
 
-def parts(expression: str) -> Iterator[str]:
-    """Name every licence of an SPDX expression."""
-    yield from (part.strip(" ()") for part in re.split(r" (?:AND|OR) ", expression))
+def parts(expression: str) -> set[str]:
+    """Return every licence of an SPDX expression, by its current identifier; of what is none, the text itself."""
+    try:
+        return {str(one) for one in SPDX.license_symbols(expression, decompose=False)}
+    except ExpressionError:
+        return {expression}
 
 
 def locked() -> list[Locked]:
@@ -168,7 +174,7 @@ def refused(distributions: Collection[Locked]) -> list[str]:
         allowed = FREE | WEAK | (set() if one.shipped else STRONG)
         if one.licence is None:
             reasons.append(f"{one.name}: no licence in its metadata; read its licence file and add it to READ")
-        elif strange := sorted(set(parts(one.licence)) - allowed):
+        elif strange := sorted(parts(one.licence) - allowed):
             where = "what is shipped" if one.shipped else "development"
             reasons.append(f"{one.name}: {', '.join(strange)} is not among the licences for {where}")
     return reasons
@@ -186,7 +192,7 @@ def page(distributions: Collection[Locked]) -> str:
     """Return docs/licences.md."""
     shipped = [one for one in distributions if one.shipped]
     development = [one for one in distributions if not one.shipped]
-    attention = [one for one in distributions if one.name in NOTES or set(parts(str(one.licence))) - FREE]
+    attention = [one for one in distributions if one.name in NOTES or parts(str(one.licence)) - FREE]
     rows = [
         f"| {one.name} | {one.licence} | {'yes' if one.shipped else 'no'} | {NOTES.get(one.name, '')} |"
         for one in attention
@@ -212,7 +218,7 @@ def main() -> None:
     if reasons := refused(distributions):
         sys.exit("driftloop: licences that may not be used:\n  " + "\n  ".join(reasons))
     PAGE.write_text(page(distributions))
-    weak = sum(not set(parts(str(one.licence))) <= FREE for one in distributions)
+    weak = sum(not parts(str(one.licence)) <= FREE for one in distributions)
     print(f"{len(distributions)} distributions, {weak} of them copyleft; written to {PAGE.relative_to(ROOT)}")
 
 

@@ -202,9 +202,14 @@ def _link(folder: Path, found: Mapping[str, Path]) -> None:
 def _write_launcher(launcher: Path, program: Path, templates: Path) -> None:
     """Make the private Alertmanager read the private templates.
 
-    The folder's name is compiled in and no option changes it, so a name of the same length takes its place in our
-    copy: file descriptor 9, which the launcher opens on the folder.
+    The folder's name is compiled in, so in our copy a name of the same length takes its place: file descriptor 9, which
+    the launcher opens on the folder.
     """
+    # Without this, Debian's Alertmanager refuses every configuration: it opens its default templates before those that
+    # `templates:` names. No option and no environment variable moves them, and LD_PRELOAD never sees the call: Go opens
+    # files past libc. Two ways around work, but not for everybody. A bind mount in a namespace of the user's own
+    # (`unshare -Urm`) is forbidden by default in Docker's containers and on Ubuntu since 24.04. `proot` needs no
+    # privilege, but whoever kills it leaves the Alertmanager that it traces running, on its port.
     content = program.read_bytes()
     program.write_bytes(content.replace(_TEMPLATES, b"/proc/self/fd/9".ljust(len(_TEMPLATES), b"/")))
     launcher.write_text(f'#!/bin/sh\nexec 9<{shlex.quote(str(templates))} && exec {shlex.quote(str(program))} "$@"\n')

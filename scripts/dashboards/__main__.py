@@ -1,6 +1,6 @@
 """Write grafana/dashboards/*.json: `python -m scripts.dashboards`."""
 
-from scripts.dashboards.written import FOLDER, write
+from scripts.dashboards.export import FOLDER, write
 
 if __name__ == "__main__":
     for path in write(FOLDER):

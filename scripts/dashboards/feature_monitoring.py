@@ -3,10 +3,10 @@
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard
 
-from scripts.dashboards.frame import frame
+from scripts.dashboards.base import frame
 from scripts.dashboards.limits import limit_of
 from scripts.dashboards.model_performance import ADJUSTED, P_VALUES
-from scripts.dashboards.panels import DATASOURCE, Look, Query, bars, heat, levels, number, rows, time_series
+from scripts.dashboards.panels import DATASOURCE, Display, Query, bars, heat, levels, number, rows, time_series
 
 KS = '{__name__=~".+_ks_statistic",feature!=""}'
 EFFECT = '{__name__=~".+_effect_size",feature!=""}'
@@ -38,7 +38,7 @@ def _blamed(board: builders.Dashboard) -> None:
             "Blamed columns",
             "Columns that changed since the onset (false discovery rate 5 %), and how; their share of the evidence, "
             "and effect sizes. Of the alarm that holds, or else of those in the time range.",
-            Look(span=14, height=10, unit="none", decimals=3),
+            Display(span=14, height=10, unit="none", decimals=3),
             Query(f"{blamed} * on (feature) group_left () {share}", "evidence"),
             *(
                 Query(f"{_last('feature', effect.format(measure))} and on (feature) {blamed}", name)
@@ -53,7 +53,7 @@ def _blamed(board: builders.Dashboard) -> None:
             "Contribution to the evidence",
             "Each column's share of their evidence since the onset. Of the alarm that holds, or else of those in the "
             "time range.",
-            Look(span=10, height=10, unit="percentunit", minimum=0, maximum=1),
+            Display(span=10, height=10, unit="percentunit", minimum=0, maximum=1),
             Query(f"sort_desc({share})"),
         )
     )
@@ -73,7 +73,7 @@ def _tests(board: builders.Dashboard) -> None:
             "Statistical Tests",
             "Per feature: p-value of its drift test, the same adjusted for the number of features, the two-sample "
             "Kolmogorov-Smirnov statistic, and the mean's shift in the reference's standard deviations.",
-            Look(span=10, height=14, unit="none", decimals=4),
+            Display(span=10, height=14, unit="none", decimals=4),
             *(Query(f"sum by (feature) ({expr[:-1]},{CHOSEN}}})", name) for expr, name in columns),
             names={},
             by="feature",
@@ -83,7 +83,7 @@ def _tests(board: builders.Dashboard) -> None:
         heat(
             "Kolmogorov-Smirnov statistic over time",
             "The widest gap between window and reference, per feature. It does not depend on the number of rows.",
-            Look(span=14, height=14, unit="none"),
+            Display(span=14, height=14, unit="none"),
             Query(f"sum by (feature) ({KS[:-1]},{CHOSEN}}})"),
         )
     )
@@ -95,7 +95,7 @@ def _each(board: builders.Dashboard) -> None:
         time_series(
             "$feature: p-value",
             "p-value and adjusted p-value; the line is the feature drift alert's threshold.",
-            Look(span=6, unit="none", minimum=0, maximum=1),
+            Display(span=6, unit="none", minimum=0, maximum=1),
             Query(f"{P_VALUES[:-1]},{CHOSEN}}}", "p-value"),
             Query(f"{ADJUSTED[:-1]},{CHOSEN}}}", "adjusted"),
             limit=limit_of(".+FeatureDrift"),
@@ -105,7 +105,7 @@ def _each(board: builders.Dashboard) -> None:
         time_series(
             "$feature: effect size",
             "How far the mean moved, in the reference's standard deviations, and the KS statistic.",
-            Look(span=6, unit="none"),
+            Display(span=6, unit="none"),
             Query(f"{EFFECT[:-1]},{CHOSEN}}}", "effect size"),
             Query(f"{KS[:-1]},{CHOSEN}}}", "KS statistic"),
         )
@@ -115,7 +115,7 @@ def _each(board: builders.Dashboard) -> None:
             "$feature: since the onset",
             "Kolmogorov-Smirnov distance of the rows since the drift's onset from the reference, with a bootstrap "
             "interval of 95 %. While an alarm holds.",
-            Look(span=6, unit="none", minimum=0, maximum=1),
+            Display(span=6, unit="none", minimum=0, maximum=1),
             *(
                 Query(f'drift_feature_effect{{measure="ks",bound="{bound}",{CHOSEN}}}', name)
                 for bound, name in (("value", "KS distance"), ("low", "low"), ("high", "high"))
@@ -128,7 +128,7 @@ def _each(board: builders.Dashboard) -> None:
         bars(
             "$feature: Distribution Comparison",
             "Share of values per range, in the reference and in the window.",
-            Look(span=6, unit="percentunit", minimum=0),
+            Display(span=6, unit="percentunit", minimum=0),
             *(
                 Query(shares.format(chosen=CHOSEN, dataset=dataset).replace("'", '"'), dataset)
                 for dataset in ("reference", "current")
@@ -144,7 +144,7 @@ def _together(board: builders.Dashboard) -> None:
         rows(
             "Correlations that changed most",
             "Correlation of two features in the window minus that in the reference, the 20 largest.",
-            Look(height=10, unit="none", decimals=3),
+            Display(height=10, unit="none", decimals=3),
             Query(f"{SHIFTS} and topk(20, abs({SHIFTS}))", "shift"),
             names={"feature_a": "feature", "feature_b": "with"},
             by="feature_a",
@@ -155,7 +155,7 @@ def _together(board: builders.Dashboard) -> None:
             "Mean change of correlations, per feature",
             "Mean size of the changes of a feature's correlations with those after it: a feature that moved alone "
             "stands out.",
-            Look(height=10, unit="none", minimum=0, decimals=3),
+            Display(height=10, unit="none", minimum=0, decimals=3),
             Query("avg by (feature_a) (abs(feature_correlation_shift))"),
         )
     )
@@ -163,7 +163,7 @@ def _together(board: builders.Dashboard) -> None:
         time_series(
             "Largest change of a correlation",
             "The largest change among all pairs of features.",
-            Look(span=4, height=10, unit="none", minimum=0),
+            Display(span=4, height=10, unit="none", minimum=0),
             Query("max(abs(feature_correlation_shift))", "largest"),
         )
     )
@@ -171,7 +171,7 @@ def _together(board: builders.Dashboard) -> None:
         number(
             "Outliers",
             "Values more than 1.5 interquartile ranges beyond the reference's quartiles, of all features.",
-            Look(span=4, height=10),
+            Display(span=4, height=10),
             Query("sum(outliers)"),
         )
     )

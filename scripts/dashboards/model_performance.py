@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from grafana_foundation_sdk.builders import dashboard as builders
 
-from scripts.dashboards.frame import frame
+from scripts.dashboards.base import frame
 from scripts.dashboards.limits import limit_of
-from scripts.dashboards.panels import Look, Query, bars, heat, levels, number, rows, time_series
+from scripts.dashboards.panels import Display, Query, bars, heat, levels, number, rows, time_series
 
 P_VALUES = '{__name__=~".+_drift_p_value",feature!=""}'
 ADJUSTED = '{__name__=~".+_drift_p_value_adjusted",feature!=""}'
-RATIO = Look(unit="percentunit", minimum=0, maximum=1)
+RATIO = Display(unit="percentunit", minimum=0, maximum=1)
 LABEL = "sum without (instance, job)"
 
 
@@ -28,7 +28,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Drift detected",
             "Whether the drift alarm holds. There once the detector is calibrated for the present reference.",
-            Look(4, 5, "bool_yes_no", minimum=0, maximum=1),
+            Display(4, 5, "bool_yes_no", minimum=0, maximum=1),
             Query("max(drift_detected)"),
             limit=limit_of("DriftDetected"),
         )
@@ -37,7 +37,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Features with drift",
             "Features whose own test found drift at the threshold in config.yml, unadjusted.",
-            Look(4, 5),
+            Display(4, 5),
             Query("max(drifted_features)"),
         )
     )
@@ -45,7 +45,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Tests that fail",
             "Tests of the Evidently suite that failed or could not run.",
-            Look(4, 5),
+            Display(4, 5),
             Query('sum(evidently_tests{status=~"fail|error"})'),
         )
     )
@@ -53,7 +53,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Accuracy",
             "On the window's labelled rows; there once enough labels have arrived.",
-            Look(4, 5, "percentunit"),
+            Display(4, 5, "percentunit"),
             Query("max(model_accuracy)"),
             limit=limit_of("ModelAccuracyDropped"),
         )
@@ -62,7 +62,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Champion",
             "The version that carries the alias champion in MLflow.",
-            Look(4, 5, "none"),
+            Display(4, 5, "none"),
             Query("max(mlflow_champion_version)"),
         )
     )
@@ -70,7 +70,7 @@ def _verdict(board: builders.Dashboard) -> None:
         number(
             "Alerts that fire",
             "Watchdog, which always fires, is not counted.",
-            Look(4, 5),
+            Display(4, 5),
             Query('count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)'),
         )
     )
@@ -83,7 +83,7 @@ def _drift(board: builders.Dashboard) -> None:
             "Drift alarm: score against threshold",
             "Evidence as strong comes by chance once in 10 to the score rows. The alarm begins when the score reaches "
             "the threshold, which is what false_alarm_every in config.yml promises, and ends 1 below it.",
-            Look(span=11, height=9, unit="none", minimum=0),
+            Display(span=11, height=9, unit="none", minimum=0),
             Query("max(drift_alarm_score)", "score"),
             Query("max(drift_alarm_threshold)", "threshold"),
             dashed=("threshold",),
@@ -94,7 +94,7 @@ def _drift(board: builders.Dashboard) -> None:
             "Drift: effect size",
             "The largest share of a column's values that would have to change to undo the drift, while an alarm holds. "
             "From the line on ModelDrift asks for a retraining.",
-            Look(span=5, height=9, unit="none", minimum=0, maximum=1),
+            Display(span=5, height=9, unit="none", minimum=0, maximum=1),
             Query("max(drift_effect_size)", "effect size"),
             limit=limit_of("ModelDrift"),
         )
@@ -103,7 +103,7 @@ def _drift(board: builders.Dashboard) -> None:
         number(
             "Drift since",
             "When the drift began, by the rows' own times: that of the last alarm in the time range.",
-            Look(span=4, height=9, unit="dateTimeAsIso"),
+            Display(span=4, height=9, unit="dateTimeAsIso"),
             Query("1000 * max(drift_onset_timestamp_seconds)"),
         )
     )
@@ -111,7 +111,7 @@ def _drift(board: builders.Dashboard) -> None:
         number(
             "What raised the alarm",
             "The statistics that raised the alarms in the time range.",
-            Look(span=4, height=9),
+            Display(span=4, height=9),
             Query("sum by (kind) (drift_cause)", "{{kind}}"),
             named=True,
         )
@@ -121,7 +121,7 @@ def _drift(board: builders.Dashboard) -> None:
             "Drift Detection Timeline",
             "p-values of all features, unadjusted; the line is the feature drift alert's threshold. With no drift one "
             "in twenty is below it.",
-            Look(span=16, height=9, unit="none", minimum=0, maximum=1),
+            Display(span=16, height=9, unit="none", minimum=0, maximum=1),
             Query(P_VALUES, "{{feature}}"),
             limit=limit_of(".+FeatureDrift"),
         )
@@ -130,7 +130,7 @@ def _drift(board: builders.Dashboard) -> None:
         time_series(
             "Prediction drift",
             "p-value of the predictions' test against the reference.",
-            Look(height=9, unit="none", minimum=0, maximum=1),
+            Display(height=9, unit="none", minimum=0, maximum=1),
             Query("prediction_drift_p_value", "predictions"),
             limit=limit_of("PredictionDrift"),
         )
@@ -143,7 +143,7 @@ def _predictions(board: builders.Dashboard) -> None:
         heat(
             "Prediction Distribution",
             "Share of each category among the window's predictions.",
-            Look(span=12, height=9, unit="percentunit"),
+            Display(span=12, height=9, unit="percentunit"),
             Query(f"{LABEL}(prediction_distribution)"),
         )
     )
@@ -151,7 +151,7 @@ def _predictions(board: builders.Dashboard) -> None:
         levels(
             "Predictions in the window",
             "Share of each category among the window's predictions.",
-            Look(span=6, height=9, unit="percentunit", minimum=0),
+            Display(span=6, height=9, unit="percentunit", minimum=0),
             Query(f"{LABEL}(prediction_distribution)"),
         )
     )
@@ -159,7 +159,7 @@ def _predictions(board: builders.Dashboard) -> None:
         levels(
             "Predictions in the reference",
             "Share of each category among the reference's predictions.",
-            Look(span=6, height=9, unit="percentunit", minimum=0),
+            Display(span=6, height=9, unit="percentunit", minimum=0),
             Query(f"{LABEL}(reference_distribution)"),
         )
     )
@@ -186,7 +186,7 @@ def _predictions(board: builders.Dashboard) -> None:
         time_series(
             "Labels",
             "Rows of the window, and how many of them have a label.",
-            Look(minimum=0),
+            Display(minimum=0),
             Query("rowcount", "rows"),
             Query("labelled_rows", "labelled"),
         )
@@ -210,7 +210,7 @@ def _predictions(board: builders.Dashboard) -> None:
             "Accuracy alarm: score against threshold",
             "Tested after every label: evidence of a fall since the promotion as strong as this comes by chance once "
             "in 10 to the score labelled rows. AccuracyDropDetected fires when it reaches the threshold.",
-            Look(span=12, unit="none"),
+            Display(span=12, unit="none"),
             Query("max(accuracy_alarm_score)", "score"),
             Query("max(accuracy_alarm_threshold)", "threshold"),
             dashed=("threshold",),
@@ -224,7 +224,7 @@ def _data(board: builders.Dashboard) -> None:
         number(
             "Data quality score",
             "Share of cells that hold a finite number, times the share of rows that repeat no earlier one.",
-            Look(span=4, unit="percentunit", minimum=0, maximum=1),
+            Display(span=4, unit="percentunit", minimum=0, maximum=1),
             Query("min(data_quality_score)"),
         )
     )
@@ -232,7 +232,7 @@ def _data(board: builders.Dashboard) -> None:
         time_series(
             "Missing values",
             "Feature cells of the window that are null; the line is DataQualityIssue's threshold.",
-            Look(minimum=0),
+            Display(minimum=0),
             Query("missing_values", "missing"),
             limit=limit_of("DataQualityIssue"),
         )
@@ -241,7 +241,7 @@ def _data(board: builders.Dashboard) -> None:
         time_series(
             "Row count",
             "Rows of the window and of the reference.",
-            Look(span=6, minimum=0),
+            Display(span=6, minimum=0),
             Query("rowcount", "window"),
             Query("reference_rows", "reference"),
         )
@@ -250,7 +250,7 @@ def _data(board: builders.Dashboard) -> None:
         time_series(
             "Type consistency and repetitions",
             "Columns that do not hold numbers, columns that hold one value, and rows that repeat an earlier one.",
-            Look(span=6, minimum=0),
+            Display(span=6, minimum=0),
             Query("column_type_mismatches", "columns of another type"),
             Query("constant_columns", "constant columns"),
             Query("duplicated_rows", "repeated rows"),
@@ -264,7 +264,7 @@ def _alerts(board: builders.Dashboard) -> None:
         rows(
             "Current alerts",
             "Alerts that fire or wait for their time, and how many series each has. Watchdog always fires.",
-            Look(span=12),
+            Display(span=12),
             Query("count by (alertname, severity, alertstate) (ALERTS)", "series"),
             names={"alertname": "alert", "alertstate": "state"},
             by="alertname",
@@ -274,7 +274,7 @@ def _alerts(board: builders.Dashboard) -> None:
         bars(
             "Tests by outcome",
             "Tests of the Evidently suite in the last cycle.",
-            Look(span=4, minimum=0),
+            Display(span=4, minimum=0),
             Query("sum by (status) (evidently_tests)", "tests"),
             by="status",
         )
@@ -283,7 +283,7 @@ def _alerts(board: builders.Dashboard) -> None:
         levels(
             "Thresholds in reach",
             "Each alert's value over its threshold, of scores their logarithms'; 1 where the alert's condition holds.",
-            Look(unit="percentunit", minimum=0, maximum=1),
+            Display(unit="percentunit", minimum=0, maximum=1),
             Query(_reach()),
         )
     )

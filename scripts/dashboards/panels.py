@@ -28,8 +28,8 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Look:
-    """Where a panel stands and what its values are: width of 24, height, unit, and the range of the axis."""
+class Display:
+    """How large a panel is, and how it shows its values: width of 24, height, unit, and the range of the axis."""
 
     span: int = 8
     height: int = 8
@@ -42,7 +42,7 @@ class Look:
 def time_series(
     title: str,
     description: str,
-    look: Look,
+    display: Display,
     *queries: Query,
     limit: Limit | None = None,
     stacked: bool = False,
@@ -50,7 +50,7 @@ def time_series(
 ) -> timeseries.Panel:
     """Return lines over time, with the alert's threshold as a dashed line, and so those of the legends in `dashed`."""
     line = replace(limit, below=False) if limit else None  # a line takes the color of the step that begins at it
-    panel = _base(timeseries.Panel(), title, description, look, line).targets(_targets(queries, instant=False))
+    panel = _base(timeseries.Panel(), title, description, display, line).targets(_targets(queries, instant=False))
     panel.line_width(1).fill_opacity(60 if stacked else 0).show_points(common.VisibilityMode.NEVER)
     panel.legend(_legend()).tooltip(_tooltip())
     if stacked:
@@ -65,53 +65,55 @@ def time_series(
 
 
 def number(
-    title: str, description: str, look: Look, *queries: Query, limit: Limit | None = None, named: bool = False
+    title: str, description: str, display: Display, *queries: Query, limit: Limit | None = None, named: bool = False
 ) -> stat.Panel:
     """Return the value now, with its recent course behind it unless it is a date; `named`, the legend in its place."""
-    panel = _base(stat.Panel(), title, description, look, limit).targets(_targets(queries, instant=False))
+    panel = _base(stat.Panel(), title, description, display, limit).targets(_targets(queries, instant=False))
     panel.reduce_options(_last_value()).color_mode(common.BigValueColorMode.VALUE)
-    course = not named and not look.unit.startswith("dateTime")
+    course = not named and not display.unit.startswith("dateTime")
     panel.graph_mode(common.BigValueGraphMode.AREA if course else common.BigValueGraphMode.NONE)
     return panel.text_mode(common.BigValueTextMode.NAME if named else common.BigValueTextMode.AUTO)
 
 
-def rows(title: str, description: str, look: Look, *queries: Query, names: dict[str, str], by: str) -> table.Panel:
+def rows(
+    title: str, description: str, display: Display, *queries: Query, names: dict[str, str], by: str
+) -> table.Panel:
     """Return a table: a row per value of the label `by`, a column per query, headed by the queries' legends."""
-    panel = _base(table.Panel(), title, description, look, None)
+    panel = _base(table.Panel(), title, description, display, None)
     return _joined(panel, queries, names, by)
 
 
-def bars(title: str, description: str, look: Look, *queries: Query, by: str) -> barchart.Panel:
+def bars(title: str, description: str, display: Display, *queries: Query, by: str) -> barchart.Panel:
     """Return groups of bars side by side: a group per value of the label `by`, a bar per query."""
-    panel = _base(barchart.Panel(), title, description, look, None)
+    panel = _base(barchart.Panel(), title, description, display, None)
     panel.x_field(by).legend(_legend()).tooltip(_tooltip()).group_width(0.8).bar_width(0.95)
     return _joined(panel, queries, {}, by)
 
 
-def levels(title: str, description: str, look: Look, query: Query, limit: Limit | None = None) -> bargauge.Panel:
+def levels(title: str, description: str, display: Display, query: Query, limit: Limit | None = None) -> bargauge.Panel:
     """Return a horizontal bar per series, now."""
-    panel = _base(bargauge.Panel(), title, description, look, limit)
+    panel = _base(bargauge.Panel(), title, description, display, limit)
     panel.targets(_targets((query,), instant=True, shape=PromQueryFormat.TIME_SERIES))
     panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.GRADIENT)
     return panel.reduce_options(_last_value())
 
 
-def heat(title: str, description: str, look: Look, query: Query) -> heatmap.Panel:
+def heat(title: str, description: str, display: Display, query: Query) -> heatmap.Panel:
     """Return series as rows over time, their values as colors."""
-    panel = _base(heatmap.Panel(), title, description, look, None).targets(_targets((query,), instant=False))
-    panel.calculate(False).cell_values(heatmap.CellValues().unit(look.unit))
+    panel = _base(heatmap.Panel(), title, description, display, None).targets(_targets((query,), instant=False))
+    panel.calculate(False).cell_values(heatmap.CellValues().unit(display.unit))
     return panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Purples").steps(64))
 
 
-def _base(panel: Panel, title: str, description: str, look: Look, limit: Limit | None) -> Panel:
-    panel.title(title).description(description).datasource(DATASOURCE).span(look.span).height(look.height)
-    panel.unit(look.unit).thresholds(_thresholds(limit))
-    if look.minimum is not None:
-        panel.min(look.minimum)
-    if look.maximum is not None:
-        panel.max(look.maximum)
-    if look.decimals is not None:
-        panel.decimals(look.decimals)
+def _base(panel: Panel, title: str, description: str, display: Display, limit: Limit | None) -> Panel:
+    panel.title(title).description(description).datasource(DATASOURCE).span(display.span).height(display.height)
+    panel.unit(display.unit).thresholds(_thresholds(limit))
+    if display.minimum is not None:
+        panel.min(display.minimum)
+    if display.maximum is not None:
+        panel.max(display.maximum)
+    if display.decimals is not None:
+        panel.decimals(display.decimals)
     return panel
 
 

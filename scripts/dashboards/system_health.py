@@ -2,9 +2,9 @@
 
 from grafana_foundation_sdk.builders import dashboard as builders
 
-from scripts.dashboards.frame import frame
+from scripts.dashboards.base import frame
 from scripts.dashboards.limits import limit_of
-from scripts.dashboards.panels import Look, Query, bars, number, rows, time_series
+from scripts.dashboards.panels import Display, Query, bars, number, rows, time_series
 
 SERVICE = "container_label_com_docker_compose_service"
 CONTAINERS = f'{{{SERVICE}!=""}}'
@@ -28,7 +28,7 @@ def _targets(board: builders.Dashboard) -> None:
         rows(
             "Targets",
             "1 for a target that answered Prometheus's last scrape, 0 for one that did not.",
-            Look(8, 9),
+            Display(8, 9),
             Query("min by (job, instance) (up)", "up"),
             names={},
             by="job",
@@ -38,7 +38,7 @@ def _targets(board: builders.Dashboard) -> None:
         time_series(
             "Servers behind the trigger",
             "1 while Prefect and MLflow answer the trigger's polls, and while a runner takes runs.",
-            Look(6, 9, minimum=0, maximum=1),
+            Display(6, 9, minimum=0, maximum=1),
             Query("upstream_up", "{{service}}"),
             Query("min(flow_runner_up)", "runner"),
         )
@@ -47,7 +47,7 @@ def _targets(board: builders.Dashboard) -> None:
         time_series(
             "Age of the monitor's last success",
             "From its first success on; the line is MonitorStale's threshold.",
-            Look(6, 9, "s", minimum=0),
+            Display(6, 9, "s", minimum=0),
             Query("time() - (monitor_last_success_timestamp_seconds > 0)", "age"),
             Query("monitor_cycle_seconds", "a cycle took"),
             limit=limit_of("MonitorStale"),
@@ -57,7 +57,7 @@ def _targets(board: builders.Dashboard) -> None:
         number(
             "Drift detector calibrated",
             "How much of the calibration for the present reference is done; until all is, no drift is found.",
-            Look(4, 9, "percentunit", minimum=0, maximum=1),
+            Display(4, 9, "percentunit", minimum=0, maximum=1),
             Query("min(drift_calibration_progress)"),
             limit=limit_of("DriftCalibrationStuck"),
         )
@@ -70,7 +70,7 @@ def _api(board: builders.Dashboard) -> None:
         time_series(
             "Response time",
             "Quantiles over all endpoints; the line is APILatencyHigh's threshold, which holds per endpoint.",
-            Look(unit="s", minimum=0),
+            Display(unit="s", minimum=0),
             *(Query(f"histogram_quantile({q}, {BUCKETS})", f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)),
             limit=limit_of("APILatencyHigh"),
         )
@@ -79,7 +79,7 @@ def _api(board: builders.Dashboard) -> None:
         time_series(
             "Error ratio",
             "Share of 5xx among the answers, without /ready; the line is APIErrorRatioHigh's threshold.",
-            Look(unit="percentunit", minimum=0),
+            Display(unit="percentunit", minimum=0),
             Query(
                 '(sum(rate(api_requests_total{endpoint!="ready",status=~"5.."}[$__rate_interval])) or vector(0))'
                 ' / sum(rate(api_requests_total{endpoint!="ready"}[$__rate_interval]))',
@@ -92,7 +92,7 @@ def _api(board: builders.Dashboard) -> None:
         time_series(
             "Throughput",
             "Requests answered and rows predicted, a second.",
-            Look(unit="reqps", minimum=0),
+            Display(unit="reqps", minimum=0),
             Query("sum(rate(api_requests_total[$__rate_interval]))", "requests"),
             Query("sum(rate(api_predictions_total[$__rate_interval]))", "rows"),
         )
@@ -105,7 +105,7 @@ def _log(board: builders.Dashboard) -> None:
         time_series(
             "Rows logged",
             "Predictions and labels, a second.",
-            Look(unit="cps", minimum=0),
+            Display(unit="cps", minimum=0),
             Query("sum(rate(prediction_log_rows_total[$__rate_interval]))", "predictions"),
             Query("sum(rate(labels_log_rows_total[$__rate_interval]))", "labels"),
         )
@@ -114,7 +114,7 @@ def _log(board: builders.Dashboard) -> None:
         time_series(
             "Parts",
             "Files in the folders of the log and of the labels.",
-            Look(minimum=0),
+            Display(minimum=0),
             Query("max(prediction_log_parts)", "predictions"),
             Query("max(labels_log_parts)", "labels"),
         )
@@ -123,7 +123,7 @@ def _log(board: builders.Dashboard) -> None:
         time_series(
             "Seal lag",
             "Age of the oldest row that is in a journal and in no Parquet part yet.",
-            Look(unit="s", minimum=0),
+            Display(unit="s", minimum=0),
             Query("max(prediction_log_seal_lag_seconds)", "predictions"),
             Query("max(labels_log_seal_lag_seconds)", "labels"),
         )
@@ -133,13 +133,13 @@ def _log(board: builders.Dashboard) -> None:
 def _models(board: builders.Dashboard) -> None:
     board.with_row(builders.Row("MLflow Tracking: which model serves, and what was measured?"))
     board.with_panel(
-        number("Champion", "Its version in MLflow.", Look(4, unit="none"), Query("max(mlflow_champion_version)"))
+        number("Champion", "Its version in MLflow.", Display(4, unit="none"), Query("max(mlflow_champion_version)"))
     )
     board.with_panel(
         time_series(
             "Versions",
             "The champion's version, the version that the API serves, and how many there are.",
-            Look(6, minimum=0),
+            Display(6, minimum=0),
             Query("mlflow_champion_version", "champion"),
             Query("max(api_model_version)", "served"),
             Query("mlflow_model_versions", "versions"),
@@ -149,7 +149,7 @@ def _models(board: builders.Dashboard) -> None:
         rows(
             "Experiments",
             "What the runs that made the newest versions have measured, on held-out rows.",
-            Look(14, unit="none", decimals=4),
+            Display(14, unit="none", decimals=4),
             Query("sum by (version, metric) (mlflow_version_metric)", "value"),
             names={},
             by="version",
@@ -163,7 +163,7 @@ def _flows(board: builders.Dashboard) -> None:
         bars(
             "Flow runs by state",
             "The newest 200 runs of each flow.",
-            Look(6, minimum=0),
+            Display(6, minimum=0),
             Query('sum by (state) (flow_runs{flow="retrain"})', "retrain"),
             Query('sum by (state) (flow_runs{flow="bootstrap"})', "bootstrap"),
             Query('sum by (state) (flow_runs{flow="rollback"})', "rollback"),
@@ -174,21 +174,24 @@ def _flows(board: builders.Dashboard) -> None:
         time_series(
             "Queue",
             "Runs that were asked for and have not begun, and those at work.",
-            Look(6, minimum=0),
+            Display(6, minimum=0),
             Query("flow_runs_waiting", "{{flow}} waits"),
             Query('flow_runs{state="RUNNING"}', "{{flow}} runs"),
         )
     )
     board.with_panel(
         number(
-            "Last run took", "The newest run that has ended.", Look(6, unit="s"), _by_flow("last_run_duration_seconds")
+            "Last run took",
+            "The newest run that has ended.",
+            Display(6, unit="s"),
+            _by_flow("last_run_duration_seconds"),
         )
     )
     board.with_panel(
         number(
             "Since the last success",
             "Since a run last completed.",
-            Look(6, unit="s"),
+            Display(6, unit="s"),
             Query("time() - flow_last_success_timestamp_seconds", "{{flow}}"),
         )
     )
@@ -196,7 +199,7 @@ def _flows(board: builders.Dashboard) -> None:
         time_series(
             "Notifications to the trigger",
             "What came of them, a minute.",
-            Look(24, 6, minimum=0),
+            Display(24, 6, minimum=0),
             Query("60 * sum by (outcome) (rate(trigger_notifications_total[$__rate_interval]))", "{{outcome}}"),
         )
     )
@@ -212,7 +215,7 @@ def _alerting(board: builders.Dashboard) -> None:
         time_series(
             "Rule evaluation",
             "How long the rule groups took last.",
-            Look(unit="s", minimum=0),
+            Display(unit="s", minimum=0),
             Query(EVALUATION, "{{group}}"),
         )
     )
@@ -220,7 +223,7 @@ def _alerting(board: builders.Dashboard) -> None:
         time_series(
             "Notifications",
             "Sent by Alertmanager and failed, a minute; anything failed fires AlertmanagerNotificationsFailing.",
-            Look(minimum=0),
+            Display(minimum=0),
             Query("60 * sum(rate(alertmanager_notifications_total[$__rate_interval]))", "sent"),
             Query("60 * sum(rate(alertmanager_notifications_failed_total[$__rate_interval]))", "failed"),
         )
@@ -229,7 +232,7 @@ def _alerting(board: builders.Dashboard) -> None:
         time_series(
             "Prometheus",
             "Series in memory and samples taken in, a second.",
-            Look(minimum=0),
+            Display(minimum=0),
             Query("prometheus_tsdb_head_series", "series"),
             Query("sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))", "samples a second"),
         )
@@ -242,7 +245,7 @@ def _machine(board: builders.Dashboard) -> None:
         time_series(
             "CPU",
             "Cores in use per container; without containers, per process that tells.",
-            Look(minimum=0),
+            Display(minimum=0),
             Query(
                 _cost("rate({}[$__rate_interval])", "container_cpu_usage_seconds_total", "process_cpu_seconds_total"),
                 "{{service}}",
@@ -254,7 +257,7 @@ def _machine(board: builders.Dashboard) -> None:
         time_series(
             "Memory",
             "Working set per container; without containers, resident memory per process that tells.",
-            Look(unit="bytes", minimum=0),
+            Display(unit="bytes", minimum=0),
             Query(_cost("{}", "container_memory_working_set_bytes", "process_resident_memory_bytes"), "{{service}}"),
             stacked=True,
         )
@@ -263,7 +266,7 @@ def _machine(board: builders.Dashboard) -> None:
         time_series(
             "Disk",
             "Written layers per container; without containers, Prometheus's blocks, the first after two hours.",
-            Look(unit="bytes", minimum=0),
+            Display(unit="bytes", minimum=0),
             Query(_cost("{}", "container_fs_usage_bytes", DISK), "{{service}}"),
             stacked=True,
         )

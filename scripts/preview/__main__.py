@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scripts.preview.dashboard import load_dashboard, sections_of
-from scripts.preview.events import events_of
+from scripts.dashboards.queries.json_paths import DashboardError, Json, dig
+from scripts.dashboards.queries.prometheus import Prometheus
+from scripts.dashboards.queries.sections import load_dashboard, sections_of
+from scripts.dashboards.queries.time_range import read_range
+from scripts.dashboards.queries.variables import resolve
+from scripts.preview.annotations import marks_of
 from scripts.preview.page import Drawing, DrawnSection, page
 from scripts.preview.panels import Drawn, draw
-from scripts.preview.prometheus import Prometheus
-from scripts.preview.reading import Json, PreviewError, dig
-from scripts.preview.timerange import read_range
-from scripts.preview.variables import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,13 +22,13 @@ def draw_dashboard(dashboard: Json, source: str, prometheus: Prometheus, since: 
     """Return a dashboard with live data; `since` (`30m`) replaces the dashboard's own range."""
     start = f"now-{since}" if since else dig(dashboard, "time.from", "now-6h")
     time = read_range(start, "now" if since else dig(dashboard, "time.to", "now"))
-    scope = resolve(dig(dashboard, "templating.list", []), time, prometheus)
-    events = events_of(dashboard, scope, prometheus)
+    scope = resolve(dashboard, time, prometheus)
+    marks = marks_of(dashboard, scope, prometheus)
     sections = [
-        DrawnSection(section, [draw(panel, prometheus, events) for panel in section.panels])
+        DrawnSection(section, [draw(panel, prometheus, marks) for panel in section.panels])
         for section in sections_of(dashboard, scope)
     ]
-    return Drawing(dashboard, source, scope, sections, events)
+    return Drawing(dashboard, source, scope, sections, marks)
 
 
 def _remarks(panels: Sequence[Drawn]) -> Iterator[str]:
@@ -48,15 +48,15 @@ def run(folder: Path, out: Path, url: str, since: str = "") -> bool:
     prometheus.require_ready()
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        raise PreviewError(f"no dashboards in {folder}")
+        raise DashboardError(f"no dashboards in {folder}")
     dashboards = {path: load_dashboard(path) for path in paths}
     out.mkdir(parents=True, exist_ok=True)
     well = True
     for path, dashboard in dashboards.items():
         try:
             drawing = draw_dashboard(dashboard, _source(path), prometheus, since)
-        except PreviewError as error:  # of a variable or an annotation; panels bear their own
-            raise PreviewError(f"{_source(path)}: {error}") from error
+        except DashboardError as error:  # of a variable or an annotation; panels bear their own
+            raise DashboardError(f"{_source(path)}: {error}") from error
         panels = drawing.panels
         target = out / f"{dashboard['uid']}.html"
         target.write_text(page(drawing, [*dashboards.values()]), encoding="utf-8")
@@ -79,7 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         well = run(arguments.dashboards, arguments.out, arguments.prometheus, arguments.since)
-    except PreviewError as error:
+    except DashboardError as error:
         sys.exit(f"driftloop: {error}")
     sys.exit(0 if well else 1)
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scripts.dashboards.queries.time_range import TimeRange
+from scripts.preview.colours import TEXT
 from scripts.preview.columns import Column
-from scripts.preview.timerange import TimeRange
 
 Figure = dict[str, Any]
 
-INK = "#CCCCDC"
 GRID = "rgba(204,204,220,0.09)"
 _TICKS = 5
 _ZEROS = re.compile(r"(\d)\.0+(?!\d)|(?<=\d)(\.\d*?[1-9])0+(?!\d)")
@@ -19,7 +19,7 @@ _MINUTES = 60
 _BINARY = [float(2**power) for power in range(50)]
 _CLOCK = [60.0 * one for one in (1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 1440, 2880, 7200, 14400)]
 # Steps between ticks in units that are not counted in tens; smaller and larger ones are.
-_STEPS = {"bytes": _BINARY, "binBps": _BINARY, "s": [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, *_CLOCK]}
+_STEPS = {"bytes": _BINARY, "s": [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, *_CLOCK]}
 
 
 def escaped(text: str) -> str:
@@ -33,11 +33,11 @@ def layout(**parts: Any) -> Figure:
         "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": TEXT},
         "showlegend": False,
         "dragmode": False,
         "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "#22252B", "bordercolor": "#41444B", "font": {"color": INK, "size": 12}},
+        "hoverlabel": {"bgcolor": "#22252B", "bordercolor": "#41444B", "font": {"color": TEXT, "size": 12}},
         **parts,
     }
 
@@ -61,26 +61,27 @@ def milliseconds(seconds: float) -> float:
     return round(seconds * 1000)
 
 
-def value_axis(columns: Sequence[Column], values: Iterable[float | None], **parts: Any) -> Figure:
+def value_axis(columns: Sequence[Column], values: Iterable[float | None]) -> Figure:
     """Return the axis of some columns' values, its ticks written in the first one's unit."""
     first = columns[0]
     present = [value for value in values if value is not None and math.isfinite(value)]
-    if first.custom("scaleDistribution.type") == "log":
-        return _log_axis(first, [value for value in present if value > 0]) | parts
-    low = _bound([one.bound("min") for one in columns], [one.custom("axisSoftMin") for one in columns], present, min)
-    high = _bound([one.bound("max") for one in columns], [one.custom("axisSoftMax") for one in columns], present, max)
+    low, high = first.bound("min"), first.bound("max")
+    fixed = low is not None
+    low = min(present, default=0.0) if low is None else low
+    high = max(present, default=0.0) if high is None else high
     if high <= low:
         low, high = (0.0, 1.0) if low == 0 else (min(low, 0.0), max(low, 0.0))
     ticks = ticks_between(low, high, first.config.get("unit") or "")
     margin = 0.03 * (high - low)
-    loose = [low - (0 if low == 0 or first.bound("min") is not None else margin), high + margin]
-    return _axis(first, ticks) | {"range": loose} | parts
-
-
-def _bound(hard: Sequence[float | None], soft: Sequence[Any], present: Sequence[float], choose: Any) -> float:
-    """Return a hard bound if there is one, else the outermost of soft bounds and values."""
-    fixed = [one for one in hard if one is not None]
-    return float(choose(fixed or [*present, *(float(one) for one in soft if one is not None)] or [0.0]))
+    return {
+        "range": [low - (0 if low == 0 or fixed else margin), high + margin],
+        "tickvals": ticks,
+        "ticktext": [tick_text(first.text(tick)) for tick in ticks],
+        "gridcolor": GRID,
+        "zeroline": False,
+        "fixedrange": True,
+        "automargin": True,
+    }
 
 
 def tick_text(text: str) -> str:
@@ -99,23 +100,3 @@ def ticks_between(low: float, high: float, unit: str) -> list[float]:
 def _round_step(raw: float) -> float:
     magnitude = 10.0 ** math.floor(math.log10(raw))
     return next(one * magnitude for one in (1, 2, 5, 10) if one * magnitude >= raw * (1 - 1e-9))
-
-
-def _log_axis(column: Column, present: Sequence[float]) -> Figure:
-    low = math.floor(math.log10(column.bound("min") or min(present, default=0.001)))
-    high = math.ceil(math.log10(column.bound("max") or max(present, default=1.0)))
-    every = max(1, math.ceil((high - low) / _TICKS))
-    ticks = [10.0**power for power in range(high, low - 1, -every)]
-    return _axis(column, ticks) | {"type": "log", "range": [low, high + 0.02 * (high - low)]}
-
-
-def _axis(column: Column, ticks: Sequence[float]) -> Figure:
-    return {
-        "tickvals": ticks,
-        "ticktext": [tick_text(column.text(tick)) for tick in ticks],
-        "gridcolor": GRID,
-        "zeroline": False,
-        "fixedrange": True,
-        "automargin": True,
-        "title": {"text": escaped(column.custom("axisLabel", "")), "font": {"size": 11}},
-    }

@@ -14,11 +14,11 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from scripts.preview.dashboard import Section
-from scripts.preview.events import Event
+from scripts.dashboards.queries.json_paths import Json
+from scripts.dashboards.queries.sections import Section
+from scripts.dashboards.queries.variables import Scope
+from scripts.preview.annotations import Mark
 from scripts.preview.panels import Drawn
-from scripts.preview.reading import Json
-from scripts.preview.variables import Scope
 
 _FILES = Path(__file__).parent
 
@@ -33,13 +33,13 @@ class DrawnSection:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A dashboard with its variables, sections and events."""
+    """A dashboard with its variables, sections and marks."""
 
     dashboard: Json
     source: str  # the file that it was read from
     scope: Scope
     sections: Sequence[DrawnSection]
-    events: Sequence[Event]
+    marks: Sequence[Mark]
 
     @property
     def panels(self) -> list[Drawn]:
@@ -56,7 +56,7 @@ def page(drawing: Drawing, others: Sequence[Json]) -> str:
         .render(
             drawing=drawing,
             others=others,
-            events={event.text: event.colour for event in drawing.events},
+            marks={mark.text: mark.colour for mark in drawing.marks},
             drawn_at=_moment(drawing.scope.time.end),
             since=_moment(drawing.scope.time.start),
             policy=_policy(scripts),

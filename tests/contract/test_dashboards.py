@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.dashboards.frame import TITLES
-from scripts.dashboards.written import FOLDER, documents
+from scripts.dashboards.base import TITLES
+from scripts.dashboards.export import FOLDER, documents
+from scripts.dashboards.queries.time_range import TimeRange
+from scripts.dashboards.queries.variables import Scope, Variable
 from scripts.prometheus_tools import find_tools
 from tests.contract.promql import ROOT, check_expressions, metrics_in
 
@@ -27,7 +29,7 @@ FOREIGN = re.compile(r"(prometheus|alertmanager|process|container)_[a-z_]+|up|AL
 
 def expand(expr: str) -> str:
     """Put a value in the place of each variable, as Grafana does."""
-    return expr.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$feature", ".*")
+    return Scope(TimeRange(0, 3600)).having(Variable("feature", [], all_value=".*")).fill(expr, step=15)
 
 
 def expressions(board: dict[str, Any]) -> list[str]:

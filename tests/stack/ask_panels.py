@@ -7,37 +7,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.dashboards.written import FOLDER
-from scripts.preview.dashboard import load_dashboard, sections_of
-from scripts.preview.prometheus import Prometheus
-from scripts.preview.query import step_of
-from scripts.preview.timerange import SCRAPE_SECONDS, read_range
-from scripts.preview.variables import resolve
+from scripts.dashboards.export import FOLDER
+from scripts.dashboards.queries.prometheus import Prometheus
+from scripts.dashboards.queries.sections import load_dashboard, sections_of
+from scripts.dashboards.queries.targets import annotations_of, ask_annotation, ask_target
+from scripts.dashboards.queries.time_range import read_range
+from scripts.dashboards.queries.variables import resolve
 
 SINCE = "now-3m"  # the demo is faster than life
 
 
 def answers_of(path: Path, prometheus: Prometheus) -> Iterator[tuple[str, str, list[Any]]]:
     """Yield what asks, its expression and the newest value of each series, none if there is no data."""
-    board, time = load_dashboard(path), read_range(SINCE)
-    scope = resolve(board["templating"]["list"], time, prometheus)
+    board = load_dashboard(path)
+    scope = resolve(board, read_range(SINCE), prometheus)
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
-            yield (
-                f"variable {variable['name']}",
-                variable["query"]["query"],
-                list(scope.variables[variable["name"]].values),
-            )
-    for mark in board["annotations"]["list"]:
-        found = prometheus.range(scope.fill(mark["expr"], SCRAPE_SECONDS), time, SCRAPE_SECONDS)
-        yield f"annotation {mark['name']}", mark["expr"], newest(found)
+            values = scope.variables[variable["name"]].values
+            yield f"variable {variable['name']}", variable["query"]["query"], list(values)
+    for annotation in annotations_of(board):
+        found = ask_annotation(annotation, scope, prometheus)
+        yield f"annotation {annotation['name']}", annotation["expr"], newest(found.series)
     for panel in (panel for section in sections_of(board, scope) for panel in section.panels):
-        for target in panel.json.get("targets", []):
-            step = step_of(panel, target)
-            query = panel.scope.fill(target["expr"], step)
-            instant = target.get("instant")
-            found = prometheus.instant(query, time.end) if instant else prometheus.range(query, time, step)
-            yield panel.title, query, newest(found)
+        for target in panel.json["targets"]:
+            found = ask_target(panel, target, prometheus)
+            yield panel.title, found.query, newest(found.series)
 
 
 def newest(series: list[dict[str, Any]]) -> list[str]:

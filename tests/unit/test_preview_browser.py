@@ -45,16 +45,8 @@ def page(address: str) -> Iterator[Page]:
 def test_every_figure_is_drawn_under_the_pages_own_policy(page: Page) -> None:
     """Plotly runs although the policy allows no script but those on the page, and a nasty name is a text in it."""
     page.locator(DRAWN).first.wait_for()
-    assert page.locator(DRAWN).count() == page.locator("[data-figure]").count() == 5
+    assert page.locator(DRAWN).count() == page.locator("[data-figure]").count() == 3
     assert page.locator("svg.main-svg text", has_text=NASTY).count() >= 1
-
-
-def test_a_collapsed_row_opens(page: Page) -> None:
-    """Its panels are seen when its title is clicked, and not before."""
-    hidden = page.locator("details:not([open]) .panel").first
-    assert not hidden.is_visible()
-    page.locator("summary", has_text="Hidden").click()
-    page.locator(".panel", has_text="Of plain").wait_for()
 
 
 @pytest.mark.parametrize("width", [1600, 390])

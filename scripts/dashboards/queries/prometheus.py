@@ -1,21 +1,20 @@
 """What Prometheus answers to queries over HTTP."""
 
 from typing import Any
-from urllib.parse import quote
 
 import requests
 
-from scripts.preview.reading import PreviewError
-from scripts.preview.timerange import TimeRange
+from scripts.dashboards.queries.json_paths import DashboardError
+from scripts.dashboards.queries.time_range import TimeRange
 
 _TIMEOUT = 30
 
 
-class UnreachableError(PreviewError):
+class UnreachableError(DashboardError):
     """Prometheus does not answer."""
 
 
-class QueryError(PreviewError):
+class QueryError(DashboardError):
     """Prometheus refuses a query."""
 
 
@@ -30,7 +29,7 @@ class Prometheus:
         """Raise UnreachableError that says what to do, unless the server answers a query."""
         try:
             self.instant("vector(1)", None)
-        except PreviewError as error:
+        except DashboardError as error:
             raise UnreachableError(
                 f"Prometheus cannot be reached at {self.url} ({error}).\n"
                 "Start the stack with `make run`, or say where it is: make dashboards-preview PROMETHEUS_URL=http://…"
@@ -39,11 +38,9 @@ class Prometheus:
     def instant(self, query: str, moment: float | None) -> list[dict[str, Any]]:
         """Return the series of a query at a moment, each with `metric` and one pair in `values`."""
         data = self._ask("POST", "/api/v1/query", query=query, **({} if moment is None else {"time": str(moment)}))
-        if data["resultType"] == "scalar":
-            return [{"metric": {}, "values": [data["result"]]}]
-        if data["resultType"] == "string":
-            raise QueryError("the result is a text, not numbers")
-        return [{"metric": one["metric"], "values": one.get("values") or [one["value"]]} for one in data["result"]]
+        if data["resultType"] != "vector":
+            raise QueryError(f"the result is a {data['resultType']}, not a vector")
+        return [{"metric": one["metric"], "values": [one["value"]]} for one in data["result"]]
 
     def range(self, query: str, time: TimeRange, step: float) -> list[dict[str, Any]]:
         """Return the series of a query over a range, each with `metric` and pairs in `values`."""
@@ -52,10 +49,9 @@ class Prometheus:
         return found
 
     def label_values(self, label: str, selector: str, time: TimeRange) -> list[str]:
-        """Return the values of a label, among the series of a selector if there is one."""
-        bounds = {"start": str(time.start), "end": str(time.end)}
-        match = {"match[]": selector} if selector else {}
-        return list(self._ask("GET", f"/api/v1/label/{quote(label, safe='')}/values", **bounds, **match))
+        """Return the values of a label among the series of a selector."""
+        bounds = {"start": str(time.start), "end": str(time.end), "match[]": selector}
+        return list(self._ask("GET", f"/api/v1/label/{label}/values", **bounds))
 
     def _ask(self, method: str, path: str, **parameters: str) -> Any:
         place = {"params": parameters} if method == "GET" else {"data": parameters}

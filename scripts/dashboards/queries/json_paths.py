@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from monitoring.schema import DriftloopError
+from monitoring.contract.errors import DriftloopError
 
 Json = dict[str, Any]
 # Dotted paths, `*` for any ending, with the values that are known there; None for all.

@@ -14,7 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from scripts.dashboards.base import TITLES
@@ -65,7 +64,7 @@ def _chromium() -> str:
 
 
 def picture(browser: Browser, url: str, target: Path) -> Path:
-    """Write what a browser shows of a page, in 256 colours, which make the file a third as large."""
+    """Write what a browser shows of a page."""
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
     page.goto(url)
     page.wait_for_function(_DRAWN)
@@ -73,8 +72,6 @@ def picture(browser: Browser, url: str, target: Path) -> Path:
     page.set_viewport_size({"width": WIDTH, "height": math.ceil(max(sections, default=HEIGHT))})
     page.screenshot(path=target)
     page.close()
-    with Image.open(target) as taken:
-        taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
     return target
 
 

@@ -5,7 +5,6 @@ The demo calls this program again once its loop has closed, while the stack stil
 
 import argparse
 import math
-import os
 import shlex
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from scripts.dashboards.base import TITLES
 from scripts.dashboards.queries.json_paths import DashboardError
 from scripts.dashboards.queries.prometheus import Prometheus
 from scripts.preview.__main__ import ROOT, run
+from scripts.stack import ports_from_environment
 
 FOLDER = ROOT / "docs/images"
 WIDTH, HEIGHT = 1600, 1000
@@ -79,13 +79,15 @@ def main() -> None:
     """Run the demo, and take the pictures at its end; with `--take`, those of the stack in the environment alone."""
     parser = argparse.ArgumentParser(description="Draw README's pictures from a demo run.")
     parser.add_argument("--to", type=Path, default=FOLDER, help="where they go (default: docs/images)")
-    parser.add_argument("--take", action="store_true", help="of the stack at MONITOR_URL and PROMETHEUS_URL")
+    parser.add_argument("--take", action="store_true", help="of the stack that runs on the ports of the environment")
     arguments = parser.parse_args()
     try:
         if not arguments.take:
             _chromium()  # or else it is missed at the end only
             sys.exit(_demo(arguments.to.resolve()))
-        for one in take(os.environ["MONITOR_URL"], os.environ["PROMETHEUS_URL"], arguments.to):
+        ports = ports_from_environment()
+        monitor, prometheus = (f"http://127.0.0.1:{ports[name]}" for name in ("monitor", "prometheus"))
+        for one in take(monitor, prometheus, arguments.to):
             print(f"  {one}  {one.stat().st_size // 1000} kB")
     except DashboardError as error:
         sys.exit(f"driftloop: {error}")

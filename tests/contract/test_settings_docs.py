@@ -55,7 +55,9 @@ def _fields() -> Iterator[tuple[str, str]]:
 def _constants(path: Path) -> Iterator[tuple[str, str | None]]:
     """Find the variables that a module names: each, and each with the text that it stands beside as its value."""
     module = ast.parse(path.read_text())
-    own = {t.id for node in module.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    own = {
+        t.id for node in module.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)
+    }
     for node in ast.walk(module):
         pairs: list[tuple[Any, Any]] = []
         if isinstance(node, ast.Constant):
@@ -65,7 +67,12 @@ def _constants(path: Path) -> Iterator[tuple[str, str | None]]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 2:
             pairs = [(node.args[0], node.args[1])] if node.func.attr in {"get", "setdefault"} else []
         for key, value in pairs:
-            if isinstance(key, ast.Constant) and isinstance(key.value, str) and NAME.fullmatch(key.value) and key.value not in own:
+            if (
+                isinstance(key, ast.Constant)
+                and isinstance(key.value, str)
+                and NAME.fullmatch(key.value)
+                and key.value not in own
+            ):
                 told = isinstance(value, ast.Constant) and path != FASTER_THAN_LIFE
                 yield key.value, _text(value.value) if told else None
 

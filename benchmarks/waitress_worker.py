@@ -1,5 +1,6 @@
 """waitress under gunicorn's supervision: a worker of some 40 lines, to be measured against `api.workers`."""
 
+import os
 import signal
 import threading
 import time
@@ -34,7 +35,7 @@ class WaitressWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self._server.run()
 
     def _watch(self) -> None:
-        while self.alive:
+        while self.alive and os.getppid() == self.ppid:
             self.notify()
             time.sleep(_POLL)
         self._server.accepting = False

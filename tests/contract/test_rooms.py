@@ -129,10 +129,12 @@ def test_heavy_libraries_stay_where_they_belong() -> None:
 
 def test_the_base_dependencies_are_the_contracts() -> None:
     """Every service loads the contract: what it imports is installed everywhere, and nothing else is."""
-    known = packages_distributions()
-    imported = {name.lower() for one in _loaded_by(CONTRACT) for name in known[one.library]}
     declared = {re.split(r"[^\w-]", one)[0].lower() for one in PYPROJECT["project"]["dependencies"]}
-    assert imported == declared
+    known = {library: {name.lower() for name in names} for library, names in packages_distributions().items()}
+    loaded = _loaded_by(CONTRACT)
+    offenders = [str(one) for one in loaded if not known[one.library] & declared]
+    assert not offenders, _report(offenders)
+    assert declared == set().union(*(known[one.library] for one in loaded))
 
 
 # --- the same list everywhere -----------------------------------------------------------------------------------------

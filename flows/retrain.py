@@ -22,7 +22,7 @@ from flows.registry.versions import (
     promote,
     register,
 )
-from flows.run_history import Memory, remembered
+from flows.run_history import RunRecord, recorded
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.calibration import calibrate
@@ -58,7 +58,7 @@ class Place:
     config: Config
     layout: Layout
     links: str
-    memory: Memory
+    record: RunRecord
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,22 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    with sole_run(layout), remembered(layout, "retrain", alert) as memory:
-        place = Place(config, layout, settings.mlflow_links, memory)
+    with sole_run(layout), recorded(layout, "retrain", alert) as record:
+        place = Place(config, layout, settings.mlflow_links, record)
         champion = _champion(config)
-        memory.version = champion.version
+        record.version = champion.version
         if complete(layout, champion.version):
-            return memory.conclude("Rebased", f"the reference of version {champion.version} is now in place")
+            return record.conclude("Rebased", f"the reference of version {champion.version} is now in place")
         reference = read_reference(layout, config.model)
         collected = collect_rows(config, layout, reference)
         step("rows collected")
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
-            return memory.conclude("TooFewLabels", reason)
+            return record.conclude("TooFewLabels", reason)
         candidate = evaluate_candidate(config, collected, reference, champion.predictor)
         step("candidate evaluated")
         registered = register_candidate(config, collected, candidate, reference, alert)
-        memory.compare(candidate.comparison, champion.version, registered.version)
+        record.compare(candidate.comparison, champion.version, registered.version)
         _leave_comparison(place, collected, candidate, champion, registered)
         return _conclude(place, collected, candidate, champion, registered)
 
@@ -203,13 +203,13 @@ def _conclude(
     accuracies = f"accuracy {comparison.candidate.accuracy:.3f} against {comparison.champion.accuracy:.3f}"
     if not comparison.passed:
         message = f"version {registered.version} has {accuracies} of version {champion.version}, which stays champion"
-        return place.memory.conclude("NotPromoted", message)
+        return place.record.conclude("NotPromoted", message)
     stage_reference(place, collected, candidate, registered.version)
     promote_candidate(place.config.model.name, registered.version, champion.version)
-    place.memory.version = registered.version
+    place.record.version = registered.version
     rebase_reference(place.layout, registered.version)
     message = f"version {registered.version} is champion: {accuracies} of version {champion.version}"
-    return place.memory.conclude("Promoted", message)
+    return place.record.conclude("Promoted", message)
 
 
 @task(cache_policy=NO_CACHE)

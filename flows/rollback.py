@@ -15,10 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.registry.publication import complete, sole_run, stage
-from flows.registry.rollback_target import NoWayBackError, WayBack, find_way_back
+from flows.registry.rollback_target import NoRollbackTargetError, RollbackTarget, find_rollback_target
 from flows.registry.versions import RegistryError, demote, forget_previous, version_of
-from flows.rollback_gate import weigh
-from flows.run_history import Memory, asked_by, remembered
+from flows.rollback_gate import compare_versions
+from flows.run_history import RunRecord, recorded, triggering_alert
 from flows.settings import FlowSettings
 from flows.training.collection import newest_row
 from monitoring.contract.config import Config
@@ -38,79 +38,80 @@ class Case:
     champion: str
     present: Reference
     alert: dict[str, Any] | None
-    memory: Memory
+    record: RunRecord
 
     @property
     def because(self) -> str:
         """Say who asked."""
-        asked = asked_by(self.alert)
-        return f"the alert {asked.name} asked for it" if asked else "a person asked for it"
+        alert = triggering_alert(self.alert)
+        return f"the alert {alert.name} asked for it" if alert else "a person asked for it"
 
 
 @flow(name="rollback", description="Go back to the version that served before the champion, and to its reference.")
 def rollback(alert: dict[str, Any] | None = None) -> State[None]:
     """Go back to the version that served before the champion, and to its reference; the champion itself is not needed.
 
-    Ends COMPLETED as `RolledBack`, `NothingToRollBackTo` (no version served before, the way was gone once, or the alert
-    is about a version that is not champion any more), or, if an alert asked for it, `NotRolledBack`: labels do not say
-    that the former version is better. Without an alert a person has asked, and is not contradicted.
+    Ends COMPLETED as `RolledBack`, `NothingToRollBackTo` (no version served before, the one that did was rolled back to
+    already, or the alert is about a version that is not champion any more), or, if an alert asked for it,
+    `NotRolledBack`: labels do not say that the former version is better. Without an alert a person has asked, and is
+    not contradicted.
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    with sole_run(layout), remembered(layout, "rollback", alert) as memory:
+    with sole_run(layout), recorded(layout, "rollback", alert) as record:
         champion = version_of(config.model.name, CHAMPION)
         if champion is None:
             raise RegistryError(f"{config.model.name} has no champion; the flow `bootstrap` makes one")
-        memory.version = champion
+        record.version = champion
         finished = complete(layout, champion)
-        case = Case(config, layout, champion, read_reference(layout, config.model), alert, memory)
+        case = Case(config, layout, champion, read_reference(layout, config.model), alert, record)
         try:
-            way = find_way_back(layout, config, champion, case.present)
-        except NoWayBackError as error:
-            return _without_way_back(case, str(error), finished=finished)
-        return _objection(case, way) or _rolled_back(case, way)
+            target = find_rollback_target(layout, config, champion, case.present)
+        except NoRollbackTargetError as error:
+            return _without_target(case, str(error), finished=finished)
+        return _objection(case, target) or _rolled_back(case, target)
 
 
-def _without_way_back(case: Case, reason: str, *, finished: bool) -> State[None]:
-    """Say that there is none, or that a run which was cut off had gone it; nothing shall look like one any more."""
+def _without_target(case: Case, reason: str, *, finished: bool) -> State[None]:
+    """End a run that has no target, or that finishes one which was cut off; the alias `previous` goes either way."""
     name = case.config.model.name
     cut_off = finished and version_of(name, PREVIOUS) == case.champion
     forget_previous(name)
     if cut_off:
         message = f"version {case.champion} is champion again; a run that was cut off had left the reference behind"
-        return case.memory.conclude("RolledBack", message)
-    return case.memory.conclude("NothingToRollBackTo", reason)
+        return case.record.conclude("RolledBack", message)
+    return case.record.conclude("NothingToRollBackTo", reason)
 
 
-def _objection(case: Case, way: WayBack) -> State[None] | None:
+def _objection(case: Case, target: RollbackTarget) -> State[None] | None:
     """Return the run's end if its alert is out of date or labels do not bear it out; None if nothing objects."""
-    if asked_by(case.alert) is None or case.alert is None:
+    if triggering_alert(case.alert) is None or case.alert is None:
         return None
     if (about := case.alert.get("champion", case.champion)) != case.champion:
         message = f"the alert is about version {about}, and version {case.champion} is champion now"
-        return case.memory.conclude("NothingToRollBackTo", message)
-    weighed = weigh(case.layout, case.config, case.champion, way.former, case.present.through)
-    if weighed is None:
-        return case.memory.conclude("NotRolledBack", f"no row that version {case.champion} answered has a label")
-    case.memory.score(weighed.champion, weighed.former, weighed.rows)
-    get_run_logger().info("%s", weighed.describe())
-    return None if weighed.speaks_for_former else case.memory.conclude("NotRolledBack", weighed.describe())
+        return case.record.conclude("NothingToRollBackTo", message)
+    compared = compare_versions(case.layout, case.config, case.champion, target.former, case.present.through)
+    if compared is None:
+        return case.record.conclude("NotRolledBack", f"no row that version {case.champion} answered has a label")
+    case.record.score(compared.champion, compared.former, compared.rows)
+    get_run_logger().info("%s", compared.describe())
+    return None if compared.former_is_better else case.record.conclude("NotRolledBack", compared.describe())
 
 
-def _rolled_back(case: Case, way: WayBack) -> State[None]:
-    version = way.former.version
-    stage_reference(case, way)
+def _rolled_back(case: Case, target: RollbackTarget) -> State[None]:
+    version = target.former.version
+    stage_reference(case, target)
     go_back(case, version)
-    case.memory.version = version
+    case.record.version = version
     restore_reference(case, version)
     message = f"version {version} is champion again, in place of version {case.champion}: {case.because}"
-    return case.memory.conclude("RolledBack", message)
+    return case.record.conclude("RolledBack", message)
 
 
 @task(cache_policy=NO_CACHE)
-def stage_reference(case: Case, way: WayBack) -> None:
+def stage_reference(case: Case, target: RollbackTarget) -> None:
     """Lay the former version's reference ready.
 
     Its window begins now: what came until then, and what another version answered, is no evidence about this one.
@@ -118,11 +119,11 @@ def stage_reference(case: Case, way: WayBack) -> None:
     stage(
         case.layout,
         case.config.model,
-        way.former.version,
-        way.reference.table,
-        origin=way.reference.origin,
+        target.former.version,
+        target.reference.table,
+        origin=target.reference.origin,
         through=max(newest_row(case.layout), microseconds(datetime.now(UTC))),
-        performance=way.reference.performance,
+        performance=target.reference.performance,
     )
 
 
@@ -135,7 +136,7 @@ def go_back(case: Case, version: str) -> None:
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
 def restore_reference(case: Case, version: str) -> None:
-    """Put the staged reference into its place, and take the way back away; the next run does it if this one cannot."""
+    """Put the staged reference into place and remove the alias `previous`; the next run does it if this one cannot."""
     complete(case.layout, version)
     forget_previous(case.config.model.name)
     get_run_logger().info("The reference is that of version %s", version)

@@ -1,4 +1,4 @@
-"""Whether the labels speak for the version that served before: the gate of a rollback that an alert asks for."""
+"""The gate of a rollback that an alert asks for: labels must show that the former version is better."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ CERTAINTY = 0.05  # the largest p-value of McNemar's test that is no chance
 
 
 @dataclass(frozen=True)
-class Weighed:
+class VersionComparison:
     """What the champion has answered, and what the former version says, of the same labelled rows."""
 
     champion: Scored
@@ -29,7 +29,7 @@ class Weighed:
     p_value: float
 
     @property
-    def speaks_for_former(self) -> bool:
+    def former_is_better(self) -> bool:
         """Say whether the former version is right more often, beyond chance."""
         return self.former.accuracy > self.champion.accuracy and self.p_value <= CERTAINTY
 
@@ -42,8 +42,10 @@ class Weighed:
         )
 
 
-def weigh(layout: Layout, config: Config, champion: str, former: Champion, after: Micros | None) -> Weighed | None:
-    """Hold the champion's own answers against what the former version says; None if no such row has a label.
+def compare_versions(
+    layout: Layout, config: Config, champion: str, former: Champion, after: Micros | None
+) -> VersionComparison | None:
+    """Compare the champion's own answers with the former version's; None if no such row has a label.
 
     Rows are the newest `retrain.rows` after the reference. The answers are those in the log, so that a champion whose
     artifact is broken is judged too.
@@ -56,16 +58,16 @@ def weigh(layout: Layout, config: Config, champion: str, former: Champion, after
         return None
     sample = sample_of(table, model)
     answered = np.array(table[model.prediction].to_pylist(), dtype=object)
-    says, _ = former.predictor.predict(sample.features)
-    return Weighed(
+    predicted, _ = former.predictor.predict(sample.features)
+    return VersionComparison(
         champion=_scored(champion, answered, sample.labels),
-        former=_scored(former.version, says, sample.labels),
+        former=_scored(former.version, predicted, sample.labels),
         rows=len(sample.labels),
-        p_value=mcnemar(answered == sample.labels, says == sample.labels),
+        p_value=mcnemar(answered == sample.labels, predicted == sample.labels),
     )
 
 
-def _scored(version: str, says: Labels, labels: Labels) -> Scored:
+def _scored(version: str, predicted: Labels, labels: Labels) -> Scored:
     present = sorted(set(labels))
-    macro_f1 = f1_score(labels, says.astype(object), labels=present, average="macro", zero_division=0)
-    return Scored(version=version, accuracy=float(np.mean(says == labels)), macro_f1=float(macro_f1))
+    macro_f1 = f1_score(labels, predicted.astype(object), labels=present, average="macro", zero_division=0)
+    return Scored(version=version, accuracy=float(np.mean(predicted == labels)), macro_f1=float(macro_f1))

@@ -12,18 +12,18 @@ from prefect.states import Completed
 from pydantic import ValidationError
 
 from flows.training.evaluation import Comparison, Scores
-from monitoring.contract.history import Asked, Episode, FlowName, Scored, keep_episode
+from monitoring.contract.history import Episode, FlowName, Scored, TriggeringAlert, keep_episode
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import reference_digest
 
 log = structlog.get_logger(__name__)
 
 
-class Memory:
+class RunRecord:
     """A run's episode while it is made; `version` is the champion as far as the run knows."""
 
     def __init__(self, layout: Layout, flow: FlowName, alert: dict[str, Any] | None) -> None:
-        self._layout, self._flow, self._asked = layout, flow, asked_by(alert)
+        self._layout, self._flow, self._alert = layout, flow, triggering_alert(alert)
         self._started = datetime.now(UTC)
         self._scores: dict[str, Any] = {}
         self.version: str | None = None
@@ -56,7 +56,7 @@ class Memory:
             ended_at=datetime.now(UTC),
             outcome=outcome,
             message=message,
-            asked=self._asked,
+            asked=self._alert,
             version=self.version,
             reference_digest=reference_digest(self._layout),
             **self._scores,
@@ -64,13 +64,13 @@ class Memory:
 
 
 @contextlib.contextmanager
-def remembered(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None) -> Iterator[Memory]:
-    """Give a run its memory; an error is kept as `Failed`, and raised."""
-    memory = Memory(layout, flow, alert)
+def recorded(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None) -> Iterator[RunRecord]:
+    """Give a run its record; an error is kept as `Failed`, and raised."""
+    record = RunRecord(layout, flow, alert)
     try:
-        yield memory
+        yield record
     except Exception as error:
-        memory.keep("Failed", f"{type(error).__name__}: {error}")
+        record.keep("Failed", f"{type(error).__name__}: {error}")
         raise
 
 
@@ -78,13 +78,13 @@ def _scored(version: str, scores: Scores) -> Scored:
     return Scored(version=version, accuracy=scores.accuracy, macro_f1=scores.macro_f1)
 
 
-def asked_by(alert: Any) -> Asked | None:
+def triggering_alert(alert: Any) -> TriggeringAlert | None:
     """Return the earliest alert of those that the trigger names; None for a run that a person started.
 
     The parameter is what that person gave: what names no alert is no reason to fail.
     """
     try:
         first = alert["alerts"][0]
-        return Asked(name=first["name"], starts_at=first["startsAt"])
+        return TriggeringAlert(name=first["name"], starts_at=first["startsAt"])
     except (LookupError, TypeError, ValidationError):
         return None

@@ -9,7 +9,7 @@ from flows.trigger.decision import DEPLOYMENT
 from flows.trigger.upstream import Prefect, Run, UnavailableError
 
 
-def ask(flow: str, settings: FlowSettings, say: Callable[[str], None]) -> Run:
+def request_run(flow: str, settings: FlowSettings, say: Callable[[str], None]) -> Run:
     """Ask for a run, say where it can be watched and how it ended, and return it.
 
     Raise UnavailableError if nobody serves the flow, or if it has not ended after `flows_wait_seconds`.

@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from monitoring.backtest import options as backtest_options
+from monitoring.backtest.options import add_command
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
-from monitoring.offline import commands as offline
+from monitoring.offline.commands import add_commands
 from monitoring.settings import MonitorSettings
 
 CANNOT_START = 2
@@ -19,8 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="watch the model until told to stop").set_defaults(run=_watch, config=None)
     commands.add_parser("check-config", help="check config.yml").set_defaults(run=_check, config=None)
-    offline.add_commands(commands)
-    backtest_options.add_command(commands)
+    add_commands(commands)
+    add_command(commands)
     options = parser.parse_args(arguments)
     try:
         options.settings = MonitorSettings.read()

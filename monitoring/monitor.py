@@ -38,7 +38,7 @@ from monitoring.snapshot import quality
 from monitoring.snapshot.exporter import CycleMetrics, SnapshotCollector
 from monitoring.snapshot.report_archive import ReportArchive
 from monitoring.snapshot.snapshot import Origin, Snapshot
-from monitoring.suite.assessment import judge
+from monitoring.suite.assessment import assess
 from monitoring.suite.frames import Frames, conform, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
 from monitoring.window.window import ProfiledWindow
@@ -64,7 +64,7 @@ class Report:
 def generate_evidently_report(
     reference_data: pd.DataFrame, current_data: pd.DataFrame, *, config: Config | None = None
 ) -> Report:
-    """Hold current rows against reference rows: counts for any number of rows, a judgement for enough of them.
+    """Hold current rows against reference rows: counts for any number of rows, an assessment for enough of them.
 
     Without a config it is that of DRIFTLOOP_CONFIG, or the built-in one. Raise DataError if the frames hold none of
     the config's features.
@@ -109,7 +109,7 @@ def extract_prometheus_metrics(
         reference_rows=reference.rows,
         reference_predictions=quality.share_categories(reference.predictions, model.categories),
         reference_origin=None,
-        judgement=judge(config, monitoring_suite, reference, current) if monitoring_suite else None,
+        assessment=assess(config, monitoring_suite, reference, current) if monitoring_suite else None,
     )
 
 
@@ -144,7 +144,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class State:
+class MonitorState:
     """What the page shows: the last report, when a cycle last succeeded, why no later one did, and what it left out."""
 
     report: Report | None = None
@@ -184,7 +184,7 @@ class Monitor:
         self.config = config
         self.settings = settings
         self.archive = ReportArchive(settings.data_dir / "_reports", settings.reports_kept)
-        self.state = State()
+        self.state = MonitorState()
         self._layout = Layout(settings.data_dir, settings.parts_uri)
         self._collector = SnapshotCollector()
         self._metrics = CycleMetrics(registry)

@@ -46,7 +46,7 @@ def why_bad(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None
     return None
 
 
-class Suspects:
+class QuarantineWatch:
     """The files of one folder that could not be read, until they are set aside, are whole, or are gone."""
 
     def __init__(self, schema: pa.Schema, patience: float = PATIENCE) -> None:

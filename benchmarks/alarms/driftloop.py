@@ -9,9 +9,9 @@ import numpy as np
 from benchmarks.alarms.rows import Floats, Rows
 from benchmarks.alarms.watches import Numbers, Peer, Variant
 from monitoring.alarms.drift.calibration import Calibration, calibrate
+from monitoring.alarms.drift.scores import Observations as Scored
 from monitoring.alarms.drift.scores import ReferenceScores
-from monitoring.alarms.drift.scores import Rows as Scored
-from monitoring.alarms.drift.windows import BLOCK, Looks, look
+from monitoring.alarms.drift.windows import BLOCK, WindowStatistics, window_statistics
 from monitoring.contract.storage import replaced
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def calibration_of(reference: Rows) -> Calibration:
     """Calibrate for a reference, or read what was found when it was calibrated for before."""
     digest = hashlib.sha256(reference.features.tobytes() + reference.predictions.tobytes())
     for path in CODE:
-        if path.stem in {"scores", "statistics", "windows", "worlds", "calibration"}:
+        if path.stem in {"scores", "statistics", "windows", "bootstrap", "calibration"}:
             digest.update(path.read_bytes())
     path = KEPT / f"{digest.hexdigest()[:32]}.json"
     if path.exists():
@@ -62,11 +62,13 @@ class Detector:
             before = len(self._sums)
             self._sums = np.concatenate([self._sums, more])
             oldest = max(0, before - self.calibration.lengths[-1])
-            looks = look(self._scores, self.calibration.lengths, self._sums[oldest:], before - oldest, before)
+            looks = window_statistics(
+                self._scores, self.calibration.lengths, self._sums[oldest:], before - oldest, before
+            )
             for kept, window in zip(self._looks, looks, strict=True):
                 kept.append((window.ends + oldest, self._rarities(window)))
 
-    def _rarities(self, window: Looks) -> Floats:
+    def _rarities(self, window: WindowStatistics) -> Floats:
         heights = self.calibration.heights(window).max(1, initial=-np.inf)
         return 3 + (heights - self.calibration.level) / (self.calibration.spread * np.log(10))
 

@@ -1,4 +1,4 @@
-"""The steady tail: the newest rows, back to the last change of their distribution."""
+"""The last change of distribution in rows, so that what came before it is not taken for the present."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,8 @@ SHORTEST = 50
 LEVEL = 0.001
 
 
-def steady_start(features: npt.NDArray[np.float32], level: float = LEVEL) -> int:
-    """Return the first row of the steady tail of rows (n, features) that stand oldest first.
+def last_changepoint(features: npt.NDArray[np.float32], level: float = LEVEL) -> int:
+    """Return the first row after the last change in rows (n, features), oldest first; 0 without a change.
 
     Binary segmentation (Scott & Knott 1974) with the two-sample Kolmogorov-Smirnov test: among splits every STEP rows
     the one with the smallest p-value of any feature is looked for. If that is below `level` after Bonferroni's

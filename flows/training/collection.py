@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.training.changepoint import steady_start
+from flows.training.changepoint import last_changepoint
 from flows.training.pipeline import FOLDS, feature_matrix
 from monitoring.contract.config import Config, Window
 from monitoring.contract.layout import Layout
@@ -50,7 +50,7 @@ def collect(layout: Layout, config: Config, after: Micros | None) -> Collected:
     A label that the config does not name is none: no reference could hold it. An infinite feature is a missing one.
     """
     found = read_rows(layout, config.model, Window(rows=config.retrain.rows), after=after)
-    tail = found.table.slice(steady_start(feature_matrix(found.table, config.model)))
+    tail = found.table.slice(last_changepoint(feature_matrix(found.table, config.model)))
     bounds = pc.min_max(tail["timestamp"].cast(pa.int64())).as_py()
     parts = [part for part in list_parts(layout.current)[0] if len(tail) and _overlap(part, bounds)]
     return Collected(

@@ -30,7 +30,7 @@ class RejectedError(DriftloopError):
     """Prefect understood the request and refused it: our mistake, which no repetition mends."""
 
 
-class State(BaseModel):
+class RunState(BaseModel):
     """What a run's state says of itself."""
 
     message: str | None = None
@@ -46,7 +46,7 @@ class Run(BaseModel):
     start_time: AwareDatetime | None = None
     end_time: AwareDatetime | None = None
     tags: list[str] = Field(default_factory=list)
-    state: State | None = None
+    state: RunState | None = None
 
     @property
     def ended(self) -> bool:

@@ -55,7 +55,7 @@ class Taken:
         return self.first <= part.last and part.first <= self.last
 
 
-class Arrivals:
+class LogCursor:
     """The rows of a log's folder that came since the last call, each once.
 
     The schema holds the columns to read, `prediction_id` and `timestamp` among them, by which a row is known. Rows
@@ -86,9 +86,9 @@ class Arrivals:
             self._taken, self._gone = before
             raise
 
-    def copy(self) -> "Arrivals":
+    def copy(self) -> "LogCursor":
         """Return another that goes on from here by itself."""
-        other = Arrivals(self._folder, self._schema, self._after)
+        other = LogCursor(self._folder, self._schema, self._after)
         other._taken, other._gone, other._failed = dict(self._taken), dict(self._gone), dict(self._failed)
         return other
 
@@ -100,7 +100,7 @@ class Arrivals:
         }
 
     @classmethod
-    def restore(cls, folder: Place, schema: pa.Schema, after: Micros, state: Mapping[str, Any]) -> "Arrivals":
+    def restore(cls, folder: Place, schema: pa.Schema, after: Micros, state: Mapping[str, Any]) -> "LogCursor":
         """Go on from a state; raise KeyError, TypeError or ValueError if it is none."""
         restored = cls(folder, schema, after)
         restored._taken = {name: _from_list(one) for name, one in state["taken"].items()}

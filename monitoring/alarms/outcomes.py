@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.alarms.log_cursor import Arrivals
+from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Model
 from monitoring.contract.labels import first_targets
 from monitoring.contract.layout import Layout
@@ -51,10 +51,10 @@ class OutcomeStream:
         )
         places = (layout.current, self._schema, self._after), (layout.labels, labels_schema(model), BEFORE_ALL)
         if state is None:
-            self._rows, self._labels = (Arrivals(*place) for place in places)
+            self._rows, self._labels = (LogCursor(*place) for place in places)
         else:
             arrived = state["rows"], state["labels"]
-            self._rows, self._labels = (Arrivals.restore(*p, one) for p, one in zip(places, arrived, strict=True))
+            self._rows, self._labels = (LogCursor.restore(*p, one) for p, one in zip(places, arrived, strict=True))
         self._waiting: dict[str, str] = dict(state["waiting"]) if state else {}
         self._counted: Keys = np.frombuffer(base64.b64decode(state["counted"] if state else ""), "<u8")
 
@@ -75,7 +75,7 @@ class OutcomeStream:
     def take(self, limit: int) -> tuple[Outcomes, list[Unreadable]]:
         """Return the outcomes that came since the last call, of about `limit` rows and as many labels.
 
-        A call that raises has taken nothing; see `Arrivals.take`.
+        A call that raises has taken nothing; see `LogCursor.take`.
         """
         before = self._rows.copy(), self._labels.copy(), dict(self._waiting), self._counted
         try:

@@ -15,7 +15,7 @@ from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.past_alarms import PastDetector, calibrate_for
 from monitoring.backtest.past_prometheus import Binaries, ask_alerts, check_rules, find_binaries
 from monitoring.backtest.past_rows import open_labels, open_log, rate_of
-from monitoring.backtest.past_rules import SHIPPED, Alert, read_alerts
+from monitoring.backtest.past_rules import SHIPPED, AlertRule, read_alerts
 from monitoring.backtest.past_windows import PastLabels
 from monitoring.backtest.replay import Past, choose_step, moments_of, replay
 from monitoring.backtest.report import Backtest, as_json, as_text
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def backtest(
-    past: Past, alerts: tuple[Alert, ...], options: argparse.Namespace, folder: Path, binaries: Binaries | None
+    past: Past, alerts: tuple[AlertRule, ...], options: argparse.Namespace, folder: Path, binaries: Binaries | None
 ) -> Backtest:
     """Replay a log in a folder for temporary files, and let Prometheus say when the alerts would have fired."""
     step = options.every or choose_step(past.log)

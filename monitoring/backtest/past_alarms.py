@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from monitoring.alarms.drift.attribution import Findings, find_blame
-from monitoring.alarms.drift.calibration import WORLDS, Calibration, Progress, calibrate
+from monitoring.alarms.drift.attribution import Attribution, attribute
+from monitoring.alarms.drift.calibration import POPULATIONS, Calibration, Progress, calibrate
 from monitoring.alarms.drift.calibration_process import SEED
 from monitoring.alarms.drift.detector import Alarm, DriftDetector
 from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
-from monitoring.alarms.drift.scores import ReferenceScores, Rows
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.backtest.past_rows import Times, times_of
 from monitoring.contract.config import Model
@@ -19,10 +19,10 @@ from monitoring.contract.reference import Reference
 
 @dataclass
 class PastAlarm:
-    """An alarm, whom it blamed when it was noticed, and when it ended (None if not yet)."""
+    """An alarm, what it was attributed to when it was noticed, and when it ended (None if not yet)."""
 
     alarm: Alarm
-    findings: Findings
+    attribution: Attribution
     over: int | None = None
 
 
@@ -43,15 +43,15 @@ class PastDetector:
 
     def verdict(self) -> DriftVerdict:
         """Return what the detector says now."""
-        standing = self._detector.standing()
-        findings = self._find(standing.alarm) if standing.alarm else None
-        return DriftVerdict(1.0, self.promise, standing, findings)
+        status = self._detector.status()
+        attribution = self._find(status.alarm) if status.alarm else None
+        return DriftVerdict(1.0, self.promise, status, attribution)
 
-    def _feed(self, rows: Rows, times: Times) -> None:
+    def _feed(self, rows: Observations, times: Times) -> None:
         """Feed rows; where an alarm came or went among them, go back and feed fewer, to the block that it was."""
-        before, alarm = copy.copy(self._detector), self._detector.standing().alarm  # it replaces its arrays, not fills
+        before, alarm = copy.copy(self._detector), self._detector.status().alarm  # it replaces its arrays, not fills
         self._detector.update(rows, times, self.promise)
-        now = self._detector.standing().alarm
+        now = self._detector.status().alarm
         if now == alarm and self._detector.since == before.since:
             return
         if len(rows) > BLOCK:
@@ -65,12 +65,14 @@ class PastDetector:
         if now is not None:
             self.alarms.append(PastAlarm(now, self._find(now)))
 
-    def _find(self, alarm: Alarm) -> Findings:
+    def _find(self, alarm: Alarm) -> Attribution:
         names = (*self._model.features, self._model.prediction)
-        return find_blame(names, self._scores, self._rows, self._detector.since_onset(alarm.onset))
+        return attribute(names, self._scores, self._rows, self._detector.since_onset(alarm.onset))
 
 
-def calibrate_for(reference: Reference, model: Model, progress: Progress, worlds: int = WORLDS) -> Calibration:
+def calibrate_for(
+    reference: Reference, model: Model, progress: Progress, populations: int = POPULATIONS
+) -> Calibration:
     """Calibrate as the monitor does for a reference."""
     rows = thinned(rows_of(reference.table, model))
-    return calibrate(rows, len(model.categories), SEED, progress, worlds)
+    return calibrate(rows, len(model.categories), SEED, progress, populations)

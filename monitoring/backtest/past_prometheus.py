@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 
 from monitoring.backtest.openmetrics import Spool
-from monitoring.backtest.past_rules import Alert, Labels, Outcome, Samples, find_firings, metrics_in
+from monitoring.backtest.past_rules import AlertRule, Labels, Outcome, Samples, find_firings, metrics_in
 from monitoring.contract.errors import DriftloopError
 
 PRIVATE = Path(".local/tools/bin")  # where `make setup` puts the tools
@@ -52,7 +52,7 @@ def check_rules(binaries: Binaries, paths: Iterable[Path]) -> None:
 
 
 def ask_alerts(
-    binaries: Binaries, alerts: Sequence[Alert], spool: Spool, moments: range, folder: Path
+    binaries: Binaries, alerts: Sequence[AlertRule], spool: Spool, moments: range, folder: Path
 ) -> tuple[Outcome, ...]:
     """Return how the alerts that speak about a spooled metric would have fared at these moments."""
     wanted = {alert: metrics_in(alert.expr, spool.names) for alert in alerts}
@@ -116,7 +116,7 @@ def _session() -> requests.Session:
     return session
 
 
-def _ask(url: str, alert: Alert, moments: range) -> Outcome:
+def _ask(url: str, alert: AlertRule, moments: range) -> Outcome:
     """Ask for the values that an alert's expression had, piece by piece."""
     found: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
     with _session() as session:
@@ -133,7 +133,7 @@ def _ask(url: str, alert: Alert, moments: range) -> Outcome:
     return _outcome(alert, [(dict(labels), samples) for labels, samples in found.items()], moments)
 
 
-def _outcome(alert: Alert, series: Sequence[tuple[Labels, Samples]], moments: range) -> Outcome:
+def _outcome(alert: AlertRule, series: Sequence[tuple[Labels, Samples]], moments: range) -> Outcome:
     step, last = moments.step / 1e6, moments[-1] / 1e6
     firings = find_firings(series, alert.hold, step)
     share = sum(round(((one.end or 0) - one.begin) / step) for one in firings) / len(moments)

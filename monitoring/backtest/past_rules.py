@@ -30,7 +30,7 @@ Samples = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Alert:
+class AlertRule:
     """An alert rule; `hold` is its `for` in seconds, and recording rules stand in `expr` as what they record."""
 
     name: str
@@ -54,19 +54,19 @@ class Firing:
 class Outcome:
     """How an alert would have fared; `problem` says why it could not be asked, `absent` which metrics had no value."""
 
-    alert: Alert
+    alert: AlertRule
     firings: tuple[Firing, ...] = ()
     share: float = 0.0
     absent: tuple[str, ...] = ()
     problem: str | None = None
 
 
-def read_alerts(paths: Iterable[Path]) -> tuple[Alert, ...]:
+def read_alerts(paths: Iterable[Path]) -> tuple[AlertRule, ...]:
     """Read the alerts of rule files; raise DriftloopError if one is no rule file."""
     rules = [rule for path in paths for rule in _read_rules(path)]
     recorded = {rule["record"]: str(rule["expr"]) for rule in rules if "record" in rule}
     return tuple(
-        Alert(
+        AlertRule(
             rule["alert"],
             _inline(str(rule["expr"]), recorded),
             seconds(str(rule.get("for", "0s"))),

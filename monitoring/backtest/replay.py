@@ -54,7 +54,7 @@ def moments_of(log: PastLog, step: timedelta) -> range:
     return range(-(-log.first // width) * width, -(-log.last // width) * width + 1, width)
 
 
-class Looker:
+class WindowAssessor:
     """Holds windows against one reference."""
 
     def __init__(self, config: Config, reference: Reference) -> None:
@@ -76,7 +76,7 @@ class Looker:
 
 def replay(past: Past, moments: range, spool: Spool, progress: Progress = lambda _: None) -> int:
     """Look at each moment, spool what a scrape would have seen, and return the rows seen."""
-    looker, collector = Looker(past.config, past.reference), SnapshotCollector()
+    looker, collector = WindowAssessor(past.config, past.reference), SnapshotCollector()
     snapshot: Snapshot | None = None
     verdict: DriftVerdict | None = None
     rows = 0

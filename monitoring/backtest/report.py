@@ -85,13 +85,13 @@ def _span(one: Firing) -> str:
 
 
 def _of_alarm(past: PastAlarm) -> Iterator[str]:
-    columns = sorted((c for c in past.findings.columns if c.direction), key=lambda c: -c.contribution)
+    columns = sorted((c for c in past.attribution.columns if c.direction), key=lambda c: -c.contribution)
     blamed = ", ".join(f"{c.column} {c.direction}" for c in columns[:SHOWN]) or "no column by itself"
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
     over = f"over at {utc(past.over)}" if past.over is not None else "not over at the end"
     yield (
         f"  noticed {utc(past.alarm.noticed)}, began {utc(past.alarm.onset)}, {over}: {past.alarm.kind}; "
-        f"{blamed}{more}; effect {past.findings.effect:.2f}"
+        f"{blamed}{more}; effect {past.attribution.effect:.2f}"
     )
 
 
@@ -118,8 +118,8 @@ def as_json(found: Backtest) -> dict[str, Any]:
             "onset": past.alarm.onset / 1e6,
             "over": past.over / 1e6 if past.over is not None else None,
             "kind": past.alarm.kind,
-            "effect": past.findings.effect,
-            "blamed": {c.column: c.direction for c in past.findings.columns if c.direction},
+            "effect": past.attribution.effect,
+            "blamed": {c.column: c.direction for c in past.attribution.columns if c.direction},
         }
         for past in found.alarms
     ]

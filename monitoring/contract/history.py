@@ -19,7 +19,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Asked(_Part):
+class TriggeringAlert(_Part):
     """The alert that asked for a run."""
 
     name: str
@@ -43,7 +43,7 @@ class Episode(_Part):
     ended_at: AwareDatetime
     outcome: str
     message: str
-    asked: Asked | None = None
+    asked: TriggeringAlert | None = None
     champion: Scored | None = None
     candidate: Scored | None = None
     rows: int | None = None  # held out

@@ -13,7 +13,7 @@ _TIMEOUT = 2.0  # seconds: a page that waits longer is no help
 _LIFETIME = 5.0  # seconds: many who look are one question
 
 
-class _Alert(BaseModel):
+class _FiringAlert(BaseModel):
     labels: dict[str, str]
     annotations: dict[str, str]
     state: str
@@ -21,7 +21,7 @@ class _Alert(BaseModel):
 
 
 class _Data(BaseModel):
-    alerts: list[_Alert]
+    alerts: list[_FiringAlert]
 
 
 class _Answer(BaseModel):
@@ -41,7 +41,7 @@ class Firing:
 
 
 @dataclass(frozen=True)
-class Alerts:
+class FiringAlerts:
     """What fires, or why that cannot be said."""
 
     firing: tuple[Firing, ...] = ()
@@ -54,10 +54,10 @@ class AlertReader:
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/alerts"
         self._lock = threading.Lock()
-        self._seen = Alerts(problem="Prometheus has not said yet what fires")
+        self._seen = FiringAlerts(problem="Prometheus has not said yet what fires")
         self._asked = float("-inf")
 
-    def read(self) -> Alerts:
+    def read(self) -> FiringAlerts:
         """Return what fires, severe alerts first; Watchdog, which always fires, is left out.
 
         One thread at a time waits for Prometheus; the others, which answer scrapes too, take what was seen last.
@@ -70,18 +70,18 @@ class AlertReader:
                 self._lock.release()
         return self._seen
 
-    def _ask(self) -> Alerts:
+    def _ask(self) -> FiringAlerts:
         try:
             answer = requests.get(self._url, timeout=_TIMEOUT)
             answer.raise_for_status()
             found = _Answer.model_validate_json(answer.content).data.alerts
         except (requests.RequestException, ValidationError) as error:
-            return Alerts(problem=f"Prometheus cannot say what fires: {type(error).__name__} at {self._url}")
-        return Alerts(_summed(found))
+            return FiringAlerts(problem=f"Prometheus cannot say what fires: {type(error).__name__} at {self._url}")
+        return FiringAlerts(_summed(found))
 
 
-def _summed(alerts: Sequence[_Alert]) -> tuple[Firing, ...]:
-    by_name: dict[str, list[_Alert]] = {}
+def _summed(alerts: Sequence[_FiringAlert]) -> tuple[Firing, ...]:
+    by_name: dict[str, list[_FiringAlert]] = {}
     for alert in alerts:
         name = alert.labels.get("alertname", "")
         if alert.state == "firing" and name != "Watchdog":
@@ -90,7 +90,7 @@ def _summed(alerts: Sequence[_Alert]) -> tuple[Firing, ...]:
     return tuple(sorted(firing, key=lambda one: (one.severity != "critical", one.since)))
 
 
-def _one(name: str, series: list[_Alert]) -> Firing:
+def _one(name: str, series: list[_FiringAlert]) -> Firing:
     first = min(series, key=lambda alert: alert.active_at)
     return Firing(
         name=name,

@@ -6,8 +6,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.accuracy_estimate import Estimate
-from monitoring.alarms.drift.attribution import Findings
-from monitoring.alarms.drift.detector import Alarm, Standing
+from monitoring.alarms.drift.attribution import Attribution
+from monitoring.alarms.drift.detector import Alarm, DetectorStatus
 from monitoring.alarms.drift.drift_watch import DriftVerdict
 
 MICROSECONDS = 1e6
@@ -17,19 +17,19 @@ def drift_metrics(verdict: DriftVerdict) -> Iterator[Metric]:
     """Yield what the drift detector says."""
     yield _gauge("drift_calibration_progress", "Share of the calibration that is done.", verdict.progress)
     yield _gauge("drift_false_alarm_every_rows", "Rows between false alarms that are promised.", verdict.promise)
-    if verdict.standing is not None:
-        yield from _stand(verdict.standing)
+    if verdict.detector is not None:
+        yield from _detector(verdict.detector)
     if verdict.alarm is not None:
         yield from _raise(verdict.alarm)
-    if verdict.findings is not None:
-        yield from _blame(verdict.findings)
+    if verdict.attribution is not None:
+        yield from _attributed(verdict.attribution)
 
 
-def _stand(standing: Standing) -> Iterator[Metric]:
-    yield _gauge("drift_rows_seen", "Rows that the detector has looked at since it started.", standing.rows)
-    yield _gauge("drift_alarm_score", "log10 of the rows between false alarms at this evidence.", standing.score)
-    yield _gauge("drift_alarm_threshold", "log10 of the rows that are promised.", standing.threshold)
-    yield _gauge("drift_detected", "1 while a drift alarm holds.", float(standing.alarm is not None))
+def _detector(status: DetectorStatus) -> Iterator[Metric]:
+    yield _gauge("drift_rows_seen", "Rows that the detector has looked at since it started.", status.rows)
+    yield _gauge("drift_alarm_score", "log10 of the rows between false alarms at this evidence.", status.score)
+    yield _gauge("drift_alarm_threshold", "log10 of the rows that are promised.", status.threshold)
+    yield _gauge("drift_detected", "1 while a drift alarm holds.", float(status.alarm is not None))
 
 
 def _raise(alarm: Alarm) -> Iterator[Metric]:
@@ -41,14 +41,14 @@ def _raise(alarm: Alarm) -> Iterator[Metric]:
     yield family
 
 
-def _blame(findings: Findings) -> Iterator[Metric]:
-    yield _gauge("drift_effect_size", "Largest share of values that would have to change.", findings.effect)
+def _attributed(found: Attribution) -> Iterator[Metric]:
+    yield _gauge("drift_effect_size", "Largest share of values that would have to change.", found.effect)
     contribution = GaugeMetricFamily("drift_contribution", "Share of the columns' evidence.", labels=["feature"])
     blamed = GaugeMetricFamily("drift_blamed", "Columns that changed, and how.", labels=["feature", "direction"])
     effects = GaugeMetricFamily(
         "drift_feature_effect", "Effect size since the onset.", labels=["feature", "measure", "bound"]
     )
-    for column in findings.columns:
+    for column in found.columns:
         contribution.add_metric([column.column], column.contribution)
         if column.direction is not None:
             blamed.add_metric([column.column, column.direction], 1)

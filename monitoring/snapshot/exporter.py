@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from monitoring.snapshot.alarm_metrics import accuracy_metrics, drift_metrics
-from monitoring.snapshot.snapshot import STATUSES, FeatureDrift, Judgement, Snapshot
+from monitoring.snapshot.snapshot import STATUSES, Assessment, FeatureDrift, Snapshot
 
 STAGES = ("reference", "read", "read_part", "suite", "alarms", "report")
 
@@ -34,8 +34,8 @@ class SnapshotCollector(Collector):
         snapshot = published[0]
         yield from _count(snapshot)
         yield from _describe(snapshot)
-        if snapshot.judgement is not None:
-            yield from _judge(snapshot.judgement, snapshot.feature_prefix)
+        if snapshot.assessment is not None:
+            yield from _judge(snapshot.assessment, snapshot.feature_prefix)
         if snapshot.drift is not None:
             yield from drift_metrics(snapshot.drift)
         yield from accuracy_metrics(snapshot.accuracy, snapshot.estimate)
@@ -111,20 +111,20 @@ def _describe(snapshot: Snapshot) -> Iterator[Metric]:
         yield family
 
 
-def _judge(judgement: Judgement, prefix: str) -> Iterator[Metric]:
-    yield from _judge_features(judgement.features, prefix)
+def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
+    yield from _judge_features(assessment.features, prefix)
     yield from _gauge(
-        "drifted_features", "Features that their own drift test calls drifted.", judgement.drifted_features
+        "drifted_features", "Features that their own drift test calls drifted.", assessment.drifted_features
     )
-    prediction_p_value = judgement.prediction.p_value if judgement.prediction else None
+    prediction_p_value = assessment.prediction.p_value if assessment.prediction else None
     yield from _gauge("prediction_drift_p_value", "P-value of the predictions.", prediction_p_value)
     shifts = GaugeMetricFamily(
         "feature_correlation_shift", "Pearson correlation minus the reference's.", labels=["feature_a", "feature_b"]
     )
-    for pair in judgement.correlation_shifts:
+    for pair in assessment.correlation_shifts:
         shifts.add_metric([pair.feature_a, pair.feature_b], pair.shift)
     yield shifts
-    verdicts = judgement.verdicts
+    verdicts = assessment.verdicts
     yield from _series(
         "evidently_test_status", "1 if the test passes, else 0.", "test", {v.test: float(v.passed) for v in verdicts}
     )
@@ -134,8 +134,8 @@ def _judge(judgement: Judgement, prefix: str) -> Iterator[Metric]:
         "status",
         {status: sum(v.status == status for v in verdicts) for status in STATUSES},
     )
-    yield from _gauge("model_accuracy", "Accuracy on the window's labelled rows.", judgement.accuracy)
-    yield from _gauge("model_f1", "Macro F1 on the window's labelled rows.", judgement.f1)
+    yield from _gauge("model_accuracy", "Accuracy on the window's labelled rows.", assessment.accuracy)
+    yield from _gauge("model_f1", "Macro F1 on the window's labelled rows.", assessment.f1)
 
 
 def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator[Metric]:

@@ -14,6 +14,8 @@ from typing import Any
 from monitoring.contract.storage import replaced
 from monitoring.snapshot.snapshot import Snapshot
 
+# keys of the JSON that stay as they were first written, whatever the field is called now
+_KEYS = {"assessment": "judgement", "detector": "standing", "attribution": "findings"}
 _ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-(passing|failing)-\d+")
 
 
@@ -81,7 +83,7 @@ def to_json(snapshot: Snapshot) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_KEYS.get(key, key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, datetime):

@@ -91,7 +91,7 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Assessment:
     """What takes enough rows to be said; accuracy and F1 take enough labels too."""
 
     verdicts: tuple[Verdict, ...]
@@ -123,7 +123,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at the window; `judgement` is None while the window has too few rows.
+    """One look at the window; `assessment` is None while the window has too few rows.
 
     `drift` and `accuracy` are what the sequential tests say, None where they do not run; `estimate` is the accuracy as
     the window's confidences tell it.
@@ -143,7 +143,7 @@ class Snapshot:
     reference_rows: int
     reference_predictions: Mapping[str, float]
     reference_origin: Origin | None
-    judgement: Judgement | None
+    assessment: Assessment | None
     drift: DriftVerdict | None = None
     accuracy: AccuracyVerdict | None = None
     estimate: Estimate | None = None
@@ -151,6 +151,6 @@ class Snapshot:
     @property
     def verdict(self) -> Literal["waiting", "passing", "failing"]:
         """Return the overall verdict in a word."""
-        if self.judgement is None:
+        if self.assessment is None:
             return "waiting"
-        return "failing" if self.judgement.failed else "passing"
+        return "failing" if self.assessment.failed else "passing"

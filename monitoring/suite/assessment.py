@@ -1,21 +1,21 @@
-"""From a suite that has run to a judgement: each feature's drift, adjusted, with its size and its shape."""
+"""From a suite that has run to an assessment: each feature's drift, adjusted, with its size and its shape."""
 
 from scipy import stats
 
 from monitoring.contract.config import Config
 from monitoring.profile.profile import Profile
 from monitoring.snapshot import quality
-from monitoring.snapshot.snapshot import ColumnDrift, FeatureDrift, Judgement
+from monitoring.snapshot.snapshot import Assessment, ColumnDrift, FeatureDrift
 from monitoring.suite.suite import SuiteRun
 
 
-def judge(config: Config, run: SuiteRun, reference: Profile, current: Profile) -> Judgement:
+def assess(config: Config, run: SuiteRun, reference: Profile, current: Profile) -> Assessment:
     """Bring together what the suite found and what it does not say."""
     features = config.model.features
     drift = {name: run.drift.get(name) or _not_tested(config, name) for name in features}
     adjusted = adjust_p_values({name: d.p_value for name, d in drift.items() if d.p_value is not None})
     usable = quality.judgeable(reference, current)
-    return Judgement(
+    return Assessment(
         verdicts=run.verdicts,
         features=tuple(
             _describe_feature(drift[name], adjusted.get(name), reference, current, index)

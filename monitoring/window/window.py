@@ -65,7 +65,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Look:
+class WindowProfile:
     """What one look at the log found: the window's profile, and the files of which something was left out."""
 
     profile: Profile
@@ -170,7 +170,7 @@ class ProfiledWindow:
         self._labels = LateLabels(layout, config.model)
         self._outside: set[str] = set()  # the parts that held no row of the window when it was last looked at
 
-    def look(self, after: Micros | None, now: datetime | None = None) -> Look:
+    def look(self, after: Micros | None, now: datetime | None = None) -> WindowProfile:
         """Return the window's profile as of now; only rows later than `after` count.
 
         Rows more than an hour ahead of the clock do not count, and their files are named.
@@ -184,7 +184,7 @@ class ProfiledWindow:
                 break
         return look
 
-    def _look(self, span: Span) -> Look:
+    def _look(self, span: Span) -> WindowProfile:
         parts, unreadable = list_parts(self._layout.current)
         unreadable += from_the_future(parts, span.latest)
         while True:
@@ -198,7 +198,7 @@ class ProfiledWindow:
             else:
                 break
         unreadable += self._update_labels(division, parts)
-        return Look(self._add_up(division, rows, cut), tuple(unreadable))
+        return WindowProfile(self._add_up(division, rows, cut), tuple(unreadable))
 
     def _divide(self, parts: Sequence[Part], span: Span) -> Division:
         """Divide the log by parts, and the parts that the edge may cut by their row groups."""

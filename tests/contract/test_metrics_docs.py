@@ -45,7 +45,7 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     """Every metric of a cycle in which nothing is absent is documented with its labels, and no other is."""
     performance = Performance(0.7, 300, ReliabilityCurve((0.0, 1.0), (0.1, 0.9), (150, 150)))
     keep_reference(tmp_path, GENRES, make_rows(GENRES, 300), performance=performance)
-    keep_calibration(tmp_path, GENRES, worlds=3)
+    keep_calibration(tmp_path, GENRES, populations=3)
     log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1, shift=3.0))
     monitor, registry = monitor_of(tmp_path, GENRES, drift_alarm="on")
     monitor.cycle()

@@ -128,10 +128,10 @@ def labels_of(registry: CollectorRegistry, name: str, label: str) -> set[str]:
     return {s.labels[label] for family in registry.collect() for s in family.samples if s.name == name}
 
 
-def keep_calibration(data: Path, config: Config, worlds: int = 10) -> None:
-    """Leave a calibration of few worlds where a former process would have left one of many: a second, not ten."""
+def keep_calibration(data: Path, config: Config, populations: int = 10) -> None:
+    """Leave a calibration of few populations where a former process would have left one of many: a second, not ten."""
     reference = read_reference(Layout(data), config.model)
     path = DriftWatch(Layout(data), config, reference).calibration_path
     path.parent.mkdir(exist_ok=True)
     rows = rows_of(reference.table, config.model)
-    path.write_text(calibrate(rows, len(config.model.categories), 1, worlds=worlds).to_json())
+    path.write_text(calibrate(rows, len(config.model.categories), 1, populations=populations).to_json())

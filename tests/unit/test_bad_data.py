@@ -43,7 +43,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a log with late labels, a reference and the detector's calibration, once."""
     data = tmp_path_factory.mktemp("log")
     keep_reference(data, LOANS, make_rows(LOANS, 200))
-    keep_calibration(data, LOANS, worlds=3)
+    keep_calibration(data, LOANS, populations=3)
     rows = make_rows(LOANS, ROWS, seed=1)
     ids = log_rows(data, LOANS, rows.assign(target=None))
     label_rows(data, LOANS, ids, rows["target"].tolist())
@@ -179,7 +179,7 @@ def test_labels_before_their_rows_twice_and_in_conflict(tmp_path: Path) -> None:
 def test_a_poor_reference_is_compared_with_all_the_same(tmp_path: Path, size: int, change: dict[str, Any]) -> None:
     """The cycle and the detector's calibration succeed; what cannot be compared has no value."""
     keep_reference(tmp_path, LOANS, make_rows(LOANS, 200).head(size).assign(**change))
-    keep_calibration(tmp_path, LOANS, worlds=3)
+    keep_calibration(tmp_path, LOANS, populations=3)
     log_rows(tmp_path, LOANS, make_rows(LOANS, ROWS, seed=1).assign(prediction="maybe"))
     monitor, registry = monitor_of(tmp_path, drift_alarm="on")
     monitor.cycle()

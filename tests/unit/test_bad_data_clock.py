@@ -78,7 +78,7 @@ def test_a_part_that_reaches_into_the_future_counts_up_to_now(tmp_path: Path) ->
 def test_the_detector_passes_over_the_future(tmp_path: Path) -> None:
     """Rows of 2100 that drift raise no alarm, neither now nor after a restart, and rows that follow are seen."""
     keep_reference(tmp_path, LOANS, make_rows(LOANS, 200))
-    keep_calibration(tmp_path, LOANS, worlds=3)
+    keep_calibration(tmp_path, LOANS, populations=3)
     log_rows(tmp_path, LOANS, make_rows(LOANS, 400, shift=9), start=FUTURE)
     log_rows(tmp_path, LOANS, make_rows(LOANS, 200, seed=1), start=NOW - timedelta(minutes=3))
     for seed in (2, 3):

@@ -20,8 +20,11 @@ CODE = """
 import json, sys
 from pathlib import Path
 from api.log.quarantine import why_bad
-from monitoring.contract.config import Window, log_schema
-from monitoring.contract.log_reader import Layout, find_rows, read_rows
+from monitoring.contract.config import Window
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.row_lookup import find_rows
+from monitoring.contract.schemas import log_schema
 from tests.unit.monitor_fixtures import loans, monitor_of
 
 def peak():
@@ -49,7 +52,7 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a log that is one file with one row group, and return its folder."""
     data = tmp_path_factory.mktemp("huge")
     keep_reference(data, LOANS, make_rows(LOANS, 200))
-    keep_calibration(data, LOANS, worlds=3)
+    keep_calibration(data, LOANS, populations=3)
     folder = data / "current.parquet"
     folder.mkdir()
     random = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.quarantine import why_bad
 from api.log.retention import Retention
 from monitoring.contract.layout import Layout
@@ -29,7 +29,7 @@ def test_a_bad_object_is_set_aside(tmp_path: Path, bucket: str) -> None:
     log.append(some)
     log.seal()
     put(layout.current / "from-elsewhere.parquet", b"no Parquet")
-    looks = Upkeep(log, Log(tmp_path / "labels"), Retention(), 60.0, 0.0)
+    looks = Maintenance(log, Log(tmp_path / "labels"), Retention(), 60.0, 0.0)
     for _ in range(2):
         looks.once()
     found = read_rows(layout, MODEL, ALL)

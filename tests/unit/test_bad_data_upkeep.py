@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.quarantine import why_bad
 from api.log.retention import Retention
 from monitoring.contract.parts import list_parts
@@ -19,8 +19,8 @@ from tests.unit.log_fixtures import FORM, Log, ids, read_ids, rows
 OLD = 1_767_225_600_000_000  # microseconds since 1970
 
 
-def upkeep(log: Log, patience: float = 0.0, **retention: timedelta) -> Upkeep:
-    return Upkeep(log, Log(log.folder / "labels"), Retention(**retention), 60.0, patience)
+def upkeep(log: Log, patience: float = 0.0, **retention: timedelta) -> Maintenance:
+    return Maintenance(log, Log(log.folder / "labels"), Retention(**retention), 60.0, patience)
 
 
 def damage(path: Path) -> None:
@@ -115,7 +115,7 @@ def test_retiring_goes_on_past_a_damaged_part(tmp_path: Path) -> None:
     sealed(log, 4, at=OLD)
     parts = list_parts(log.folder)[0]
     damage(parts[0].path)
-    looks = Upkeep(
+    looks = Maintenance(
         log,
         Log(tmp_path / "labels"),
         Retention(age=timedelta(days=1), archive=place(str(tmp_path / "archive"))),

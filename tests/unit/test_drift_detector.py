@@ -4,21 +4,23 @@ import numpy as np
 import pytest
 
 from monitoring.alarms.drift.calibration import Calibration
-from monitoring.alarms.drift.detector import DriftDetector, Standing
-from monitoring.alarms.drift.scores import ReferenceScores, Rows
-from monitoring.alarms.drift.windows import BLOCK, look
+from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.windows import BLOCK, window_statistics
 from tests.unit.drift_fixtures import CATEGORIES, CHANGES, calibrated, draw, quick, reference, shifted
 
 SECOND = 1_000_000
 
 
-def _feed(detector: DriftDetector, rows: Rows, begin: int, promise: float = 1e5, piece: int = 137) -> Standing:
+def _feed(
+    detector: DriftDetector, rows: Observations, begin: int, promise: float = 1e5, piece: int = 137
+) -> DetectorStatus:
     """Feed rows, a second apart, in pieces."""
     for start in range(0, len(rows), piece):
         part = rows.take(slice(start, start + piece))
         times = (begin + start + np.arange(len(part))) * SECOND
         detector.update(part, times, promise)
-    return detector.standing()
+    return detector.status()
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -54,9 +56,9 @@ def test_steady_rows_raise_no_more_alarms_than_promised() -> None:
         begun: set[int] = set()
         for piece in range(80):
             rows = draw(rng, 500)
-            standing = _feed(detector, rows, piece * 500, promise=1e4, piece=500)
-            begun |= {standing.alarm.noticed} if standing.alarm else set()
-            looks = look(scores, calibration.lengths[:8], scores.sums(rows, BLOCK), 0, 0)
+            status = _feed(detector, rows, piece * 500, promise=1e4, piece=500)
+            begun |= {status.alarm.noticed} if status.alarm else set()
+            looks = window_statistics(scores, calibration.lengths[:8], scores.sums(rows, BLOCK), 0, 0)
             naive += any((window.values > 4).any() for window in looks)
         alarms += len(begun)
     assert alarms <= 32
@@ -68,10 +70,10 @@ def test_what_is_promised_less_often_takes_longer_to_notice() -> None:
     noticed = []
     for promise in (1e3, 1e6, 1e12):
         detector = DriftDetector(*calibrated())
-        standing = _feed(detector, shifted(np.random.default_rng(13), 400), 0, promise)
-        assert standing.alarm is not None
-        assert standing.threshold == pytest.approx(np.log10(promise))
-        noticed.append(standing.alarm.noticed)
+        status = _feed(detector, shifted(np.random.default_rng(13), 400), 0, promise)
+        assert status.alarm is not None
+        assert status.threshold == pytest.approx(np.log10(promise))
+        noticed.append(status.alarm.noticed)
     assert noticed == sorted(noticed)
     assert noticed[0] < noticed[-1]
 
@@ -80,11 +82,11 @@ def test_how_rows_are_delivered_does_not_matter() -> None:
     """Rows in pieces of any size give the score and the alarm that they give at once."""
     rows = draw(np.random.default_rng(14), 700)
     rows.features[500:, 0] += 0.8
-    standings = [_feed(DriftDetector(*calibrated()), rows, 0, piece=piece) for piece in (1, 3, 64, 700)]
-    assert standings[0].alarm is not None
-    for standing in standings[1:]:
-        assert standing.score == pytest.approx(standings[0].score)
-        assert standing.alarm == standings[0].alarm
+    statuses = [_feed(DriftDetector(*calibrated()), rows, 0, piece=piece) for piece in (1, 3, 64, 700)]
+    assert statuses[0].alarm is not None
+    for status in statuses[1:]:
+        assert status.score == pytest.approx(statuses[0].score)
+        assert status.alarm == statuses[0].alarm
 
 
 def test_memory_does_not_grow_with_the_rows() -> None:
@@ -94,7 +96,7 @@ def test_memory_does_not_grow_with_the_rows() -> None:
 
     def kept() -> int:
         return sum(value.nbytes for value in vars(detector).values() if isinstance(value, np.ndarray)) + sum(
-            rows.features.nbytes for rows in vars(detector).values() if isinstance(rows, Rows)
+            rows.features.nbytes for rows in vars(detector).values() if isinstance(rows, Observations)
         )
 
     _feed(detector, draw(rng, 15_000), 0, piece=1_000)
@@ -117,10 +119,10 @@ def test_odd_references_calibrate_and_watch(column: int, value: float) -> None:
     odd, steady, after = draw(rng, 100), draw(rng, 500), shifted(rng, 300)
     for rows in (odd, steady, after):
         rows.features[:, column] = value
-    detector = DriftDetector(ReferenceScores(odd, CATEGORIES), quick(odd, worlds=10))
-    standing = _feed(detector, steady, 0)
-    assert np.isfinite(standing.score)
-    assert standing.alarm is None
+    detector = DriftDetector(ReferenceScores(odd, CATEGORIES), quick(odd, populations=10))
+    status = _feed(detector, steady, 0)
+    assert np.isfinite(status.score)
+    assert status.alarm is None
     assert _feed(detector, after, 500).alarm is not None
 
 
@@ -142,13 +144,13 @@ def test_any_number_of_features_is_watched(features: int) -> None:
     mixing = np.linalg.cholesky(0.3 * np.ones((features, features)) + 0.7 * np.eye(features)).T
     rng = np.random.default_rng(20)
 
-    def some(number: int) -> Rows:
+    def some(number: int) -> Observations:
         values = rng.standard_normal((number, features)) @ mixing
-        return Rows(values, (values[:, 0] > 0).astype(np.int64))
+        return Observations(values, (values[:, 0] > 0).astype(np.int64))
 
     known, after = some(500), some(300)
     after.features[:, -1] += 1.5
-    detector = DriftDetector(ReferenceScores(known, CATEGORIES), quick(known, worlds=5))
+    detector = DriftDetector(ReferenceScores(known, CATEGORIES), quick(known, populations=5))
     assert _feed(detector, some(1_500), 0).alarm is None
     assert _feed(detector, after, 1_500).alarm is not None
 
@@ -156,7 +158,7 @@ def test_any_number_of_features_is_watched(features: int) -> None:
 def test_a_reference_of_one_row_is_watched() -> None:
     """Of one row nothing follows, and nothing fails."""
     one = draw(np.random.default_rng(18), 1)
-    detector = DriftDetector(ReferenceScores(one, CATEGORIES), quick(one, worlds=5))
+    detector = DriftDetector(ReferenceScores(one, CATEGORIES), quick(one, populations=5))
     assert np.isfinite(_feed(detector, draw(np.random.default_rng(19), 500), 0).score)
 
 
@@ -173,5 +175,5 @@ def test_a_calibration_survives_being_written_down() -> None:
 
 def test_the_same_seed_calibrates_to_the_same() -> None:
     """A calibration can be repeated."""
-    first, second = (quick(reference(), seed=5, worlds=4) for _ in range(2))
+    first, second = (quick(reference(), seed=5, populations=4) for _ in range(2))
     assert first.to_json() == second.to_json()

@@ -21,7 +21,7 @@ CONFIG = loans(false_alarm_every=100_000)
 
 
 def _watch(folder: Path, *, calibrated: bool = True) -> DriftWatch:
-    """Return a watch, with a calibration of few worlds unless there is one."""
+    """Return a watch, with a calibration of few populations unless there is one."""
     watch = DriftWatch(Layout(folder), CONFIG, read_reference(Layout(folder), LOANS.model))
     if calibrated and not watch.calibration_path.exists():
         keep_calibration(folder, CONFIG)
@@ -45,17 +45,17 @@ def test_before_the_calibration_is_done_nothing_is_said_but_how_far_it_is(folder
     _log(folder, 100, 0)
     seen: list[DriftVerdict] = []
     deadline = time.monotonic() + 100
-    while not seen or seen[-1].standing is None:
+    while not seen or seen[-1].detector is None:
         assert time.monotonic() < deadline, "the calibration has not ended"
         seen.append(watch.look())
         time.sleep(0.1)
     progress = [verdict.progress for verdict in seen]
     assert progress == sorted(progress)
     assert any(0 < share < 1 for share in progress)
-    assert seen[-1].standing is not None
-    assert seen[-1].standing.rows == 100
+    assert seen[-1].detector is not None
+    assert seen[-1].detector.rows == 100
     again = _watch(folder).look()
-    assert again.standing == seen[-1].standing
+    assert again.detector == seen[-1].detector
 
 
 def test_a_change_is_found_with_who_is_to_blame(folder: Path) -> None:
@@ -66,15 +66,15 @@ def test_a_change_is_found_with_who_is_to_blame(folder: Path) -> None:
     _log(folder, 300, 1, shift=0.8)
     verdict = watch.look()
     assert verdict.alarm is not None
-    assert verdict.findings is not None
-    blamed = {column.column: column.direction for column in verdict.findings.columns if column.direction}
+    assert verdict.attribution is not None
+    blamed = {column.column: column.direction for column in verdict.attribution.columns if column.direction}
     assert blamed["income"] == "up"
-    income = next(column for column in verdict.findings.columns if column.column == "income")
-    assert income.contribution == max(column.contribution for column in verdict.findings.columns)
+    income = next(column for column in verdict.attribution.columns if column.column == "income")
+    assert income.contribution == max(column.contribution for column in verdict.attribution.columns)
     assert income.effects is not None
     assert income.effects.wasserstein is not None
     assert income.effects.wasserstein.low < 0.8 < income.effects.wasserstein.high + 0.1
-    assert 0.2 < verdict.findings.effect < 0.5
+    assert 0.2 < verdict.attribution.effect < 0.5
 
 
 def test_an_alarm_outlives_a_restart(folder: Path) -> None:
@@ -86,9 +86,9 @@ def test_an_alarm_outlives_a_restart(folder: Path) -> None:
     assert before.alarm is not None
     after = _watch(folder).look()
     assert after.alarm == before.alarm
-    assert after.standing is not None
-    assert before.standing is not None
-    assert after.standing.score == pytest.approx(before.standing.score)
+    assert after.detector is not None
+    assert before.detector is not None
+    assert after.detector.score == pytest.approx(before.detector.score)
 
 
 def test_another_reference_begins_anew(folder: Path) -> None:
@@ -101,15 +101,15 @@ def test_another_reference_begins_anew(folder: Path) -> None:
     through = int((NOW + timedelta(minutes=30)).timestamp() * 1e6)
     keep_reference(folder, LOANS, rows.assign(income=rows["income"] + 0.8), origin="rebased", through=through)
     watch = _watch(folder)
-    standing = watch.look().standing
-    assert standing is not None
-    assert standing.rows == 0
-    assert standing.alarm is None
+    status = watch.look().detector
+    assert status is not None
+    assert status.rows == 0
+    assert status.alarm is None
     _log(folder, 300, 40, shift=0.8)
-    standing = watch.look().standing
-    assert standing is not None
-    assert standing.rows == 300
-    assert standing.alarm is None
+    status = watch.look().detector
+    assert status is not None
+    assert status.rows == 300
+    assert status.alarm is None
 
 
 def test_a_calibration_that_fails_says_why(folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_calibration_that_fails_says_why(folder: Path) -> None:
     job._thread.join(30)
     with pytest.raises(CalibrationError, match="exit status -9"):
         watch.look()
-    assert watch.look().standing is None
+    assert watch.look().detector is None
     watch.stop()
 
 
@@ -133,7 +133,7 @@ def test_a_torn_state_is_no_state(folder: Path) -> None:
     watch.look()
     for text in ("", "{", '{"reference": 1}', "[]"):
         (folder / "_drift/_state.json").write_text(text)
-        assert _watch(folder).look().standing is not None
+        assert _watch(folder).look().detector is not None
 
 
 def test_the_monitor_exports_what_the_tests_say(folder: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flows.run_history import asked_by
+from flows.run_history import triggering_alert
 from monitoring.contract import history
-from monitoring.contract.history import Asked, Episode, Scored, keep_episode, read_history
+from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode, read_history
 from monitoring.contract.layout import Layout
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -22,7 +22,7 @@ def episode(number: int) -> Episode:
         ended_at=START + timedelta(minutes=number),
         outcome="Promoted",
         message="version 2 is champion",
-        asked=Asked(name="ModelDrift", starts_at=START),
+        asked=TriggeringAlert(name="ModelDrift", starts_at=START),
         champion=Scored(version="1", accuracy=0.5, macro_f1=0.4),
         version="2",
     )
@@ -69,10 +69,10 @@ def test_a_damaged_file_hides_no_other(tmp_path: Path) -> None:
 )
 def test_a_run_that_a_person_started_needs_no_alert(alert: Any) -> None:
     """Whatever stands in the parameter, a run is not failed by it."""
-    assert asked_by(alert) is None
+    assert triggering_alert(alert) is None
 
 
 def test_the_alert_that_asked_is_named() -> None:
     """As the trigger describes it."""
-    found = asked_by({"alerts": [{"name": "ModelDrift", "startsAt": START.isoformat()}]})
-    assert found == Asked(name="ModelDrift", starts_at=START)
+    found = triggering_alert({"alerts": [{"name": "ModelDrift", "startsAt": START.isoformat()}]})
+    assert found == TriggeringAlert(name="ModelDrift", starts_at=START)

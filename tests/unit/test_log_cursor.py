@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.log import merging
-from monitoring.alarms import log_cursor as arrivals
-from monitoring.alarms.log_cursor import Arrivals
+from monitoring.alarms import log_cursor
+from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.parts import list_parts
@@ -23,8 +23,8 @@ ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50
 SCHEMAS = {"current": log_schema(LOANS.model), "labels": labels_schema(LOANS.model)}
 
 
-def _restarted(watched: Arrivals, folder: Path, schema: pa.Schema, after: int) -> Arrivals:
-    return Arrivals.restore(folder, schema, after, json.loads(json.dumps(watched.state())))
+def _restarted(watched: LogCursor, folder: Path, schema: pa.Schema, after: int) -> LogCursor:
+    return LogCursor.restore(folder, schema, after, json.loads(json.dumps(watched.state())))
 
 
 def _rows_in(folder: Path, after: int) -> list[tuple[str, int]]:
@@ -53,7 +53,7 @@ def test_each_row_is_taken_once(tmp_path: Path, folder: str, after: int, often: 
         random = np.random.default_rng(seed)
         log = Log(tmp_path / str(seed), LOANS, random)
         place = tmp_path / str(seed) / f"{folder}.parquet"
-        watched, taken = Arrivals(place, SCHEMAS[folder], after), list[tuple[str, int]]()
+        watched, taken = LogCursor(place, SCHEMAS[folder], after), list[tuple[str, int]]()
         for _ in range(30):
             step = random.choice(["append", "label", "merge", "remove", "restart"], p=[0.35, 0.25, 0.25, 0.05, 0.1])
             if step == "restart":
@@ -79,7 +79,7 @@ def test_first_look_at_a_long_log_comes_in_pieces(tmp_path: Path) -> None:
     current = Layout(tmp_path).current
     (part,) = current.iterdir()
     pq.write_table(pq.read_table(part, partitioning=None), part, row_group_size=100)
-    watched = Arrivals(current, SCHEMAS["current"], -1)
+    watched = LogCursor(current, SCHEMAS["current"], -1)
     pieces = [watched.take(250)[0] for _ in range(5)]
     assert [len(piece) for piece in pieces] == [300, 300, 300, 100, 0]
     assert [i for piece in pieces for i in piece["prediction_id"].to_pylist()] == ids
@@ -95,14 +95,14 @@ def test_part_that_cannot_be_read_is_named_and_others_are_taken(
     damaged = sorted(current.iterdir())[1]
     content = damaged.read_bytes()
     damaged.write_bytes(b"damaged")
-    watched = Arrivals(current, SCHEMAS["current"], -1)
+    watched = LogCursor(current, SCHEMAS["current"], -1)
     for rows in (40, 0):
         table, unreadable = watched.take(1_000)
         assert len(table) == rows
         assert [file.path for file in unreadable] == [damaged]
     damaged.write_bytes(content)
     assert not len(watched.take(1_000)[0]), "it is not tried again at once"
-    monkeypatch.setattr(arrivals, "PATIENCE", 0.0)
+    monkeypatch.setattr(log_cursor, "PATIENCE", 0.0)
     watched = _restarted(watched, current, SCHEMAS["current"], -1)
     table, unreadable = watched.take(1_000)
     assert len(table) == 20
@@ -113,7 +113,7 @@ def test_rows_merged_into_a_part_that_cannot_be_read_yet_are_not_taken_again(tmp
     """What was taken before a merge is remembered until the merged part can be read."""
     log = Log(tmp_path, LOANS, np.random.default_rng(1))
     log.append()
-    watched = Arrivals(log.layout.current, SCHEMAS["current"], -1)
+    watched = LogCursor(log.layout.current, SCHEMAS["current"], -1)
     before = _named(watched.take(1_000)[0])
     log.append()
     while len(parts := list(log.layout.current.iterdir())) > 1:
@@ -132,7 +132,7 @@ def test_a_label_that_is_given_again_is_a_row_of_its_own(tmp_path: Path) -> None
     """Labels are rows by id and time: a correction arrives too."""
     ids = log_rows(tmp_path, LOANS, make_rows(LOANS, 3))
     label_rows(tmp_path, LOANS, ids[:1], ["yes"])
-    watched = Arrivals(Layout(tmp_path).labels, SCHEMAS["labels"], -1)
+    watched = LogCursor(Layout(tmp_path).labels, SCHEMAS["labels"], -1)
     assert watched.take(10)[0][LOANS.model.target].to_pylist() == ["yes"]
     label_rows(tmp_path, LOANS, [ids[0], ids[1]], ["no", "no"], START.replace(second=1))
     assert watched.take(10)[0][LOANS.model.target].to_pylist() == ["no", "no"]
@@ -140,4 +140,4 @@ def test_a_label_that_is_given_again_is_a_row_of_its_own(tmp_path: Path) -> None
 
 def test_keys_are_kept_for_as_long_as_a_part_may_be_merged() -> None:
     """The API leaves parts alone from the size on at which their keys are let go."""
-    assert merging._size_of(arrivals.FINAL_ROWS) >= merging._size_of(LARGEST_PART // 2)
+    assert merging._size_of(log_cursor.FINAL_ROWS) >= merging._size_of(LARGEST_PART // 2)

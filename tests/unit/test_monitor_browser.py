@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
 
-from monitoring.contract.history import Asked, Episode, Scored, keep_episode
+from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode
 from monitoring.contract.layout import Layout
 from monitoring.page.page import create_app
 from tests.unit.monitor_fixtures import LOANS, keep_reference, log_rows, make_rows, monitor_of
@@ -41,7 +41,7 @@ def episode(outcome: str, *, name: str) -> Episode:
         ended_at=now + timedelta(seconds=len(outcome)),
         outcome=outcome,
         message="said why",
-        asked=Asked(name=name, starts_at=now),
+        asked=TriggeringAlert(name=name, starts_at=now),
         champion=Scored(version="6", accuracy=0.5, macro_f1=0.5),
         candidate=Scored(version="7", accuracy=0.75, macro_f1=0.7),
         version="7",

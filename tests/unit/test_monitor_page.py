@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from monitoring.contract.history import Asked, Episode, Scored, keep_episode
+from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode
 from monitoring.contract.layout import Layout
 from monitoring.monitor import Monitor
 from monitoring.page.page import create_app
@@ -287,7 +287,7 @@ def test_the_page_tells_of_a_rollback(tmp_path: Path) -> None:
         ended_at=now,
         outcome="RolledBack",
         message="version 6 is champion again",
-        asked=Asked(name="ModelTurnedBad", starts_at=now),
+        asked=TriggeringAlert(name="ModelTurnedBad", starts_at=now),
         champion=Scored(version="7", accuracy=0.25, macro_f1=0.2),
         candidate=Scored(version="6", accuracy=0.75, macro_f1=0.7),
         version="6",

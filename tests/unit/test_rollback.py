@@ -7,9 +7,9 @@ import mlflow
 import pytest
 
 from flows.registry.publication import complete, kept_reference, stage
-from flows.registry.rollback_target import NoWayBackError, find_way_back
+from flows.registry.rollback_target import NoRollbackTargetError, find_rollback_target
 from flows.registry.versions import Champion, register
-from flows.rollback_gate import weigh
+from flows.rollback_gate import compare_versions
 from flows.training.pipeline import Predictor, export_onnx, sample_of, train
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
@@ -65,18 +65,18 @@ def test_labels_speak_for_the_former_version_or_not(
     answer(layout, config, rows, wrong=wrong)
     answer(layout, config, 300, wrong=300, labels="none")
     answer(layout, config, 300, wrong=300, version="1")
-    found = weigh(layout, config, "2", former, after=None)
+    found = compare_versions(layout, config, "2", former, after=None)
     assert found is not None
     assert (found.rows, found.champion.accuracy) == (rows, pytest.approx(1 - wrong / rows))
-    assert found.speaks_for_former is speaks
+    assert found.former_is_better is speaks
 
 
 def test_without_labels_nothing_speaks(layout: Layout, config: Config, former: Champion) -> None:
     """Rows from before the reference, and those without a label, are no evidence."""
     answer(layout, config, 100, wrong=100, labels="none")
-    assert weigh(layout, config, "2", former, after=None) is None
+    assert compare_versions(layout, config, "2", former, after=None) is None
     answer(layout, config, 100, wrong=100)
-    assert weigh(layout, config, "2", former, after=2_000_000_000_000_000) is None
+    assert compare_versions(layout, config, "2", former, after=2_000_000_000_000_000) is None
 
 
 def test_a_kept_reference_that_is_damaged_or_gone_is_refused(layout: Layout, config: Config) -> None:
@@ -143,10 +143,10 @@ def test_the_way_back_is_found_once(
     if previous is not None:
         registry.set_registered_model_alias(name, "previous", previous)
     if found not in {"1", "2"}:
-        with pytest.raises(NoWayBackError, match=found):
-            find_way_back(layout, config, champion, present)
+        with pytest.raises(NoRollbackTargetError, match=found):
+            find_rollback_target(layout, config, champion, present)
         return
-    way = find_way_back(layout, config, champion, present)
+    way = find_rollback_target(layout, config, champion, present)
     assert way.former.version == found
     assert way.reference.digest == (digest if own == champion else present.digest)
 
@@ -160,7 +160,7 @@ def test_a_version_that_was_rolled_back_itself_is_no_way_back(
     registry.set_model_version_tag(config.model.name, "1", "rolled_back_at", "2026-11-22T09:00:00+00:00")
     publish(layout, config, "2", seed=1)
     try:
-        with pytest.raises(NoWayBackError, match="was itself rolled back at 2026-11-22"):
-            find_way_back(layout, config, "2", read_reference(layout, config.model))
+        with pytest.raises(NoRollbackTargetError, match="was itself rolled back at 2026-11-22"):
+            find_rollback_target(layout, config, "2", read_reference(layout, config.model))
     finally:
         registry.delete_model_version_tag(config.model.name, "1", "rolled_back_at")

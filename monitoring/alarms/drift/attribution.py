@@ -1,4 +1,4 @@
-"""Who is to blame for an alarm: which columns changed since its onset, in which direction, by how much.
+"""The attribution of an alarm: which columns changed since its onset, in which direction, by how much.
 
 The tests take the rows since the onset for a sample of their own; that the onset was chosen because they differ makes
 their p-values a little too small. Over the columns the false discovery rate is held by Benjamini-Hochberg's adjustment.
@@ -11,20 +11,20 @@ import numpy as np
 from scipy import special, stats
 
 from monitoring.alarms.drift.effect_sizes import Effects, beyond_chance, category_effects, numeric_effects
-from monitoring.alarms.drift.scores import Floats, ReferenceScores, Rows
+from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
 
 LEVEL = 0.05  # false discovery rate
 MOST = 2000  # of the newest rows, and of the reference's, whose effect sizes are measured
 
-Ways = dict[str, float]  # p-value by direction
+Directions = dict[str, float]  # p-value of each direction in which a column may have changed
 
 
 @dataclass(frozen=True)
-class Blame:
+class ColumnAttribution:
     """What became of one column since the onset.
 
     `direction`: `up` or `down` (its values), `wider` or `narrower` (their spread), `missing` or `present` (how often
-    it has a value), `mix` (of categories); None for a column that is not blamed. `contribution` is its share of the
+    it has a value), `mix` (of categories); None for a column that did not. `contribution` is its share of the
     columns' evidence, 0 to 1. `effect` is the share of its values that would have to change, beyond what chance gives.
     `effects` are None for a column without a number on either side.
     """
@@ -38,14 +38,14 @@ class Blame:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Attribution:
     """What changed since the onset, the predictions last.
 
     `distance` is the effect on the rows' distance from the reference's middle, all features together, which shows
     changes that no single column does; `rows` is how many rows since the onset speak.
     """
 
-    columns: tuple[Blame, ...]
+    columns: tuple[ColumnAttribution, ...]
     distance: float
     rows: int
 
@@ -55,41 +55,41 @@ class Findings:
         return max(self.distance, *(column.effect for column in self.columns))
 
 
-def find_blame(
-    names: tuple[str, ...], scores: ReferenceScores, reference: Rows, current: Rows, seed: int = 0
-) -> Findings:
+def attribute(
+    names: tuple[str, ...], scores: ReferenceScores, reference: Observations, current: Observations, seed: int = 0
+) -> Attribution:
     """Compare rows since an onset with the reference's; `names` are those of the features and of the prediction."""
     rng = np.random.default_rng(seed)
     tests = [*_feature_tests(scores, current), {"mix": _mix_p_value(scores, reference, current)}]
-    p_values = np.array([min(1.0, len(ways) * min(ways.values())) for ways in tests])
+    p_values = np.array([min(1.0, len(one) * min(one.values())) for one in tests])
     adjusted = stats.false_discovery_control(p_values)
     evidence = -np.log(np.maximum(p_values, 1e-300))
     shares = evidence / max(evidence.sum(), 1e-300)
     ours, theirs = (_thin(rows, rng) for rows in (reference, current))
     effects = [*_feature_effects(ours, theirs, rng), _mix_effects(scores, ours, theirs, rng)]
     columns = tuple(
-        Blame(
+        ColumnAttribution(
             name,
-            min(ways, key=ways.__getitem__) if q < LEVEL else None,
+            min(test, key=test.__getitem__) if q < LEVEL else None,
             float(q),
             float(share),
             max(0.0 if effect is None else beyond_chance(effect.ks.value, len(ours), len(theirs)), gap),
             effect,
         )
-        for name, ways, q, share, effect, gap in zip(
+        for name, test, q, share, effect, gap in zip(
             names, tests, adjusted, shares, effects, [*_missing_gaps(ours, theirs), 0.0], strict=True
         )
     )
     distances = numeric_effects(scores.distances(ours.features), scores.distances(theirs.features), rng)
     distance = beyond_chance(distances.ks.value, len(ours), len(theirs)) if distances else 0.0
-    return Findings(columns, distance, len(current))
+    return Attribution(columns, distance, len(current))
 
 
-def _thin(rows: Rows, rng: np.random.Generator) -> Rows:
+def _thin(rows: Observations, rng: np.random.Generator) -> Observations:
     return rows if len(rows) <= MOST else rows.take(rng.choice(len(rows), MOST, replace=False))
 
 
-def _feature_tests(scores: ReferenceScores, current: Rows) -> Iterator[Ways]:
+def _feature_tests(scores: ReferenceScores, current: Observations) -> Iterator[Directions]:
     """Yield each feature's p-values: of its mean score, of its scores' spread, and of its missing values."""
     m = scores.rows
     there = ~np.isnan(current.features)
@@ -117,7 +117,7 @@ def _two_sided(z: float) -> float:
     return float(2 * special.ndtr(-abs(z)))
 
 
-def _mix_p_value(scores: ReferenceScores, reference: Rows, current: Rows) -> float:
+def _mix_p_value(scores: ReferenceScores, reference: Observations, current: Observations) -> float:
     counts = np.stack([_count(scores, rows) for rows in (reference, current)])
     counts = counts[:, counts.any(0)]
     if counts.shape[1] < 2:  # noqa: PLR2004 - one category throughout
@@ -125,20 +125,24 @@ def _mix_p_value(scores: ReferenceScores, reference: Rows, current: Rows) -> flo
     return float(stats.chi2_contingency(counts, correction=False).pvalue)
 
 
-def _count(scores: ReferenceScores, rows: Rows) -> Floats:
+def _count(scores: ReferenceScores, rows: Observations) -> Floats:
     return np.bincount(rows.predictions, minlength=scores.layout.categories + 1).astype(np.float64)
 
 
-def _feature_effects(reference: Rows, current: Rows, rng: np.random.Generator) -> Iterator[Effects | None]:
+def _feature_effects(
+    reference: Observations, current: Observations, rng: np.random.Generator
+) -> Iterator[Effects | None]:
     for ours, theirs in zip(reference.features.T, current.features.T, strict=True):
         yield numeric_effects(ours[np.isfinite(ours)], theirs[np.isfinite(theirs)], rng)
 
 
-def _mix_effects(scores: ReferenceScores, reference: Rows, current: Rows, rng: np.random.Generator) -> Effects:
+def _mix_effects(
+    scores: ReferenceScores, reference: Observations, current: Observations, rng: np.random.Generator
+) -> Effects:
     return category_effects(_count(scores, reference), _count(scores, current), rng)
 
 
-def _missing_gaps(reference: Rows, current: Rows) -> list[float]:
+def _missing_gaps(reference: Observations, current: Observations) -> list[float]:
     """Return by how much the share of missing values grew or fell, per feature."""
     ours, theirs = (np.mean(~np.isfinite(rows.features), axis=0) for rows in (reference, current))
     return [float(gap) for gap in np.abs(theirs - ours)]

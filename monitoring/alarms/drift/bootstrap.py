@@ -1,25 +1,26 @@
-"""Worlds that a reference may come from: populations of the bootstrap, from which pseudo-references and -streams come.
+"""The bootstrap: populations that a reference may come from, from which pseudo-references and pseudo-streams are drawn.
 
-A world is a smoothed reference (Silverman and Young 1987, with half of Silverman's bandwidth): a row is one of the
-reference's, in normal scores drawn a little towards the middle and given noise of the reference's own covariance, and
-read back as values of the reference. The whole bandwidth is for normal data: in many dimensions its noise makes any
+A population is a smoothed reference (Silverman and Young 1987, with half of Silverman's bandwidth). A row is one of the
+reference's, taken in normal scores, moved a little towards the middle, given noise of the reference's own covariance,
+and read back as values of the reference. The whole bandwidth is for normal data: in many dimensions its noise makes any
 data normal, and so hides how often real rows are odd in several features at once.
-Ranks and repeated values stay as frequent as they are, and no row is drawn twice, as in life; a plain bootstrap would
+
+Ranks and repeated values stay as frequent as they are, and no row is drawn twice, as in life. A plain bootstrap would
 show the detector streams of rows that its reference was made of. What m rows have never shown (a missing value, one
-beyond all others, another category) a world shows as often as m rows leave possible (Jeffreys's prior).
+beyond all others, another category) a population shows as often as m rows leave possible (Jeffreys's prior).
 """
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from monitoring.alarms.drift.scores import ReferenceScores, Rows
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
 
 
-class Worlds:
-    """The worlds of one reference."""
+class Bootstrap:
+    """Draws the populations of one reference."""
 
-    def __init__(self, reference: Rows, categories: int) -> None:
+    def __init__(self, reference: Observations, categories: int) -> None:
         self._reference, self._categories = reference, categories
         model = ReferenceScores(reference, categories)
         m, d = reference.features.shape
@@ -28,13 +29,13 @@ class Worlds:
         self._noise = np.linalg.cholesky(model.covariance).T * smooth
         self._sorted = [np.sort(column[np.isfinite(column)]) for column in reference.features.T]
 
-    def draw(self, rng: np.random.Generator) -> "World":
-        """Draw a world."""
+    def draw(self, rng: np.random.Generator) -> "Population":
+        """Draw a population."""
         m, d = self._reference.features.shape
         never = rng.beta(0.5, m + 0.5, size=2 * d + 1)
-        return World(self, rng, never[:d], never[d : 2 * d], float(never[-1]))
+        return Population(self, rng, never[:d], never[d : 2 * d], float(never[-1]))
 
-    def rows(self, rng: np.random.Generator, number: int) -> Rows:
+    def rows(self, rng: np.random.Generator, number: int) -> Observations:
         """Draw smoothed rows."""
         places = rng.integers(0, len(self._reference), number)
         noise = rng.standard_normal((number, len(self._sorted))) @ self._noise
@@ -45,37 +46,37 @@ class Worlds:
                 there = np.isfinite(column)
                 place = (rank[there] * len(values)).astype(np.intp)
                 column[there] = values[np.minimum(place, len(values) - 1)]
-        return Rows(features, self._reference.predictions[places])
+        return Observations(features, self._reference.predictions[places])
 
     def unlike(self, rng: np.random.Generator, number: int) -> npt.NDArray[np.int64]:
         """Draw any predictions, unknown ones among them."""
         return rng.integers(0, self._categories + 1, number)
 
 
-class World:
-    """One world: all rows drawn from it are of one population."""
+class Population:
+    """A population to draw rows from."""
 
     def __init__(
         self,
-        worlds: Worlds,
+        bootstrap: Bootstrap,
         rng: np.random.Generator,
         missing: npt.NDArray[np.float64],
         beyond: npt.NDArray[np.float64],
         other: float,
     ) -> None:
-        self._worlds, self._rng = worlds, rng
+        self._bootstrap, self._rng = bootstrap, rng
         self._missing, self._beyond, self._other = missing, beyond, other
 
-    def rows(self, number: int) -> Rows:
+    def rows(self, number: int) -> Observations:
         """Draw rows."""
         rng = self._rng
-        drawn = self._worlds.rows(rng, number)
+        drawn = self._bootstrap.rows(rng, number)
         for column, missing, beyond in zip(drawn.features.T, self._missing, self._beyond, strict=True):
             places = self._some(number, beyond)
             column[places] = np.where(rng.random(len(places)) < 0.5, -np.inf, np.inf)  # noqa: PLR2004 - either side
             column[self._some(number, missing)] = np.nan
         places = self._some(number, self._other)
-        drawn.predictions[places] = self._worlds.unlike(rng, len(places))
+        drawn.predictions[places] = self._bootstrap.unlike(rng, len(places))
         return drawn
 
     def _some(self, number: int, share: float) -> npt.NDArray[np.int64]:

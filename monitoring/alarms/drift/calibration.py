@@ -1,14 +1,15 @@
 """Calibration: which score means how many rows between false alarms, for this reference.
 
-A double bootstrap: from each of many worlds that the reference may come from, a pseudo-reference and a pseudo-stream
-are drawn and looked at as the detector does, so that the reference's own sampling error is covered. Two fits follow.
+A double bootstrap: from each of many populations that the reference may come from, a pseudo-reference and a
+pseudo-stream are drawn and scored as the detector does, so that the reference's own sampling error is covered. Two fits
+follow.
 
-1. Each statistic of each window is put on one scale: maxima over stretches of the stream follow a Gumbel law
-   (Fisher and Tippett 1928), whose location and scale are fitted to the upper half of them over all worlds.
-2. The largest of these, over statistics and windows, follows one too. Worlds differ in how unlucky their
-   pseudo-reference is, so there is a level per world; the one that is kept is that of a very unlucky world. The scale
-   is that of all worlds together, which is larger than within one, and a little more: real streams have heavier tails
-   than smoothed ones, and beyond the rows that were drawn the law extrapolates.
+1. Each statistic of each window is put on one scale. Maxima over stretches of the stream follow a Gumbel law (Fisher
+   and Tippett 1928), whose location and scale are fitted to the upper half of them over all populations.
+2. The largest of these, over statistics and windows, follows one too. By chance a pseudo-reference is more or less like
+   its population, so there is a level per population; the one that is kept lies LEVEL_DEVIATIONS above their mean. The
+   scale is that of all populations together, which is larger than within one, times TAIL: real streams have heavier
+   tails than smoothed ones, and beyond the rows that were drawn the law extrapolates.
 
 Alarm times of such maxima are asymptotically exponential (Siegmund and Venkatraman 1995; Lai 1995 on window-limited
 likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimensions).
@@ -21,16 +22,17 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from monitoring.alarms.drift.bootstrap import Worlds
-from monitoring.alarms.drift.scores import Floats, ReferenceScores, Rows
+from monitoring.alarms.drift.bootstrap import Bootstrap
+from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
 from monitoring.alarms.drift.statistics import KINDS
-from monitoring.alarms.drift.windows import BLOCK, Looks, look, window_lengths
+from monitoring.alarms.drift.windows import BLOCK, WindowStatistics, window_lengths, window_statistics
 
-WORLDS = 100
-STRETCHES = 12  # per world
+POPULATIONS = 100
+STRETCHES = 12  # per population
 STRETCH = 1000  # rows
-LUCK = 3.5  # standard deviations above the mean world's level: real streams differ more than smoothed ones
-TAIL = 1.2  # how much heavier the tails of real streams are than those of worlds, as docs/alarms.md measures them
+# standard deviations of the level above its mean over populations: real streams differ more than smoothed ones
+LEVEL_DEVIATIONS = 3.5
+TAIL = 1.2  # how much heavier the tails of real streams are than drawn ones, as docs/alarms.md measures them
 FLATTEST = 0.3  # the least scale of a statistic, where the law of exact p-values has log10(e) = 0.43
 
 Progress = Callable[[float], None]
@@ -46,10 +48,10 @@ class Calibration:
     level: float
     spread: float
 
-    def heights(self, looks: Looks) -> Floats:
+    def heights(self, window: WindowStatistics) -> Floats:
         """Return a window's statistics on the common scale (T, kinds)."""
-        place = self.lengths.index(looks.length)
-        heights: Floats = (looks.values - self.location[place]) / self.scale[place]
+        place = self.lengths.index(window.length)
+        heights: Floats = (window.values - self.location[place]) / self.scale[place]
         return heights
 
     def rarity(self, height: float) -> float:
@@ -77,41 +79,45 @@ class Calibration:
 
 
 def calibrate(
-    reference: Rows, categories: int, seed: int, progress: Progress = lambda _: None, worlds: int = WORLDS
+    reference: Observations,
+    categories: int,
+    seed: int,
+    progress: Progress = lambda _: None,
+    populations: int = POPULATIONS,
 ) -> Calibration:
     """Calibrate for a reference; the same seed gives the same. Tell the share that is done, 0 to 1, now and then."""
     lengths = window_lengths(len(reference))
-    population = Worlds(reference, categories)
-    drawn = _maxima_of_worlds(population, len(reference), categories, lengths, np.random.default_rng(seed))
+    bootstrap = Bootstrap(reference, categories)
+    drawn = _draw_maxima(bootstrap, len(reference), categories, lengths, np.random.default_rng(seed))
     maxima = []
-    for number in range(worlds):
-        progress(number / worlds)
+    for number in range(populations):
+        progress(number / populations)
         maxima.append(next(drawn))
     progress(1.0)
     return fit(lengths, np.stack(maxima))
 
 
-def _maxima_of_worlds(
-    worlds: Worlds, rows: int, categories: int, lengths: tuple[int, ...], rng: np.random.Generator
+def _draw_maxima(
+    bootstrap: Bootstrap, rows: int, categories: int, lengths: tuple[int, ...], rng: np.random.Generator
 ) -> Iterator[Floats]:
-    """Yield the stretches' maxima in world after world, each with a pseudo-reference of so many rows."""
+    """Yield the stretches' maxima in population after population, each with a pseudo-reference of so many rows."""
     while True:
-        world = worlds.draw(rng)
-        scores = ReferenceScores(world.rows(rows), categories)
-        sums = scores.sums(world.rows(STRETCHES * STRETCH), BLOCK)
-        yield stretch_maxima(look(scores, lengths, sums, 0, 0))
+        population = bootstrap.draw(rng)
+        scores = ReferenceScores(population.rows(rows), categories)
+        sums = scores.sums(population.rows(STRETCHES * STRETCH), BLOCK)
+        yield stretch_maxima(window_statistics(scores, lengths, sums, 0, 0))
 
 
-def stretch_maxima(looks: list[Looks]) -> Floats:
+def stretch_maxima(windows: list[WindowStatistics]) -> Floats:
     """Return the largest values per stretch (stretches, windows, kinds); of a window not yet full, nothing (-inf)."""
-    maxima = np.full((STRETCHES, len(looks), len(KINDS)), -np.inf)
-    for place, window in enumerate(looks):
+    maxima = np.full((STRETCHES, len(windows), len(KINDS)), -np.inf)
+    for place, window in enumerate(windows):
         np.maximum.at(maxima[:, place], (window.ends - 1) * BLOCK // STRETCH, window.values)
     return maxima
 
 
 def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
-    """Fit the laws to the maxima (worlds, stretches, windows, kinds)."""
+    """Fit the laws to the maxima (populations, stretches, windows, kinds)."""
     location, scale = np.empty((2, *maxima.shape[2:]))
     for place in range(len(lengths)):
         values = maxima[:, :, place].reshape(-1, maxima.shape[3])
@@ -121,7 +127,7 @@ def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
     levels = heights.mean(1)
     residual, _ = _gumbel((heights - levels[:, None]).reshape(-1, 1))
     _, spread = _gumbel(heights.reshape(-1, 1))
-    level = float(levels.mean() + LUCK * levels.std() + residual[0])
+    level = float(levels.mean() + LEVEL_DEVIATIONS * levels.std() + residual[0])
     return Calibration(lengths, location, scale, level, TAIL * float(spread[0]))
 
 

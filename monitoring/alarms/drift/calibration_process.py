@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from monitoring.alarms.drift.calibration import calibrate
-from monitoring.alarms.drift.scores import Rows
+from monitoring.alarms.drift.scores import Observations
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced
 
@@ -30,7 +30,7 @@ class CalibrationError(DriftloopError):
 class CalibrationJob:
     """A running calibration of a reference; its result is the file."""
 
-    def __init__(self, path: Path, reference: Rows, categories: int) -> None:
+    def __init__(self, path: Path, reference: Observations, categories: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.progress = 0.0
         content = io.BytesIO()
@@ -81,7 +81,7 @@ def main() -> None:
     os.nice(NICENESS)
     parent = os.getppid()
     with np.load(io.BytesIO(sys.stdin.buffer.read())) as content:
-        reference = Rows(content["features"], content["predictions"])
+        reference = Observations(content["features"], content["predictions"])
 
     def tell(progress: float) -> None:
         if os.getppid() != parent:

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.calibration import Calibration
-from monitoring.alarms.drift.scores import Floats, ReferenceScores, Rows
-from monitoring.alarms.drift.statistics import KINDS, surprise
-from monitoring.alarms.drift.windows import BLOCK, look
+from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
+from monitoring.alarms.drift.statistics import KINDS, scan_statistics
+from monitoring.alarms.drift.windows import BLOCK, window_statistics
 from monitoring.contract.times import BEFORE_ALL, Micros
 
 Times = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Standing:
+class DetectorStatus:
     """Where the detector stands: `score` and `threshold` are log10 of the rows between false alarms at that level."""
 
     rows: int
@@ -42,7 +42,7 @@ class Standing:
 
 
 class DriftDetector:
-    """Looks at each block of rows once, in windows of many lengths that end with it.
+    """Scores each block of rows once, in windows of many lengths that end with it.
 
     Memory and the cost of a block are constant. An alarm begins when the score reaches the threshold, and ends when
     the score has stayed well below it; the detector then starts anew, so that each row belongs to one alarm at most.
@@ -64,20 +64,20 @@ class DriftDetector:
         """Start anew: no window reaches behind this point."""
         self._quiet = 0  # blocks
         self._sums = np.zeros((0, self._reference.layout.width))
-        self._heights = np.full(len(self._calibration.lengths), -np.inf)  # of each window when it was last looked at
+        self._heights = np.full(len(self._calibration.lengths), -np.inf)  # of each window when it was last scored
         self._kinds = np.zeros(len(self._heights), np.int64)
 
-    def update(self, rows: Rows, times: Times, promise: float) -> None:
+    def update(self, rows: Observations, times: Times, promise: float) -> None:
         """Take in the rows that came since, oldest first; `promise` is the rows between false alarms that is wanted."""
         self._threshold = math.log10(promise)
         rows, times = _join(self._pending, rows), np.concatenate([self._pending_times, times])
         whole = len(rows) // BLOCK * BLOCK
         self._pending, self._pending_times = rows.take(slice(whole, None)), times[whole:]
-        for begin in range(0, whole, PIECE):  # where an alarm ends, what follows it is looked at once more
+        for begin in range(0, whole, PIECE):  # where an alarm ends, what follows it is scored once more
             piece = slice(begin, min(begin + PIECE, whole))
             self._take(rows.take(piece), times[piece])
 
-    def _take(self, rows: Rows, times: Times) -> None:
+    def _take(self, rows: Observations, times: Times) -> None:
         self._recent = _join(self._recent, rows)
         self._recent_times = np.concatenate([self._recent_times, times])
         self._advance(self._reference.sums(rows, BLOCK), times)
@@ -86,12 +86,12 @@ class DriftDetector:
         self._recent_times = self._recent_times[-self._longest * BLOCK :]
 
     def _advance(self, sums: Floats, times: Times) -> None:
-        """Look at new blocks; where an alarm ends among them, start anew behind that block."""
+        """Score new blocks; where an alarm ends among them, start anew behind that block."""
         if not len(sums):
             return
         before = len(self._sums)
         known = np.concatenate([self._sums, sums])
-        heights, kinds = self._look(known, before)
+        heights, kinds = self._score(known, before)
         top = heights.max(1)
         end = self._follow(top, heights, kinds, known, times)
         if end is not None:
@@ -103,14 +103,16 @@ class DriftDetector:
         self._seen += len(sums)
         self._sums, self._heights, self._kinds = known[-self._longest :], heights[-1], kinds[-1]
 
-    def _look(self, known: Floats, before: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+    def _score(self, known: Floats, before: int) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Return each window's height at each new block (blocks, windows), where it last was one, and its kind."""
         number = len(known) - before
         heights = np.full((number, len(self._heights)), -np.inf)
         kinds = np.zeros(heights.shape, np.int64)
-        for place, looks in enumerate(look(self._reference, self._calibration.lengths, known, before, self._seen)):
-            found = self._calibration.heights(looks)
-            at = looks.ends - before - 1
+        for place, window in enumerate(
+            window_statistics(self._reference, self._calibration.lengths, known, before, self._seen)
+        ):
+            found = self._calibration.heights(window)
+            at = window.ends - before - 1
             heights[at, place], kinds[at, place] = found.max(1), found.argmax(1)
             last = np.zeros(number, np.int64)
             last[at] = at + 1
@@ -146,27 +148,27 @@ class DriftDetector:
         """Return the alarm of a block, with the change point that makes its rows least like the reference's."""
         total = np.cumsum(known[block::-1], axis=0)[: 2 * self._calibration.lengths[window]]
         blocks = np.arange(1, len(total) + 1)
-        begin = int(surprise(self._reference, total, blocks * BLOCK)[:, kind].argmax()) + 1
+        begin = int(scan_statistics(self._reference, total, blocks * BLOCK)[:, kind].argmax()) + 1
         behind = (len(known) - block - 1) * BLOCK  # rows that came after the block
         last = len(times) - behind  # the times are of the new blocks alone: older ones are kept with the recent rows
         every = self._recent_times[: len(self._recent_times) - behind]
         onset = every[-min(begin * BLOCK, len(every))]
         return Alarm(KINDS[kind], Micros(int(onset)), Micros(int(times[last - 1])))
 
-    def standing(self) -> Standing:
+    def status(self) -> DetectorStatus:
         """Return where the detector stands."""
         top = self._heights.max()
         score = max(0.0, self._calibration.rarity(float(top))) if np.isfinite(top) else 0.0
-        return Standing(self._seen * BLOCK, score, self._threshold, self._alarm)
+        return DetectorStatus(self._seen * BLOCK, score, self._threshold, self._alarm)
 
-    def since_onset(self, onset: int) -> Rows:
+    def since_onset(self, onset: int) -> Observations:
         """Return the rows that are still kept of those that came at this time or later."""
         return self._recent.take(np.flatnonzero(self._recent_times >= onset))
 
 
-def _no_rows(reference: ReferenceScores) -> Rows:
-    return Rows(np.zeros((0, reference.layout.features)), np.zeros(0, np.int64))
+def _no_rows(reference: ReferenceScores) -> Observations:
+    return Observations(np.zeros((0, reference.layout.features)), np.zeros(0, np.int64))
 
 
-def _join(a: Rows, b: Rows) -> Rows:
-    return Rows(np.concatenate([a.features, b.features]), np.concatenate([a.predictions, b.predictions]))
+def _join(a: Observations, b: Observations) -> Observations:
+    return Observations(np.concatenate([a.features, b.features]), np.concatenate([a.predictions, b.predictions]))

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.alarms.drift.attribution import Findings, find_blame
+from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
-from monitoring.alarms.drift.detector import Alarm, DriftDetector, Standing
-from monitoring.alarms.drift.scores import ReferenceScores, Rows
+from monitoring.alarms.drift.detector import Alarm, DetectorStatus, DriftDetector
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK, window_lengths
-from monitoring.alarms.log_cursor import Arrivals
+from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Config, Model
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
@@ -34,36 +34,36 @@ MOST_REFERENCE = 20_000  # rows of a reference that are used: more would say lit
 LIMIT = 200_000  # rows taken in a cycle
 KEPT = 10  # calibrations
 RATE_OVER = timedelta(days=7)
-RENEWED = timedelta(seconds=30)  # how often the blame is found anew while an alarm holds
+RENEWED = timedelta(seconds=30)  # how often an alarm is attributed anew while an alarm holds
 
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """What the detector says; before it is calibrated, `standing` is None.
+    """What the detector says; before it is calibrated, `detector` is None.
 
     `progress` of the calibration is 0 to 1, `promise` the rows between false alarms that config.yml asks for. There
-    are `findings` while an alarm holds. `logged` is how many rows the log holds since the reference.
+    is an `attribution` while an alarm holds. `logged` is how many rows the log holds since the reference.
     """
 
     progress: float
     promise: float
-    standing: Standing | None = None
-    findings: Findings | None = None
+    detector: DetectorStatus | None = None
+    attribution: Attribution | None = None
     unreadable: tuple[Unreadable, ...] = ()
     logged: int = 0
 
     @property
     def alarm(self) -> Alarm | None:
         """Return the alarm that holds."""
-        return self.standing.alarm if self.standing else None
+        return self.detector.alarm if self.detector else None
 
 
-def rows_of(table: pa.Table, model: Model) -> Rows:
+def rows_of(table: pa.Table, model: Model) -> Observations:
     """Return a table's rows as the detector takes them."""
     features = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in model.features]
     codes = {name: code for code, name in enumerate(model.categories)}
     predictions = [codes.get(name, len(codes)) for name in table[model.prediction].to_pylist()]
-    return Rows(np.column_stack(features), np.array(predictions, np.int64))
+    return Observations(np.column_stack(features), np.array(predictions, np.int64))
 
 
 class DriftWatch:
@@ -84,14 +84,14 @@ class DriftWatch:
         )
         self._job: CalibrationJob | None = None
         self._detector: DriftDetector | None = None
-        self._arrivals: Arrivals | None = None
+        self._arrivals: LogCursor | None = None
         self._written = ""
-        self._found: tuple[Alarm, datetime, Findings] | None = None
+        self._found: tuple[Alarm, datetime, Attribution] | None = None
 
     def look(self) -> DriftVerdict:
         """Take in what has arrived, and say what that means; raise CalibrationError if that process fails.
 
-        Rows that are more than an hour ahead of the clock when they arrive are left out.
+        Observations that are more than an hour ahead of the clock when they arrive are left out.
         """
         latest = latest_time()
         parts = [part for part in list_parts(self._layout.current)[0] if self._through < part.last <= latest]
@@ -108,9 +108,9 @@ class DriftWatch:
         table = table.filter(pc.less_equal(table["timestamp"].cast(pa.int64()), latest))
         times = table["timestamp"].cast(pa.int64()).to_numpy()
         self._detector.update(rows_of(table, self._config.model), times, promise)
-        standing = self._detector.standing()
-        self._write(standing)
-        return DriftVerdict(1.0, promise, standing, self._blame(standing), tuple(unreadable), logged)
+        status = self._detector.status()
+        self._write(status)
+        return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged)
 
     def stop(self) -> None:
         """End a calibration that still runs."""
@@ -146,23 +146,23 @@ class DriftWatch:
         longest = window_lengths(len(self._reference))[-1] * BLOCK
         self._detector.since = since
         after = max(self._through, since, _newest(parts, longest))
-        self._arrivals = Arrivals(self._layout.current, self._columns, after)
+        self._arrivals = LogCursor(self._layout.current, self._columns, after)
 
-    def _blame(self, standing: Standing) -> Findings | None:
-        """Find who is to blame, anew now and then: more rows tell more."""
-        alarm, now = standing.alarm, datetime.now(UTC)
+    def _attribute(self, status: DetectorStatus) -> Attribution | None:
+        """Attribute the alarm, anew now and then: more rows tell more."""
+        alarm, now = status.alarm, datetime.now(UTC)
         if alarm is None or self._detector is None:
             self._found = None
         elif self._found is None or self._found[0] != alarm or now - self._found[1] >= RENEWED:
             current = self._detector.since_onset(alarm.onset)
             if not len(current):
                 return None
-            self._found = alarm, now, find_blame(self._names, self._scores, self._reference, current)
+            self._found = alarm, now, attribute(self._names, self._scores, self._reference, current)
         return self._found[2] if self._found else None
 
-    def _write(self, standing: Standing) -> None:
+    def _write(self, status: DetectorStatus) -> None:
         assert self._detector is not None
-        alarm = asdict(standing.alarm) if standing.alarm else None
+        alarm = asdict(status.alarm) if status.alarm else None
         content = json.dumps({"reference": self._key, "since": self._detector.since, "alarm": alarm})
         if content != self._written:
             with replaced(self._state) as temporary:
@@ -184,7 +184,7 @@ class DriftWatch:
         return self._folder / "_state.json"
 
 
-def thinned(rows: Rows) -> Rows:
+def thinned(rows: Observations) -> Observations:
     """Return a reference's rows, or as many of them as the detector uses; the same for the same rows."""
     if len(rows) <= MOST_REFERENCE:
         return rows

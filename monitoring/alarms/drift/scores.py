@@ -23,7 +23,7 @@ FAR = 0.99  # quantile of the reference's distances from its middle beyond which
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Observations:
     """Rows to score: features (n, d), NaN or infinite where there is no number, and predictions (n,).
 
     A prediction is its category's place in the config, `categories` for none or an unknown one.
@@ -36,13 +36,13 @@ class Rows:
         """Return how many rows there are."""
         return len(self.predictions)
 
-    def take(self, places: slice | npt.NDArray[np.intp]) -> "Rows":
+    def take(self, places: slice | npt.NDArray[np.intp]) -> "Observations":
         """Return the rows at these places."""
-        return Rows(self.features[places], self.predictions[places])
+        return Observations(self.features[places], self.predictions[places])
 
 
 @dataclass(frozen=True)
-class Layout:
+class ScoreColumns:
     """Where each kind of sum lies in a block's K sums: d features, and categories with one more for all others."""
 
     features: int
@@ -129,9 +129,9 @@ class ReferenceScores:
     axes fit their own rows too well, the more so the more features there are.
     """
 
-    def __init__(self, reference: Rows, categories: int) -> None:
+    def __init__(self, reference: Observations, categories: int) -> None:
         self.rows, d = reference.features.shape
-        self.layout = Layout(d, categories)
+        self.layout = ScoreColumns(d, categories)
         self._ranks = [_Ranks.of(column[np.isfinite(column)]) for column in reference.features.T]
         self._mean = np.zeros(d)
         self._mean = self.centred(reference.features).mean(0)
@@ -161,7 +161,7 @@ class ReferenceScores:
             white[fold::FOLDS] = scores[fold::FOLDS] @ _whitening(others.T @ others / len(others) + self._edge)
         return white
 
-    def _describe_counts(self, reference: Rows, near: Floats) -> None:
+    def _describe_counts(self, reference: Observations, near: Floats) -> None:
         """Keep the shares of predictions and missing values, and what scores and predictions have in common."""
         d = self.layout.features
         counts = np.bincount(reference.predictions, minlength=self.layout.categories + 1)
@@ -201,7 +201,7 @@ class ReferenceScores:
         """Draw rows that lie far out in to where the reference's far rows lie, so that no single row decides."""
         return scores * np.minimum(1.0, self._far / np.maximum(distances, 1e-9))[:, None]
 
-    def sums(self, rows: Rows, block: int) -> Floats:
+    def sums(self, rows: Observations, block: int) -> Floats:
         """Return the sums (n // block, K) of blocks of rows; rows beyond the last whole block are left out."""
         number = len(rows) // block
         rows = rows.take(slice(0, number * block))

@@ -1,4 +1,4 @@
-"""How surprising a window's sums are, in several ways at once: each answers to another kind of change.
+"""The statistics of a window, one for each kind of change, made from the sums of its rows' scores.
 
 Each statistic is about -log10 of the chance of sums at least so extreme if the window and the reference were of one
 population, by normal and chi-squared approximations and, for counts, by Chernoff's bound. What is approximate about
@@ -27,7 +27,7 @@ KINDS = (
 )
 
 
-def surprise(reference: ReferenceScores, sums: Floats, number: int | Counts) -> Floats:
+def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Counts) -> Floats:
     """Return the statistics (T, len(KINDS)) of windows of so many rows, one number or T, given their sums (T, K).
 
     The reference has m rows; a difference of means has variance (1/n + 1/m) times that of a row, by which all are
@@ -75,8 +75,8 @@ def _largest(values: Floats) -> Floats:
 
 def _normal(z: Floats) -> Floats:
     """Return -log10 of the two-sided tail of the standard normal distribution."""
-    surprises: Floats = -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
-    return surprises
+    statistic: Floats = -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
+    return statistic
 
 
 def _chi_square(values: Floats, degrees: int) -> Floats:
@@ -84,12 +84,12 @@ def _chi_square(values: Floats, degrees: int) -> Floats:
     degrees = max(degrees, 1)
     spread = 2 / (9 * degrees)
     z = (np.cbrt(np.maximum(values, 0) / degrees) - (1 - spread)) / np.sqrt(spread)
-    surprises: Floats = -special.log_ndtr(-z) / np.log(10)
-    return surprises
+    statistic: Floats = -special.log_ndtr(-z) / np.log(10)
+    return statistic
 
 
 def _bernoulli(shares: Floats, of: Floats, number: Floats) -> Floats:
     """Return Chernoff's bound on the tail of a share, as -log10, for so many rows (T, 1)."""
     divergence: Floats = special.rel_entr(shares, of) + special.rel_entr(1 - shares, 1 - of)
-    surprises: Floats = number * divergence / np.log(10)
-    return surprises
+    statistic: Floats = number * divergence / np.log(10)
+    return statistic

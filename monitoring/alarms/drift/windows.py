@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.scores import Floats, ReferenceScores
-from monitoring.alarms.drift.statistics import surprise
+from monitoring.alarms.drift.statistics import scan_statistics
 
 BLOCK = 5  # rows
 LONGEST = 10_000  # rows
 REACH = 4  # references that the longest window is long: beyond, the reference's own error hides what more rows show
-STRIDE = 4  # a window is looked at so many times in its own length, the shortest at every block
+STRIDE = 4  # a window is scored so many times in its own length, the shortest at every block
 
 
 def window_lengths(reference_rows: int) -> tuple[int, ...]:
@@ -22,7 +22,7 @@ def window_lengths(reference_rows: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class WindowStatistics:
     """One window's statistics: `values` (T, kinds) at the ends of the blocks `ends` (T)."""
 
     length: int
@@ -30,18 +30,20 @@ class Looks:
     values: Floats
 
 
-def look(reference: ReferenceScores, lengths: tuple[int, ...], sums: Floats, before: int, seen: int) -> list[Looks]:
+def window_statistics(
+    reference: ReferenceScores, lengths: tuple[int, ...], sums: Floats, before: int, seen: int
+) -> list[WindowStatistics]:
     """Return the statistics of the windows that end in the new blocks of `sums` (blocks, K).
 
-    The first `before` blocks were looked at already; `seen` blocks had come in all before the new ones, by which a
-    window's turn is found. A window is looked at only where all of it lies in `sums`.
+    The first `before` blocks were scored already; `seen` blocks had come in all before the new ones, which decides at
+    which ends a window is scored. It is scored only where all of it lies in `sums`.
     """
     total = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
-    looks = []
+    windows = []
     for length in lengths:
         every = max(1, length // STRIDE)
         ends = np.arange(max(before + 1, length), len(total))
         ends = ends[(ends - before + seen) % every == 0]
-        values = surprise(reference, total[ends] - total[ends - length], length * BLOCK)
-        looks.append(Looks(length, ends, values))
-    return looks
+        values = scan_statistics(reference, total[ends] - total[ends - length], length * BLOCK)
+        windows.append(WindowStatistics(length, ends, values))
+    return windows

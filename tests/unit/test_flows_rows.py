@@ -30,11 +30,6 @@ def config(tmp_path: Path) -> Config:
     return wine(tmp_path)
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
-
-
 def noise(rows: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rows, 6)).astype(np.float32)
 
@@ -176,7 +171,6 @@ def test_replaced_references_are_kept_up_to_a_bound(layout: Layout, config: Conf
 
 def test_two_runs_do_not_work_on_the_same_files(layout: Layout) -> None:
     """A second process waits its patience and gives up; it gets the files when the first one dies."""
-    layout.root.mkdir(parents=True)
     hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", hold, layout.root / "_flows.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE

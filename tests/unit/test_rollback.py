@@ -1,7 +1,6 @@
 """Where a rollback goes, what labels say of it, and that the reference which it restores is the one that was kept."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -22,11 +21,6 @@ OPPOSITE = {"red": "white", "white": "red"}
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return wine(tmp_path_factory.mktemp("config"))
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
 
 
 def publish(layout: Layout, config: Config, version: str, seed: int) -> None:

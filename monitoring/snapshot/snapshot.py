@@ -11,6 +11,8 @@ from monitoring.alarms.drift.drift_watch import DriftVerdict
 
 Status = Literal["success", "warning", "fail", "error"]
 STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error")
+# tests whose outcome is that of p-values, each looked at by itself
+P_VALUE_TESTS = ("TestColumnDrift", "TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,14 @@ class Verdict:
     def passed(self) -> bool:
         """Return whether the test found nothing wrong."""
         return self.status in ("success", "warning")
+
+    @property
+    def counts(self) -> bool:
+        """Return whether a failure speaks against the model by itself; a single p-value below its threshold does not.
+
+        A test that could not run does: nobody knows what it would have found.
+        """
+        return self.status == "error" or not self.test.startswith(P_VALUE_TESTS)
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,22 @@ class Assessment:
         """Return how many features their own drift test calls drifted."""
         return sum(f.drift.drifted for f in self.features)
 
+    @property
+    def single_drifts(self) -> tuple[ColumnDrift, ...]:
+        """Return the features that their own drift test calls drifted, and of which nothing remains after adjusting."""
+        return tuple(f.drift for f in self.features if f.drift.drifted and not f.adjusted_drift)
+
+    @property
+    def drift_remains(self) -> bool:
+        """Return whether drift remains after adjusting for the number of columns.
+
+        The features' p-values are adjusted together (Benjamini-Hochberg), the prediction's by Bonferroni's factor.
+        """
+        mix = self.prediction
+        columns = len(self.features) + 1
+        mixed = mix is not None and mix.p_value is not None and mix.p_value * columns < mix.threshold
+        return mixed or any(f.adjusted_drift for f in self.features)
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -149,8 +175,21 @@ class Snapshot:
     estimate: Estimate | None = None
 
     @property
+    def drifted(self) -> bool:
+        """Return whether the data have drifted.
+
+        The calibrated alarm says so; where it does not run, or is not calibrated yet, what remains of the p-values
+        after adjusting.
+        """
+        if self.drift is not None and self.drift.detector is not None:
+            return self.drift.alarm is not None
+        return self.assessment is not None and self.assessment.drift_remains
+
+    @property
     def verdict(self) -> Literal["waiting", "passing", "failing"]:
-        """Return the overall verdict in a word."""
+        """Return the overall verdict in a word: drift, a fallen accuracy and each other test count."""
         if self.assessment is None:
             return "waiting"
-        return "failing" if self.assessment.failed else "passing"
+        less_accurate = self.accuracy is not None and self.accuracy.detected
+        wrong = self.drifted or less_accurate or any(v.counts for v in self.assessment.failed)
+        return "failing" if wrong else "passing"

@@ -5,7 +5,8 @@ import sys
 import pytest
 import requests
 
-from tests.containers.compose import Compose, eventually
+from tests.containers.compose import Compose
+from tests.processes import eventually
 
 pytestmark = pytest.mark.timeout(1200)
 

@@ -13,7 +13,8 @@ from flows.trigger.metrics import TriggerMetrics, watch
 from flows.trigger.upstream import Prefect, Registry
 from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
-from tests.unit.monitor_fixtures import GENRES, keep_calibration, keep_reference, log_rows, make_rows, monitor_of
+from tests.unit.models import GENRES
+from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
 DOCS = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 ROW = re.compile(

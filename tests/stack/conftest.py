@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from data.simulate import Traffic
+from tests.processes import eventually, free_ports
 from tests.stack import faulty as faults
-from tests.stack.demo_run import SERVICES, Demo, free_ports, run_demo
-from tests.stack.flows_servers import Servers, eventually, running_servers
+from tests.stack.demo_run import SERVICES, Demo, run_demo
+from tests.stack.flows_servers import Servers, running_servers
 from tests.stack.watching import watching
 
 

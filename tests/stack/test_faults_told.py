@@ -16,7 +16,7 @@ from data.simulate import Traffic
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import MODEL_SHA256
 from monitoring.contract.parts import list_parts, part_name
-from tests.containers.compose import eventually
+from tests.processes import eventually
 from tests.stack.faulty import Faulty
 
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from tests.stack.flows_servers import ROOT, Servers, write_user_reference
-from tests.unit.flows_fixtures import write_config
+from tests.unit.models import write_config
 
 pytestmark = pytest.mark.timeout(400)
 

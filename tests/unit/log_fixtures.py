@@ -19,7 +19,7 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import Part, part_name
 from monitoring.contract.storage import Place
-from tests.unit.api_fixtures import GENRES
+from tests.unit.models import GENRES
 
 MODEL = GENRES.model
 FORM = prediction_format(MODEL)

@@ -12,7 +12,8 @@ from monitoring.contract.config import Config
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
 from monitoring.snapshot.exporter import SnapshotCollector
 from monitoring.suite.assessment import adjust_p_values
-from tests.unit.monitor_fixtures import GENRES, LOANS, labels_of, make_rows, names_in
+from tests.unit.models import GENRES, LOANS
+from tests.unit.monitor_fixtures import labels_of, make_rows, names_in
 
 DRIFT = {"loan_drift_p_value", "loan_drift_p_value_adjusted", "loan_ks_statistic", "drifted_features", "outliers",
          "prediction_drift_p_value", "evidently_test_status", "evidently_tests", "feature_distribution",

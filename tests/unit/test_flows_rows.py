@@ -22,7 +22,8 @@ from monitoring.contract.reference import (
     read_reference,
     write_reference,
 )
-from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
+from tests.unit.flows_fixtures import START, draw_wine, write_log
+from tests.unit.models import wine
 
 
 @pytest.fixture

@@ -15,14 +15,13 @@ from structlog.testing import capture_logs
 
 from monitoring.contract.times import microseconds
 from monitoring.monitor import Monitor
+from tests.unit.models import LOANS, loans
 from tests.unit.monitor_fixtures import (
-    LOANS,
     ROOT,
     START,
     keep_reference,
     label_rows,
     labels_of,
-    loans,
     log_rows,
     make_rows,
     monitor_of,

@@ -13,7 +13,8 @@ from flows.training.pipeline import Predictor, export_onnx, sample_of, train
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError, read_reference
-from tests.unit.flows_fixtures import draw_wine, wine, write_log
+from tests.unit.flows_fixtures import draw_wine, write_log
+from tests.unit.models import wine
 
 OPPOSITE = {"red": "white", "white": "red"}
 

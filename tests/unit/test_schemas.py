@@ -9,7 +9,7 @@ from monitoring.contract.config import Model
 from monitoring.contract.schemas import label_row, labels_schema, log_schema, prediction_row, row_id, row_time
 from monitoring.contract.times import Micros
 from tests.unit.contract_fixtures import MODEL, T0
-from tests.unit.monitor_fixtures import GENRES, LOANS
+from tests.unit.models import GENRES, LOANS
 
 EACH_MODEL = pytest.mark.parametrize(
     "model", [pytest.param(one, id=one.name) for one in (MODEL, LOANS.model, GENRES.model)]

@@ -13,7 +13,8 @@ from typing import Any
 
 import requests
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT
+
 PROJECT = "driftloop-test"
 PACE = 15  # by which the rules' and the routes' waiting times are divided, as in `make demo`
 _WAITS = re.compile(r"^(\s*)(for|scrape_interval|evaluation_interval|group_wait|group_interval|repeat_interval): (\w+)")

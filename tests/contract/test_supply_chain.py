@@ -15,8 +15,8 @@ import yaml
 from scripts.licences import NOTES, PAGE, READ, Locked, licence_of, locked_names, page, refused
 from scripts.stack import QUIET, Stack
 from scripts.supply_chain import CYCLONEDX, SupplyChainError, judge, tool
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 SETTINGS = (ROOT / ".env").read_text()
 

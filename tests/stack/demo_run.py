@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT
+
 SERVICES = ("API", "MONITOR", "TRIGGER", "PROMETHEUS", "ALERTMANAGER", "PREFECT", "MLFLOW")
 
 HOPS = (

@@ -17,11 +17,10 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Reference, read_reference, write_reference
-from tests.processes import answers, eventually, free_port, process
+from tests.processes import ROOT, answers, eventually, free_port, process
 from tests.unit.flows_fixtures import draw_wine
 from tests.unit.models import write_config
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-tests"
 COOLDOWN = 12.0
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}

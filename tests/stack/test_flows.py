@@ -16,8 +16,8 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.history import read_history
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference, write_reference
-from tests.processes import eventually, free_port
-from tests.stack.flows_servers import ROOT, Loop, Servers, now, serving, write_user_reference
+from tests.processes import ROOT, eventually, free_port
+from tests.stack.flows_servers import Loop, Servers, now, serving, write_user_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.models import write_config
 

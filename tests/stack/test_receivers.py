@@ -21,9 +21,8 @@ import yaml
 
 from monitoring.contract.config_file import load_config
 from scripts.prometheus_tools import find_tools
-from tests.processes import serving
+from tests.processes import ROOT, serving
 
-ROOT = Path(__file__).parents[2]
 COMMITTED = (ROOT / "alertmanager/alertmanager.yml").read_text()
 RULES = [
     rule

@@ -9,7 +9,8 @@ import pytest
 
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
-from tests.stack.flows_servers import ROOT, Servers, write_user_reference
+from tests.processes import ROOT
+from tests.stack.flows_servers import Servers, write_user_reference
 from tests.unit.models import write_config
 
 pytestmark = pytest.mark.timeout(400)

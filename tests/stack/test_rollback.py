@@ -15,8 +15,8 @@ import requests
 
 from monitoring.contract.history import read_history
 from monitoring.contract.reference import Reference
-from tests.processes import eventually, process
-from tests.stack.flows_servers import ROOT, Loop, Servers, now, serving
+from tests.processes import ROOT, eventually, process
+from tests.stack.flows_servers import Loop, Servers, now, serving
 from tests.unit.api_fixtures import Gunicorn, gunicorn
 from tests.unit.flows_fixtures import draw_wine, write_log
 

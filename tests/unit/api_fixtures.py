@@ -27,9 +27,7 @@ from api.model import Release, save_copy
 from api.service import Service
 from api.settings import APISettings
 from monitoring.contract.config import Config
-from tests.processes import answers, eventually, free_port
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, answers, eventually, free_port
 
 
 def onnx_model(features: tuple[str, ...], classes: tuple[str, ...], seed: int = 0) -> bytes:

@@ -7,8 +7,8 @@ import yaml
 
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 GENRES = load_config(ROOT / "monitoring/config.yml")
 
 # Four features of other names, two categories, no audio.

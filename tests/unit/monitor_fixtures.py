@@ -23,7 +23,6 @@ from monitoring.monitor import Monitor
 from monitoring.settings import MonitorSettings
 from tests.unit.models import LOANS
 
-ROOT = Path(__file__).parents[2]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

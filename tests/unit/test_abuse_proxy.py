@@ -13,8 +13,8 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from tests.processes import answers, eventually, free_port, process
-from tests.unit.api_fixtures import ROOT, gunicorn, keep_champion
+from tests.processes import ROOT, answers, eventually, free_port, process
+from tests.unit.api_fixtures import gunicorn, keep_champion
 from tests.unit.models import GENRES
 
 HAPROXY = shutil.which("haproxy")

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.processes import answers, eventually, free_port
-from tests.unit.api_fixtures import ROOT
+from tests.processes import ROOT, answers, eventually, free_port
 from tests.unit.test_trigger import CREATE, NOTIFICATION, RUN, RUNS, TOKEN, WELL, changed, servers, with_alert
 
 SLOW = 200

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitoring.contract.schemas import TIMESTAMP
+from tests.processes import ROOT
 from tests.unit.models import LOANS
-from tests.unit.monitor_fixtures import ROOT, keep_calibration, keep_reference, make_rows
+from tests.unit.monitor_fixtures import keep_calibration, keep_reference, make_rows
 
 ROWS, PIECE = 5_000_000, 262_144 // 5 * 5  # what one look of the detector takes, in whole blocks
 END = 1_790_000_000_000_000

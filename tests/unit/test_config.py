@@ -13,8 +13,8 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.schemas import labels_schema, log_schema, reference_schema
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTENT = yaml.safe_load((ROOT / "monitoring/config.yml").read_text())
 
 

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 
 from monitoring.contract.times import microseconds
 from monitoring.monitor import Monitor
+from tests.processes import ROOT
 from tests.unit.models import LOANS, loans
 from tests.unit.monitor_fixtures import (
-    ROOT,
     START,
     keep_reference,
     label_rows,

@@ -19,8 +19,7 @@ from api.log.append_log import LogUnavailableError
 from api.log.journal import list_journals
 from api.log.sealing import seal
 from monitoring.contract.parts import list_parts
-from tests.processes import eventually
-from tests.unit.api_fixtures import ROOT
+from tests.processes import ROOT, eventually
 from tests.unit.log_fixtures import FORM, MODEL, Log, ids, line, logged, rows
 
 

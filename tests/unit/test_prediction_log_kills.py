@@ -12,7 +12,7 @@ import pytest
 from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
-from tests.unit.api_fixtures import ROOT
+from tests.processes import ROOT
 from tests.unit.kills import killed_at, steps_of
 from tests.unit.log_fixtures import MODEL, Log, ids, line, logged, read_ids, rows
 

@@ -22,8 +22,8 @@ from data.sample import draw_reference
 from data.simulate import Traffic, TrafficSettings
 from data.statistics import SampleDataError
 from monitoring.contract.config_file import load_config
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model
 
 

@@ -231,7 +231,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
     demo.hop("API serves it", lambda: demo.served(former), 30)
     demo.hop("reference re-based", demo.rebased, 30)
     demo.hop("alert resolved", demo.resolved, 60)
-    demo.hop("recovered", demo.recovered, 120)
+    demo.hop("recovered", demo.recovered, 240)  # a calibration again
     return former
 
 

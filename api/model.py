@@ -38,7 +38,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Champion:
+class ServedModel:
     """A loaded model; it never changes, so that a request uses one version from its start to its end."""
 
     release: Release
@@ -66,7 +66,7 @@ def require_intact(content: bytes, release: Release) -> None:
         raise ModelRefusedError("the file is damaged: it is not the one that was registered")
 
 
-def load(content: bytes, model: Model, release: Release, source: Source) -> Champion:
+def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
     """Load an ONNX model; raise ModelRefusedError if it does not fit the config."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the workers share the cores
@@ -88,7 +88,7 @@ def load(content: bytes, model: Model, release: Release, source: Source) -> Cham
     inputs, outputs = session.get_inputs(), [o for o in session.get_outputs() if o.type == "tensor(float)"]
     if [i.type for i in inputs] != ["tensor(float)"] or len(outputs) != 1:
         raise ModelRefusedError("it must take one float tensor and give one float tensor, the probabilities")
-    champion = Champion(release, source, categories, session, inputs[0].name, outputs[0].name)
+    champion = ServedModel(release, source, categories, session, inputs[0].name, outputs[0].name)
     _try_out(champion, len(model.features))
     return champion
 
@@ -103,7 +103,7 @@ def _names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _try_out(champion: Champion, features: int) -> None:
+def _try_out(champion: ServedModel, features: int) -> None:
     """Predict a row of zeros and one without any value, as a request would."""
     rows = np.array([[0.0] * features, [np.nan] * features], np.float32)
     try:
@@ -131,7 +131,7 @@ def save_copy(folder: Path, name: str, release: Release, content: bytes) -> None
         temporary.write_bytes(orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE) + content)
 
 
-def load_copy(folder: Path, model: Model) -> Champion | None:
+def load_copy(folder: Path, model: Model) -> ServedModel | None:
     """Load the local copy, or return None if there is none; raise ModelRefusedError if it cannot be served."""
     path = copy_path(folder, model.name)
     try:

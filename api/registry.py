@@ -10,7 +10,7 @@ import requests
 import structlog
 
 from api.metrics import APIMetrics
-from api.model import Champion, ModelRefusedError, Release, copy_path, load, load_copy, require_intact, save_copy
+from api.model import ModelRefusedError, Release, ServedModel, copy_path, load, load_copy, require_intact, save_copy
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, MODEL_SHA256
@@ -77,7 +77,7 @@ class Follower:
     """Serves the champion: first from the local copy, then from the registry, swapped in place as the alias moves."""
 
     def __init__(self, uri: str, model: Model, cache: Path, metrics: APIMetrics, poll_seconds: float) -> None:
-        self.champion: Champion | None = None
+        self.champion: ServedModel | None = None
         self.error: str | None = None
         self.polled_at: float | None = None
         self._uri = uri.rstrip("/")
@@ -96,7 +96,7 @@ class Follower:
         self._load_copy()
         self._thread.start()
 
-    def serving(self) -> Champion | None:
+    def serving(self) -> ServedModel | None:
         """Return the champion; a worker that has none takes the copy that another worker may have kept meanwhile.
 
         So a client that one worker told it was ready is not turned away by the next.
@@ -164,7 +164,7 @@ class Follower:
             return f"the local copy cannot be written: {error}"
         return None
 
-    def _swap(self, champion: Champion) -> None:
+    def _swap(self, champion: ServedModel) -> None:
         before, self.champion = self.champion, champion
         self._metrics.serves(champion.release.version, before.release.version if before else None)
         self._metrics.model_loads.labels("loaded").inc()

@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 
 from api import openapi
 from api.bodies import require_plain
-from api.model import Champion
+from api.model import ServedModel
 from api.problems import Problem, unprocessable
 from api.service import Service
 from api.validation import Instances, check_target, named, parse_instances, parse_labels
@@ -50,7 +50,7 @@ def predict(service: Service) -> Response:
 
 
 def _predictions(
-    service: Service, champion: Champion, instances: Instances, probabilities: Any
+    service: Service, champion: ServedModel, instances: Instances, probabilities: Any
 ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
     """Return the answers and the log's rows."""
     label, version, categories = service.config.model.label, champion.release.version, champion.categories
@@ -84,7 +84,7 @@ def _predictions(
     return predictions, rows
 
 
-def _champion(service: Service) -> Champion:
+def _champion(service: Service) -> ServedModel:
     champion = service.follower.serving()
     if champion is None:
         why = service.follower.error or "the registry has not been asked yet"

@@ -6,7 +6,7 @@ from typing import Self
 from api.audio import Extractor
 from api.clock import Clock
 from api.log.append_log import AppendLog, Sealing, label_format, prediction_format
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from api.metrics import APIMetrics
 from api.registry import Follower
@@ -26,7 +26,7 @@ class Service:
     follower: Follower
     predictions: AppendLog
     labels: AppendLog
-    upkeep: Upkeep
+    upkeep: Maintenance
     extractor: Extractor | None
     key: str | None  # that clients must send to write
     clock: Clock
@@ -49,7 +49,7 @@ class Service:
             ),
             predictions=predictions,
             labels=labels,
-            upkeep=Upkeep(predictions, labels, _retention(settings), sealing.seconds),
+            upkeep=Maintenance(predictions, labels, _retention(settings), sealing.seconds),
             extractor=Extractor(model) if model.audio else None,
             key=settings.read_key(),
             clock=Clock(),

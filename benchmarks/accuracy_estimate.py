@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from data.drifts import Drifts, choose, load_drifts
+from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sample import draw
 from data.statistics import load_statistics
 from flows.training.calibration import calibrate
@@ -89,7 +89,7 @@ def trials(config: Config, reference: Sample, rows: Rows, rng: np.random.Generat
     performance = Performance(float(right.mean()), len(right), calibrate(confidence, right))
     pipeline, none = train(reference), Profile.empty(Grid.of(model, []))
     for name, (names, strength) in DRIFTS.items():
-        drifts: Drifts = choose(known, names, model, strength)
+        drifts: ActiveDrifts = choose(known, names, model, strength)
         for _ in range(windows):
             sample = rows(rng, drifts.mix(steady) if any(known[n].mix for n in names) else None)
             features = drifts.apply(sample.features, model.features, rng).astype(np.float32)

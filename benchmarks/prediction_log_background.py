@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from benchmarks.logs import make_rows, open_log
 from monitoring.contract.parts import covered, list_parts
@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary) / "current.parquet"
         logs = [open_log(folder) for _ in range(WORKERS)]
-        upkeep = Upkeep(logs[0], open_log(Path(temporary) / "labels.parquet"), Retention(), 1.0)
+        upkeep = Maintenance(logs[0], open_log(Path(temporary) / "labels.parquet"), Retention(), 1.0)
         sealing = merging = 0.0
         rewritten = most = 0
         seen: set[str] = set()

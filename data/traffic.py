@@ -15,7 +15,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.delivery import Delivery
-from data.drifts import Drifts, choose, load_drifts
+from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sources import drawn, resampled
 from data.statistics import Floats
 from monitoring.contract.config_file import load_config
@@ -75,7 +75,7 @@ class Traffic:
         self._source = drawn(self._model) if tracks is None else resampled(self._model, tracks, settings.jitter)
         self._rng = np.random.default_rng(settings.seed)
         self._known = load_drifts()
-        self._drifts = Drifts()
+        self._drifts = ActiveDrifts()
         self._counts = Counts()
         self._due: deque[tuple[float, str, str]] = deque()  # when, prediction_id, label
         self._stopping = Event()

@@ -1,4 +1,4 @@
-"""`python -m flows serve`: bootstrap, then serve the flows. `python -m flows rollback`: ask for a rollback and wait."""
+"""`python -m flows serve`: bootstrap, then serve the flows. `python -m flows rollback`: request a rollback and wait."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from flows.run_request import ask
+from flows.run_request import request_run
 from flows.settings import FlowSettings
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.logs import start_logging
@@ -32,9 +32,9 @@ def main() -> int:
 
 
 def _rollback() -> int:
-    """Print what came of a rollback; return 0 if there was one, 1 if not."""
+    """Print the outcome of a rollback; return 0 if there was one, 1 if not."""
     try:
-        run = ask("rollback", FlowSettings.read(), print)
+        run = request_run("rollback", FlowSettings.read(), print)
     except DriftloopError as error:
         sys.exit(f"driftloop: {error}")
     return 0 if run.state_name == "RolledBack" else 1

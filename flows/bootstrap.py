@@ -11,7 +11,7 @@ from prefect.states import Completed
 from data.sample import draw_reference
 from flows.registry.publication import complete, sole_run, stage
 from flows.registry.versions import Champion, load_champion, model_tags, promote, register
-from flows.run_history import remembered
+from flows.run_history import recorded
 from flows.settings import FlowSettings
 from flows.training.calibration import calibrate, kept_performance
 from flows.training.collection import newest_row
@@ -34,7 +34,7 @@ def bootstrap() -> State[None]:
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    with sole_run(layout), remembered(layout, "bootstrap") as memory:
+    with sole_run(layout), recorded(layout, "bootstrap") as record:
         champion = load_champion(config.model.name)
         if champion is not None:
             complete(layout, champion.version)
@@ -45,8 +45,8 @@ def bootstrap() -> State[None]:
         origin = "sample" if present is None else present.origin
         keeps = origin == "user" and present is not None and _predicted(present, config)
         version = found(config, layout, table, origin, champion, keeps_predictions=keeps)
-        memory.version = version
-        return memory.conclude("Promoted", f"version {version} is champion; the reference has {len(table)} rows")
+        record.version = version
+        return record.conclude("Promoted", f"version {version} is champion; the reference has {len(table)} rows")
 
 
 def _predicted(reference: Reference, config: Config) -> bool:

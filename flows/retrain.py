@@ -1,4 +1,4 @@
-"""The flow `retrain`: from an alert to a new champion and a re-based reference, or to a clear reason why not."""
+"""The flow `retrain`: from an alert to a new champion and a re-based reference, or to the reason why not."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from flows.registry.versions import (
     promote,
     register,
 )
-from flows.run_history import Memory, remembered
+from flows.run_history import RunRecord, recorded
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.calibration import calibrate
@@ -52,13 +52,13 @@ _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a run works on: config, files, the address that links to MLflow start with, and what it leaves behind."""
+class RetrainRun:
+    """A run's config, files, the address that links to MLflow start with, and its record."""
 
     config: Config
     layout: Layout
     links: str
-    memory: Memory
+    record: RunRecord
 
 
 @dataclass(frozen=True)
@@ -84,24 +84,24 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    with sole_run(layout), remembered(layout, "retrain", alert) as memory:
-        place = Place(config, layout, settings.mlflow_links, memory)
+    with sole_run(layout), recorded(layout, "retrain", alert) as record:
+        run = RetrainRun(config, layout, settings.mlflow_links, record)
         champion = _champion(config)
-        memory.version = champion.version
+        record.version = champion.version
         if complete(layout, champion.version):
-            return memory.conclude("Rebased", f"the reference of version {champion.version} is now in place")
+            return record.conclude("Rebased", f"the reference of version {champion.version} is now in place")
         reference = read_reference(layout, config.model)
         collected = collect_rows(config, layout, reference)
         step("rows collected")
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
-            return memory.conclude("TooFewLabels", reason)
+            return record.conclude("TooFewLabels", reason)
         candidate = evaluate_candidate(config, collected, reference, champion.predictor)
         step("candidate evaluated")
         registered = register_candidate(config, collected, candidate, reference, alert)
-        memory.compare(candidate.comparison, champion.version, registered.version)
-        _leave_comparison(place, collected, candidate, champion, registered)
-        return _conclude(place, collected, candidate, champion, registered)
+        record.compare(candidate.comparison, champion.version, registered.version)
+        _leave_comparison(run, collected, candidate, champion, registered)
+        return _conclude(run, collected, candidate, champion, registered)
 
 
 def _champion(config: Config) -> Champion:
@@ -127,7 +127,7 @@ def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collec
 def evaluate_candidate(config: Config, collected: Collected, reference: Reference, champion: Predictor) -> Candidate:
     """Train a candidate and hold it against the champion on the same held-out rows.
 
-    It learns from the tail's rows that are not held out, and from the reference's where those help.
+    It learns from the collected rows that are not held out, and from the reference's where those help.
     """
     seed = int(str(runtime.flow_run.id)[:8], 16)
     training, held = hold_out(sample_of(collected.table, config.model), config.retrain.holdout, seed)
@@ -149,7 +149,7 @@ def evaluate_candidate(config: Config, collected: Collected, reference: Referenc
 def register_candidate(
     config: Config, collected: Collected, candidate: Candidate, reference: Reference, alert: dict[str, Any] | None
 ) -> Registered:
-    """Register the candidate with its lineage, whatever the gate says."""
+    """Register the candidate with its lineage, whether it passed the gate or not."""
     comparison = candidate.comparison
     metrics = {
         f"{who}_{key}": getattr(scores, key)
@@ -180,54 +180,54 @@ def register_candidate(
 
 
 def _leave_comparison(
-    place: Place, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
+    run: RetrainRun, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
 ) -> None:
-    name = place.config.model.name
+    name = run.config.model.name
     report = comparison_report(
         candidate.comparison,
         collected,
         name=name,
         champion=champion.version,
         candidate=registered.version,
-        links=registered.links(place.links, name),
+        links=registered.links(run.links, name),
     )
     description = f"champion {champion.version}, candidate {registered.version}"
     create_markdown_artifact(report, key=KEY, description=description)
 
 
 def _conclude(
-    place: Place, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
+    run: RetrainRun, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
 ) -> State[None]:
-    """Publish a candidate that passed the gate; say what came of it."""
+    """Publish a candidate that passed the gate; return the state that the run ends with."""
     comparison = candidate.comparison
     accuracies = f"accuracy {comparison.candidate.accuracy:.3f} against {comparison.champion.accuracy:.3f}"
     if not comparison.passed:
         message = f"version {registered.version} has {accuracies} of version {champion.version}, which stays champion"
-        return place.memory.conclude("NotPromoted", message)
-    stage_reference(place, collected, candidate, registered.version)
-    promote_candidate(place.config.model.name, registered.version, champion.version)
-    place.memory.version = registered.version
-    rebase_reference(place.layout, registered.version)
+        return run.record.conclude("NotPromoted", message)
+    stage_reference(run, collected, candidate, registered.version)
+    promote_candidate(run.config.model.name, registered.version, champion.version)
+    run.record.version = registered.version
+    rebase_reference(run.layout, registered.version)
     message = f"version {registered.version} is champion: {accuracies} of version {champion.version}"
-    return place.memory.conclude("Promoted", message)
+    return run.record.conclude("Promoted", message)
 
 
 @task(cache_policy=NO_CACHE)
-def stage_reference(place: Place, collected: Collected, candidate: Candidate, version: str) -> None:
-    """Lay the new reference ready: the steady tail's labelled rows, predicted out of fold.
+def stage_reference(run: RetrainRun, collected: Collected, candidate: Candidate, version: str) -> None:
+    """Lay the new reference ready: the labelled rows since the last changepoint, predicted out of fold.
 
-    The candidate is held to its own accuracy on the held-out rows. What its confidence is worth all rows tell, out of
-    fold: they are several times as many.
+    The candidate is held to its own accuracy on the held-out rows. Its confidence is calibrated on all rows, out
+    of fold: they are several times as many.
     """
-    model = place.config.model
+    model = run.config.model
     sample = sample_of(collected.table, model)
     predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed)
     table = with_predictions(collected.table, model, candidate.pipeline, predicted)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
-    through = max(collected.through or BEFORE_ALL, newest_row(place.layout))
+    through = max(collected.through or BEFORE_ALL, newest_row(run.layout))
     held = candidate.comparison
     performance = Performance(held.candidate.accuracy, held.rows, calibrate(confidence, predicted == sample.labels))
-    stage(place.layout, model, version, table, origin="rebased", through=through, performance=performance)
+    stage(run.layout, model, version, table, origin="rebased", through=through, performance=performance)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

@@ -1,4 +1,4 @@
-"""Whether the labels speak for the version that served before: the gate of a rollback that an alert asks for."""
+"""The gate of a rollback that an alert requests: whether the labels show that the former version is better."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.times import Micros
 
-CERTAINTY = 0.05  # the largest p-value of McNemar's test that is no chance
+SIGNIFICANCE_LEVEL = 0.05  # of McNemar's test
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """What the champion has answered, and what the former version says, of the same labelled rows."""
+class VersionComparison:
+    """The champion's logged answers and the former version's predictions on the same labelled rows."""
 
     champion: Scored
     former: Scored
@@ -29,12 +29,12 @@ class Weighed:
     p_value: float
 
     @property
-    def speaks_for_former(self) -> bool:
-        """Say whether the former version is right more often, beyond chance."""
-        return self.former.accuracy > self.champion.accuracy and self.p_value <= CERTAINTY
+    def favours_former(self) -> bool:
+        """Say whether the former version is right significantly more often."""
+        return self.former.accuracy > self.champion.accuracy and self.p_value <= SIGNIFICANCE_LEVEL
 
     def describe(self) -> str:
-        """Say who was right how often."""
+        """Return both accuracies as a sentence."""
         return (
             f"of {self.rows} labelled rows that version {self.champion.version} answered it was right on "
             f"{self.champion.accuracy:.1%}, and version {self.former.version} is on {self.former.accuracy:.1%} "
@@ -42,11 +42,13 @@ class Weighed:
         )
 
 
-def weigh(layout: Layout, config: Config, champion: str, former: Champion, after: Micros | None) -> Weighed | None:
-    """Hold the champion's own answers against what the former version says; None if no such row has a label.
+def compare_versions(
+    layout: Layout, config: Config, champion: str, former: Champion, after: Micros | None
+) -> VersionComparison | None:
+    """Compare the champion's logged answers with the former version's predictions; None if no such row has a label.
 
     Rows are the newest `retrain.rows` after the reference. The answers are those in the log, so that a champion whose
-    artifact is broken is judged too.
+    artifact is broken can be compared too.
     """
     model = config.model
     table = read_rows(layout, model, Window(rows=config.retrain.rows), after=after).table
@@ -56,16 +58,16 @@ def weigh(layout: Layout, config: Config, champion: str, former: Champion, after
         return None
     sample = sample_of(table, model)
     answered = np.array(table[model.prediction].to_pylist(), dtype=object)
-    says, _ = former.predictor.predict(sample.features)
-    return Weighed(
+    predicted, _ = former.predictor.predict(sample.features)
+    return VersionComparison(
         champion=_scored(champion, answered, sample.labels),
-        former=_scored(former.version, says, sample.labels),
+        former=_scored(former.version, predicted, sample.labels),
         rows=len(sample.labels),
-        p_value=mcnemar(answered == sample.labels, says == sample.labels),
+        p_value=mcnemar(answered == sample.labels, predicted == sample.labels),
     )
 
 
-def _scored(version: str, says: Labels, labels: Labels) -> Scored:
+def _scored(version: str, predicted: Labels, labels: Labels) -> Scored:
     present = sorted(set(labels))
-    macro_f1 = f1_score(labels, says.astype(object), labels=present, average="macro", zero_division=0)
-    return Scored(version=version, accuracy=float(np.mean(says == labels)), macro_f1=float(macro_f1))
+    macro_f1 = f1_score(labels, predicted.astype(object), labels=present, average="macro", zero_division=0)
+    return Scored(version=version, accuracy=float(np.mean(predicted == labels)), macro_f1=float(macro_f1))

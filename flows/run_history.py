@@ -1,4 +1,4 @@
-"""What a run leaves for the monitor's page; a run whose process dies leaves nothing, and Prefect's state says so."""
+"""The record that a run leaves for the monitor's page; a run whose process dies leaves Prefect's state alone."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from monitoring.contract.reference import reference_digest
 log = structlog.get_logger(__name__)
 
 
-class Memory:
+class RunRecord:
     """A run's episode while it is made; `version` is the champion as far as the run knows."""
 
     def __init__(self, layout: Layout, flow: FlowName, alert: dict[str, Any] | None) -> None:
-        self._layout, self._flow, self._asked = layout, flow, asked_by(alert)
+        self._layout, self._flow, self._alert = layout, flow, requesting_alert(alert)
         self._started = datetime.now(UTC)
         self._scores: dict[str, Any] = {}
         self.version: str | None = None
 
     def compare(self, comparison: Comparison, champion: str, candidate: str) -> None:
-        """Take down how champion and candidate did on the held-out rows."""
+        """Note how champion and candidate did on the held-out rows."""
         self.score(_scored(champion, comparison.champion), _scored(candidate, comparison.candidate), comparison.rows)
 
     def score(self, champion: Scored, candidate: Scored, rows: int) -> None:
-        """Take down what the champion and the version that may replace it achieved on the same rows."""
+        """Note what the champion and the version that may replace it achieved on the same rows."""
         self._scores = {"champion": champion, "candidate": candidate, "rows": rows}
 
     def conclude(self, outcome: str, message: str) -> State[None]:
@@ -42,7 +42,7 @@ class Memory:
         return Completed(name=outcome, message=message)
 
     def keep(self, outcome: str, message: str) -> None:
-        """Write the episode down; where that fails the run goes on, for it has done what it is for."""
+        """Write the episode; where that fails the run goes on, for its own work is done."""
         try:
             keep_episode(self._layout, self._episode(outcome, message))
         except OSError as error:
@@ -56,7 +56,7 @@ class Memory:
             ended_at=datetime.now(UTC),
             outcome=outcome,
             message=message,
-            asked=self._asked,
+            asked=self._alert,
             version=self.version,
             reference_digest=reference_digest(self._layout),
             **self._scores,
@@ -64,13 +64,13 @@ class Memory:
 
 
 @contextlib.contextmanager
-def remembered(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None) -> Iterator[Memory]:
-    """Give a run its memory; an error is kept as `Failed`, and raised."""
-    memory = Memory(layout, flow, alert)
+def recorded(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None) -> Iterator[RunRecord]:
+    """Record a run; an error is kept as `Failed`, and raised."""
+    record = RunRecord(layout, flow, alert)
     try:
-        yield memory
+        yield record
     except Exception as error:
-        memory.keep("Failed", f"{type(error).__name__}: {error}")
+        record.keep("Failed", f"{type(error).__name__}: {error}")
         raise
 
 
@@ -78,10 +78,10 @@ def _scored(version: str, scores: Scores) -> Scored:
     return Scored(version=version, accuracy=scores.accuracy, macro_f1=scores.macro_f1)
 
 
-def asked_by(alert: Any) -> Asked | None:
-    """Return the earliest alert of those that the trigger names; None for a run that a person started.
+def requesting_alert(alert: Any) -> Asked | None:
+    """Return the alert that requested a run, the earliest that the trigger names; None for a run that a person started.
 
-    The parameter is what that person gave: what names no alert is no reason to fail.
+    The parameter may be anything that this person gave: one that names no alert is no error.
     """
     try:
         first = alert["alerts"][0]

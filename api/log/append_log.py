@@ -16,7 +16,7 @@ import pyarrow as pa
 import structlog
 
 from api.log.journal import Journal, list_journals
-from api.log.journal_lines import Format, find_rows, first_line
+from api.log.journal_lines import LogFormat, find_rows, first_line
 from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.contract.config import Model
@@ -36,14 +36,14 @@ class LogUnavailableError(DriftloopError):
     """The log could not be written; nothing of the request is in it."""
 
 
-def prediction_format(model: Model) -> Format:
+def prediction_format(model: Model) -> LogFormat:
     """Return the format of current.parquet; a part's range is that of its rows' timestamps."""
-    return Format(log_schema(model), row_time, order=("timestamp", "prediction_id"))
+    return LogFormat(log_schema(model), row_time, order=("timestamp", "prediction_id"))
 
 
-def label_format(model: Model) -> Format:
+def label_format(model: Model) -> LogFormat:
     """Return the format of labels.parquet; a part's range is that of the labelled predictions."""
-    return Format(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
+    return LogFormat(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
 
 
 def _labelled_at(row: Row) -> Micros:
@@ -75,7 +75,7 @@ class AppendLog:
     def __init__(
         self,
         folder: Path,
-        form: Format,
+        form: LogFormat,
         metrics: LogMetrics,
         sealing: Sealing,
         parts: Place | None = None,

@@ -17,7 +17,7 @@ import structlog
 from api.log.append_log import AppendLog
 from api.log.journal import identity, list_journals, lock
 from api.log.merging import merge, plan
-from api.log.quarantine import PATIENCE, PREFIX, Suspects
+from api.log.quarantine import PATIENCE, PREFIX, QuarantineWatch
 from api.log.retention import Retention, expired, retire
 from api.log.sealing import first_time
 from monitoring.contract.errors import DriftloopError
@@ -31,7 +31,7 @@ logger = structlog.get_logger(__name__)
 _FAILURES = (*UNREADABLE, DriftloopError)
 
 
-class Upkeep:
+class Maintenance:
     """The upkeep of the prediction log and of its labels, which leave after their predictions."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Upkeep:
         self._labels = labels
         self._retention = retention
         self._seconds = seconds
-        self._suspects = {log: Suspects(log.form.schema, patience) for log in (predictions, labels)}
+        self._suspects = {log: QuarantineWatch(log.form.schema, patience) for log in (predictions, labels)}
         self._doubted: set[Place] = set()  # parts that could not be merged or retired
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="upkeep", daemon=True)

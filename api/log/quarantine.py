@@ -19,7 +19,7 @@ PATIENCE = 60.0  # seconds
 PREFIX = "_bad-"
 
 
-def why_bad(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None:
+def why_unreadable(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None:
     """Return why nobody can read a file as the schema; None if it can be read, or is gone.
 
     Without `whole` only its footer is read. Raise OSError if the machine or the storage fails, MemoryError if memory
@@ -46,7 +46,7 @@ def why_bad(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None
     return None
 
 
-class Suspects:
+class QuarantineWatch:
     """The files of one folder that could not be read, until they are set aside, are whole, or are gone."""
 
     def __init__(self, schema: pa.Schema, patience: float = PATIENCE) -> None:
@@ -72,7 +72,7 @@ class Suspects:
         self._forget({*listed, *doubts})
         for path in doubts:
             found = stamp(path)
-            reason = None if found is None else why_bad(path, self._schema)
+            reason = None if found is None else why_unreadable(path, self._schema)
             if found is None or reason is None:
                 self._clear(path, found)
             elif self._is_due(path, found):
@@ -86,7 +86,7 @@ class Suspects:
         for path in paths:
             if not isinstance(path, Path) or (found := stamp(path)) is None or self._sound.get(path) == found:
                 continue
-            if not deep or (self._opened.get(path) != found and why_bad(path, self._schema, whole=False)):
+            if not deep or (self._opened.get(path) != found and why_unreadable(path, self._schema, whole=False)):
                 deep = True
                 yield path
             self._opened[path] = found

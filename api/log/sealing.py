@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.log.journal import identity, lock
-from api.log.journal_lines import Format, read_content
+from api.log.journal_lines import LogFormat, read_content
 from monitoring.contract.parts import part_name
 from monitoring.contract.storage import Place, replaced, step, write_parquet
 from monitoring.contract.times import Micros
@@ -22,7 +22,7 @@ class Sealed:
     set_aside: Path | None
 
 
-def seal_orphan(path: Path, parts: Place, form: Format) -> Sealed | None:
+def seal_orphan(path: Path, parts: Place, form: LogFormat) -> Sealed | None:
     """Seal a dead process's journal; return None if its writer lives or another process was faster."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -37,7 +37,7 @@ def seal_orphan(path: Path, parts: Place, form: Format) -> Sealed | None:
         os.close(descriptor)
 
 
-def seal(path: Path, parts: Place, form: Format) -> Sealed:
+def seal(path: Path, parts: Place, form: LogFormat) -> Sealed:
     """Turn a journal that nobody appends to into a part, and remove it last."""
     writer, segment = identity(path)
     content = read_content(path.read_bytes(), form)
@@ -58,7 +58,7 @@ def seal(path: Path, parts: Place, form: Format) -> Sealed:
     return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), set_aside)
 
 
-def first_time(path: Path, form: Format) -> Micros | None:
+def first_time(path: Path, form: LogFormat) -> Micros | None:
     """Return the time of a journal's first request; None without one."""
     try:
         with path.open("rb") as journal:

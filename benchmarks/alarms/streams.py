@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.alarms.rows import Codes, Features, Rows
 from data import sources
-from data.drifts import Drifts, choose, load_drifts
+from data.drifts import ActiveDrifts, choose, load_drifts
 from flows.training.pipeline import Sample, train
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
@@ -88,7 +88,7 @@ def _predicted(values: npt.NDArray[np.float64]) -> Rows:
 
 
 @cache
-def _drift(name: str, strength: float) -> Drifts:
+def _drift(name: str, strength: float) -> ActiveDrifts:
     return choose(load_drifts(), [name], model(), strength)
 
 

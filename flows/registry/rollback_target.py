@@ -1,8 +1,8 @@
-"""Which version a rollback goes back to, and with which reference.
+"""The target of a rollback: a version, and the reference that belongs to it.
 
-A promotion moves the alias and the reference together, and leaves the alias `previous` and the replaced reference: that
-is the way back. A person who moves the alias `champion` in MLflow leaves the reference where it is: the way back from
-there is the version that the reference belongs to. Each way is gone once.
+A promotion moves the alias and the reference together, and leaves the alias `previous` and the replaced reference: they
+are the target. A person who moves the alias `champion` in MLflow leaves the reference where it is: the target is then
+the version that the reference belongs to. Each promotion can be rolled back once.
 """
 
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from monitoring.contract.names import PREVIOUS, REFERENCE_DIGEST
 from monitoring.contract.reference import Reference
 
 
-class NoWayBackError(DriftloopError):
+class NoRollbackTargetError(DriftloopError):
     """There is nothing to roll back to."""
 
 
 @dataclass(frozen=True)
-class WayBack:
+class RollbackTarget:
     """The version that served before, and the reference that belongs to it."""
 
     former: Champion
     reference: Reference
 
 
-def find_way_back(layout: Layout, config: Config, champion: str, present: Reference) -> WayBack:
-    """Find the way back from the champion; raise NoWayBackError with the reason if there is none.
+def find_rollback_target(layout: Layout, config: Config, champion: str, present: Reference) -> RollbackTarget:
+    """Find what the champion is rolled back to; raise NoRollbackTargetError with the reason if there is none.
 
     Raise UnusableVersionError or InvalidReferenceError if there is one, and its artifact or reference is broken.
     """
     version, digest = _target(config.model.name, champion, present)
     former = load_version(config.model.name, version)
     if not former.fits(config.model):
-        raise NoWayBackError(f"version {version}, which served before, does not fit the config any more")
-    return WayBack(former, present if digest is None else kept_reference(layout, config.model, digest))
+        raise NoRollbackTargetError(f"version {version}, which served before, does not fit the config any more")
+    return RollbackTarget(former, present if digest is None else kept_reference(layout, config.model, digest))
 
 
 def _target(name: str, champion: str, present: Reference) -> tuple[str, str | None]:
@@ -47,19 +47,21 @@ def _target(name: str, champion: str, present: Reference) -> tuple[str, str | No
     if own is not None and own != champion:
         if _promoted(tags) > _promoted(tags_of(name, own)):
             return own, None
-        raise NoWayBackError(f"the alias was moved by hand, from version {own} back to {champion}: that was a way back")
+        raise NoRollbackTargetError(
+            f"the alias was moved by hand, from version {own} back to {champion}: that was a way back"
+        )
     previous = version_of(name, PREVIOUS)
     if previous is None or previous == champion:
-        raise NoWayBackError(f"version {champion} has replaced none, or the way back was gone already")
+        raise NoRollbackTargetError(f"version {champion} has replaced none, or the way back was gone already")
     if rolled_back := tags_of(name, previous).get("rolled_back_at"):
-        raise NoWayBackError(f"version {previous}, which served before, was itself rolled back at {rolled_back}")
+        raise NoRollbackTargetError(f"version {previous}, which served before, was itself rolled back at {rolled_back}")
     digest = tags.get(REFERENCE_DIGEST)
     if digest is None:
-        raise NoWayBackError(f"no tag of version {champion} says which reference it has replaced")
+        raise NoRollbackTargetError(f"no tag of version {champion} says which reference it has replaced")
     return previous, digest
 
 
 def _promoted(tags: dict[str, str]) -> datetime:
-    """Return when a flow promoted a version; what no flow has promoted came by hand, and later than any."""
+    """Return when a flow promoted a version; one that no flow promoted came by hand, and counts as later than any."""
     moment = tags.get("promoted_at")
     return datetime.fromisoformat(moment) if moment else datetime.max.replace(tzinfo=UTC)

@@ -5,7 +5,7 @@ Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refus
 `reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
 the flows know a damaged file), and `promoted_at` (RFC 3339; set just before the alias moves). A version that was rolled
 back carries `rolled_back_at` (RFC 3339) and `rolled_back_because`.
-Aliases: `champion` serves; `previous` served before it, and is there while a rollback has somewhere to go.
+Aliases: `champion` serves; `previous` served before it, and is there while it can be rolled back to.
 """
 
 import hashlib
@@ -148,7 +148,7 @@ def promote(name: str, version: str, former: str | None) -> None:
         client.set_model_version_tag(name, version, "promoted_at", datetime.now(UTC).isoformat())
         if former is not None and former != version:
             client.set_registered_model_alias(name, PREVIOUS, former)
-        step("way back marked")
+        step("previous alias moved")
         client.set_registered_model_alias(name, CHAMPION, version)
         step("champion moved")
     except MlflowException as error:
@@ -166,24 +166,24 @@ def tags_of(name: str, version: str) -> dict[str, str]:
 
 
 def demote(name: str, version: str, successor: str, because: str) -> None:
-    """Say why a version goes, and move the alias `champion` from it to its successor.
+    """Tag a version with the reason of its rollback, and move the alias `champion` from it to its successor.
 
-    `previous` moves there first: once the champion is what served before it, there is no second way back.
+    `previous` moves there first: where both aliases name one version there is no target of a second rollback.
     """
     client = mlflow.MlflowClient()
     try:
         client.set_model_version_tag(name, version, "rolled_back_because", because)
         client.set_model_version_tag(name, version, "rolled_back_at", datetime.now(UTC).isoformat())
         client.set_registered_model_alias(name, PREVIOUS, successor)
-        step("way back marked")
+        step("previous alias moved")
         client.set_registered_model_alias(name, CHAMPION, successor)
         step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"{name} cannot go back to version {successor}: {error}") from error
 
 
-def forget_previous(name: str) -> None:
-    """Remove the alias `previous`: a way back is gone once."""
+def remove_previous(name: str) -> None:
+    """Remove the alias `previous`: a promotion is rolled back once."""
     try:
         mlflow.MlflowClient().delete_registered_model_alias(name, PREVIOUS)
     except MlflowException as error:

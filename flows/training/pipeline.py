@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from flows.training import quadratic_features as quadratic
+from flows.training import quadratic_features
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -135,8 +135,8 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
         pipeline,
         initial_types=[("features", kind)],
         options={"zipmap": False},
-        custom_shape_calculators={PolynomialFeatures: quadratic.calculate_shape},
-        custom_conversion_functions={PolynomialFeatures: quadratic.convert},
+        custom_shape_calculators={PolynomialFeatures: quadratic_features.calculate_shape},
+        custom_conversion_functions={PolynomialFeatures: quadratic_features.convert},
     )
     lists = {ONNX_CLASSES: [str(c) for c in pipeline.classes_], ONNX_FEATURES: list(model.features)}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})

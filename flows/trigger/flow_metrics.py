@@ -8,10 +8,10 @@ from http import HTTPStatus
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flows.trigger.decision import DEPLOYMENT
+from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
+from flows.clients.rest import UnavailableError
 from flows.trigger.notification import ACTIONS
 from flows.trigger.polling import Poll
-from flows.trigger.upstream import Prefect, Run, UnavailableError
 
 FLOWS = ("bootstrap", "retrain", "rollback")
 STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLED")
@@ -25,7 +25,7 @@ class FlowHistory:
     `served` says whether a runner asks for its runs; None for a flow that no alert asks for.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[FlowRun, ...]
     last_success: float | None
     served: bool | None
 

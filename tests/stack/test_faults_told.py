@@ -13,8 +13,8 @@ import requests
 
 from api.log.quarantine import PATIENCE, PREFIX
 from data.simulate import Traffic
-from flows.registry.versions import DIGEST
 from monitoring.contract.layout import Layout
+from monitoring.contract.names import MODEL_SHA256
 from monitoring.contract.parts import list_parts, part_name
 from tests.containers.compose import eventually
 from tests.stack.faulty import Faulty
@@ -93,7 +93,7 @@ def test_a_champion_that_cannot_be_loaded(faulty: Faulty, sent: Traffic) -> None
     mlflow.set_tracking_uri(faulty.stack.url("mlflow"))
     client, name, former = mlflow.MlflowClient(), faulty.demo.config.model.name, faulty.demo.champion()
     sound = client.get_model_version(name, former)
-    tags = {**sound.tags, DIGEST: "0" * 64}
+    tags = {**sound.tags, MODEL_SHA256: "0" * 64}
     model_id = sound.source.removeprefix("models:/")
     damaged = client.create_model_version(name, sound.source, sound.run_id, tags, model_id=model_id)
     client.set_registered_model_alias(name, "champion", damaged.version)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from api.log.journal_lines import Row
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from tests.unit.kills import on_step
 from tests.unit.log_fixtures import FORM, WIDER, Log
@@ -63,7 +63,7 @@ class Writer:
 
 
 def _obey(log: Log, commands: TextIO, answers: int) -> None:
-    upkeep = Upkeep(log, Log(log.folder / "labels"), Retention(), 60.0)
+    upkeep = Maintenance(log, Log(log.folder / "labels"), Retention(), 60.0)
     acts = {"seal": log.seal, "recover": log.recover, "upkeep": upkeep.once}
     left, kill = -1, False
 

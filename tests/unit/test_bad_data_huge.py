@@ -19,7 +19,7 @@ LIMIT = 500  # MB: the rows as a table are 600
 CODE = """
 import json, sys
 from pathlib import Path
-from api.log.quarantine import why_bad
+from api.log.quarantine import why_unreadable
 from monitoring.contract.config import Window, log_schema
 from monitoring.contract.log_reader import Layout, find_rows, read_rows
 from tests.unit.monitor_fixtures import loans, monitor_of
@@ -39,7 +39,7 @@ for window, alarm in (({"rows": 1000}, "on"), ({"duration": "9999d"}, "off")):
     found[f"detector {window}"] = registry.get_sample_value("drift_rows_seen"), len(monitor.state.unreadable)
 found["retrain"] = len(read_rows(layout, config.model, Window(rows=1000)).table), peak() - before
 found["label"] = len(find_rows(layout.current, ["row-7"], log_schema(config.model))), peak() - before
-found["upkeep"] = why_bad(next(layout.current.iterdir()), log_schema(config.model)), peak() - before
+found["upkeep"] = why_unreadable(next(layout.current.iterdir()), log_schema(config.model)), peak() - before
 print(json.dumps(found))
 """
 

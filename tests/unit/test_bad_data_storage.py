@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from api.log.maintenance import Upkeep
-from api.log.quarantine import why_bad
+from api.log.maintenance import Maintenance
+from api.log.quarantine import why_unreadable
 from api.log.retention import Retention
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
@@ -29,7 +29,7 @@ def test_a_bad_object_is_set_aside(tmp_path: Path, bucket: str) -> None:
     log.append(some)
     log.seal()
     put(layout.current / "from-elsewhere.parquet", b"no Parquet")
-    looks = Upkeep(log, Log(tmp_path / "labels"), Retention(), 60.0, 0.0)
+    looks = Maintenance(log, Log(tmp_path / "labels"), Retention(), 60.0, 0.0)
     for _ in range(2):
         looks.once()
     found = read_rows(layout, MODEL, ALL)
@@ -43,5 +43,5 @@ def test_storage_that_is_away_makes_no_part_bad(tmp_path: Path, bucket: str) -> 
     """An object that cannot be fetched is not judged."""
     away = Layout(tmp_path, f"{bucket.rpartition(':')[0]}:9").current
     with pytest.raises(OSError, match="NETWORK_CONNECTION"):
-        why_bad(away / "part.parquet", FORM.schema)
-    assert why_bad(Layout(tmp_path, bucket).current / "gone.parquet", FORM.schema) is None
+        why_unreadable(away / "part.parquet", FORM.schema)
+    assert why_unreadable(Layout(tmp_path, bucket).current / "gone.parquet", FORM.schema) is None

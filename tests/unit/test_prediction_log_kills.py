@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from api.log.journal import list_journals
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from tests.unit.api_fixtures import ROOT
 from tests.unit.kills import killed_at, steps_of
@@ -33,7 +33,7 @@ def recover(folder: Path) -> None:
 
 
 def upkeep(folder: Path, retention: Retention | None = None) -> None:
-    Upkeep(Log(folder), Log(folder / "labels"), retention or Retention(), 60.0).once()
+    Maintenance(Log(folder), Log(folder / "labels"), retention or Retention(), 60.0).once()
 
 
 def archive(folder: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from api.log.journal import list_journals
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from tests.unit.log_fixtures import MODEL, Log, ids, read_ids, rows
 from tests.unit.log_writer import DONE, Writer
@@ -115,7 +115,7 @@ class PredictionLog(RuleBasedStateMachine):
             self.kill(place)
         log = Log(self.folder)
         log.recover()
-        Upkeep(log, Log(self.folder / "labels"), Retention(), 60.0).once()
+        Maintenance(log, Log(self.folder / "labels"), Retention(), 60.0).once()
         found = self._with_pandas()
         assert sorted(found) == sorted(read_ids(self.folder))
         assert len(found) == len(set(found))

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.config import Model
 from monitoring.contract.layout import Layout
@@ -41,7 +41,7 @@ def test_both_configs_read_all_rows(tmp_path: Path, before: object, after: objec
             sent[form] += some
     if merged:
         for _ in range(2):
-            Upkeep(log, Log(tmp_path / "labels"), Retention(), 60.0).once()
+            Maintenance(log, Log(tmp_path / "labels"), Retention(), 60.0).once()
         assert len(list_parts(folder)[0]) < 15
     everything = ids(sent[before]) | ids(sent[after])
     assert set(seen(tmp_path, MODEL).index) == everything

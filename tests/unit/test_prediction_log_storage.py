@@ -13,7 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from api.log.journal import list_journals
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
@@ -57,7 +57,7 @@ def test_parts_go_to_storage_and_come_back(tmp_path: Path, bucket: str) -> None:
     orphan.append(lost)
     orphan._journal.close()  # its process died
     log.recover()
-    Upkeep(log, Log(tmp_path / "labels"), Retention(), 60.0).once()
+    Maintenance(log, Log(tmp_path / "labels"), Retention(), 60.0).once()
     parts, unreadable = list_parts(layout.current)
     assert (len(parts), unreadable) == (20 - 16 + 1 + 1, [])
     assert any(covered(part) for part in parts)
@@ -77,7 +77,7 @@ def test_old_parts_go_to_the_archive(tmp_path: Path, bucket: str) -> None:
     for batch in (old, new):
         log.append(batch)
         log.seal()
-    Upkeep(log, Log(tmp_path / "labels"), Retention(age=timedelta(days=1), archive=archive), 60.0).once()
+    Maintenance(log, Log(tmp_path / "labels"), Retention(age=timedelta(days=1), archive=archive), 60.0).once()
     assert set(read_rows(layout, MODEL, ALL).table["prediction_id"].to_pylist()) == ids(new)
     filesystem, path = (archive / "current.parquet").address
     frame = pd.read_parquet(path, filesystem=filesystem)

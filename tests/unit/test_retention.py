@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from api.log.append_log import label_format
-from api.log.maintenance import Upkeep
+from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.parts import list_parts
@@ -20,7 +20,7 @@ OLD = 1_790_000_000_000_000 // DAY * DAY  # a midnight, in microseconds since 19
 
 def look_after(predictions: Log, retention: Retention) -> None:
     labels = Log(predictions.folder.with_name("labels.parquet"), form=label_format(MODEL))
-    Upkeep(predictions, labels, retention, 60.0).once()
+    Maintenance(predictions, labels, retention, 60.0).once()
 
 
 def test_without_limits_everything_stays(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_labels_leave_after_their_predictions(tmp_path: Path) -> None:
         labels.append([[row[0], "rock", row[1]] for row in some])
         labels.seal()
     keep = Retention(age=timedelta(days=1))
-    Upkeep(predictions, labels, Retention(age=timedelta(days=40_000)), 60.0).once()
+    Maintenance(predictions, labels, Retention(age=timedelta(days=40_000)), 60.0).once()
     assert set(logged(labels.folder)) == ids(old) | ids(new)
-    Upkeep(predictions, labels, keep, 60.0).once()
+    Maintenance(predictions, labels, keep, 60.0).once()
     assert set(logged(labels.folder)) == ids(new)
 
 

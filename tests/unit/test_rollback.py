@@ -1,4 +1,4 @@
-"""Where a rollback goes, what labels say of it, and that the reference which it restores is the one that was kept."""
+"""Where a rollback goes, which version the labels favour, and that the reference which it restores is the one that was kept."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +7,9 @@ import mlflow
 import pytest
 
 from flows.registry.publication import complete, kept_reference, stage
-from flows.registry.rollback_target import NoWayBackError, find_way_back
+from flows.registry.rollback_target import NoRollbackTargetError, find_rollback_target
 from flows.registry.versions import Champion, register
-from flows.rollback_gate import weigh
+from flows.rollback_gate import compare_versions
 from flows.training.pipeline import Predictor, export_onnx, sample_of, train
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
@@ -50,7 +50,7 @@ def former(config: Config) -> Champion:
 
 
 @pytest.mark.parametrize(
-    ("rows", "wrong", "speaks"),
+    ("rows", "wrong", "favours"),
     [
         pytest.param(200, 200, True, id="all answers wrong"),
         pytest.param(200, 40, True, id="a fifth wrong"),
@@ -58,25 +58,25 @@ def former(config: Config) -> Champion:
         pytest.param(6, 3, False, id="too few to be no chance"),
     ],
 )
-def test_labels_speak_for_the_former_version_or_not(
-    layout: Layout, config: Config, former: Champion, rows: int, wrong: int, *, speaks: bool
+def test_labels_favour_the_former_version_or_not(
+    layout: Layout, config: Config, former: Champion, rows: int, wrong: int, *, favours: bool
 ) -> None:
     """What the champion answered counts; rows without label, and other versions' answers, do not."""
     answer(layout, config, rows, wrong=wrong)
     answer(layout, config, 300, wrong=300, labels="none")
     answer(layout, config, 300, wrong=300, version="1")
-    found = weigh(layout, config, "2", former, after=None)
+    found = compare_versions(layout, config, "2", former, after=None)
     assert found is not None
     assert (found.rows, found.champion.accuracy) == (rows, pytest.approx(1 - wrong / rows))
-    assert found.speaks_for_former is speaks
+    assert found.favours_former is favours
 
 
-def test_without_labels_nothing_speaks(layout: Layout, config: Config, former: Champion) -> None:
+def test_without_labels_there_is_no_comparison(layout: Layout, config: Config, former: Champion) -> None:
     """Rows from before the reference, and those without a label, are no evidence."""
     answer(layout, config, 100, wrong=100, labels="none")
-    assert weigh(layout, config, "2", former, after=None) is None
+    assert compare_versions(layout, config, "2", former, after=None) is None
     answer(layout, config, 100, wrong=100)
-    assert weigh(layout, config, "2", former, after=2_000_000_000_000_000) is None
+    assert compare_versions(layout, config, "2", former, after=2_000_000_000_000_000) is None
 
 
 def test_a_kept_reference_that_is_damaged_or_gone_is_refused(layout: Layout, config: Config) -> None:
@@ -115,13 +115,13 @@ def registry(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         pytest.param("2", "1", "2", "1", id="promoted by the flow"),
         pytest.param("3", "1", "2", "2", id="a hand has promoted what no flow did"),
         pytest.param("2", "1", "1", "1", id="a hand has promoted again what was gone back from"),
-        pytest.param("1", "1", "2", "by hand, from version 2 back to 1", id="a hand has gone back"),
-        pytest.param("2", None, "2", "the way back was gone already", id="gone back already"),
-        pytest.param("2", "2", "2", "the way back was gone already", id="cut off on the way"),
+        pytest.param("1", "1", "2", "by hand, from version 2 back to 1", id="a hand has rolled back"),
+        pytest.param("2", None, "2", "the way back was gone already", id="rolled back already"),
+        pytest.param("2", "2", "2", "the way back was gone already", id="cut off during the rollback"),
         pytest.param("3", "2", "3", "no tag of version 3", id="of unknown origin"),
     ],
 )
-def test_the_way_back_is_found_once(
+def test_the_rollback_target_is_found_once(
     registry: mlflow.MlflowClient,
     layout: Layout,
     config: Config,
@@ -131,7 +131,7 @@ def test_the_way_back_is_found_once(
     own: str,
     found: str,
 ) -> None:
-    """It leads to a version that served before, with its reference, and never to one that was gone back from."""
+    """It leads to a version that served before, with its reference, and never to one that was rolled back."""
     name = config.model.name
     publish(layout, config, "1", seed=1)
     digest = read_reference(layout, config.model).digest
@@ -143,16 +143,16 @@ def test_the_way_back_is_found_once(
     if previous is not None:
         registry.set_registered_model_alias(name, "previous", previous)
     if found not in {"1", "2"}:
-        with pytest.raises(NoWayBackError, match=found):
-            find_way_back(layout, config, champion, present)
+        with pytest.raises(NoRollbackTargetError, match=found):
+            find_rollback_target(layout, config, champion, present)
         return
-    way = find_way_back(layout, config, champion, present)
-    assert way.former.version == found
-    assert way.reference.digest == (digest if own == champion else present.digest)
+    target = find_rollback_target(layout, config, champion, present)
+    assert target.former.version == found
+    assert target.reference.digest == (digest if own == champion else present.digest)
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
-def test_a_version_that_was_rolled_back_itself_is_no_way_back(
+def test_a_version_that_was_rolled_back_itself_is_no_target(
     registry: mlflow.MlflowClient, layout: Layout, config: Config
 ) -> None:
     """Two bad versions do not take turns."""
@@ -160,7 +160,7 @@ def test_a_version_that_was_rolled_back_itself_is_no_way_back(
     registry.set_model_version_tag(config.model.name, "1", "rolled_back_at", "2026-11-22T09:00:00+00:00")
     publish(layout, config, "2", seed=1)
     try:
-        with pytest.raises(NoWayBackError, match="was itself rolled back at 2026-11-22"):
-            find_way_back(layout, config, "2", read_reference(layout, config.model))
+        with pytest.raises(NoRollbackTargetError, match="was itself rolled back at 2026-11-22"):
+            find_rollback_target(layout, config, "2", read_reference(layout, config.model))
     finally:
         registry.delete_model_version_tag(config.model.name, "1", "rolled_back_at")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from api.log.maintenance import Upkeep
-from api.log.quarantine import why_bad
+from api.log.maintenance import Maintenance
+from api.log.quarantine import why_unreadable
 from api.log.retention import Retention
 from monitoring.contract.parts import list_parts
 from monitoring.contract.storage import place
@@ -19,8 +19,8 @@ from tests.unit.log_fixtures import FORM, Log, ids, read_ids, rows
 OLD = 1_767_225_600_000_000  # microseconds since 1970
 
 
-def upkeep(log: Log, patience: float = 0.0, **retention: timedelta) -> Upkeep:
-    return Upkeep(log, Log(log.folder / "labels"), Retention(**retention), 60.0, patience)
+def upkeep(log: Log, patience: float = 0.0, **retention: timedelta) -> Maintenance:
+    return Maintenance(log, Log(log.folder / "labels"), Retention(**retention), 60.0, patience)
 
 
 def damage(path: Path) -> None:
@@ -115,7 +115,7 @@ def test_retiring_goes_on_past_a_damaged_part(tmp_path: Path) -> None:
     sealed(log, 4, at=OLD)
     parts = list_parts(log.folder)[0]
     damage(parts[0].path)
-    looks = Upkeep(
+    looks = Maintenance(
         log,
         Log(tmp_path / "labels"),
         Retention(age=timedelta(days=1), archive=place(str(tmp_path / "archive"))),
@@ -140,7 +140,7 @@ def test_a_part_that_was_merged_away_is_no_bad_part(tmp_path: Path) -> None:
     looks.once()
     assert log.count("failures_total", stage="bad_part") == 0
     assert [path.name for path in tmp_path.glob("_bad-*")] == []
-    assert why_bad(bad, FORM.schema) is None
+    assert why_unreadable(bad, FORM.schema) is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -149,7 +149,7 @@ def test_a_file_without_the_right_to_read_it_stays(tmp_path: Path) -> None:
     bad = tmp_path / "from-elsewhere.parquet"
     bad.touch(mode=0)
     with pytest.raises(PermissionError):
-        why_bad(bad, FORM.schema)
+        why_unreadable(bad, FORM.schema)
 
 
 def test_a_part_from_the_future_is_merged_with_none(tmp_path: Path) -> None:

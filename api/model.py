@@ -1,4 +1,4 @@
-"""The champion: an ONNX model that fits the config, and its local copy on disk."""
+"""The model that serves: an ONNX model that fits the config, and its local copy on disk."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
+from api.onnx_runtime import InferenceSession, SessionOptions
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -44,7 +44,7 @@ class ServedModel:
     release: Release
     source: Source
     categories: tuple[str, ...]
-    session: onnxruntime.InferenceSession
+    session: InferenceSession
     input: str
     output: str
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -68,11 +68,11 @@ def require_intact(content: bytes, release: Release) -> None:
 
 def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
     """Load an ONNX model; raise ModelRefusedError if it does not fit the config."""
-    options = onnxruntime.SessionOptions()
+    options = SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the workers share the cores
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
         raise ModelRefusedError(f"the file is not a readable ONNX model: {error}") from error
     metadata = session.get_modelmeta().custom_metadata_map

@@ -1,4 +1,4 @@
-"""Where a rollback goes, which version the labels favour, and that the reference which it restores is the one that was kept."""
+"""A rollback's target, which version the labels favour, and that the restored reference is the one that was kept."""
 
 from collections.abc import Iterator
 from pathlib import Path

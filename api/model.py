@@ -27,7 +27,7 @@ class ModelRefusedError(DriftloopError):
 
 @dataclass(frozen=True)
 class Release:
-    """A registered version; `created` tells it from the same number in a registry that was made anew.
+    """A registered version; `created` (milliseconds) tells it from the same number in a registry that was made anew.
 
     `sha256` is that of its model.onnx, if the flows have registered it.
     """
@@ -88,9 +88,9 @@ def load(content: bytes, model: Model, release: Release, source: Source) -> Serv
     inputs, outputs = session.get_inputs(), [o for o in session.get_outputs() if o.type == "tensor(float)"]
     if [i.type for i in inputs] != ["tensor(float)"] or len(outputs) != 1:
         raise ModelRefusedError("it must take one float tensor and give one float tensor, the probabilities")
-    champion = ServedModel(release, source, categories, session, inputs[0].name, outputs[0].name)
-    _try_out(champion, len(model.features))
-    return champion
+    served = ServedModel(release, source, categories, session, inputs[0].name, outputs[0].name)
+    _try_out(served, len(model.features))
+    return served
 
 
 def _names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
@@ -103,14 +103,14 @@ def _names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _try_out(champion: ServedModel, features: int) -> None:
+def _try_out(served: ServedModel, features: int) -> None:
     """Predict a row of zeros and one without any value, as a request would."""
     rows = np.array([[0.0] * features, [np.nan] * features], np.float32)
     try:
-        probabilities = champion.probabilities(rows)
+        probabilities = served.probabilities(rows)
     except Exception as error:  # onnxruntime's errors have no common base
         raise ModelRefusedError(f"it fails on a row of {features} features: {error}") from error
-    if probabilities.shape != (2, len(champion.categories)):
+    if probabilities.shape != (2, len(served.categories)):
         raise ModelRefusedError(f"it gives {probabilities.shape[1:]} numbers a row, not one for each class")
     if not np.isfinite(probabilities).all():
         raise ModelRefusedError("it gives no finite probabilities for zeros or for missing values")

@@ -45,9 +45,9 @@ class ActiveDrifts:
     drifts: tuple[DriftSpec, ...] = ()
     strength: float = 1.0
 
-    def mix(self, steady: Mapping[str, float]) -> dict[str, float]:
-        """Return the categories' weights, on the way from the steady mix to the drift's as strength grows to 1."""
-        weights = _shares(steady)
+    def mix(self, baseline: Mapping[str, float]) -> dict[str, float]:
+        """Return the categories' weights: from the baseline's at strength 0 to the drift's at 1 and above."""
+        weights = _shares(baseline)
         for drift in self.drifts:
             if drift.mix:
                 wanted, step = _shares(drift.mix), min(self.strength, 1.0)

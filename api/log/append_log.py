@@ -29,7 +29,7 @@ from monitoring.contract.times import Micros
 
 logger = structlog.get_logger(__name__)
 
-_SPACE_SECONDS = 0.1  # between two looks at the disk's free space: a system call for each request is felt
+_SPACE_SECONDS = 0.1  # between two checks of the disk's free space: a system call per request would cost throughput
 
 
 class LogUnavailableError(DriftloopError):
@@ -99,7 +99,7 @@ class AppendLog:
 
     def start(self) -> None:
         """Recover what dead processes left, then seal and recover in a background thread."""
-        self._thread = threading.Thread(target=self._keep, name=f"seal-{self.folder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"seal-{self.folder.name}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -227,10 +227,10 @@ class AppendLog:
             self.metrics.parts.inc()
         if sealed.torn_bytes:  # never acknowledged, so nothing is lost
             logger.info("log_torn_line_dropped", journal=path.name, bytes=sealed.torn_bytes)
-        if sealed.set_aside:
+        if sealed.quarantined:
             self.metrics.failed("corrupt", sealed.corrupt_lines)
             logger.error(
-                "log_lines_corrupt", journal=path.name, lines=sealed.corrupt_lines, kept_in=str(sealed.set_aside)
+                "log_lines_corrupt", journal=path.name, lines=sealed.corrupt_lines, kept_in=str(sealed.quarantined)
             )
 
     def _fail(self, stage: str, path: Path, error: Exception) -> None:
@@ -245,7 +245,7 @@ class AppendLog:
             journal.rows >= self._sealing.rows or time.monotonic() - self._opened >= self._sealing.seconds
         )
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         recovered = float("-inf")
         while not self._stopping:
             try:

@@ -30,7 +30,7 @@ class LogFormat:
 
 @dataclass(frozen=True)
 class JournalContent:
-    """The rows of a journal as they are sealed, and what of it cannot be: no row is in two of these."""
+    """The rows of a journal as they are sealed, and its lines that cannot be."""
 
     table: pa.Table
     times: list[Micros]

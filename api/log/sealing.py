@@ -13,13 +13,13 @@ from monitoring.contract.times import Micros
 
 @dataclass(frozen=True)
 class Sealed:
-    """What became of a journal."""
+    """The result of sealing a journal."""
 
     part: Place | None
     rows: int
     torn_bytes: int
     corrupt_lines: int
-    set_aside: Path | None
+    quarantined: Path | None
 
 
 def seal_orphan(path: Path, parts: Place, form: LogFormat) -> Sealed | None:
@@ -41,12 +41,12 @@ def seal(path: Path, parts: Place, form: LogFormat) -> Sealed:
     """Turn a journal that nobody appends to into a part, and remove it last."""
     writer, segment = identity(path)
     content = read_content(path.read_bytes(), form)
-    part = set_aside = None
+    part = quarantined = None
     if content.corrupt:
-        set_aside = path.with_name(f"_corrupt-{writer}-{segment}.jsonl")
-        with replaced(set_aside) as temporary:
+        quarantined = path.with_name(f"_corrupt-{writer}-{segment}.jsonl")
+        with replaced(quarantined) as temporary:
             temporary.write_bytes(b"".join(line + b"\n" for line in content.corrupt))
-        step("lines set aside")
+        step("corrupt lines quarantined")
     if content.times:
         part = parts / part_name(min(content.times), max(content.times), len(content.times), writer, segment)
         write_parquet(part, content.table)
@@ -55,7 +55,7 @@ def seal(path: Path, parts: Place, form: LogFormat) -> Sealed:
         litter.unlink(missing_ok=True)
     path.unlink()
     step("journal removed")
-    return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), set_aside)
+    return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), quarantined)
 
 
 def first_time(path: Path, form: LogFormat) -> Micros | None:

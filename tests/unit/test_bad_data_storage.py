@@ -22,16 +22,16 @@ def put(place: Remote, content: bytes) -> None:
         stream.write(content)
 
 
-def test_a_bad_object_is_set_aside(tmp_path: Path, bucket: str) -> None:
+def test_a_bad_object_is_quarantined(tmp_path: Path, bucket: str) -> None:
     """Under its new name in the same folder, with its content; the parts beside it are read."""
     layout = Layout(tmp_path, bucket)
     log, some = Log(layout.journals(layout.current), parts=layout.current), rows(2)
     log.append(some)
     log.seal()
     put(layout.current / "from-elsewhere.parquet", b"no Parquet")
-    looks = Maintenance(log, Log(tmp_path / "labels"), Retention(), 60.0, 0.0)
+    job = Maintenance(log, Log(tmp_path / "labels"), Retention(), 60.0, 0.0)
     for _ in range(2):
-        looks.once()
+        job.once()
     found = read_rows(layout, MODEL, ALL)
     assert (set(found.table["prediction_id"].to_pylist()), found.unreadable) == (ids(some), ())
     assert "_bad-from-elsewhere.parquet" in list_names(layout.current)

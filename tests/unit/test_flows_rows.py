@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from flows.registry.publication import KEPT, BusyError, complete, sole_run, stage
-from flows.registry.versions import describe_names
+from flows.registry.tags import describe_names
 from flows.training.changepoint import last_changepoint
 from flows.training.collection import collect, newest_row, shortage
 from monitoring.contract.config import Config

@@ -79,10 +79,10 @@ def test_wrong_labels_are_the_next_categorys(strength: float) -> None:
 
 def test_mix_moves_towards_the_drifts_weights() -> None:
     """At strength 1 the categories come as the drift says, at 0.5 half way."""
-    steady = dict.fromkeys(MODEL.categories, 80)
+    baseline = dict.fromkeys(MODEL.categories, 80)
     wanted = DRIFTS["genre_mix"].mix
-    full = choose(DRIFTS, ["genre_mix"], MODEL).mix(steady)
-    half = choose(DRIFTS, ["genre_mix"], MODEL, 0.5).mix(steady)
+    full = choose(DRIFTS, ["genre_mix"], MODEL).mix(baseline)
+    half = choose(DRIFTS, ["genre_mix"], MODEL, 0.5).mix(baseline)
     for name in MODEL.categories:
         assert full[name] == pytest.approx(wanted[name] / sum(wanted.values()))
         assert half[name] == pytest.approx((full[name] + 0.1) / 2)

@@ -1,4 +1,4 @@
-"""Drifts as data: read drifts.yml and do to rows what it says."""
+"""Drifts as data: read drifts.yml and apply them to rows."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class DriftSpec(BaseModel):
 
 @dataclass(frozen=True)
 class ActiveDrifts:
-    """The drifts that are on, at a strength: 0 leaves the rows alone, 1 does what drifts.yml says."""
+    """The drifts that are on, at a strength: 0 leaves the rows alone, 1 is what drifts.yml describes."""
 
     drifts: tuple[DriftSpec, ...] = ()
     strength: float = 1.0

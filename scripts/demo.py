@@ -302,15 +302,15 @@ def main() -> None:
             kept = Path(tempfile.gettempdir()) / "driftloop-demo.log"
             shutil.copy(log, kept)
             sys.stderr.write(f"What the services said is kept in {kept}; from its end:\n")
-            sys.stderr.write("\n".join(_last_words(log.read_text(errors="replace"))) + "\n")
+            sys.stderr.write("\n".join(_last_lines(log.read_text(errors="replace"))) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(failed)
 
 
-def _last_words(said: str) -> list[str]:
-    """Return the end of what the services said; of the one that stopped first, if one did."""
-    lines = said.splitlines()
-    if stopped := re.search(r"(\S+) stopped \(rc=", said):
+def _last_lines(output: str) -> list[str]:
+    """Return the end of the services' output; of the one that stopped first, if one did."""
+    lines = output.splitlines()
+    if stopped := re.search(r"(\S+) stopped \(rc=", output):
         lines = [line for line in lines if f" {stopped[1]} " in line]
     return lines[-25:]
 

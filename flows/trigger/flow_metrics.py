@@ -22,7 +22,7 @@ WAITING = ("PENDING", "SCHEDULED")
 class FlowHistory:
     """One flow's newest runs, the newest first, and when it last completed (seconds since 1970).
 
-    `served` says whether a runner asks for its runs; None for a flow that no alert asks for.
+    `served`: whether a runner asks for its runs; None for a flow that no alert asks for.
     """
 
     runs: tuple[FlowRun, ...]

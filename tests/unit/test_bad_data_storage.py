@@ -1,4 +1,4 @@
-"""Bad objects among parts in object storage are set aside there; storage that is away is nobody's fault."""
+"""Bad objects among parts in object storage are quarantined there; storage that is away makes none bad."""
 
 from pathlib import Path
 

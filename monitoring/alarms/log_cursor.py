@@ -4,7 +4,7 @@ A part is immutable, so it is enough to remember which ones were taken, and how 
 that were there before: if those were all taken, so is it. If it also holds rows that never lay in a part that was seen
 (16 small parts may come and be merged between two looks, and merged again), it is read, and what was taken before is
 left out by the rows' keys. Keys are kept of the parts that may still be merged: 8 bytes a row, of some 200,000 rows at
-most, since the API's upkeep merges what is more (`api.log.merging`).
+most, since the API's maintenance merges what is more (`api.log.merging`).
 """
 
 import base64

@@ -42,5 +42,5 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.Faulty]:
 @pytest.fixture(scope="module")
 def sent(faulty: faults.Faulty) -> Iterator[Traffic]:
     with faults.traffic(faulty) as found:
-        eventually("a window without drift", faulty.demo.steady, 90)
+        eventually("a window without drift", faulty.demo.calibrated, 90)
         yield found

@@ -218,7 +218,7 @@ def test_what_labels_say_mutes_what_is_estimated_without_them(alerting: Alerting
 
 
 def test_a_model_that_turned_bad_asks_for_a_rollback_until_there_is_none_to_go_back_to(alerting: Alerting) -> None:
-    """The trigger is told what is asked for; the alert ends when the way back is gone."""
+    """The trigger is told which flow is requested; the alert ends when there is no target any more."""
     fallen = {"accuracy_drop_detected": 1.0, "accuracy_alarm_score": 5.1, "accuracy_alarm_threshold": 4.3}
     alerting.set(**fallen, **{'mlflow_version_alias{alias="previous",version="2"}': 1.0})
     _, _, body = eventually("a notification", lambda: Receiver.notifications)[0]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(400)
 
 BEFORE = (  # the alias has not moved: the champion stays, and the next run promotes
     "rows collected", "candidate evaluated", "model logged", "version registered", "reference staged",
-    "way back marked",
+    "previous alias moved",
 )  # fmt: skip
 AFTER = ("champion moved", "reference kept", "reference replaced")  # a restart completes it, and nothing is left to do
 

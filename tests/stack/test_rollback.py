@@ -1,4 +1,4 @@
-"""A champion that turns bad, or cannot be loaded: the way back, with the real Prefect, MLflow, trigger and API."""
+"""A champion that turns bad, or cannot be loaded: the rollback, with the real Prefect, MLflow, trigger and API."""
 
 import signal
 import subprocess

@@ -151,7 +151,7 @@ def test_a_torn_last_line_was_never_acknowledged(tmp_path: Path, cut: int) -> No
         pytest.param(b"", id="empty line"),
     ],
 )
-def test_a_corrupt_line_is_set_aside(tmp_path: Path, corrupt: bytes) -> None:
+def test_a_corrupt_line_is_quarantined(tmp_path: Path, corrupt: bytes) -> None:
     """A damaged line costs no other row, and is kept in a file for a person, counted and not silently lost."""
     first, last = rows(2), rows(3)
     orphan(tmp_path, line(first) + corrupt + b"\n" + line(last))

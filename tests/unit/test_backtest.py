@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monitoring.__main__ import CANNOT_START, main
-from monitoring.backtest.past_rows import open_log, rate_of
+from monitoring.backtest.log_rows import open_log, rate_of
 from monitoring.contract.times import microseconds
 from scripts.prometheus_tools import find_tools
 from tests.processes import ROOT

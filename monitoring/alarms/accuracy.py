@@ -5,11 +5,11 @@ somebody looks: while the model is as accurate as at its promotion, minus a tole
 once in so many labelled rows on average as were promised.
 
 The score is a Shiryaev-Roberts e-detector (Shin, Ramdas and Rinaldo 2022, "E-detectors: a nonparametric framework for
-sequential change detection"). A bet on the accuracy having fallen from p to q multiplies its stake by q/p when the
+sequential change detection"). A bet that the accuracy has fallen from p to q multiplies its wealth by q/p when the
 model is right and by (1-q)/(1-p) when it is wrong: by no more than 1 on average while the accuracy is p or more. A new
-stake of 1 is laid at every row, because the fall may begin at any of them, so that the stakes of n rows are worth n on
-average, and reach a threshold A after A rows or more on average, whatever the dependence between rows. Several q are
-bet on with equal parts of the stake.
+bet of 1 is made at every row, because the fall may begin at any of them. So the wealth after n rows is n on average,
+and reaches a threshold A after A rows or more on average, whatever the dependence between rows. Several q are bet on
+with equal parts of the wealth.
 
 The accuracy at promotion is itself an estimate from a few hundred rows. The test holds the model to its lower
 confidence bound (Clopper and Pearson 1934), which the true accuracy falls below in one promotion of twenty at most, and
@@ -41,7 +41,7 @@ MISSED = 0.05  # of the promotions: the true accuracy is below the bound that wa
 STEPS: Floats = np.exp2(-np.arange(1.0, 7.0))  # how far the alternatives lie on the way from the bound to 0, or to 1
 NOTHING = (None,) * len(STEPS)
 TOLERANCE = 0.01  # of accuracy: a fall that is no harm
-PIECE = 200_000  # rows, and labels, that one look takes
+PIECE = 200_000  # rows, and labels, that one update takes
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,24 @@ def floor_of(performance: Performance, tolerance: float = TOLERANCE) -> float:
     return lower_bound(round(performance.accuracy * performance.rows), performance.rows) - tolerance
 
 
-class Stakes:
+class EDetector:
     """A Shiryaev-Roberts e-detector of outcomes' probability having moved from `null` to one of the alternatives."""
 
     def __init__(self, null: float, limit: float, logs: Sequence[float | None] = NOTHING) -> None:
-        """Bet on alternatives between the null and a limit, which is 0 or 1; raise ValueError for too few stakes."""
+        """Bet on alternatives between the null and a limit, which is 0 or 1; raise ValueError unless there is a wealth for each."""
         alternatives = null + (limit - null) * STEPS
         self._factors = np.log(np.stack([(1 - alternatives) / (1 - null), alternatives / null]))
         self._logs = np.array([-np.inf if log is None else log for log in logs])
         if self._logs.shape != STEPS.shape:
-            raise ValueError(f"there are {len(self._logs)} stakes for {len(STEPS)} alternatives")
+            raise ValueError(f"there are {len(self._logs)} wealths for {len(STEPS)} alternatives")
 
     @property
     def score(self) -> float:
-        """Return log10 of what the stakes are worth; minus infinity before the first row."""
-        return float(_worth(self._logs[None])[0])
+        """Return log10 of the wealth; minus infinity before the first row."""
+        return float(_mean_wealth(self._logs[None])[0])
 
     def to_list(self) -> list[float | None]:
-        """Return the natural logarithms of the stakes on each alternative, as JSON takes them."""
+        """Return the natural logarithms of the wealth on each alternative, as JSON takes them."""
         return [float(log) if np.isfinite(log) else None for log in self._logs]
 
     def add(self, outcomes: Outcomes, threshold: float = math.inf) -> int | None:
@@ -104,16 +104,16 @@ class Stakes:
         products = np.cumsum(factors, axis=0)
         laid = np.logaddexp.accumulate(np.concatenate([self._logs[None], factors - products]), axis=0)[1:]
         logs = products + laid
-        reached = np.flatnonzero(_worth(logs) >= threshold)
+        reached = np.flatnonzero(_mean_wealth(logs) >= threshold)
         place = int(reached[0]) if len(reached) else None
         self._logs = logs[-1 if place is None else place]
         return place
 
 
-def _worth(logs: Floats) -> Floats:
-    """Return log10 of the mean of stakes whose natural logarithms these are (n, alternatives)."""
-    worth: Floats = (np.logaddexp.reduce(logs, axis=1) - np.log(logs.shape[1])) / np.log(10)
-    return worth
+def _mean_wealth(logs: Floats) -> Floats:
+    """Return log10 of the mean (n) of wealths whose natural logarithms these are (n, alternatives)."""
+    wealth: Floats = (np.logaddexp.reduce(logs, axis=1) - np.log(logs.shape[1])) / np.log(10)
+    return wealth
 
 
 class AccuracyTest:
@@ -130,13 +130,13 @@ class AccuracyTest:
         self._threshold = math.inf
         state = {"rows": 0, "right": 0, "since": None, "fall": NOTHING, "recovery": NOTHING} | dict(state or {})
         self._rows, self._right, self._since = (state[key] for key in ("rows", "right", "since"))
-        self._fall = Stakes(self.floor, 0, state["fall"])
-        self._recovery = Stakes(self.floor, 1, state["recovery"])
+        self._fall = EDetector(self.floor, 0, state["fall"])
+        self._recovery = EDetector(self.floor, 1, state["recovery"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return where the test stands, as JSON takes it."""
-        stakes = {"fall": self._fall.to_list(), "recovery": self._recovery.to_list()}
-        return {"rows": self._rows, "right": self._right, "since": self._since, **stakes}
+        detectors = {"fall": self._fall.to_list(), "recovery": self._recovery.to_list()}
+        return {"rows": self._rows, "right": self._right, "since": self._since, **detectors}
 
     def add(self, outcomes: Outcomes, promise: float) -> None:
         """Take further outcomes in, in the order of their arrival; `promise` is the rows between false alarms."""
@@ -158,12 +158,12 @@ class AccuracyTest:
 
     def _change(self) -> None:
         """Go from no alarm to one, whose recovery is tested from here on, or back, and begin anew."""
-        self._recovery = Stakes(self.floor, 1)
+        self._recovery = EDetector(self.floor, 1)
         if self._since is None:
             self._since = self._rows
         else:
             self._since = None
-            self._fall = Stakes(self.floor, 0)
+            self._fall = EDetector(self.floor, 0)
 
     def verdict(self, waiting: int = 0, unreadable: tuple[Unreadable, ...] = ()) -> AccuracyVerdict:
         """Say what was found so far."""

@@ -79,7 +79,7 @@ class EDetector:
     """A Shiryaev-Roberts e-detector of outcomes' probability having moved from `null` to one of the alternatives."""
 
     def __init__(self, null: float, limit: float, logs: Sequence[float | None] = NOTHING) -> None:
-        """Bet on alternatives between the null and a limit, which is 0 or 1; raise ValueError unless there is a wealth for each."""
+        """Bet on alternatives between the null and a limit, 0 or 1; raise ValueError unless each has its wealth."""
         alternatives = null + (limit - null) * STEPS
         self._factors = np.log(np.stack([(1 - alternatives) / (1 - null), alternatives / null]))
         self._logs = np.array([-np.inf if log is None else log for log in logs])

@@ -21,7 +21,7 @@ _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such mode
 _TIMEOUT = (3, 30)  # seconds to connect, to wait for data
 
 
-class RegistryError(DriftloopError):
+class RegistryUnusableError(DriftloopError):
     """The registry gave no usable answer."""
 
 
@@ -40,11 +40,13 @@ def download(uri: str, name: str, release: Release) -> bytes:
     answer = _get(f"{uri}/api/2.0/mlflow/model-versions/get-download-uri", name=name, version=release.version)
     artifacts = urlsplit(_json(answer)["artifact_uri"])
     if artifacts.scheme != "mlflow-artifacts":
-        raise RegistryError(f"version {release.version} lies at {artifacts.geturl()}, which MLflow does not serve")
+        raise RegistryUnusableError(
+            f"version {release.version} lies at {artifacts.geturl()}, which MLflow does not serve"
+        )
     path = quote(f"{artifacts.path.strip('/')}/model.onnx")
     answer = _get(f"{uri}/api/2.0/mlflow-artifacts/artifacts/{path}")
     if not answer.ok:
-        raise RegistryError(f"{answer.url}: {answer.status_code} {answer.reason}")
+        raise RegistryUnusableError(f"{answer.url}: {answer.status_code} {answer.reason}")
     return answer.content
 
 
@@ -61,16 +63,16 @@ def _get(url: str, **query: str) -> requests.Response:
     try:
         return requests.get(url, params=query, timeout=_TIMEOUT)
     except requests.RequestException as error:
-        raise RegistryError(f"{url}: {type(error).__name__}") from error
+        raise RegistryUnusableError(f"{url}: {type(error).__name__}") from error
 
 
 def _json(answer: requests.Response) -> Any:
     if not answer.ok:
-        raise RegistryError(f"{answer.url}: {answer.status_code} {answer.text[:200]}")
+        raise RegistryUnusableError(f"{answer.url}: {answer.status_code} {answer.text[:200]}")
     try:
         return answer.json()
     except requests.JSONDecodeError as error:
-        raise RegistryError(f"{answer.url}: the answer is not JSON") from error
+        raise RegistryUnusableError(f"{answer.url}: the answer is not JSON") from error
 
 
 class Follower:
@@ -125,7 +127,7 @@ class Follower:
         """Ask the registry once, and serve the champion's version from now on if it is another one that fits."""
         try:
             self._take_over()
-        except RegistryError as error:
+        except RegistryUnusableError as error:
             self._fail("unreachable", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the former version serves on
             self._fail("failed", repr(error))

@@ -20,8 +20,11 @@ CODE = """
 import json, sys
 from pathlib import Path
 from api.log.quarantine import why_unreadable
-from monitoring.contract.config import Window, log_schema
-from monitoring.contract.log_reader import Layout, find_rows, read_rows
+from monitoring.contract.config import Window
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
+from monitoring.contract.row_lookup import find_rows
+from monitoring.contract.schemas import log_schema
 from tests.unit.monitor_fixtures import loans, monitor_of
 
 def peak():

@@ -8,6 +8,6 @@ def use_one_allocator() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return what the C library holds and nothing uses: Arrow calls glibc's malloc_trim(3)."""
     pa.system_memory_pool().release_unused()

@@ -17,7 +17,7 @@ from data.sample import draw
 from data.statistics import load_statistics
 from flows.training.calibration import calibrate
 from flows.training.pipeline import Sample, predict_out_of_fold, train
-from monitoring.alarms.accuracy import MISSED, AccuracyTest, EDetector, floor_of
+from monitoring.alarms.accuracy import MISCOVERAGE, AccuracyTest, EDetector, floor_of
 from monitoring.alarms.accuracy_estimate import Estimate, estimate_accuracy
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
@@ -126,11 +126,11 @@ def print_estimates(title: str, source: Callable, config: Config, repeats: int, 
 
 def between_alarms(accuracy: float, floor: float, threshold: float, rows: int, rng: np.random.Generator) -> float:
     """Return the labelled rows between two false alarms, the test beginning anew after each."""
-    alarms, detector = 0, EDetector(floor, 0)
+    alarms, stakes = 0, EDetector(floor, 0)
     for _ in range(rows // 5_000):
         outcomes = rng.random(5_000) < accuracy
-        while (place := detector.add(outcomes, threshold)) is not None:
-            alarms, detector, outcomes = alarms + 1, EDetector(floor, 0), outcomes[place + 1 :]
+        while (place := stakes.add(outcomes, threshold)) is not None:
+            alarms, stakes, outcomes = alarms + 1, EDetector(floor, 0), outcomes[place + 1 :]
     return rows / alarms if alarms else float("inf")
 
 
@@ -141,7 +141,7 @@ def print_promise(rng: np.random.Generator) -> None:
     )
     print("|---|---|---|---|---|")
     for promised in (1_000, 20_000):
-        threshold = math.log10(promised / (1 - MISSED))
+        threshold = math.log10(promised / (1 - MISCOVERAGE))
         for rows in (300, 1_000):
             test = AccuracyTest(Performance(ACCURACY, rows), tolerance=0.0)
             edge = between_alarms(test.floor, test.floor, threshold, 200 * promised, rng)

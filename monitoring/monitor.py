@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitoring.alarms.accuracy_estimate import estimate_accuracy
-from monitoring.alarms.sequential_tests import Evidence, SequentialTests
+from monitoring.alarms.sequential_tests import SequentialTests, Verdicts
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
@@ -30,7 +30,7 @@ from monitoring.contract.parts import Unreadable
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
 from monitoring.contract.storage import Place
 from monitoring.contract.times import from_microseconds
-from monitoring.profile.allocator import give_back
+from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 from monitoring.settings import MonitorSettings
@@ -189,7 +189,7 @@ class Monitor:
         self._collector = SnapshotCollector()
         self._metrics = CycleMetrics(registry)
         self._reference: tuple[tuple[int, int, int], Watched] | None = None
-        self._evidence: tuple[SequentialTests, Evidence, float] | None = None  # what was said last, until when it holds
+        self._verdicts: tuple[SequentialTests, Verdicts, float] | None = None  # what was said last, until when it holds
         self._unreadable: frozenset[Place] = frozenset()
         self._cycle_seconds = 0.0
         self._reported_verdict = ""
@@ -230,16 +230,16 @@ class Monitor:
             self._cycle_seconds = time.monotonic() - started
             self._publish(report)
             self._archive(report)
-        give_back()
+        release_memory()
 
     def _look(self) -> Report:
         watched = self._read_reference()
         reference = watched.reference
         with _stage("read"):
             current, frames, unreadable = self._read_window(watched)
-        evidence = self._test(watched.tests)
-        if evidence is not None:
-            later = (*evidence.drift.unreadable, *(evidence.accuracy.unreadable if evidence.accuracy else ()))
+        verdicts = self._test(watched.tests)
+        if verdicts is not None:
+            later = (*verdicts.drift.unreadable, *(verdicts.accuracy.unreadable if verdicts.accuracy else ()))
             unreadable += tuple(file for file in later if file not in unreadable)
         self._note_unreadable(unreadable)
         with _stage("suite"):
@@ -248,24 +248,24 @@ class Monitor:
             report.snapshot,
             reference_origin=Origin(reference.origin, reference.model_version, reference.digest),
             # without their files: the snapshot is kept as JSON
-            drift=replace(evidence.drift, unreadable=()) if evidence else None,
-            accuracy=replace(evidence.accuracy, unreadable=()) if evidence and evidence.accuracy else None,
+            drift=replace(verdicts.drift, unreadable=()) if verdicts else None,
+            accuracy=replace(verdicts.accuracy, unreadable=()) if verdicts and verdicts.accuracy else None,
             estimate=estimate_accuracy(reference.performance, current, self.config.minimum_rows),
         )
         return replace(report, snapshot=snapshot)
 
-    def _test(self, tests: SequentialTests | None) -> Evidence | None:
+    def _test(self, tests: SequentialTests | None) -> Verdicts | None:
         """Let the sequential tests look; where they fail, what they said last holds for a while, as snapshots do."""
         if tests is None:
             return None
         try:
-            self._evidence = tests, tests.look(), time.monotonic() + self._lifetime
+            self._verdicts = tests, tests.update(), time.monotonic() + self._lifetime
         except Exception as error:
             log.exception("alarms_failed", reason=str(error))
             self._metrics.failures.labels("alarms").inc()
-        if self._evidence is None or self._evidence[0] is not tests or time.monotonic() >= self._evidence[2]:
+        if self._verdicts is None or self._verdicts[0] is not tests or time.monotonic() >= self._verdicts[2]:
             return None
-        return self._evidence[1]
+        return self._verdicts[1]
 
     def stop(self) -> None:
         """End what runs in the background."""

@@ -51,7 +51,7 @@ class Detector:
         self.calibration = calibration_of(reference)
         self._scores = ReferenceScores(scored(reference), CATEGORIES)
         self._stream = rows
-        self._sums = np.zeros((0, self._scores.layout.width))
+        self._sums = np.zeros((0, self._scores.columns.width))
         self._looks: list[list[tuple[Numbers, Floats]]] = [[] for _ in self.calibration.lengths]
 
     def _see(self, blocks: int) -> None:

@@ -1,4 +1,4 @@
-"""The sequential tests, which look at each row and label once: drift, accuracy, and the estimate without labels.
+"""The sequential tests of drift and of accuracy, and the estimate of accuracy without labels.
 
-Their alarms are calibrated, so that they may be looked at as often as one likes.
+The tests take each row and label once, and keep a promised mean time between false alarms however often they are read.
 """

@@ -1,9 +1,9 @@
-"""Accuracy without labels, from how sure the model is: confidence-based performance estimation.
+"""Accuracy without labels, from the model's confidence: confidence-based performance estimation.
 
-When a model is promoted, rows that it has not seen tell how often it is right at each confidence. The mean of that over
-a window's confidences estimates the share of the window that is right. It sees a model that grows unsure, because its
-rows come from where it was always weak. It cannot see a model that is wrong and sure of it: where the meaning of the
-features has changed (concept drift), or rows lie where no row of the training lay, only labels tell.
+When a model is promoted, its reliability curve is measured on rows that it was not trained on: how often it is right at
+each confidence. The mean of the curve over a window's confidences estimates the window's accuracy. So it falls when
+more rows come from where the model was always weak. It does not fall when a model is wrong and confident: where the
+meaning of the features has changed (concept drift), or where rows lie far from all training rows, only labels tell.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from monitoring.profile.profile import CONFIDENCE_BINS, Profile
 
 Floats = npt.NDArray[np.float64]
 
-QUANTILE = 1.959963984540054  # of the normal distribution: 95 % lie within so many standard deviations
+QUANTILE = 1.959963984540054  # of the normal distribution: 95 % lie within so many standard deviations of the mean
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate of a window's accuracy, and the interval that holds it in 95 % of cases; of so many rows."""
+    """An estimate of a window's accuracy from its `rows`, and the interval that holds it in 95 % of cases."""
 
     accuracy: float
     low: float
@@ -30,28 +30,28 @@ class Estimate:
 
 
 def estimate_accuracy(performance: Performance | None, profile: Profile, minimum_rows: int) -> Estimate | None:
-    """Estimate the accuracy on a profile's rows; None with too few confidences, or without a calibration.
+    """Estimate the accuracy on a profile's rows; None with too few confidences, or without a reliability curve.
 
-    The interval is for the share of these rows that is right, as their labels would tell it. Its variance is that of
-    the calibration, whose knots are shares of so many rows (delta method: the estimate is linear in them), and that of
-    the window's own rows, each right by chance at its confidence.
+    The interval is for the share of these very rows that is right. Its variance is the sum of two. One is the curve's,
+    whose knots are shares of a number of rows; the estimate is linear in them (delta method). The other is the
+    window's, each of whose rows is right with a probability that follows from its confidence.
     """
     rows = int(profile.confidence.sum())
     if performance is None or performance.calibration is None or rows < max(1, minimum_rows):
         return None
-    calibration = performance.calibration
-    weights = profile.confidence / rows @ _hats(calibration)
-    right, number = np.array(calibration.accuracy), np.array(calibration.rows)
-    smooth = (right * number + 1) / (number + 2)  # Laplace: a knot of ten rows that were all right is no certainty
+    curve = performance.calibration
+    weights = profile.confidence / rows @ _interpolation_weights(curve)
+    right, number = np.array(curve.accuracy), np.array(curve.rows)
+    smooth = (right * number + 1) / (number + 2)  # Laplace's rule: ten of ten right is no certainty
     spread = smooth * (1 - smooth)
     accuracy = float(weights @ right)
     margin = QUANTILE * float(np.sqrt(weights**2 @ (spread / number) + weights @ spread / rows))
     return Estimate(accuracy, max(0.0, accuracy - margin), min(1.0, accuracy + margin), rows)
 
 
-def _hats(calibration: ReliabilityCurve) -> Floats:
-    """Return each knot's weight at each bin of confidence (bins, knots): the map is linear between the knots."""
+def _interpolation_weights(curve: ReliabilityCurve) -> Floats:
+    """Return each knot's weight at each bin of confidence (bins, knots): the curve is linear between its knots."""
     middles = (np.arange(CONFIDENCE_BINS) + 0.5) / CONFIDENCE_BINS
-    knots = np.array(calibration.confidence)
-    hats: Floats = np.stack([np.interp(middles, knots, unit) for unit in np.eye(len(knots))], axis=1)
-    return hats
+    knots = np.array(curve.confidence)
+    weights: Floats = np.stack([np.interp(middles, knots, unit) for unit in np.eye(len(knots))], axis=1)
+    return weights

@@ -1,10 +1,10 @@
-"""Rows as they arrive: each row of a log once, whatever happens to the parts that hold it.
+"""A cursor over a log: it returns each row once, in about the order of arrival, while parts are merged and removed.
 
-A part is immutable, so it is enough to remember which ones were taken, and how far. A merged part repeats rows of parts
-that were there before: if those were all taken, so is it. If it also holds rows that never lay in a part that was seen
-(16 small parts may come and be merged between two looks, and merged again), it is read, and what was taken before is
-left out by the rows' keys. Keys are kept of the parts that may still be merged: 8 bytes a row, of some 200,000 rows at
-most, since the API's maintenance merges what is more (`api.log.merging`).
+Parts are immutable, so the cursor remembers which parts it has taken, and how far. A merged part repeats the rows of
+the parts that it was made from: if all of those were taken, so is it. It may also hold rows of parts that the cursor
+never saw, because 16 small parts can come and be merged between two calls, and merged again. Such a part is read, and
+rows that were taken before are left out by their keys. Keys are kept of the parts that may still be merged: 8 bytes a
+row, of some 200,000 rows at most, since the API's maintenance merges what is more (`api.log.merging`).
 """
 
 import base64
@@ -29,55 +29,55 @@ from monitoring.profile.kernel import hash_ids
 Keys = npt.NDArray[np.uint64]
 
 FINAL_ROWS = LARGEST_PART // 2  # a part of so many rows is not merged again
-PATIENCE = 60.0  # seconds until a part that could not be read is tried again
-_NONE: Keys = np.empty(0, np.uint64)
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplying by it maps times to keys one to one
+RETRY_SECONDS = 60.0  # until a part that could not be read is tried again
+_NO_KEYS: Keys = np.empty(0, np.uint64)
+_TIME_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplying by it maps times to keys one to one
 
 
 @dataclass(frozen=True)
-class Taken:
-    """How far a part was taken: its first row groups and some rows of a large next one; the rows have these keys.
+class PartProgress:
+    """How far a part was taken: its first `groups` row groups, and the first `rows` rows of a large next one.
 
-    `before` are the keys of rows that were taken from other parts and may be in this one. first and last are the
-    part's.
+    `keys` (n,) are those of the rows that were taken from it. `before` (k,) are those of rows that were taken from
+    other parts and may be in this one. `first` and `last` are the part's times.
     """
 
     first: Micros
     last: Micros
     groups: int = 0
     done: bool = False
-    keys: Keys = field(default_factory=lambda: _NONE)
-    before: Keys = field(default_factory=lambda: _NONE)
+    keys: Keys = field(default_factory=lambda: _NO_KEYS)
+    before: Keys = field(default_factory=lambda: _NO_KEYS)
     rows: int = 0
 
     def overlaps(self, part: Part) -> bool:
-        """Say whether rows of this part may have come to lie in another."""
+        """Return whether rows of this part may have been merged into another."""
         return self.first <= part.last and part.first <= self.last
 
 
 class LogCursor:
-    """The rows of a log's folder that came since the last call, each once.
+    """Reads a log's folder from call to call, each row once.
 
-    The schema holds the columns to read, `prediction_id` and `timestamp` among them, by which a row is known. Rows
-    are later than `after`; -1 takes every row, those without a timestamp too. In
-    labels.parquet the timestamp is the label's.
+    The schema holds the columns to read, `prediction_id` and `timestamp` among them, which identify a row. Only rows
+    later than `after` are taken; BEFORE_ALL takes every row, those without a timestamp too. In labels.parquet the
+    timestamp is the label's.
     """
 
     def __init__(self, folder: Place, schema: pa.Schema, after: Micros) -> None:
         self._folder = folder
         self._schema = pa.schema([f.with_nullable(True) for f in schema])
         self._after = after
-        self._taken: dict[str, Taken] = {}
-        self._gone: dict[str, Taken] = {}  # of parts that may have been merged into one that cannot be read
+        self._taken: dict[str, PartProgress] = {}
+        self._gone: dict[str, PartProgress] = {}  # removed parts that may have been merged into one that cannot be read
         self._failed: dict[str, tuple[float, Unreadable]] = {}
 
     def take(self, limit: int) -> tuple[pa.Table, list[Unreadable]]:
         """Return about `limit` rows that were not returned before, of the oldest parts first, sorted by timestamp.
 
-        Whole row groups, or pieces of large ones, are taken, so that there may be more; an empty table says that there
-        are no further rows now. A part that cannot be read is named by every call, and tried again after a minute. A
-        call that raises has taken nothing: OSError where storage cannot be reached, DriftloopError if the folder
-        changes faster than it is read.
+        They may be more, because row groups, or pieces of large ones, are taken whole. An empty table means that there
+        are no further rows now. A part that cannot be read is reported by every call, and tried again after a minute.
+        Raise OSError where storage cannot be reached, DriftloopError if the folder changes faster than it is read; a
+        call that raises has taken nothing.
         """
         before = dict(self._taken), self._gone
         try:
@@ -87,13 +87,13 @@ class LogCursor:
             raise
 
     def copy(self) -> "LogCursor":
-        """Return another that goes on from here by itself."""
+        """Return an independent cursor at the same position."""
         other = LogCursor(self._folder, self._schema, self._after)
         other._taken, other._gone, other._failed = dict(self._taken), dict(self._gone), dict(self._failed)
         return other
 
     def state(self) -> dict[str, Any]:
-        """Return what was taken, as JSON takes it; `restore` goes on from there."""
+        """Return the position, as JSON takes it; `restore` goes on from there."""
         return {
             group: {name: _to_list(one) for name, one in taken.items()}
             for group, taken in (("taken", self._taken), ("gone", self._gone))
@@ -101,7 +101,7 @@ class LogCursor:
 
     @classmethod
     def restore(cls, folder: Place, schema: pa.Schema, after: Micros, state: Mapping[str, Any]) -> "LogCursor":
-        """Go on from a state; raise KeyError, TypeError or ValueError if it is none."""
+        """Return a cursor at the position of a state; raise KeyError, TypeError or ValueError if it is none."""
         restored = cls(folder, schema, after)
         restored._taken = {name: _from_list(one) for name, one in state["taken"].items()}
         restored._gone = {name: _from_list(one) for name, one in state["gone"].items()}
@@ -119,51 +119,57 @@ class LogCursor:
         return rows, [*unreadable, *(file for _, file in self._failed.values())]
 
     def _follow(self, parts: Iterable[Part]) -> None:
-        """Pass on what was taken of parts that were merged, and forget the parts that have gone."""
+        """Carry over what was taken of parts that have been merged, and forget the parts that were removed."""
         present = {part.name: part for part in parts}
         gone = self._gone | {name: one for name, one in self._taken.items() if name not in present}
         new = [part for name, part in present.items() if name not in self._taken]
-        covers = self._covers(new)
-        orphans = gone.keys() - {name for names in covers.values() for name in names}
-        begun = {part.name: self._begin(part, covers[part.name], gone, orphans) for part in new if part.name in covers}
-        dark = [part for part in new if part.name not in covers]
-        self._gone = {name: gone[name] for name in orphans if any(gone[name].overlaps(part) for part in dark)}
+        merged_from = self._merged_from(new)
+        unaccounted = gone.keys() - {name for names in merged_from.values() for name in names}
+        begun = {
+            part.name: self._initial_progress(part, merged_from[part.name], gone, unaccounted)
+            for part in new
+            if part.name in merged_from
+        }
+        unread = [part for part in new if part.name not in merged_from]
+        self._gone = {name: gone[name] for name in unaccounted if any(gone[name].overlaps(part) for part in unread)}
         self._taken = {name: one for name, one in self._taken.items() if name in present} | begun
         left = {name for name in present if name not in self._taken or not self._taken[name].done}
         self._failed = {name: failure for name, failure in self._failed.items() if name in left}
 
-    def _covers(self, parts: Iterable[Part]) -> dict[str, tuple[str, ...]]:
-        """Return what each part was merged from; of those that cannot be read nothing."""
-        covers = {}
+    def _merged_from(self, parts: Iterable[Part]) -> dict[str, tuple[str, ...]]:
+        """Return the names of the parts that each part was merged from; parts that cannot be read are absent."""
+        merged_from = {}
         for part in parts:
             try:
-                covers[part.name] = covered(part)
+                merged_from[part.name] = covered(part)
             except FileNotFoundError:
                 raise
             except UNREADABLE as error:
-                self._fail(part, error)
-        return covers
+                self._record_failure(part, error)
+        return merged_from
 
-    def _begin(self, part: Part, covers: tuple[str, ...], gone: Mapping[str, Taken], orphans: Iterable[str]) -> Taken:
-        """Return what was taken of a part before it was there."""
-        fresh = Taken(part.first, part.last, done=part.last <= self._after)
+    def _initial_progress(
+        self, part: Part, merged_from: tuple[str, ...], gone: Mapping[str, PartProgress], unaccounted: Iterable[str]
+    ) -> PartProgress:
+        """Return how far a new part counts as taken, for what was taken of the parts that it was merged from."""
+        fresh = PartProgress(part.first, part.last, done=part.last <= self._after)
         if fresh.done or not is_merged(part.name):
             return fresh
-        known = [gone[name] for name in covers if name in gone]
-        if len(known) == len(covers) and all(one.done for one in known):
-            return replace(fresh, done=True, keys=_kept(part, [one.keys for one in known]))
-        # What was taken may have been merged into a part that came and went unseen, and this one made of that.
-        known += [gone[name] for name in orphans if gone[name].overlaps(part)]
+        known = [gone[name] for name in merged_from if name in gone]
+        if len(known) == len(merged_from) and all(one.done for one in known):
+            return replace(fresh, done=True, keys=_keys_to_keep(part, [one.keys for one in known]))
+        # Parts that were taken may have been merged into one that came and went unseen, and this one made of that.
+        known += [gone[name] for name in unaccounted if gone[name].overlaps(part)]
         before = [keys for one in known for keys in (one.keys, one.before)]
-        return replace(fresh, before=np.concatenate([_NONE, *before]))
+        return replace(fresh, before=np.concatenate([_NO_KEYS, *before]))
 
     def _read(self, parts: Iterable[Part], limit: int, tables: list[pa.Table]) -> None:
-        """Take from parts until there are enough rows."""
+        """Take rows from the oldest parts until there are enough of them."""
         for part in sorted(part for part in parts if part.name in self._taken):
             if part.name in self._failed and time.monotonic() < self._failed[part.name][0]:
                 continue
             try:
-                # a piece may hold no row that is new, which does not say that the next one holds none
+                # a piece without a new row may be followed by one with some
                 while not self._taken[part.name].done and (room := limit - sum(map(len, tables))) > 0:
                     self._taken[part.name], rows = self._take(part, self._taken[part.name], room)
                     tables += rows
@@ -171,10 +177,10 @@ class LogCursor:
             except FileNotFoundError:
                 raise
             except UNREADABLE as error:
-                self._fail(part, error)
+                self._record_failure(part, error)
 
-    def _take(self, part: Part, taken: Taken, room: int) -> tuple[Taken, list[pa.Table]]:
-        """Read a part's next row groups."""
+    def _take(self, part: Part, taken: PartProgress, room: int) -> tuple[PartProgress, list[pa.Table]]:
+        """Read a part's next row groups; return the new progress, and the new rows."""
         groups, end = _next_groups(part.path, taken.groups, room)
         read, reached = self._read_on(part.path, groups, taken, room)
         tables, keys = [], [taken.keys]
@@ -185,12 +191,12 @@ class LogCursor:
                 rows = table.filter(pa.array(~np.isin(keys[-1], taken.before)))
             tables.append(rows if self._after < 0 else rows.filter(pc.greater(_times(rows), self._after)))
         if end and not reached:
-            return Taken(part.first, part.last, groups.stop, done=True, keys=_kept(part, keys)), tables
+            return PartProgress(part.first, part.last, groups.stop, done=True, keys=_keys_to_keep(part, keys)), tables
         begin = groups.start if reached else groups.stop
         return replace(taken, groups=begin, rows=reached, keys=np.concatenate(keys)), tables
 
-    def _read_on(self, path: Place, groups: range, taken: Taken, room: int) -> tuple[list[pa.Table], int]:
-        """Read row groups, or the next piece of a large one; return how far that was read, 0 for to its end."""
+    def _read_on(self, path: Place, groups: range, taken: PartProgress, room: int) -> tuple[list[pa.Table], int]:
+        """Read row groups, or the next piece of a large one; return also how many of its rows are read, 0 for all."""
         if len(groups) != 1 or (size := _size(path, groups.start)) <= LARGE:
             return list(read_groups(path, self._schema, groups)), 0
         tables, end = [], 0
@@ -202,8 +208,8 @@ class LogCursor:
                 break
         return tables, end if end < size else 0
 
-    def _fail(self, part: Part, error: Exception) -> None:
-        self._failed[part.name] = time.monotonic() + PATIENCE, Unreadable(part.path, reason_of(error))
+    def _record_failure(self, part: Part, error: Exception) -> None:
+        self._failed[part.name] = time.monotonic() + RETRY_SECONDS, Unreadable(part.path, reason_of(error))
 
 
 def _next_groups(path: Place, begin: int, room: int) -> tuple[range, bool]:
@@ -229,23 +235,24 @@ def _times(rows: pa.Table) -> pa.ChunkedArray:
 
 
 def _keys(rows: pa.Table) -> Keys:
-    """Return each row's key; a row of labels.parquet is known by its time too, for an id may be labelled again."""
+    """Return each row's key (n,), of its id and its time: in labels.parquet an id may come again with another label."""
     times = _times(rows).fill_null(0).to_numpy().astype(np.uint64)
-    keys: Keys = hash_ids(rows["prediction_id"]) ^ (times * _SPREAD)
+    keys: Keys = hash_ids(rows["prediction_id"]) ^ (times * _TIME_FACTOR)
     return keys
 
 
-def _kept(part: Part, keys: Iterable[Keys]) -> Keys:
-    """Return the keys that are worth keeping: those of a part that may be merged."""
-    return np.concatenate([_NONE, *keys]) if part.rows < FINAL_ROWS else _NONE
+def _keys_to_keep(part: Part, keys: Iterable[Keys]) -> Keys:
+    """Return the keys (n,) as one array if the part may be merged again, else none."""
+    return np.concatenate([_NO_KEYS, *keys]) if part.rows < FINAL_ROWS else _NO_KEYS
 
 
-def _to_list(taken: Taken) -> list[Any]:
+def _to_list(taken: PartProgress) -> list[Any]:
     keys = (base64.b64encode(keys.astype("<u8").tobytes()).decode() for keys in (taken.keys, taken.before))
     return [taken.first, taken.last, taken.groups, taken.done, *keys, taken.rows]
 
 
-def _from_list(values: list[Any]) -> Taken:
+def _from_list(values: list[Any]) -> PartProgress:
     first, last, groups, done, *texts = values[:6]
     keys, before = (np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64) for text in texts)
-    return Taken(first, last, groups, done, keys, before, *values[6:])  # a former version took whole row groups
+    rows = values[6:]  # a state of a former version has none
+    return PartProgress(first, last, groups, done, keys, before, *rows)

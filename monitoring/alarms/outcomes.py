@@ -1,6 +1,6 @@
-"""Whether the model was right: one outcome per labelled row, in the order in which the labels arrive.
+"""Outcomes, whether each prediction was right: one per labelled row, in the order in which the labels arrive.
 
-A label that came with its row counts when the row arrives, a later one when it arrives itself. Of several labels of a
+A label within its row counts when the row arrives, a later one when it arrives itself. Of several labels of a
 row the first counts, which is the rule of sequential tests in `monitoring.contract.labels`.
 """
 
@@ -28,16 +28,16 @@ from monitoring.profile.kernel import hash_ids
 Outcomes = npt.NDArray[np.bool_]
 Keys = npt.NDArray[np.uint64]
 
-WAITING = 10_000  # labels whose row is not in the log: the oldest of more are given up
-REMEMBERED = 65_536  # ids whose late label counted; beyond that a second one is taken for a first
+MOST_WAITING = 10_000  # labels whose row is not in the log yet: of more the oldest are dropped
+MOST_COUNTED = 65_536  # ids whose late label has counted: an older one's second label would count too
 
 
 class OutcomeStream:
-    """The outcomes of the rows that a reference's model has answered since, each once.
+    """The outcomes, each once, of the rows that a reference's model has predicted since the reference.
 
-    A row that names another model version than the reference does is another model's: after a promotion the former
-    champion answers for a moment more. Rows more than an hour ahead of the clock do not count. Ids that are no UUIDs
-    of version 7 are looked for in the whole log.
+    Rows that name another model version than the reference's do not count: after a promotion the former champion
+    serves for a moment more. Rows more than an hour ahead of the clock do not count either. A label's row is found by
+    the time in its id, a UUID of version 7; other ids are searched in the whole log.
     """
 
     def __init__(
@@ -49,22 +49,22 @@ class OutcomeStream:
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
             + [(name, pa.string()) for name in (model.prediction, model.target, "model_version")]
         )
-        places = (layout.current, self._schema, self._after), (layout.labels, labels_schema(model), BEFORE_ALL)
+        logs = (layout.current, self._schema, self._after), (layout.labels, labels_schema(model), BEFORE_ALL)
         if state is None:
-            self._rows, self._labels = (LogCursor(*place) for place in places)
+            self._rows, self._labels = (LogCursor(*log) for log in logs)
         else:
-            arrived = state["rows"], state["labels"]
-            self._rows, self._labels = (LogCursor.restore(*p, one) for p, one in zip(places, arrived, strict=True))
+            positions = state["rows"], state["labels"]
+            self._rows, self._labels = (LogCursor.restore(*p, one) for p, one in zip(logs, positions, strict=True))
         self._waiting: dict[str, str] = dict(state["waiting"]) if state else {}
         self._counted: Keys = np.frombuffer(base64.b64decode(state["counted"] if state else ""), "<u8")
 
     @property
     def waiting(self) -> int:
-        """Return how many labels wait for their row."""
+        """Return how many labels have no row in the log yet."""
         return len(self._waiting)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return where the stream stands, as JSON takes it."""
+        """Return the stream's state, as JSON takes it."""
         return {
             "rows": self._rows.state(),
             "labels": self._labels.state(),
@@ -73,7 +73,7 @@ class OutcomeStream:
         }
 
     def take(self, limit: int) -> tuple[Outcomes, list[Unreadable]]:
-        """Return the outcomes that came since the last call, of about `limit` rows and as many labels.
+        """Return the outcomes (n,) since the last call, from about `limit` rows and as many labels.
 
         A call that raises has taken nothing; see `LogCursor.take`.
         """
@@ -81,38 +81,38 @@ class OutcomeStream:
         try:
             rows, unreadable = self._rows.take(limit)
             labels, more = self._labels.take(limit)
-            # Rows first: one that arrives after this is found by its label, or finds the label waiting next time.
-            outcomes = [self._settle(rows), self._look_up(labels)]
+            # Rows first: a row that arrives after this is found by its label now, or finds the label waiting next time.
+            outcomes = [self._match_rows(rows), self._match_labels(labels)]
         except BaseException:
             self._rows, self._labels, self._waiting, self._counted = before
             raise
         return np.concatenate(outcomes), [*unreadable, *more]
 
-    def _settle(self, rows: pa.Table) -> Outcomes:
-        """Judge rows that arrive with a label, and those whose label was there before them."""
+    def _match_rows(self, rows: pa.Table) -> Outcomes:
+        """Return the outcomes (n,) of arriving rows whose label is in the row, or was waiting for it."""
         target = rows[self._model.target]
         waited = pc.index_in(rows["prediction_id"], value_set=pa.array(list(self._waiting), pa.string()))
         late = pa.array(list(self._waiting.values()), pa.string()).take(waited.combine_chunks())
         for i in rows["prediction_id"].filter(pc.is_valid(waited)).to_pylist():
             self._waiting.pop(i, None)
-        self._remember(rows["prediction_id"].filter(pc.and_(pc.is_valid(late), pc.is_null(target))))
-        return self._judge(rows, first_targets(target, late))
+        self._mark_counted(rows["prediction_id"].filter(pc.and_(pc.is_valid(late), pc.is_null(target))))
+        return self._compare(rows, first_targets(target, late))
 
-    def _look_up(self, labels: pa.Table) -> Outcomes:
-        """Judge the rows of labels that arrive; a label whose row is not there waits."""
+    def _match_labels(self, labels: pa.Table) -> Outcomes:
+        """Return the outcomes (n,) of arriving labels' rows; a label whose row is not in the log waits."""
         labels = self._first_labels(labels.filter(pc.is_valid(labels[self._model.target])))
         rows = find_rows(self._folder, labels["prediction_id"].to_pylist(), self._schema)
-        place = pc.index_in(labels["prediction_id"], value_set=rows["prediction_id"].combine_chunks())
-        missing, found = labels.filter(pc.is_null(place)), labels.filter(pc.is_valid(place))
+        index = pc.index_in(labels["prediction_id"], value_set=rows["prediction_id"].combine_chunks())
+        missing, found = labels.filter(pc.is_null(index)), labels.filter(pc.is_valid(index))
         self._wait(missing)
-        rows = rows.take(place.drop_null())
+        rows = rows.take(index.drop_null())
         later = pc.is_null(rows[self._model.target])  # else the row came with a label, which was the first
         rows, found = rows.filter(later), found.filter(later)
-        self._remember(rows["prediction_id"])
-        return self._judge(rows, found[self._model.target])
+        self._mark_counted(rows["prediction_id"])
+        return self._compare(rows, found[self._model.target])
 
     def _first_labels(self, labels: pa.Table) -> pa.Table:
-        """Leave out labels of rows that are not the reference's to judge, and second ones."""
+        """Leave out labels of rows that are older than the reference, and second labels of a row."""
         known = set(self._waiting)
         first = np.zeros(len(labels), np.bool_)
         for n, i in enumerate(labels["prediction_id"].to_pylist()):
@@ -125,14 +125,14 @@ class OutcomeStream:
 
     def _wait(self, labels: pa.Table) -> None:
         self._waiting |= zip(labels["prediction_id"].to_pylist(), labels[self._model.target].to_pylist(), strict=True)
-        for i in list(self._waiting)[: max(0, len(self._waiting) - WAITING)]:
+        for i in list(self._waiting)[: max(0, len(self._waiting) - MOST_WAITING)]:
             del self._waiting[i]
 
-    def _remember(self, ids: pa.ChunkedArray) -> None:
-        self._counted = np.concatenate([self._counted, hash_ids(ids)])[-REMEMBERED:]
+    def _mark_counted(self, ids: pa.ChunkedArray) -> None:
+        self._counted = np.concatenate([self._counted, hash_ids(ids)])[-MOST_COUNTED:]
 
-    def _judge(self, rows: pa.Table, targets: pa.ChunkedArray) -> Outcomes:
-        """Return of each row that has a label, and is the model's, whether its prediction was right."""
+    def _compare(self, rows: pa.Table, targets: pa.ChunkedArray) -> Outcomes:
+        """Return whether each prediction was right (n,), of labelled rows that the reference's model predicted."""
         right = pc.equal(rows[self._model.prediction], targets)  # null where either is
         counts = pc.is_valid(right)
         if self._version is not None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.parts import is_merged, noted
-from monitoring.profile.allocator import give_back
+from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
 from monitoring.profile.profile import Grid, Profile, merge
 from monitoring.profile.threads import threads
@@ -137,7 +137,7 @@ def profile_locally(grid: Grid, source: str, *, hashes: bool = True, workers: in
                 break
             total += profile_unit(grid, unit, hashes=hashes)
             if taken % GIVE_BACK == 0:
-                give_back()
+                release_memory()
         return total
 
     number = workers or os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Profiles: rows as counts against the reference, which add up over parts, processes and machines.
+"""Profiles: counts of rows against the reference, which add up over parts, processes and machines.
 
-The two-sample tests and measures that follow from such counts stand here too.
+The two-sample tests that are computed from such counts are here too.
 """

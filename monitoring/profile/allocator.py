@@ -1,13 +1,13 @@
-"""Memory that a cycle needed for a moment goes back to the system, where allocators would keep it."""
+"""The process's memory allocator: one for all libraries, which returns free memory to the system after a cycle."""
 
 import pyarrow as pa
 
 
 def use_one_allocator() -> None:
-    """Let Arrow take its memory from the C library, as all else does, so that what one frees serves the other."""
+    """Let Arrow allocate from the C library, as all else does, so that memory that one frees serves the other."""
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-def give_back() -> None:
-    """Return what the C library holds and nothing uses: Arrow calls glibc's malloc_trim(3)."""
+def release_memory() -> None:
+    """Return the C library's free memory to the system: Arrow calls glibc's malloc_trim(3)."""
     pa.system_memory_pool().release_unused()

@@ -1,4 +1,4 @@
-"""From rows to a profile: Arrow in, counts out."""
+"""Profiles of Arrow tables: the counting of their rows against a grid."""
 
 from collections import Counter
 
@@ -9,28 +9,29 @@ import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
 from monitoring.contract.schemas import TIMESTAMP
+from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
 
-CHUNK = 65_536  # rows profiled at once
-PROBE = 64  # rows by which most pairs of columns are told apart
+CHUNK_ROWS = 65_536  # profiled at once
+PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
 
 Codes = npt.NDArray[np.int64]
 
 
 def grid_of(model: Model, reference: pa.Table) -> Grid:
-    """Make the grid of a reference's rows."""
+    """Make the grid of a reference."""
     return Grid.of(model, [_numbers(reference, name)[0] for name in model.features])
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
-    """Profile rows that hold the model's columns; an absent column is null, others are left alone.
+    """Profile rows; an absent column counts as null, columns that are not the model's are ignored.
 
-    Features may be of any numeric type, categories text or dictionaries of it, timestamps of any unit. A feature
-    column of another type counts as a mismatch, and its cells as missing.
+    Features may be of any numeric type, categories strings or dictionaries of strings, timestamps of any unit. A
+    feature column of another type counts as mismatched, and its values as missing.
     """
-    chunks = (rows.slice(start, CHUNK) for start in range(0, len(rows), CHUNK))
+    chunks = (rows.slice(start, CHUNK_ROWS) for start in range(0, len(rows), CHUNK_ROWS))
     return merge(grid, (_profile_chunk(grid, chunk, hashes=hashes) for chunk in chunks), hashes=hashes)
 
 
@@ -42,23 +43,23 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
     predictions, names = _categories(rows, model.prediction)
     targets, target_names = _categories(rows, model.target)
     unpredicted = predictions < 0
-    blank = unpredicted | (predictions == names.index("")) if "" in names else unpredicted
+    no_prediction = unpredicted | (predictions == names.index("")) if "" in names else unpredicted
     first, last = _time_range(rows)
     return Profile(
         grid,
         rows=len(rows),
-        rows_missing=int(np.count_nonzero(~finite.all(axis=0) | blank)),
+        rows_missing=int(np.count_nonzero(~finite.all(axis=0) | no_prediction)),
         rows_empty=int(np.count_nonzero(np.isnan(x).all(axis=0) & unpredicted)),
         cells=np.concatenate([marks.count(values) for marks, values in zip(grid.marks, x, strict=True)]),
         special=_special(x, finite),
         low=x.min(axis=1, where=finite, initial=np.inf),
         high=x.max(axis=1, where=finite, initial=-np.inf),
         moments=_moments(x, finite),
-        apart=_apart(x),
+        apart=_differing(x),
         mismatched=np.array([mismatched for _, mismatched in columns]),
         predictions=_count(predictions, names),
         unpredicted=int(np.count_nonzero(unpredicted)),
-        confusion=_confuse(targets, target_names, predictions, names),
+        confusion=_confusion(targets, target_names, predictions, names),
         confidence=_confidence(rows),
         first=first,
         last=last,
@@ -67,14 +68,14 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
 
 
 def _special(x: Floats, finite: npt.NDArray[np.bool_]) -> Counts:
-    """Return per feature how many values are missing, -inf, +inf (dx3)."""
+    """Return how many values of each feature are missing, -inf and +inf (d, 3)."""
     if finite.all():
         return np.zeros((len(x), 3), np.int64)
     return np.stack([np.count_nonzero(found, axis=1) for found in (np.isnan(x), x == -np.inf, x == np.inf)], axis=1)
 
 
 def _numbers(rows: pa.Table, name: str) -> tuple[Floats, bool]:
-    """Return a column as float64 with NaN for null, and whether it holds something else than numbers."""
+    """Return a column (n,) as float64 with NaN for null, and whether its type is not numeric."""
     if name not in rows.schema.names:
         return np.full(len(rows), np.nan), False
     column = rows[name]
@@ -85,7 +86,7 @@ def _numbers(rows: pa.Table, name: str) -> tuple[Floats, bool]:
 
 
 def _categories(rows: pa.Table, name: str) -> tuple[Codes, list[str]]:
-    """Return a column's categories as codes, -1 for null, and their names."""
+    """Return a column's categories as codes (n,), -1 for null, and the codes' names."""
     if name not in rows.schema.names:
         return np.full(len(rows), -1), []
     column = rows[name]
@@ -102,7 +103,10 @@ def _count(codes: Codes, names: list[str]) -> Counter[str]:
     return Counter({name: count for name, count in zip(names, counts, strict=True) if count})
 
 
-def _confuse(targets: Codes, target_names: list[str], predictions: Codes, names: list[str]) -> Counter[tuple[str, str]]:
+def _confusion(
+    targets: Codes, target_names: list[str], predictions: Codes, names: list[str]
+) -> Counter[tuple[str, str]]:
+    """Return the confusion matrix of the rows with both, by (target, prediction)."""
     labelled = (targets >= 0) & (predictions >= 0)
     pairs, counts = np.unique(targets[labelled] * len(names) + predictions[labelled], return_counts=True)
     found = zip(pairs.tolist(), counts.tolist(), strict=True)
@@ -110,45 +114,47 @@ def _confuse(targets: Codes, target_names: list[str], predictions: Codes, names:
 
 
 def _moments(x: Floats, finite: npt.NDArray[np.bool_]) -> Floats:
-    """Return each pair's number, mean, squared deviations and products over the rows where both are finite (4xdxd)."""
+    """Return `Profile.moments` (4, d, d) of values (d, n), which are finite or not (d, n)."""
     d, n = x.shape
     if finite.all():
         mean = x.mean(axis=1)
         x = x - mean[:, None]
         squares = np.einsum("dn,dn->d", x, x)
         return np.stack([np.full((d, d), float(n)), np.tile(mean[:, None], d), np.tile(squares[:, None], d), x @ x.T])
-    there = finite.astype(np.float64)
-    centre = x.sum(axis=1, where=finite, keepdims=True) / np.maximum(there.sum(axis=1, keepdims=True), 1)
+    present = finite.astype(np.float64)
+    centre = x.sum(axis=1, where=finite, keepdims=True) / np.maximum(present.sum(axis=1, keepdims=True), 1)
     x = np.where(finite, x - centre, 0.0)
-    number, total = there @ there.T, x @ there.T
+    number, total = present @ present.T, x @ present.T
     off = total / np.maximum(number, 1)  # a pair's mean is not the column's where the other one is missing
-    return np.stack([number, centre + off, (x * x) @ there.T - off * total, x @ x.T - off * total.T])
+    return np.stack([number, centre + off, (x * x) @ present.T - off * total, x @ x.T - off * total.T])
 
 
-def _apart(x: Floats) -> npt.NDArray[np.bool_]:
-    """Return which pairs of features differ in some row (dxd); two missing values are equal."""
-    head = x[:, :PROBE]
-    apart: npt.NDArray[np.bool_] = np.logical_not(_equal(head[:, None], head[None]).all(axis=2))
-    for a, b in np.argwhere(np.triu(~apart, 1)).tolist():
-        apart[a, b] = apart[b, a] = not _equal(x[a], x[b]).all()
-    return apart
+def _differing(x: Floats) -> npt.NDArray[np.bool_]:
+    """Return which pairs of features differ in some row (d, d); two missing values are equal."""
+    head = x[:, :PROBE_ROWS]
+    differs: npt.NDArray[np.bool_] = np.logical_not(_equal(head[:, None], head[None]).all(axis=2))
+    for a, b in np.argwhere(np.triu(~differs, 1)).tolist():
+        differs[a, b] = differs[b, a] = not _equal(x[a], x[b]).all()
+    return differs
 
 
 def _equal(a: Floats, b: Floats) -> npt.NDArray[np.bool_]:
+    """Return which values are equal, element by element; NaN is equal to NaN."""
     equal: npt.NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
     return equal
 
 
 def _confidence(rows: pa.Table) -> Counts:
-    """Return how many confidences lie in each of many equal bins from 0 to 1."""
+    """Return how many confidences lie in each of CONFIDENCE_BINS equal bins from 0 to 1 (bins,)."""
     values = _numbers(rows, "confidence")[0]
     values = values[(values >= 0) & (values <= 1)]
     bins = np.minimum((values * CONFIDENCE_BINS).astype(np.int64), CONFIDENCE_BINS - 1)
     return np.bincount(bins, minlength=CONFIDENCE_BINS)
 
 
-def _time_range(rows: pa.Table) -> tuple[int, int]:
+def _time_range(rows: pa.Table) -> tuple[Micros, Micros]:
+    """Return the earliest and the latest time of the rows; NEVER and BEFORE_ALL if they have none."""
     if "timestamp" not in rows.schema.names:
-        return NEVER, -1
+        return NEVER, BEFORE_ALL
     bounds = pc.min_max(rows["timestamp"].cast(TIMESTAMP, safe=False).cast(pa.int64())).as_py()
-    return (NEVER, -1) if bounds["max"] is None else (bounds["min"], bounds["max"])
+    return (NEVER, BEFORE_ALL) if bounds["max"] is None else (bounds["min"], bounds["max"])

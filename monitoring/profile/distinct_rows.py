@@ -1,7 +1,7 @@
-"""Sets of row hashes that grow by merging: how many distinct rows there are, exactly, at 8 bytes a row.
+"""The number of distinct rows, from mergeable sets of row hashes of 8 bytes each.
 
-Two rows are taken for equal if their 64-bit hashes are: among n distinct rows that errs with a probability of about
-n²/2⁶⁵, 3 in a million for ten million rows.
+Two rows count as equal if their 64-bit hashes are equal: among n distinct rows the count is wrong with a probability of
+about n²/2⁶⁵, 3 in a million for ten million rows.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, eq=False)
 class DistinctRows:
-    """Distinct hashes as sorted runs, no hash in two of them; a run is at least twice as long as the next.
+    """Distinct hashes as sorted runs (n,), no hash in two of them; each is at least twice as long as the next.
 
-    `elsewhere` counts more distinct rows whose hashes are not at hand.
+    `elsewhere` is the number of further distinct rows whose hashes are not held here.
     """
 
     runs: tuple[Hashes, ...] = ()
@@ -32,7 +32,7 @@ class DistinctRows:
         return self.elsewhere + sum(map(len, self.runs))
 
     def merge(self, other: "DistinctRows") -> "DistinctRows":
-        """Return the union; rows counted elsewhere are taken for others than all at hand."""
+        """Return the union; rows counted elsewhere are taken to be distinct from all others."""
         runs = list(self.runs)
         for run in other.runs:
             new = run
@@ -43,7 +43,7 @@ class DistinctRows:
         return DistinctRows(tuple(kept), self.elsewhere + other.elsewhere)
 
     def joined(self) -> Hashes:
-        """Return all hashes as one sorted array."""
+        """Return all hashes as one sorted array (n,)."""
         if len(self.runs) == 1:
             return self.runs[0]
         return _join(list(self.runs)) if self.runs else np.empty(0, np.uint64)
@@ -59,13 +59,14 @@ def _compacted(runs: list[Hashes]) -> list[Hashes]:
 
 
 def _join(runs: list[Hashes]) -> Hashes:
+    """Return the sorted hashes (n,) of sorted runs."""
     joined = np.concatenate(runs)
-    joined.sort(kind="stable")  # runs that are sorted already: a merge, not a sort
+    joined.sort(kind="stable")  # a stable sort of sorted runs is a merge
     return joined
 
 
 def sort_distinct(hashes: Hashes) -> Hashes:
-    """Return the distinct hashes, sorted."""
+    """Return the distinct hashes, sorted (k,)."""
     ordered = np.sort(hashes)
     new = np.empty(len(ordered), np.bool_)
     new[:1] = True
@@ -74,7 +75,7 @@ def sort_distinct(hashes: Hashes) -> Hashes:
 
 
 def contained(hashes: Hashes, known: Hashes) -> npt.NDArray[np.bool_]:
-    """Return for each hash whether it is among the known ones, which are sorted."""
+    """Return for each hash whether it is among the known ones, which are sorted (n,)."""
     if not len(known):
         return np.zeros(len(hashes), np.bool_)
     places = np.searchsorted(known, hashes)
@@ -84,7 +85,7 @@ def contained(hashes: Hashes, known: Hashes) -> npt.NDArray[np.bool_]:
 
 
 def without(hashes: Hashes, known: Hashes) -> Hashes:
-    """Return the sorted hashes that are not among the known ones, which are sorted too."""
+    """Return the sorted hashes (k,) that are not among the known ones, which are sorted too."""
     few, many = sorted((hashes, known), key=len)
     found = contained(few, many)
     if not found.any():

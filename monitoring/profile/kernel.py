@@ -1,7 +1,7 @@
-"""The arithmetic that profiling spends its time in: counting values at and between marks, and hashing rows.
+"""The computational kernel of profiling: counting values at and between marks, and hashing rows.
 
-All of it is numpy, in pieces that stay in the processor's cache, and without Python's lock, so that threads profile
-side by side. docs/performance.md compares it with what other libraries offer.
+It is numpy on chunks that fit the processor's cache, and releases Python's global lock, so that threads profile in
+parallel. docs/performance.md compares it with other libraries.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-PIECE = 131_072  # values worked on at once
+CHUNK = 131_072  # values at once
 BUCKETS = 64  # per mark
 
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """Sorted distinct finite values to count others against.
+    """Sorted distinct finite values (k,), the breakpoints that other values are counted at and between.
 
     The range of the marks is divided into equal buckets, many more than there are marks, so that most values lie in a
-    bucket without a mark: those are counted by bucket. Only the rest is sorted and searched.
+    bucket without a mark: those are counted by bucket. Only the others are sorted and searched.
     """
 
     values: Floats
@@ -36,7 +36,7 @@ class Marks:
         return len(self.values)
 
     def count(self, values: Floats) -> Counts:
-        """Count finite values below the first mark, at it, between it and the second, …, above the last (2k+1)."""
+        """Count finite values below the first mark, at it, between it and the second, …, above the last (2k + 1,)."""
         counts = np.zeros(2 * len(self) + 1, np.int64)
         finite = np.isfinite(values)
         values = values if finite.all() else values[finite]
@@ -49,19 +49,19 @@ class Marks:
         return counts
 
     def _count_by_bucket(self, values: Floats) -> tuple[Counts, Floats]:
-        """Count the values between marks whose buckets hold no mark (k+1); return these counts and the other values."""
+        """Count values in buckets without a mark, between the marks (k + 1,); return also the values in the others."""
         in_bucket = np.zeros(self._number, np.int64)
         others = []
-        for start in range(0, len(values), PIECE):
-            piece = values[start : start + PIECE]
-            buckets = self._buckets(piece)
+        for start in range(0, len(values), CHUNK):
+            chunk = values[start : start + CHUNK]
+            buckets = self._buckets(chunk)
             in_bucket += np.bincount(buckets, minlength=self._number)
-            others.append(piece[self._marked.take(buckets)])
+            others.append(chunk[self._marked.take(buckets)])
         in_bucket[self._marked] = 0
         return np.add.reduceat(in_bucket, np.insert(self._buckets(self.values), 0, 0)), np.concatenate(others)
 
     def _buckets(self, values: Floats) -> npt.NDArray[np.intp]:
-        """Return each value's bucket: they ascend with the values; what lies beyond the marks is in the outer two."""
+        """Return each value's bucket (n,), ascending with the values; the outer two hold what lies beyond the marks."""
         with np.errstate(over="ignore"):
             places = values - self.values[0]
             places *= self._scale
@@ -74,7 +74,7 @@ class Marks:
 
     @cached_property
     def _scale(self) -> float:
-        """Return the buckets per unit; 0 if the marks are one, or their range nothing or more than a double holds."""
+        """Return the buckets per unit; 0 with fewer than two marks, or if their range is not a finite double."""
         if not len(self):
             return 0.0
         with np.errstate(over="ignore", divide="ignore"):
@@ -83,21 +83,22 @@ class Marks:
 
     @cached_property
     def _marked(self) -> npt.NDArray[np.bool_]:
+        """Return which buckets hold a mark (buckets,)."""
         marked = np.zeros(self._number, np.bool_)
         marked[self._buckets(self.values)] = True
         return marked
 
 
 def hash_rows(columns: Floats, text: Hashes) -> Hashes:
-    """Return a 64-bit hash of each row of dxn numbers and a hash of its text (splitmix64's finaliser per column).
+    """Return a 64-bit hash of each row (n,), of numbers (d, n) and a hash of its text (n,), by splitmix64's finaliser.
 
     Equal numbers have equal hashes, whatever their sign if they are zero, as have all NaN.
     """
     hashes = text.copy()
-    for start in range(0, len(hashes), PIECE):
-        piece = hashes[start : start + PIECE]
+    for start in range(0, len(hashes), CHUNK):
+        chunk = hashes[start : start + CHUNK]
         for column in columns:
-            _mix(column[start : start + PIECE], piece)
+            _mix(column[start : start + CHUNK], chunk)
     return hashes
 
 
@@ -114,12 +115,12 @@ def _mix(column: Floats, hashes: Hashes) -> None:
 
 
 def hash_text(names: Sequence[str]) -> Hashes:
-    """Return a 64-bit hash of each name, and behind them that of no name, so that code -1 finds it."""
+    """Return a 64-bit hash of each name, and last that of no name, which is at code -1 (names + 1,)."""
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     none = hashlib.blake2b(b"", digest_size=8, person=b"no name").digest()
     return np.frombuffer(b"".join([*digests, none]), np.uint64).copy()
 
 
 def hash_ids(ids: pa.ChunkedArray | pa.Array) -> Hashes:
-    """Return a 64-bit hash of each id (n)."""
+    """Return a 64-bit hash of each id (n,)."""
     return hash_text(ids.to_pylist())[:-1]

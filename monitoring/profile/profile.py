@@ -1,9 +1,9 @@
-"""Profiles: what Evidently's tests ask of rows, in a form that adds.
+"""Profiles: the statistics of rows that Evidently's tests need, in a form that can be merged by addition.
 
-A profile counts rows against a fixed reference. Between two neighbouring values of the reference a test like
-Kolmogorov-Smirnov's sees no difference, so it is enough to know how many values lie at and between them: numbers that
-add up over parts, processes and machines, whatever the order. The suite's verdicts come from such sums
-(`monitoring.suite.engine`), at a cost that does not depend on the rows.
+A profile counts rows against a fixed reference. Tests like Kolmogorov-Smirnov's do not depend on where values lie
+between two neighbouring values of the reference, so it is enough to count how many lie at and between them. Such counts
+add up over parts, processes and machines, in any order. `monitoring.suite.engine` computes the suite's results from the
+sums, at a cost that does not depend on the number of rows.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.kernel import Marks
 
@@ -31,20 +32,20 @@ FORMAT = 1
 BINS = 10
 FENCE = 1.5  # Tukey's fences: this many interquartile ranges beyond the quartiles
 CONFIDENCE_BINS = 1000
-NEVER = int(np.iinfo(np.int64).max)
+NEVER = Micros(int(np.iinfo(np.int64).max))  # later than every row
 _HEADER = b"driftloop.profile"
 
 
 class ProfileMismatchError(DriftloopError):
-    """Two profiles, or a profile and a reference, do not belong together."""
+    """Two profiles, or a profile and a reference, were made against different references."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
     """The fixed marks that rows are counted against, made from the reference.
 
-    Per feature: the reference's finite values, its Tukey fences and the edges of its histogram's bins, sorted,
-    each once.
+    A feature's marks are the distinct finite values of the reference, its Tukey fences, and the edges of its
+    histogram's bins, sorted.
     """
 
     model: Model
@@ -66,7 +67,7 @@ class Grid:
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of all that profiles depend on."""
+        """Return the SHA-256 of all that a profile's counts depend on."""
         names = (FORMAT, CONFIDENCE_BINS, *self.model.features, self.model.prediction, self.model.target)
         digest = hashlib.sha256(repr(names).encode())
         for marks in self.marks:
@@ -75,7 +76,7 @@ class Grid:
 
     @cached_property
     def offsets(self) -> Counts:
-        """Return where each feature's cells begin in `Profile.cells`, and their end."""
+        """Return where each feature's cells begin in `Profile.cells`, and where the last one's end (d + 1,)."""
         return np.cumsum([0, *(2 * len(marks) + 1 for marks in self.marks)])
 
 
@@ -88,7 +89,7 @@ def _tukey_fences(values: Floats) -> tuple[float, float]:
 
 
 def _bin_edges(values: Floats) -> Floats:
-    """Return the edges of equal widths over the values' range."""
+    """Return the edges of BINS bins of equal width over the values' range (BINS + 1,)."""
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -114,16 +115,16 @@ def _add_distinct(a: DistinctRows | None, b: DistinctRows | None) -> DistinctRow
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """What is known of some rows; each field says how it merges.
+    """The counts and moments of some rows; each field's metadata says how it merges.
 
     With d features:
 
-    - `cells` (Σ(2k+1)): per feature with k marks the number of finite values below the first mark, at it, between it
-      and the second, at that, …, above the last; one feature after the other.
-    - `special` (dx3): values that are missing, -inf, +inf. `low`, `high` (d): the range of the finite values.
-    - `moments` (4xdxd): over the rows where features a and b are finite: their number, the mean of a, the sum of its
-      squared deviations, and the sum of the products of both's. Equal up to rounding, however the rows are divided.
-    - `apart` (dxd): whether two features differ in some row. `mismatched` (d): whether a column held no numbers.
+    - `cells` (Σ(2k + 1),): for each feature in turn, with k marks, the number of finite values below the first mark, at
+      it, between it and the second, at that, …, above the last.
+    - `special` (d, 3): values that are missing, -inf, +inf. `low`, `high` (d,): the range of the finite values.
+    - `moments` (4, d, d): over the rows where features a and b are finite: their number, the mean of a, the sum of its
+      squared deviations, and the sum of products of both deviations. Equal up to rounding for any division of the rows.
+    - `apart` (d, d): whether two features differ in some row. `mismatched` (d,): whether a column was not numeric.
     - `first`, `last`: the range of the timestamps, each as `Micros`.
     """
 
@@ -144,8 +145,8 @@ class Profile:
         metadata={"merge": operator.add}
     )  # (target, prediction) of the labelled rows
     confidence: Counts = field(metadata={"merge": _add})
-    first: int = field(metadata={"merge": min})
-    last: int = field(metadata={"merge": max})
+    first: Micros = field(metadata={"merge": min})
+    last: Micros = field(metadata={"merge": max})
     distinct: DistinctRows | None = field(metadata={"merge": _add_distinct})
 
     @classmethod
@@ -166,7 +167,7 @@ class Profile:
             confusion=Counter(),
             confidence=np.zeros(CONFIDENCE_BINS, np.int64),
             first=NEVER,
-            last=-1,
+            last=BEFORE_ALL,
             distinct=DistinctRows() if hashes else None,
         )  # fmt: skip
 
@@ -182,7 +183,7 @@ class Profile:
             raise ProfileMismatchError(_other_reference(self.grid.digest, grid.digest))
 
     def column(self, index: int) -> Counts:
-        """Return a feature's cells, 2k+1 of them."""
+        """Return a feature's cells (2k + 1,), for its k marks."""
         return self.cells[self.grid.offsets[index] : self.grid.offsets[index + 1]]
 
     def finite(self, index: int) -> int:
@@ -200,7 +201,7 @@ class Profile:
         return int(self.column(index)[: 2 * place + 2].sum())
 
     def histogram(self, index: int) -> Counts:
-        """Return how many finite values of a feature lie in each of the grid's bins; the outer two are open."""
+        """Return how many finite values of a feature lie in each of the grid's bins (BINS,); the outer two are open."""
         inner = [self.below(index, edge) for edge in self.grid.edges[index][1:-1]]
         return np.diff([0, *inner, self.finite(index)])
 
@@ -214,14 +215,14 @@ class Profile:
         return float(squares / (number - 1)) if number > 1 else float("nan")
 
     def constant(self, index: int) -> bool:
-        """Return whether a feature holds one value throughout, or none."""
+        """Return whether a feature has one distinct value, or none."""
         infinite = int(np.count_nonzero(self.special[index, 1:]))
         spread = 0 if not self.finite(index) else 1 if self.low[index] == self.high[index] else 2
         return spread + infinite <= 1
 
     @property
     def equal_columns(self) -> int:
-        """Return how many pairs of features hold the same numbers in all rows."""
+        """Return how many pairs of features have the same values in all rows."""
         apart = self.apart | self.mismatched | self.mismatched[:, None]
         return int(np.count_nonzero(np.triu(~apart, 1)))
 
@@ -232,7 +233,7 @@ class Profile:
 
     @property
     def duplicated(self) -> int | None:
-        """Return how many rows repeat an earlier one in all features and the prediction; None if that is not kept."""
+        """Return how many rows repeat an earlier one in all features and the prediction; None without hashes."""
         return None if self.distinct is None else self.rows - len(self.distinct)
 
 
@@ -249,12 +250,12 @@ def merge(grid: Grid, profiles: Iterable[Profile], *, hashes: bool = True) -> Pr
 
 
 def compact(profile: Profile) -> Profile:
-    """Return a profile without its rows' hashes and with its counts in the narrowest type, to be kept in numbers."""
+    """Return a profile without its rows' hashes, with counts in the narrowest type, so that many fit in memory."""
     return replace(profile, cells=_narrow(profile.cells), confidence=_narrow(profile.confidence), distinct=None)
 
 
 def to_bytes(profile: Profile) -> bytes:
-    """Write a profile as a compressed Arrow IPC file: arrays as columns of one row, all else in its metadata."""
+    """Return a profile as a compressed Arrow IPC file: its arrays are columns of one row, all else is metadata."""
     values = {f.name: getattr(profile, f.name) for f in MERGED}
     arrays = {name: _narrow(value).ravel() for name, value in values.items() if isinstance(value, np.ndarray)}
     if profile.distinct is not None:
@@ -271,7 +272,7 @@ def to_bytes(profile: Profile) -> bytes:
 
 
 def _narrow(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return whole numbers in the smallest type that holds them."""
+    """Return integers in the narrowest type that holds them, in the same shape; other arrays as they are."""
     if array.dtype != np.int64:
         return array
     return array.astype(np.min_scalar_type(int(array.max(initial=0))))

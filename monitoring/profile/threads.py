@@ -1,4 +1,4 @@
-"""Threads that profile side by side."""
+"""A pool of threads that profile in parallel."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 
 @contextmanager
 def threads(number: int) -> Iterator[ThreadPoolExecutor]:
-    """Run so many threads, and BLAS in each without more of its own: they would fight for the same cores."""
+    """Open a pool of so many threads, with BLAS limited to one each, for its own would compete for the same cores."""
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(number) as pool:
         yield pool
 

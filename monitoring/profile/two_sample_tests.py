@@ -1,7 +1,7 @@
-"""Two-sample tests on profiles: the p-values that scipy gives on the rows, from counts alone.
+"""Two-sample tests on profiles: the p-values that scipy computes from rows, computed from counts alone.
 
-A numeric test takes the profiles of the reference and of the current rows, made on the same grid, a feature's index,
-and for each of the two whether infinite values count.
+A numeric test takes the profiles of the reference and of the current rows, on the same grid, the index of a feature,
+and for each of the two whether its infinite values count.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,15 +15,15 @@ EXACT_UP_TO = 10_000  # rows of the larger sample up to which scipy.stats.ks_2sa
 
 
 def _cells(profile: Profile, index: int, *, infinite: bool) -> Counts:
-    """Return a feature's cells between one for -inf and one for +inf; without `infinite` these two are empty."""
+    """Return a feature's cells (2k + 3,), the outer two for -inf and +inf; these are 0 without `infinite`."""
     _, lowest, highest = profile.special[index] * infinite
     return np.concatenate([[lowest], profile.column(index), [highest]])
 
 
 def ks_statistic(reference: Counts, current: Counts) -> float:
-    """Return the Kolmogorov-Smirnov statistic of two samples' cells.
+    """Return the Kolmogorov-Smirnov statistic of two samples, from their counts (cells,).
 
-    The widest gap of the two distribution functions lies at a value of the reference or just before one.
+    It is exact: the two distribution functions differ most at a value of the reference or just before one.
     """
     gaps = np.cumsum(reference) / reference.sum() - np.cumsum(current) / current.sum()
     return float(max(np.clip(-gaps.min(), 0, 1), gaps.max()))
@@ -32,7 +32,7 @@ def ks_statistic(reference: Counts, current: Counts) -> float:
 def ks_p_value(reference: Counts, current: Counts) -> float:
     """Return the two-sided p-value of scipy.stats.ks_2samp, to the bit."""
     n, m = (float(cells.sum()) for cells in (reference, current))
-    if max(n, m) <= EXACT_UP_TO:  # the same order, so the same statistic and p-value
+    if max(n, m) <= EXACT_UP_TO:  # cells in place of values: the order is the same, so is the p-value
         places = np.arange(len(reference))
         return float(stats.ks_2samp(np.repeat(places, reference), np.repeat(places, current)).pvalue)
     larger, smaller = max(n, m), min(n, m)
@@ -45,7 +45,7 @@ def _ks(reference: Profile, current: Profile, index: int, infinite: tuple[bool, 
 
 
 def _t_test(reference: Profile, current: Profile, index: int, infinite: tuple[bool, bool]) -> float:
-    """Return the p-value of scipy.stats.ttest_ind; equal up to rounding, for means are of sums in another order."""
+    """Return the p-value of scipy.stats.ttest_ind; equal up to rounding, for sums are in another order."""
     sides = [(reference, infinite[0]), (current, infinite[1])]
     if any(keep and side.special[index, 1:].any() for side, keep in sides):
         return float("nan")
@@ -60,10 +60,10 @@ NUMERIC: Mapping[str, Callable[..., float]] = {"ks": _ks, "t_test": _t_test}
 def two_sample_chi_square(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
     """Return the p-value of the chi-square test of homogeneity of two samples' categories.
 
-    Evidently's own test takes the reference's shares for exact, and calls drift on a large window whatever it holds.
+    Evidently's own test takes the reference's shares to be exact, and finds drift in any large window.
     """
     names = sorted({*reference, *current})
-    if len(names) <= 1:  # one category on both sides is no evidence
+    if len(names) <= 1:  # a single category on both sides: nothing to test
         return 1.0
     table = [[side.get(name, 0) for name in names] for side in (reference, current)]
     return float(stats.chi2_contingency(table, correction=False).pvalue)

@@ -23,7 +23,7 @@ from monitoring.contract.parts import Part, Unreadable, covers, from_the_future,
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, log_schema
 from monitoring.contract.times import BEFORE_ALL, Micros, before, latest_time
-from monitoring.profile.allocator import give_back
+from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
 from monitoring.profile.distinct_rows import DistinctRows, Hashes, sort_distinct
 from monitoring.profile.kernel import hash_ids
@@ -242,7 +242,7 @@ class ProfiledWindow:
             for start in range(0, len(blocks), LOADED_AT_ONCE):
                 some = blocks[start : start + LOADED_AT_ONCE]
                 loaded |= zip(some, pool.map(self._load, some), strict=True)
-                give_back()
+                release_memory()
         return loaded
 
     def _load(self, block: Block) -> Profile:

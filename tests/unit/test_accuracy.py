@@ -36,7 +36,7 @@ def _watch(folder: Path, state: object = None, tolerance: float = 0.0, **about: 
 
 
 def _counts(watch: AccuracyWatch) -> tuple[int, int]:
-    verdict = watch.look(PROMISE)
+    verdict = watch.update(PROMISE)
     assert verdict is not None
     assert not verdict.unreadable
     return verdict.rows, verdict.right
@@ -82,13 +82,13 @@ def test_a_label_that_comes_before_its_row_waits_for_it(tmp_path: Path) -> None:
     (part,) = Layout(tmp_path).current.glob("*")
     hidden = part.rename(tmp_path / part.name)
     _label(tmp_path, ids, ["yes", "no", "yes", "no", "yes"], 1)
-    verdict = watch.look(PROMISE)
+    verdict = watch.update(PROMISE)
     assert verdict is not None
     assert (verdict.rows, verdict.waiting, verdict.score) == (0, 5, None)
     watch = _watch(tmp_path, json.loads(json.dumps(watch.to_dict())))
     hidden.rename(part)
     _label(tmp_path, ids[:1], ["no"], 2)
-    verdict = watch.look(PROMISE)
+    verdict = watch.update(PROMISE)
     assert verdict is not None
     assert (verdict.rows, verdict.right, verdict.waiting) == (5, 3, 0)
 
@@ -132,7 +132,7 @@ def test_what_is_counted_does_not_depend_on_files_and_restarts(tmp_path: Path, o
             else:
                 getattr(log, step)()
             if random.random() < often:
-                watch.look(PROMISE)
+                watch.update(PROMISE)
         assert _counts(watch) == _expected(log.layout)
 
 
@@ -144,7 +144,7 @@ def test_a_look_that_fails_takes_nothing(tmp_path: Path) -> None:
     labels.symlink_to(labels)  # listing it is an OSError
     for _ in range(2):
         with pytest.raises(OSError, match="symbolic links"):
-            watch.look(PROMISE)
+            watch.update(PROMISE)
     labels.unlink()
     _label(tmp_path, ids, ["no"] * 5, 1)
     assert _counts(watch) == (5, 5)
@@ -154,15 +154,15 @@ def test_a_restarted_watch_has_the_same_score(tmp_path: Path) -> None:
     """What was found before a restart is part of the evidence after it, an alarm too."""
     _predictions(tmp_path, 60, labels=True)
     once = _watch(tmp_path)
-    once.look(PROMISE)
+    once.update(PROMISE)
     ids = _predictions(tmp_path, 100, minute=1)
     again = _watch(tmp_path, json.loads(json.dumps(once.to_dict())))
     _label(tmp_path, ids, ["no"] * 100, 1)
-    verdicts = [watch.look(PROMISE) for watch in (once, again)]
+    verdicts = [watch.update(PROMISE) for watch in (once, again)]
     assert verdicts[0] == verdicts[1]
     assert verdicts[0] is not None
     assert verdicts[0].detected
-    assert _watch(tmp_path, json.loads(json.dumps(again.to_dict()))).look(PROMISE) == verdicts[0]
+    assert _watch(tmp_path, json.loads(json.dumps(again.to_dict()))).update(PROMISE) == verdicts[0]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_damaged_state_is_not_gone_on_from(tmp_path: Path) -> None:
     """A state that lacks a part, or has one of another shape, begins anew instead of failing for ever."""
     _predictions(tmp_path, 5, labels=True)
     watch = _watch(tmp_path)
-    watch.look(PROMISE)
+    watch.update(PROMISE)
     for damage in ({"stream": {}}, {"test": {"fall": [0.0]}}, {"stream": {"rows": 1, "labels": 2}}, {"test": 3}):
         assert _counts(_watch(tmp_path, watch.to_dict() | damage)) == (5, 5)
 
@@ -196,8 +196,8 @@ def test_nothing_is_said_where_there_is_nothing_to_hold_the_model_to(
 ) -> None:
     """An older reference tells no accuracy; one that may be 0 cannot be fallen below."""
     watch = _watch(tmp_path, tolerance=tolerance, performance=performance)
-    assert watch.look(PROMISE) is None
-    assert _watch(tmp_path, watch.to_dict(), tolerance=tolerance, performance=performance).look(PROMISE) is None
+    assert watch.update(PROMISE) is None
+    assert _watch(tmp_path, watch.to_dict(), tolerance=tolerance, performance=performance).update(PROMISE) is None
 
 
 def _add(

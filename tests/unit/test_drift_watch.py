@@ -48,14 +48,14 @@ def test_before_the_calibration_is_done_nothing_is_said_but_how_far_it_is(folder
     deadline = time.monotonic() + 100
     while not seen or seen[-1].detector is None:
         assert time.monotonic() < deadline, "the calibration has not ended"
-        seen.append(watch.look())
+        seen.append(watch.update())
         time.sleep(0.1)
     progress = [verdict.progress for verdict in seen]
     assert progress == sorted(progress)
     assert any(0 < share < 1 for share in progress)
     assert seen[-1].detector is not None
     assert seen[-1].detector.rows == 100
-    again = _watch(folder).look()
+    again = _watch(folder).update()
     assert again.detector == seen[-1].detector
 
 
@@ -63,9 +63,9 @@ def test_a_change_is_found_with_who_is_to_blame(folder: Path) -> None:
     """The alarm names the feature that moved and which way, with effect sizes whose intervals hold them."""
     watch = _watch(folder)
     _log(folder, 400, 0)
-    assert watch.look().alarm is None
+    assert watch.update().alarm is None
     _log(folder, 300, 1, shift=0.8)
-    verdict = watch.look()
+    verdict = watch.update()
     assert verdict.alarm is not None
     assert verdict.attribution is not None
     blamed = {column.column: column.direction for column in verdict.attribution.columns if column.direction}
@@ -83,9 +83,9 @@ def test_an_alarm_outlives_a_restart(folder: Path) -> None:
     watch = _watch(folder)
     _log(folder, 400, 0)
     _log(folder, 300, 1, shift=0.8)
-    before = watch.look()
+    before = watch.update()
     assert before.alarm is not None
-    after = _watch(folder).look()
+    after = _watch(folder).update()
     assert after.alarm == before.alarm
     assert after.detector is not None
     assert before.detector is not None
@@ -97,17 +97,17 @@ def test_another_reference_begins_anew(folder: Path) -> None:
     watch = _watch(folder)
     _log(folder, 400, 0)
     _log(folder, 300, 1, shift=0.8)
-    assert watch.look().alarm is not None
+    assert watch.update().alarm is not None
     rows = make_rows(LOANS, 300, seed=50)
     through = int((NOW + timedelta(minutes=30)).timestamp() * 1e6)
     keep_reference(folder, LOANS, rows.assign(income=rows["income"] + 0.8), origin="rebased", through=through)
     watch = _watch(folder)
-    status = watch.look().detector
+    status = watch.update().detector
     assert status is not None
     assert status.rows == 0
     assert status.alarm is None
     _log(folder, 300, 40, shift=0.8)
-    status = watch.look().detector
+    status = watch.update().detector
     assert status is not None
     assert status.rows == 300
     assert status.alarm is None
@@ -116,14 +116,14 @@ def test_another_reference_begins_anew(folder: Path) -> None:
 def test_a_calibration_that_fails_says_why(folder: Path) -> None:
     """The process's own words reach the log; the next look tries again."""
     watch = _watch(folder, calibrated=False)
-    watch.look()
+    watch.update()
     job = watch._job
     assert job is not None
     os.kill(job._process.pid, 9)
     job._thread.join(30)
     with pytest.raises(CalibrationError, match="exit status -9"):
-        watch.look()
-    assert watch.look().detector is None
+        watch.update()
+    assert watch.update().detector is None
     watch.stop()
 
 
@@ -131,10 +131,10 @@ def test_a_torn_state_is_no_state(folder: Path) -> None:
     """What a crash left half written delays nothing: the detector begins with the newest rows."""
     watch = _watch(folder)
     _log(folder, 400, 0)
-    watch.look()
+    watch.update()
     for text in ("", "{", '{"reference": 1}', "[]"):
         (folder / "_drift/_state.json").write_text(text)
-        assert _watch(folder).look().detector is not None
+        assert _watch(folder).update().detector is not None
 
 
 def test_the_monitor_exports_what_the_tests_say(folder: Path) -> None:

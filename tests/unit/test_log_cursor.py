@@ -24,8 +24,8 @@ ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50
 SCHEMAS = {"current": log_schema(LOANS.model), "labels": labels_schema(LOANS.model)}
 
 
-def _restarted(watched: LogCursor, folder: Path, schema: pa.Schema, after: int) -> LogCursor:
-    return LogCursor.restore(folder, schema, after, json.loads(json.dumps(watched.state())))
+def _restarted(cursor: LogCursor, folder: Path, schema: pa.Schema, after: int) -> LogCursor:
+    return LogCursor.restore(folder, schema, after, json.loads(json.dumps(cursor.state())))
 
 
 def _rows_in(folder: Path, after: int) -> list[tuple[str, int]]:
@@ -54,23 +54,23 @@ def test_each_row_is_taken_once(tmp_path: Path, folder: str, after: int, often: 
         random = np.random.default_rng(seed)
         log = Log(tmp_path / str(seed), LOANS, random)
         place = tmp_path / str(seed) / f"{folder}.parquet"
-        watched, taken = LogCursor(place, SCHEMAS[folder], after), list[tuple[str, int]]()
+        cursor, taken = LogCursor(place, SCHEMAS[folder], after), list[tuple[str, int]]()
         for _ in range(30):
             step = random.choice(["append", "label", "merge", "remove", "restart"], p=[0.35, 0.25, 0.25, 0.05, 0.1])
             if step == "restart":
-                watched = _restarted(watched, place, SCHEMAS[folder], after)
+                cursor = _restarted(cursor, place, SCHEMAS[folder], after)
             else:
                 getattr(log, step)()
             if random.random() < often:
-                rows, unreadable = watched.take(int(random.choice([10, 1000])))
+                rows, unreadable = cursor.take(int(random.choice([10, 1000])))
                 assert rows["timestamp"].to_pylist() == sorted(rows["timestamp"].to_pylist())
                 assert not unreadable
                 taken += _named(rows)
-        while len(rows := watched.take(50)[0]):
+        while len(rows := cursor.take(50)[0]):
             taken += _named(rows)
         assert len(taken) == len(set(taken))
         assert set(taken) >= set(_rows_in(place, after))
-        assert set(watched.state()["taken"]) == {part.name for part in list_parts(place)[0]}
+        assert set(cursor.state()["taken"]) == {part.name for part in list_parts(place)[0]}
         assert all(time > after for _, time in taken)
 
 
@@ -80,8 +80,8 @@ def test_first_look_at_a_long_log_comes_in_pieces(tmp_path: Path) -> None:
     current = Layout(tmp_path).current
     (part,) = current.iterdir()
     pq.write_table(pq.read_table(part, partitioning=None), part, row_group_size=100)
-    watched = LogCursor(current, SCHEMAS["current"], -1)
-    pieces = [watched.take(250)[0] for _ in range(5)]
+    cursor = LogCursor(current, SCHEMAS["current"], -1)
+    pieces = [cursor.take(250)[0] for _ in range(5)]
     assert [len(piece) for piece in pieces] == [300, 300, 300, 100, 0]
     assert [i for piece in pieces for i in piece["prediction_id"].to_pylist()] == ids
 
@@ -96,16 +96,16 @@ def test_part_that_cannot_be_read_is_named_and_others_are_taken(
     damaged = sorted(current.iterdir())[1]
     content = damaged.read_bytes()
     damaged.write_bytes(b"damaged")
-    watched = LogCursor(current, SCHEMAS["current"], -1)
+    cursor = LogCursor(current, SCHEMAS["current"], -1)
     for rows in (40, 0):
-        table, unreadable = watched.take(1_000)
+        table, unreadable = cursor.take(1_000)
         assert len(table) == rows
         assert [file.path for file in unreadable] == [damaged]
     damaged.write_bytes(content)
-    assert not len(watched.take(1_000)[0]), "it is not tried again at once"
-    monkeypatch.setattr(log_cursor, "PATIENCE", 0.0)
-    watched = _restarted(watched, current, SCHEMAS["current"], -1)
-    table, unreadable = watched.take(1_000)
+    assert not len(cursor.take(1_000)[0]), "it is not tried again at once"
+    monkeypatch.setattr(log_cursor, "RETRY_SECONDS", 0.0)
+    cursor = _restarted(cursor, current, SCHEMAS["current"], -1)
+    table, unreadable = cursor.take(1_000)
     assert len(table) == 20
     assert not unreadable
 
@@ -114,29 +114,29 @@ def test_rows_merged_into_a_part_that_cannot_be_read_yet_are_not_taken_again(tmp
     """What was taken before a merge is remembered until the merged part can be read."""
     log = Log(tmp_path, LOANS, np.random.default_rng(1))
     log.append()
-    watched = LogCursor(log.layout.current, SCHEMAS["current"], -1)
-    before = _named(watched.take(1_000)[0])
+    cursor = LogCursor(log.layout.current, SCHEMAS["current"], -1)
+    before = _named(cursor.take(1_000)[0])
     log.append()
     while len(parts := list(log.layout.current.iterdir())) > 1:
         log.merge()
     content = parts[0].read_bytes()
     parts[0].write_bytes(b"damaged")
-    assert not len(watched.take(1_000)[0])
-    watched = _restarted(watched, log.layout.current, SCHEMAS["current"], -1)
-    assert not len(watched.take(1_000)[0])
+    assert not len(cursor.take(1_000)[0])
+    cursor = _restarted(cursor, log.layout.current, SCHEMAS["current"], -1)
+    assert not len(cursor.take(1_000)[0])
     parts[0].write_bytes(content)
-    watched = _restarted(watched, log.layout.current, SCHEMAS["current"], -1)
-    assert sorted(before + _named(watched.take(1_000)[0])) == sorted(_rows_in(log.layout.current, -1))
+    cursor = _restarted(cursor, log.layout.current, SCHEMAS["current"], -1)
+    assert sorted(before + _named(cursor.take(1_000)[0])) == sorted(_rows_in(log.layout.current, -1))
 
 
 def test_a_label_that_is_given_again_is_a_row_of_its_own(tmp_path: Path) -> None:
     """Labels are rows by id and time: a correction arrives too."""
     ids = log_rows(tmp_path, LOANS, make_rows(LOANS, 3))
     label_rows(tmp_path, LOANS, ids[:1], ["yes"])
-    watched = LogCursor(Layout(tmp_path).labels, SCHEMAS["labels"], -1)
-    assert watched.take(10)[0][LOANS.model.target].to_pylist() == ["yes"]
+    cursor = LogCursor(Layout(tmp_path).labels, SCHEMAS["labels"], -1)
+    assert cursor.take(10)[0][LOANS.model.target].to_pylist() == ["yes"]
     label_rows(tmp_path, LOANS, [ids[0], ids[1]], ["no", "no"], START.replace(second=1))
-    assert watched.take(10)[0][LOANS.model.target].to_pylist() == ["no", "no"]
+    assert cursor.take(10)[0][LOANS.model.target].to_pylist() == ["no", "no"]
 
 
 def test_keys_are_kept_for_as_long_as_a_part_may_be_merged() -> None:

@@ -1,4 +1,4 @@
-"""The drift detector: scores of rows, windows over them, their calibration, and the attribution of an alarm.
+"""The sequential drift detector: rows as scores, windows over them, their calibration, the alarm and its attribution.
 
-It knows rows and numbers alone; drift_watch.py brings the log, the files and the config to it.
+All modules but drift_watch.py work on arrays alone; that one connects them with the log, the files and the config.
 """

@@ -1,7 +1,8 @@
 """The attribution of an alarm: which columns changed since its onset, in which direction, by how much.
 
-The tests take the rows since the onset for a sample of their own; that the onset was chosen because they differ makes
-their p-values a little too small. Over the columns the false discovery rate is held by Benjamini-Hochberg's adjustment.
+Each column's rows since the onset are tested against the reference's as a second sample. The onset was chosen because
+these rows differ, so the p-values are a little too small. Benjamini-Hochberg's adjustment over the columns controls the
+false discovery rate.
 """
 
 from collections.abc import Iterator
@@ -14,19 +15,19 @@ from monitoring.alarms.drift.effect_sizes import Effects, beyond_chance, categor
 from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
 
 LEVEL = 0.05  # false discovery rate
-MOST = 2000  # of the newest rows, and of the reference's, whose effect sizes are measured
+SAMPLE_ROWS = 2000  # at most, of either side: effect sizes are measured on a random sample
 
 Directions = dict[str, float]  # p-value of each direction in which a column may have changed
 
 
 @dataclass(frozen=True)
 class ColumnAttribution:
-    """What became of one column since the onset.
+    """How one column changed since the onset.
 
     `direction`: `up` or `down` (its values), `wider` or `narrower` (their spread), `missing` or `present` (how often
-    it has a value), `mix` (of categories); None for a column that did not. `contribution` is its share of the
-    columns' evidence, 0 to 1. `effect` is the share of its values that would have to change, beyond what chance gives.
-    `effects` are None for a column without a number on either side.
+    it has a value), `mix` (of categories); None for a column without a significant change. `contribution` is its share
+    of the sum of all columns' -log p, 0 to 1. `effect` is the share of its values that would have to change to undo the
+    change, beyond what chance gives. `effects` are None for a column without a number on either side.
     """
 
     column: str
@@ -39,10 +40,10 @@ class ColumnAttribution:
 
 @dataclass(frozen=True)
 class Attribution:
-    """What changed since the onset, the predictions last.
+    """How each column changed since the onset; the predictions' column is the last.
 
-    `distance` is the effect on the rows' distance from the reference's middle, all features together, which shows
-    changes that no single column does; `rows` is how many rows since the onset speak.
+    `distance` is the effect size of the rows' Mahalanobis distance from the reference's mean: it shows changes of
+    correlations, which no single column shows. `rows` is how many rows since the onset were compared.
     """
 
     columns: tuple[ColumnAttribution, ...]
@@ -65,7 +66,7 @@ def attribute(
     adjusted = stats.false_discovery_control(p_values)
     evidence = -np.log(np.maximum(p_values, 1e-300))
     shares = evidence / max(evidence.sum(), 1e-300)
-    ours, theirs = (_thin(rows, rng) for rows in (reference, current))
+    ours, theirs = (_sample(rows, rng) for rows in (reference, current))
     effects = [*_feature_effects(ours, theirs, rng), _mix_effects(scores, ours, theirs, rng)]
     columns = tuple(
         ColumnAttribution(
@@ -85,25 +86,25 @@ def attribute(
     return Attribution(columns, distance, len(current))
 
 
-def _thin(rows: Observations, rng: np.random.Generator) -> Observations:
-    return rows if len(rows) <= MOST else rows.take(rng.choice(len(rows), MOST, replace=False))
+def _sample(rows: Observations, rng: np.random.Generator) -> Observations:
+    return rows if len(rows) <= SAMPLE_ROWS else rows.take(rng.choice(len(rows), SAMPLE_ROWS, replace=False))
 
 
 def _feature_tests(scores: ReferenceScores, current: Observations) -> Iterator[Directions]:
-    """Yield each feature's p-values: of its mean score, of its scores' spread, and of its missing values."""
+    """Yield each feature's p-values: of its scores' mean, of their variance, and of its share of missing values."""
     m = scores.rows
-    there = ~np.isnan(current.features)
+    present = ~np.isnan(current.features)
     values = scores.centred(current.features)
-    n = np.maximum(there.sum(0), 1)
+    n = np.maximum(present.sum(0), 1)
     scale = (1 / n + 1 / m) ** -0.5
     mean = values.sum(0) / n
     square = (values**2).sum(0) / n - mean**2
     shift = mean * scale / np.sqrt(np.diagonal(scores.covariance))
     spread = (square - np.diagonal(scores.covariance)) * scale / scores.square_deviation
     missing = (~np.isfinite(current.features)).sum(0)
-    expected = scores.missing[:-1] * (m + 1) - 0.5  # back to counts
+    missing_before = scores.missing[:-1] * (m + 1) - 0.5  # the reference's counts, which its shares were made from
     n = len(current)
-    for z, s, here, before in zip(shift, spread, missing, expected, strict=True):
+    for z, s, here, before in zip(shift, spread, missing, missing_before, strict=True):
         counts = [[round(here), n - round(here)], [round(before), m - round(before)]]
         more = here / n > before / m
         yield {
@@ -118,6 +119,7 @@ def _two_sided(z: float) -> float:
 
 
 def _mix_p_value(scores: ReferenceScores, reference: Observations, current: Observations) -> float:
+    """Return the p-value of the chi-square test of homogeneity of the predictions."""
     counts = np.stack([_count(scores, rows) for rows in (reference, current)])
     counts = counts[:, counts.any(0)]
     if counts.shape[1] < 2:  # noqa: PLR2004 - one category throughout
@@ -126,7 +128,8 @@ def _mix_p_value(scores: ReferenceScores, reference: Observations, current: Obse
 
 
 def _count(scores: ReferenceScores, rows: Observations) -> Floats:
-    return np.bincount(rows.predictions, minlength=scores.layout.categories + 1).astype(np.float64)
+    """Return how often each category was predicted, and last any other (categories + 1)."""
+    return np.bincount(rows.predictions, minlength=scores.columns.categories + 1).astype(np.float64)
 
 
 def _feature_effects(
@@ -143,6 +146,6 @@ def _mix_effects(
 
 
 def _missing_gaps(reference: Observations, current: Observations) -> list[float]:
-    """Return by how much the share of missing values grew or fell, per feature."""
+    """Return the change of each feature's share of missing values, without its sign."""
     ours, theirs = (np.mean(~np.isfinite(rows.features), axis=0) for rows in (reference, current))
     return [float(gap) for gap in np.abs(theirs - ours)]

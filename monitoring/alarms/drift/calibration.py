@@ -1,4 +1,4 @@
-"""Calibration: which score means how many rows between false alarms, for this reference.
+"""Calibration: how many rows lie between false alarms at each score, for one reference.
 
 A double bootstrap: from each of many populations that the reference may come from, a pseudo-reference and a
 pseudo-stream are drawn and scored as the detector does, so that the reference's own sampling error is covered. Two fits
@@ -28,7 +28,7 @@ from monitoring.alarms.drift.statistics import KINDS
 from monitoring.alarms.drift.windows import BLOCK, WindowStatistics, window_lengths, window_statistics
 
 POPULATIONS = 100
-STRETCHES = 12  # per population
+STRETCHES = 12  # of the pseudo-stream, per population
 STRETCH = 1000  # rows
 # standard deviations of the level above its mean over populations: real streams differ more than smoothed ones
 LEVEL_DEVIATIONS = 3.5
@@ -40,7 +40,11 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The scales of the statistics (windows, kinds), and the law of their largest."""
+    """The Gumbel laws of the statistics, and of the largest of them.
+
+    `lengths` are the windows' in blocks. `location` and `scale` (windows, kinds) put every statistic on a common scale,
+    on which it is called a height; `level` and `spread` are location and scale of the largest height in a stretch.
+    """
 
     lengths: tuple[int, ...]
     location: Floats
@@ -49,7 +53,7 @@ class Calibration:
     spread: float
 
     def heights(self, window: WindowStatistics) -> Floats:
-        """Return a window's statistics on the common scale (T, kinds)."""
+        """Return a window's statistics on the common scale, (T, kinds)."""
         place = self.lengths.index(window.length)
         heights: Floats = (window.values - self.location[place]) / self.scale[place]
         return heights
@@ -63,14 +67,14 @@ class Calibration:
         return self.level + self.spread * math.log(rows / STRETCH)
 
     def to_json(self) -> str:
-        """Write it down."""
+        """Return the calibration as JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values |= {"location": self.location.tolist(), "scale": self.scale.tolist(), "kinds": KINDS, "block": BLOCK}
         return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Calibration":
-        """Read what `to_json` wrote; raise ValueError, KeyError or TypeError if it is something else."""
+        """Read what `to_json` returned; raise ValueError, KeyError or TypeError if it is something else."""
         values = json.loads(text)
         if tuple(values.pop("kinds")) != KINDS or values.pop("block") != BLOCK:
             raise ValueError("a calibration of other statistics or blocks")
@@ -85,7 +89,7 @@ def calibrate(
     progress: Progress = lambda _: None,
     populations: int = POPULATIONS,
 ) -> Calibration:
-    """Calibrate for a reference; the same seed gives the same. Tell the share that is done, 0 to 1, now and then."""
+    """Calibrate for a reference, the same for the same seed; call `progress` with the share that is done, 0 to 1."""
     lengths = window_lengths(len(reference))
     bootstrap = Bootstrap(reference, categories)
     drawn = _draw_maxima(bootstrap, len(reference), categories, lengths, np.random.default_rng(seed))
@@ -100,7 +104,7 @@ def calibrate(
 def _draw_maxima(
     bootstrap: Bootstrap, rows: int, categories: int, lengths: tuple[int, ...], rng: np.random.Generator
 ) -> Iterator[Floats]:
-    """Yield the stretches' maxima in population after population, each with a pseudo-reference of so many rows."""
+    """Yield the maxima (stretches, windows, kinds) of population after population; pseudo-references have `rows`."""
     while True:
         population = bootstrap.draw(rng)
         scores = ReferenceScores(population.rows(rows), categories)
@@ -109,7 +113,7 @@ def _draw_maxima(
 
 
 def stretch_maxima(windows: list[WindowStatistics]) -> Floats:
-    """Return the largest values per stretch (stretches, windows, kinds); of a window not yet full, nothing (-inf)."""
+    """Return each stretch's largest statistics (stretches, windows, kinds), -inf where no window was full."""
     maxima = np.full((STRETCHES, len(windows), len(KINDS)), -np.inf)
     for place, window in enumerate(windows):
         np.maximum.at(maxima[:, place], (window.ends - 1) * BLOCK // STRETCH, window.values)
@@ -117,7 +121,7 @@ def stretch_maxima(windows: list[WindowStatistics]) -> Floats:
 
 
 def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
-    """Fit the laws to the maxima (populations, stretches, windows, kinds)."""
+    """Fit the Gumbel laws to maxima (populations, stretches, windows, kinds)."""
     location, scale = np.empty((2, *maxima.shape[2:]))
     for place in range(len(lengths)):
         values = maxima[:, :, place].reshape(-1, maxima.shape[3])
@@ -132,7 +136,7 @@ def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
 
 
 def _gumbel(values: Floats) -> tuple[Floats, Floats]:
-    """Fit location and scale of each column (n, c) to the upper half of its values, by least squares on quantiles."""
+    """Fit location and scale, (c,) each, to the upper half of each column (n, c), by least squares on quantiles."""
     values = np.sort(values, axis=0)
     number = len(values)
     reduced = -np.log(-np.log((np.arange(number) + 0.5) / number))[number // 2 :]

@@ -1,7 +1,7 @@
-"""Calibrating in the background: a process of its own, so that the monitor's cycles and memory stay as they are.
+"""Calibration in a process of its own, so that it takes neither time nor memory from the monitor's cycles.
 
 The child, `python -m monitoring.alarms.drift.calibration_process FILE CATEGORIES`, reads the reference's rows from its
-standard input, says how far it is on its standard output, and writes the calibration to the file, whole or not at all.
+standard input, prints its progress to its standard output, and writes the calibration to the file, whole or not at all.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class CalibrationError(DriftloopError):
 
 
 class CalibrationJob:
-    """A running calibration of a reference; its result is the file."""
+    """A running calibration for a reference, which ends with the file."""
 
     def __init__(self, path: Path, reference: Observations, categories: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,15 +44,17 @@ class CalibrationJob:
             cwd=Path(__file__).parents[3],
         )
         self._error = ""
-        self._thread = threading.Thread(target=self._talk, args=(content.getvalue(),), name="calibration", daemon=True)
+        self._thread = threading.Thread(
+            target=self._communicate, args=(content.getvalue(),), name="calibration", daemon=True
+        )
         self._thread.start()
 
-    def _talk(self, content: bytes) -> None:
+    def _communicate(self, content: bytes) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         with self._process.stdin, self._process.stdout, self._process.stderr:
-            with contextlib.suppress(BrokenPipeError):  # its standard error says why it has ended
+            with contextlib.suppress(BrokenPipeError):  # the child has ended: its standard error says why
                 self._process.stdin.write(content)
                 self._process.stdin.close()
             for line in self._process.stdout:
@@ -60,7 +62,7 @@ class CalibrationJob:
             self._error = self._process.stderr.read().decode(errors="replace")
 
     def done(self) -> bool:
-        """Return whether it has ended; raise CalibrationError if it failed."""
+        """Return whether the process has ended; raise CalibrationError if it failed."""
         if self._process.poll() is None or self._thread.is_alive():
             return False
         if self._process.returncode:
@@ -68,7 +70,7 @@ class CalibrationJob:
         return True
 
     def stop(self) -> None:
-        """End it."""
+        """End the process."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -76,20 +78,20 @@ class CalibrationJob:
 
 
 def main() -> None:
-    """Calibrate as the child; end early when the parent is gone."""
+    """Calibrate in the child process; end early when the parent has ended."""
     path, categories = Path(sys.argv[1]), int(sys.argv[2])
     os.nice(NICENESS)
     parent = os.getppid()
     with np.load(io.BytesIO(sys.stdin.buffer.read())) as content:
         reference = Observations(content["features"], content["predictions"])
 
-    def tell(progress: float) -> None:
+    def report(progress: float) -> None:
         if os.getppid() != parent:
             sys.exit(1)
         sys.stdout.write(f"{progress:.3f}\n")
         sys.stdout.flush()
 
-    calibration = calibrate(reference, categories, SEED, tell)
+    calibration = calibrate(reference, categories, SEED, report)
     with replaced(path) as temporary:
         temporary.write_text(calibration.to_json(), encoding="utf-8")
 

@@ -1,4 +1,8 @@
-"""The sequential detector: takes rows in, block after block, and says whether they still are as the reference's."""
+"""The sequential detector: it takes rows in, block after block, and raises an alarm when they drift from the reference.
+
+For alarms it scores windows of many lengths, each standardised by the calibration: a generalised likelihood-ratio
+detector limited to windows (Lai 1995), with the statistics of `statistics.KINDS` in place of the ratio.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,18 +16,18 @@ from monitoring.alarms.drift.statistics import KINDS, scan_statistics
 from monitoring.alarms.drift.windows import BLOCK, window_statistics
 from monitoring.contract.times import BEFORE_ALL, Micros
 
-Times = npt.NDArray[np.int64]
+Times = npt.NDArray[np.int64]  # Micros
 
-PIECE = 1000 * BLOCK  # rows that are looked at together
-RELEASE = 1.0  # powers of ten below the threshold at which an alarm begins to end
-QUIET = 40  # blocks for which the score has to stay there
+CHUNK = 1000 * BLOCK  # rows scored at once
+RELEASE = 1.0  # powers of ten below the threshold: an alarm ends once the score has stayed lower
+QUIET = 40  # blocks for which it has to stay lower
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm that holds: what kind of change raised it, when that began, and when it was noticed.
+    """A current alarm: the statistic that raised it, the time of its onset, and of the row at which it was raised.
 
-    Times are those of rows; the onset is the change point that is most likely.
+    The onset is the most likely change point.
     """
 
     kind: str
@@ -33,7 +37,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class DetectorStatus:
-    """Where the detector stands: `score` and `threshold` are log10 of the rows between false alarms at that level."""
+    """The detector's state: `score` and `threshold` are log10 of the rows between false alarms at that level."""
 
     rows: int
     score: float
@@ -46,7 +50,7 @@ class DriftDetector:
 
     Memory and the cost of a block are constant. An alarm begins when the score reaches the threshold, and ends when
     the score has stayed well below it; the detector then starts anew, so that each row belongs to one alarm at most.
-    An `alarm` that is given holds from the start, as before a restart.
+    With an `alarm` it goes on from there, as after a restart.
     """
 
     def __init__(self, reference: ReferenceScores, calibration: Calibration, alarm: Alarm | None = None) -> None:
@@ -57,36 +61,36 @@ class DriftDetector:
         self.since = BEFORE_ALL  # the time of the last row before the detector started anew, if it did
         self._threshold = math.inf
         self._pending, self._pending_times = _no_rows(reference), np.zeros(0, np.int64)
-        self._recent, self._recent_times = self._pending, self._pending_times  # the rows of the blocks that are kept
-        self._forget()
+        self._recent, self._recent_times = self._pending, self._pending_times  # of the longest window
+        self._start_anew()
 
-    def _forget(self) -> None:
-        """Start anew: no window reaches behind this point."""
+    def _start_anew(self) -> None:
+        """Forget all blocks, so that no window reaches back behind this point."""
         self._quiet = 0  # blocks
-        self._sums = np.zeros((0, self._reference.layout.width))
+        self._sums = np.zeros((0, self._reference.columns.width))
         self._heights = np.full(len(self._calibration.lengths), -np.inf)  # of each window when it was last scored
         self._kinds = np.zeros(len(self._heights), np.int64)
 
     def update(self, rows: Observations, times: Times, promise: float) -> None:
-        """Take in the rows that came since, oldest first; `promise` is the rows between false alarms that is wanted."""
+        """Take in new rows, oldest first, with their times (n,); `promise` is the mean rows between false alarms."""
         self._threshold = math.log10(promise)
         rows, times = _join(self._pending, rows), np.concatenate([self._pending_times, times])
         whole = len(rows) // BLOCK * BLOCK
         self._pending, self._pending_times = rows.take(slice(whole, None)), times[whole:]
-        for begin in range(0, whole, PIECE):  # where an alarm ends, what follows it is scored once more
-            piece = slice(begin, min(begin + PIECE, whole))
+        for begin in range(0, whole, CHUNK):  # where an alarm ends, what follows it is scored once more
+            piece = slice(begin, min(begin + CHUNK, whole))
             self._take(rows.take(piece), times[piece])
 
     def _take(self, rows: Observations, times: Times) -> None:
         self._recent = _join(self._recent, rows)
         self._recent_times = np.concatenate([self._recent_times, times])
         self._advance(self._reference.sums(rows, BLOCK), times)
-        # not before: an alarm may begin in the first of more rows than the longest window holds
+        # only now: an alarm may begin in the first of more rows than the longest window holds
         self._recent = self._recent.take(slice(-self._longest * BLOCK, None))
         self._recent_times = self._recent_times[-self._longest * BLOCK :]
 
     def _advance(self, sums: Floats, times: Times) -> None:
-        """Score new blocks; where an alarm ends among them, start anew behind that block."""
+        """Score new blocks (blocks, K); where an alarm ends among them, start anew behind that block."""
         if not len(sums):
             return
         before = len(self._sums)
@@ -97,14 +101,14 @@ class DriftDetector:
         if end is not None:
             self._seen += end + 1
             self.since = Micros(int(times[(end + 1) * BLOCK - 1]))
-            self._forget()
+            self._start_anew()
             self._advance(sums[end + 1 :], times[(end + 1) * BLOCK :])
             return
         self._seen += len(sums)
         self._sums, self._heights, self._kinds = known[-self._longest :], heights[-1], kinds[-1]
 
     def _score(self, known: Floats, before: int) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Return each window's height at each new block (blocks, windows), where it last was one, and its kind."""
+        """Return each window's latest height at each new block, and its kind, (blocks, windows) both."""
         number = len(known) - before
         heights = np.full((number, len(self._heights)), -np.inf)
         kinds = np.zeros(heights.shape, np.int64)
@@ -124,7 +128,10 @@ class DriftDetector:
     def _follow(
         self, top: Floats, heights: Floats, kinds: npt.NDArray[np.int64], known: Floats, times: Times
     ) -> int | None:
-        """Begin an alarm where the score reaches the threshold; return the block with which one ends."""
+        """Raise an alarm where the height reaches the threshold; return the block at which one ends, None if none does.
+
+        `top` (blocks,) is the largest of `heights` at each new block; `known` are the sums (kept + new blocks, K).
+        """
         begin = 0
         if self._alarm is None:
             reached = np.flatnonzero(top >= self._calibration.height(10**self._threshold))
@@ -132,11 +139,13 @@ class DriftDetector:
                 return None
             begin = int(reached[0])
             window = int(heights[begin].argmax())
-            self._alarm = self._raise(known, len(known) - len(top) + begin, window, int(kinds[begin, window]), times)
+            self._alarm = self._raise_alarm(
+                known, len(known) - len(top) + begin, window, int(kinds[begin, window]), times
+            )
         quiet = top[begin:] < self._calibration.height(10 ** (self._threshold - RELEASE))
         places = np.arange(len(quiet))
-        loud = np.maximum.accumulate(np.where(quiet, -1 - self._quiet, places))
-        lengths = places - loud  # of the quiet up to each block
+        last_high = np.maximum.accumulate(np.where(quiet, -1 - self._quiet, places))
+        lengths = places - last_high  # of the run of quiet blocks up to each
         self._quiet = int(lengths[-1])
         ended = np.flatnonzero(lengths >= QUIET)
         if not len(ended):
@@ -144,30 +153,30 @@ class DriftDetector:
         self._alarm = None
         return begin + int(ended[0])
 
-    def _raise(self, known: Floats, block: int, window: int, kind: int, times: Times) -> Alarm:
-        """Return the alarm of a block, with the change point that makes its rows least like the reference's."""
+    def _raise_alarm(self, known: Floats, block: int, window: int, kind: int, times: Times) -> Alarm:
+        """Return the alarm raised at a block; its onset maximises the statistic of the rows from there to the block."""
         total = np.cumsum(known[block::-1], axis=0)[: 2 * self._calibration.lengths[window]]
         blocks = np.arange(1, len(total) + 1)
         begin = int(scan_statistics(self._reference, total, blocks * BLOCK)[:, kind].argmax()) + 1
         behind = (len(known) - block - 1) * BLOCK  # rows that came after the block
-        last = len(times) - behind  # the times are of the new blocks alone: older ones are kept with the recent rows
+        last = len(times) - behind  # `times` are of the new blocks alone
         every = self._recent_times[: len(self._recent_times) - behind]
         onset = every[-min(begin * BLOCK, len(every))]
         return Alarm(KINDS[kind], Micros(int(onset)), Micros(int(times[last - 1])))
 
     def status(self) -> DetectorStatus:
-        """Return where the detector stands."""
+        """Return the detector's state."""
         top = self._heights.max()
         score = max(0.0, self._calibration.rarity(float(top))) if np.isfinite(top) else 0.0
         return DetectorStatus(self._seen * BLOCK, score, self._threshold, self._alarm)
 
-    def since_onset(self, onset: int) -> Observations:
-        """Return the rows that are still kept of those that came at this time or later."""
+    def since_onset(self, onset: Micros) -> Observations:
+        """Return those of the kept rows whose time is the onset or later."""
         return self._recent.take(np.flatnonzero(self._recent_times >= onset))
 
 
 def _no_rows(reference: ReferenceScores) -> Observations:
-    return Observations(np.zeros((0, reference.layout.features)), np.zeros(0, np.int64))
+    return Observations(np.zeros((0, reference.columns.features)), np.zeros(0, np.int64))
 
 
 def _join(a: Observations, b: Observations) -> Observations:

@@ -1,7 +1,8 @@
-"""The detector over a prediction log: calibrated in the background, fed with what arrives, going on after a restart.
+"""The drift detector over a prediction log: it is calibrated in the background, fed with new rows, and restarts.
 
-What a restart needs is in the log: the detector reads the newest rows that its longest window may hold again. Beside
-them it keeps, under `_drift/` in DATA_DIR, the calibration by its reference, since when it looks, and the alarm.
+After a restart the detector reads from the log again the newest rows, as many as its longest window may hold. All else
+is kept under `_drift/` in DATA_DIR: a calibration for each reference, and a state file with the current alarm and the
+time of the last row before the detector started anew.
 """
 
 import hashlib
@@ -30,19 +31,20 @@ from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
 
-MOST_REFERENCE = 20_000  # rows of a reference that are used: more would say little more, and take longer
-LIMIT = 200_000  # rows taken in a cycle
-KEPT = 10  # calibrations
-RATE_OVER = timedelta(days=7)
-RENEWED = timedelta(seconds=30)  # how often an alarm is attributed anew while an alarm holds
+REFERENCE_ROWS = 20_000  # at most: more rows would tell little more, and take longer
+CYCLE_ROWS = 200_000  # about so many rows are taken in a cycle, at most
+KEPT_CALIBRATIONS = 10
+RATE_PERIOD = timedelta(days=7)
+ATTRIBUTED_EVERY = timedelta(seconds=30)  # while an alarm lasts, for more rows tell more
 
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """What the detector says; before it is calibrated, `detector` is None.
+    """The detector's state after an update; before it is calibrated, `detector` is None.
 
-    `progress` of the calibration is 0 to 1, `promise` the rows between false alarms that config.yml asks for. There
-    is an `attribution` while an alarm holds. `logged` is how many rows the log holds since the reference.
+    `progress` of the calibration is 0 to 1; `promise` is the mean number of rows between false alarms that config.yml
+    asks for. There is an `attribution` while an alarm lasts. `logged` is how many rows the log holds since the
+    reference.
     """
 
     progress: float
@@ -54,12 +56,12 @@ class DriftVerdict:
 
     @property
     def alarm(self) -> Alarm | None:
-        """Return the alarm that holds."""
+        """Return the current alarm."""
         return self.detector.alarm if self.detector else None
 
 
 def rows_of(table: pa.Table, model: Model) -> Observations:
-    """Return a table's rows as the detector takes them."""
+    """Return a table's rows (n) as the detector takes them, with features (n, d) and predictions (n,)."""
     features = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in model.features]
     codes = {name: code for code, name in enumerate(model.categories)}
     predictions = [codes.get(name, len(codes)) for name in table[model.prediction].to_pylist()]
@@ -67,7 +69,7 @@ def rows_of(table: pa.Table, model: Model) -> Observations:
 
 
 class DriftWatch:
-    """Watches a log for drift from one reference."""
+    """Tests a log for drift from one reference."""
 
     def __init__(self, layout: Layout, config: Config, reference: Reference) -> None:
         self._layout, self._config = layout, config
@@ -84,14 +86,14 @@ class DriftWatch:
         )
         self._job: CalibrationJob | None = None
         self._detector: DriftDetector | None = None
-        self._arrivals: LogCursor | None = None
-        self._written = ""
-        self._found: tuple[Alarm, datetime, Attribution] | None = None
+        self._cursor: LogCursor | None = None
+        self._saved = ""
+        self._attributed: tuple[Alarm, datetime, Attribution] | None = None
 
-    def look(self) -> DriftVerdict:
-        """Take in what has arrived, and say what that means; raise CalibrationError if that process fails.
+    def update(self) -> DriftVerdict:
+        """Take in the rows that have arrived since; raise CalibrationError if the calibration's process fails.
 
-        Observations that are more than an hour ahead of the clock when they arrive are left out.
+        Rows that are more than an hour ahead of the clock when they arrive are left out.
         """
         latest = latest_time()
         parts = [part for part in list_parts(self._layout.current)[0] if self._through < part.last <= latest]
@@ -103,28 +105,28 @@ class DriftWatch:
                 return DriftVerdict(self._job.progress if self._job else 0.0, promise, logged=logged)
             self._start(calibration, parts)
         assert self._detector is not None
-        assert self._arrivals is not None
-        table, unreadable = self._arrivals.take(LIMIT)
+        assert self._cursor is not None
+        table, unreadable = self._cursor.take(CYCLE_ROWS)
         table = table.filter(pc.less_equal(table["timestamp"].cast(pa.int64()), latest))
         times = table["timestamp"].cast(pa.int64()).to_numpy()
         self._detector.update(rows_of(table, self._config.model), times, promise)
         status = self._detector.status()
-        self._write(status)
+        self._save_state(status)
         return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged)
 
     def stop(self) -> None:
-        """End a calibration that still runs."""
+        """End a calibration that is running."""
         if self._job is not None:
             self._job.stop()
             self._job = None
 
     @property
     def calibration_path(self) -> Path:
-        """Return where the calibration for this reference is kept."""
+        """Return the path of the calibration for this reference."""
         return self._folder / f"{self._key}.json"
 
     def _calibrated(self) -> Calibration | None:
-        """Return the calibration if there is one, else see to it that one is being made."""
+        """Return the calibration; if there is none, None, and start making one unless that is under way."""
         path = self.calibration_path
         try:
             if self._job is None or self._job.done():
@@ -140,39 +142,39 @@ class DriftWatch:
         return None
 
     def _start(self, calibration: Calibration, parts: Iterable[Part]) -> None:
-        """Begin with the rows that the longest window may hold, and with what was known before a restart."""
-        since, alarm = self._read()
+        """Start the detector from the kept state and the rows that its longest window may hold."""
+        since, alarm = self._load_state()
         self._detector = DriftDetector(self._scores, calibration, alarm)
         longest = window_lengths(len(self._reference))[-1] * BLOCK
         self._detector.since = since
         after = max(self._through, since, _newest(parts, longest))
-        self._arrivals = LogCursor(self._layout.current, self._columns, after)
+        self._cursor = LogCursor(self._layout.current, self._columns, after)
 
     def _attribute(self, status: DetectorStatus) -> Attribution | None:
-        """Attribute the alarm, anew now and then: more rows tell more."""
+        """Return the attribution of the current alarm, which is renewed now and then; None without an alarm."""
         alarm, now = status.alarm, datetime.now(UTC)
         if alarm is None or self._detector is None:
-            self._found = None
-        elif self._found is None or self._found[0] != alarm or now - self._found[1] >= RENEWED:
+            self._attributed = None
+        elif self._attributed is None or self._attributed[0] != alarm or now - self._attributed[1] >= ATTRIBUTED_EVERY:
             current = self._detector.since_onset(alarm.onset)
             if not len(current):
                 return None
-            self._found = alarm, now, attribute(self._names, self._scores, self._reference, current)
-        return self._found[2] if self._found else None
+            self._attributed = alarm, now, attribute(self._names, self._scores, self._reference, current)
+        return self._attributed[2] if self._attributed else None
 
-    def _write(self, status: DetectorStatus) -> None:
+    def _save_state(self, status: DetectorStatus) -> None:
         assert self._detector is not None
         alarm = asdict(status.alarm) if status.alarm else None
         content = json.dumps({"reference": self._key, "since": self._detector.since, "alarm": alarm})
-        if content != self._written:
-            with replaced(self._state) as temporary:
+        if content != self._saved:
+            with replaced(self._state_path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-            self._written = content
+            self._saved = content
 
-    def _read(self) -> tuple[Micros, Alarm | None]:
-        """Return since when this reference's detector looks, and its alarm; nothing if that is another's, or torn."""
+    def _load_state(self) -> tuple[Micros, Alarm | None]:
+        """Return when this reference's detector started anew, and its alarm; none of both if no valid state is kept."""
         try:
-            content = json.loads(self._state.read_bytes())
+            content = json.loads(self._state_path.read_bytes())
             if content["reference"] == self._key and int(content["since"]) <= latest_time():  # else its clock was wrong
                 return Micros(int(content["since"])), Alarm(**content["alarm"]) if content["alarm"] else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -180,15 +182,15 @@ class DriftWatch:
         return BEFORE_ALL, None
 
     @property
-    def _state(self) -> Path:
+    def _state_path(self) -> Path:
         return self._folder / "_state.json"
 
 
 def thinned(rows: Observations) -> Observations:
-    """Return a reference's rows, or as many of them as the detector uses; the same for the same rows."""
-    if len(rows) <= MOST_REFERENCE:
+    """Return a reference's rows, or a random REFERENCE_ROWS of them, which are the same for the same number of rows."""
+    if len(rows) <= REFERENCE_ROWS:
         return rows
-    places = np.random.default_rng(len(rows)).choice(len(rows), MOST_REFERENCE, replace=False)
+    places = np.random.default_rng(len(rows)).choice(len(rows), REFERENCE_ROWS, replace=False)
     return rows.take(np.sort(places))
 
 
@@ -197,15 +199,15 @@ def _digest(*parts: str) -> str:
 
 
 def _rate(parts: Iterable[Part]) -> float:
-    """Return the rows per second over the last days of the log; 0 where that cannot be told."""
-    earliest = microseconds(datetime.now(UTC) - RATE_OVER)
+    """Return the rows per second over the last days of the log; 0 if they span no time."""
+    earliest = microseconds(datetime.now(UTC) - RATE_PERIOD)
     recent = [part for part in parts if part.last > earliest]
     begin, end = min((p.first for p in recent), default=0), max((p.last for p in recent), default=0)
     return sum(part.rows for part in recent) / ((end - begin) / 1e6) if end > begin else 0.0
 
 
 def _newest(parts: Iterable[Part], rows: int) -> Micros:
-    """Return a time after which there are at least so many rows, if there are."""
+    """Return a time after which there are at least so many rows; BEFORE_ALL if there are not so many."""
     for part in sorted(parts, key=lambda part: part.first, reverse=True):
         rows -= part.rows
         if rows <= 0:
@@ -214,6 +216,7 @@ def _newest(parts: Iterable[Part], rows: int) -> Micros:
 
 
 def _drop_oldest(folder: Path) -> None:
+    """Remove the oldest calibrations, so that there is room for one more."""
     paths = [path for path in folder.glob("*.json") if not path.name.startswith("_")]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)[: -KEPT + 1]:
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)[: -KEPT_CALIBRATIONS + 1]:
         path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Effect sizes of a change in one column, with bootstrap intervals: how far apart two samples are, whatever their size.
+"""Effect sizes of a change in one column, with bootstrap intervals: how far apart the distributions of two samples are.
 
-All come from counts over common cells, so that a bootstrap draws counts alone: the distinct values of both samples, or
-where there are many, ranges of them that hold equally many.
+All are computed from the samples' counts in common cells, so that the bootstrap only draws multinomial counts. A cell
+is one distinct value of either sample, or where there are many, a range that holds as many values as the others.
 """
 
 import math
@@ -12,11 +12,11 @@ import numpy as np
 
 from monitoring.alarms.drift.scores import Floats
 
-DRAWS = 200
+DRAWS = 200  # of the bootstrap
 COVERAGE = 0.95
-BINS = 10
-CELLS = 200  # at the most, about
-CHANCE = 0.8687  # the mean of Kolmogorov's distribution: sqrt(pi / 2) * ln 2
+BINS = 10  # of the population stability index
+CELLS = 200  # about, at most
+KOLMOGOROV_MEAN = 0.8687  # of Kolmogorov's distribution: sqrt(pi / 2) * ln 2
 
 Measure = Callable[[Floats, Floats], Floats]
 
@@ -45,7 +45,7 @@ class Effects:
 
 
 def numeric_effects(reference: Floats, current: Floats, rng: np.random.Generator) -> Effects | None:
-    """Compare finite values; None if either sample has none."""
+    """Compare finite values (n,) with others (k,); None if either sample has none."""
     if not len(reference) or not len(current):
         return None
     deciles = np.unique(np.quantile(reference, np.arange(1, BINS) / BINS))
@@ -67,7 +67,7 @@ def numeric_effects(reference: Floats, current: Floats, rng: np.random.Generator
 
 
 def category_effects(reference: Floats, current: Floats, rng: np.random.Generator) -> Effects:
-    """Compare counts of categories (c) with counts."""
+    """Compare counts of categories (c,) with counts (c,)."""
 
     def measure(a: Floats, b: Floats) -> Floats:
         return np.stack([np.abs(a - b).sum(-1) / 2, _psi(a, b)])
@@ -77,18 +77,19 @@ def category_effects(reference: Floats, current: Floats, rng: np.random.Generato
 
 
 def beyond_chance(distance: float, reference_rows: int, rows: int) -> float:
-    """Return a Kolmogorov-Smirnov distance less what samples of these sizes have without any change, 0 at least."""
-    return max(0.0, distance - CHANCE * math.sqrt(1 / max(reference_rows, 1) + 1 / max(rows, 1)))
+    """Return a Kolmogorov-Smirnov distance less its mean without any change, for samples of these sizes; 0 at least."""
+    return max(0.0, distance - KOLMOGOROV_MEAN * math.sqrt(1 / max(reference_rows, 1) + 1 / max(rows, 1)))
 
 
 def _psi(a: Floats, b: Floats) -> Floats:
+    """Return the population stability index (…) of shares (…, cells)."""
     a, b = (np.maximum(x, 1e-4) for x in (a, b))  # an empty cell has a large index, not an infinite one
     index: Floats = ((b - a) * np.log(b / a)).sum(-1)
     return index
 
 
 def _effects(measure: Measure, ours: Floats, theirs: Floats, rng: np.random.Generator) -> list[Effect]:
-    """Measure counts of two samples, and again with counts drawn anew from each."""
+    """Measure two samples, given their counts (cells,), with intervals from counts drawn anew from each."""
     shares, drawn = [], []
     for counts in (ours, theirs):
         number = max(int(counts.sum()), 1)

@@ -1,8 +1,8 @@
-"""Rows as scores against a reference: sums of them are all that the detector ever looks at.
+"""Rows as scores against a reference, and the sums of scores over blocks of rows, from which all statistics are made.
 
 A feature's value becomes its normal score, the normal quantile of its rank among the reference's values (van der
-Waerden 1952): bounded, indifferent to the feature's scale and shape, and equal for equal values. Sums of scores, of
-their products, and of counts add up over rows, as profiles do; a block of rows is known by its sums alone.
+Waerden 1952). It is bounded, does not depend on the feature's unit or distribution, and is equal for equal values. The
+sums of scores, of their products, and of counts add up over blocks, as profiles do, so that no row has to be kept.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ Codes = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 
-FOLDS = 5
-WIDE = 32  # features: of more, no pairs are looked at, whose number grows with the square
-FAR = 0.99  # quantile of the reference's distances from its middle beyond which a row weighs no more
+FOLDS = 5  # of the reference, in cross-fitting its principal axes
+MOST_PAIRED = 32  # features: of more there are no statistics of pairs, whose number grows with the square
+CLIP_QUANTILE = 0.99  # of the reference's distances from its mean: rows beyond are scaled down to that distance
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Rows to score: features (n, d), NaN or infinite where there is no number, and predictions (n,).
+    """Rows to score: features (n, d), NaN or infinite where a value is missing, and predictions (n,).
 
-    A prediction is its category's place in the config, `categories` for none or an unknown one.
+    A prediction is the index of its category in the config; a missing or unknown one is the number of categories.
     """
 
     features: Floats
@@ -37,74 +37,74 @@ class Observations:
         return len(self.predictions)
 
     def take(self, places: slice | npt.NDArray[np.intp]) -> "Observations":
-        """Return the rows at these places."""
+        """Return the rows at these indices."""
         return Observations(self.features[places], self.predictions[places])
 
 
 @dataclass(frozen=True)
 class ScoreColumns:
-    """Where each kind of sum lies in a block's K sums: d features, and categories with one more for all others."""
+    """Which of the K columns of the sums hold what, for d features and a number of categories."""
 
     features: int
     categories: int
 
     @property
     def scores(self) -> slice:
-        """Return the place of Σu (d)."""
+        """Return the columns of the scores' sums (d)."""
         return slice(0, self.features)
 
     @property
     def products(self) -> slice:
-        """Return the place of the sums of products of two scores, in the order of `pairs`."""
+        """Return the columns of the sums of products of two scores, in the order of `pairs`."""
         return slice(self.features, self.features + len(self.pairs[0]))
 
     @property
-    def white(self) -> slice:
-        """Return the place of the same of the whitened scores."""
+    def whitened(self) -> slice:
+        """Return the columns of the same sums of whitened scores."""
         return slice(self.products.stop, self.products.stop + len(self.pairs[0]))
 
     @cached_property
     def pairs(self) -> tuple[Places, Places]:
-        """Return which scores are multiplied: each with itself and every later one, or with WIDE data with itself."""
+        """Return the two scores of each product, by index: all pairs, or beyond MOST_PAIRED features only squares."""
         itself = np.arange(self.features)
-        first, second = np.triu_indices(self.features) if self.features <= WIDE else (itself, itself)
+        first, second = np.triu_indices(self.features) if self.features <= MOST_PAIRED else (itself, itself)
         return first, second
 
     @cached_property
     def squares(self) -> npt.NDArray[np.bool_]:
-        """Return which of the products are of a score with itself."""
+        """Return which of the products are squares (pairs)."""
         squares: npt.NDArray[np.bool_] = self.pairs[0] == self.pairs[1]
         return squares
 
     @property
-    def radius(self) -> slice:
-        """Return the place of the sum of the distances' normal scores (1)."""
-        return slice(self.white.stop, self.white.stop + 1)
+    def distance(self) -> slice:
+        """Return the column of the sum of the distances' normal scores (1)."""
+        return slice(self.whitened.stop, self.whitened.stop + 1)
 
     @property
     def predictions(self) -> slice:
-        """Return the place of the predictions' counts."""
-        return slice(self.radius.stop, self.radius.stop + self.categories + 1)
+        """Return the columns of the predictions' counts (categories + 1), the last for missing and unknown ones."""
+        return slice(self.distance.stop, self.distance.stop + self.categories + 1)
 
     @property
     def missing(self) -> slice:
-        """Return the place of the counts of missing values (d), and of rows with any (1)."""
+        """Return the columns of the counts of missing values (d), and of rows with any (1)."""
         return slice(self.predictions.stop, self.predictions.stop + self.features + 1)
 
     @property
     def width(self) -> int:
-        """Return K."""
+        """Return the number of columns, K."""
         width: int = self.missing.stop
         return width
 
 
 @dataclass(frozen=True, eq=False)
 class _Ranks:
-    """Normal scores of values by their rank among sorted ones; the mean of its ranks is a repeated value's rank."""
+    """Normal scores of values by their rank among sorted ones; ties have the mean of their ranks."""
 
-    values: Floats  # and infinity, so that there is one to compare with behind the last
-    ends: Counts  # where the run of values ends that are equal to each
-    table: Floats
+    values: Floats  # sorted, and infinity behind them, which a value beyond the last is compared with
+    ends: Counts  # where each value's run of ties ends
+    table: Floats  # normal scores by twice the rank
 
     @classmethod
     def of(cls, values: Floats) -> "_Ranks":
@@ -121,17 +121,18 @@ class _Ranks:
 
 
 class ReferenceScores:
-    """A reference, made ready to score rows: sorted values, and the moments of its own scores.
+    """Scores rows against a reference, from its sorted values and the moments of its own scores.
 
-    Its own m rows' scores have mean 0 (the mean is taken off) and covariance C. Distances are Mahalanobis's in C,
-    which gets on its diagonal what one more row at the edge would add, so that a constant feature divides by no zero.
-    What is usual along the principal axes, and of distances, is read off rows that the axes were not made from: the
-    axes fit their own rows too well, the more so the more features there are.
+    The scores of the reference's m rows have mean 0, for it is subtracted, and covariance C. Distances are Mahalanobis
+    distances in C, to whose diagonal is added what one more row at the edge would add, so that a constant feature
+    causes no division by zero. The moments along the principal axes, and the distribution of distances, come from
+    cross-fitting: each fold is scored by axes made from the others, because axes fit their own rows too well, the more
+    so the more features there are.
     """
 
     def __init__(self, reference: Observations, categories: int) -> None:
         self.rows, d = reference.features.shape
-        self.layout = ScoreColumns(d, categories)
+        self.columns = ScoreColumns(d, categories)
         self._ranks = [_Ranks.of(column[np.isfinite(column)]) for column in reference.features.T]
         self._mean = np.zeros(d)
         self._mean = self.centred(reference.features).mean(0)
@@ -141,105 +142,106 @@ class ReferenceScores:
         self.covariance = scores.T @ scores / self.rows + self._edge
         self.precision = np.linalg.inv(self.covariance)
         self.whiten = _whitening(self.covariance)
-        white = self._held_out(scores)
-        distances = _distances(white)
-        self._far = float(np.quantile(distances, FAR))
+        whitened = self._held_out(scores)
+        distances = _distances(whitened)
+        self._clip_distance = float(np.quantile(distances, CLIP_QUANTILE))
         self._distance_ranks = _Ranks.of(distances)
-        near = self._pull_in(scores, distances)
+        clipped = self._clip(scores, distances)
         self.square_deviation = np.maximum((scores**2).std(0), self.rows**-0.5)
-        self.product_mean, self.product_deviation = self._describe_products(near)
-        self.white_mean, self.white_deviation = self._describe_products(self._pull_in(white, distances))
-        self._describe_counts(reference, near)
+        self.product_mean, self.product_deviation = self._describe_products(clipped)
+        self.whitened_mean, self.whitened_deviation = self._describe_products(self._clip(whitened, distances))
+        self._describe_counts(reference, clipped)
 
     def _held_out(self, scores: Floats) -> Floats:
-        """Return each row's scores along axes that were made without its fold, from the narrowest to the widest."""
+        """Return each row's scores (m, d) along axes made without its fold, in ascending order of variance."""
         if self.rows < 2 * FOLDS:
             return scores @ self.whiten
-        white = np.empty(scores.shape)
+        whitened = np.empty(scores.shape)
         for fold in range(FOLDS):
             others = np.delete(scores, slice(fold, None, FOLDS), axis=0)
-            white[fold::FOLDS] = scores[fold::FOLDS] @ _whitening(others.T @ others / len(others) + self._edge)
-        return white
+            whitened[fold::FOLDS] = scores[fold::FOLDS] @ _whitening(others.T @ others / len(others) + self._edge)
+        return whitened
 
-    def _describe_counts(self, reference: Observations, near: Floats) -> None:
-        """Keep the shares of predictions and missing values, and what scores and predictions have in common."""
-        d = self.layout.features
-        counts = np.bincount(reference.predictions, minlength=self.layout.categories + 1)
+    def _describe_counts(self, reference: Observations, clipped: Floats) -> None:
+        """Compute the shares of predictions and missing values, and the joint precision of scores and predictions."""
+        d = self.columns.features
+        counts = np.bincount(reference.predictions, minlength=self.columns.categories + 1)
         self.shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
         missing = ~np.isfinite(reference.features)
         cells = np.append(missing.sum(0), missing.any(1).sum())
         self.missing = (cells + 0.5) / (self.rows + 1)
-        indicators = (reference.predictions[:, None] == np.arange(self.layout.categories)) - self.shares[:-1]
-        joint = np.concatenate([near, indicators], axis=1)
-        ridge = np.concatenate([np.full(d, 0.0), np.full(self.layout.categories, 0.5 / self.rows)])
+        indicators = (reference.predictions[:, None] == np.arange(self.columns.categories)) - self.shares[:-1]
+        joint = np.concatenate([clipped, indicators], axis=1)
+        ridge = np.concatenate([np.full(d, 0.0), np.full(self.columns.categories, 0.5 / self.rows)])
         covariance = joint.T @ joint / self.rows + np.diag(ridge)
         covariance[:d, :d] = self.covariance
         self.joint_precision = np.linalg.pinv(covariance, rcond=1e-6, hermitian=True)
 
     def _describe_products(self, scores: Floats) -> tuple[Floats, Floats]:
-        """Return mean and deviation of the products of scores."""
-        mean = (scores.T @ scores / self.rows)[self.layout.pairs]
-        variance = ((scores**2).T @ scores**2 / self.rows)[self.layout.pairs] - mean**2
+        """Return mean and standard deviation, (pairs,) each, of the products of scores."""
+        mean = (scores.T @ scores / self.rows)[self.columns.pairs]
+        variance = ((scores**2).T @ scores**2 / self.rows)[self.columns.pairs] - mean**2
         return mean, np.sqrt(np.maximum(variance, 1 / self.rows))
 
     def normal_scores(self, features: Floats) -> Floats:
-        """Return the values' normal scores (n, d); NaN has one too, that of the largest rank."""
+        """Return the values' normal scores (n, d); NaN has that of the largest rank."""
         scores = np.empty(features.shape)
         for index, ranks in enumerate(self._ranks):
             scores[:, index] = ranks.score(features[:, index])
         return scores
 
     def centred(self, features: Floats) -> Floats:
-        """Return normal scores (n, d) less the reference's mean; a missing value has the mean, 0."""
+        """Return normal scores (n, d) less the reference's mean; a missing value has 0, the mean."""
         return np.where(np.isnan(features), 0.0, self.normal_scores(features) - self._mean)
 
     def distances(self, features: Floats) -> Floats:
-        """Return each row's distance from the reference's middle."""
+        """Return each row's Mahalanobis distance (n,) from the reference's mean."""
         return _distances(self.centred(features) @ self.whiten)
 
-    def _pull_in(self, scores: Floats, distances: Floats) -> Floats:
-        """Draw rows that lie far out in to where the reference's far rows lie, so that no single row decides."""
-        return scores * np.minimum(1.0, self._far / np.maximum(distances, 1e-9))[:, None]
+    def _clip(self, scores: Floats, distances: Floats) -> Floats:
+        """Scale outlying rows of scores (n, d) down to the clipping distance, so that no single row decides."""
+        return scores * np.minimum(1.0, self._clip_distance / np.maximum(distances, 1e-9))[:, None]
 
     def sums(self, rows: Observations, block: int) -> Floats:
-        """Return the sums (n // block, K) of blocks of rows; rows beyond the last whole block are left out."""
+        """Return the sums (n // block, K) over blocks of rows; rows after the last whole block are left out."""
         number = len(rows) // block
         rows = rows.take(slice(0, number * block))
         scores = self.centred(rows.features)
         distances = _distances(scores @ self.whiten)
-        near = self._pull_in(scores, distances)
+        clipped = self._clip(scores, distances)
         missing = ~np.isfinite(rows.features)
         terms = np.concatenate(
             [
                 self._distance_ranks.score(distances)[:, None],
-                rows.predictions[:, None] == np.arange(self.layout.categories + 1),
+                rows.predictions[:, None] == np.arange(self.columns.categories + 1),
                 missing,
                 missing.any(1, keepdims=True),
             ],
             axis=1,
             dtype=np.float64,
         )
-        products = [self._multiply(each, number) for each in (near, near @ self.whiten)]
+        products = [self._multiply(each, number) for each in (clipped, clipped @ self.whiten)]
         others = terms.reshape(number, block, terms.shape[1]).sum(1)
-        return np.concatenate([near.reshape(number, block, near.shape[1]).sum(1), *products, others], axis=1)
+        return np.concatenate([clipped.reshape(number, block, clipped.shape[1]).sum(1), *products, others], axis=1)
 
     def _multiply(self, scores: Floats, number: int) -> Floats:
-        """Return the sums of products (number, pairs) of equally many scores (n, d) each."""
+        """Return the sums of products (number, pairs) over blocks of scores (n, d), n / number rows each."""
         blocks = scores.reshape(number, len(scores) // max(number, 1), scores.shape[1])
-        if self.layout.features > WIDE:
+        if self.columns.features > MOST_PAIRED:
             products: Floats = np.einsum("bij,bij->bj", blocks, blocks)
         else:
-            products = (blocks.transpose(0, 2, 1) @ blocks)[:, *self.layout.pairs]
+            products = (blocks.transpose(0, 2, 1) @ blocks)[:, *self.columns.pairs]
         return products
 
 
 def _whitening(covariance: Floats) -> Floats:
-    """Return the matrix that makes scores uncorrelated with variance 1, along the principal axes (d, d)."""
+    """Return the matrix (d, d) that turns scores into uncorrelated ones of variance 1, along the principal axes."""
     values, vectors = np.linalg.eigh(covariance)
     matrix: Floats = vectors / np.sqrt(values)
     return matrix
 
 
-def _distances(white: Floats) -> Floats:
-    distances: Floats = np.sqrt(np.einsum("ij,ij->i", white, white))
+def _distances(whitened: Floats) -> Floats:
+    """Return the lengths (n,) of whitened scores (n, d)."""
+    distances: Floats = np.sqrt(np.einsum("ij,ij->i", whitened, whitened))
     return distances

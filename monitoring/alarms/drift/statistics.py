@@ -1,8 +1,8 @@
 """The statistics of a window, one for each kind of change, made from the sums of its rows' scores.
 
-Each statistic is about -log10 of the chance of sums at least so extreme if the window and the reference were of one
-population, by normal and chi-squared approximations and, for counts, by Chernoff's bound. What is approximate about
-them, the calibration makes good: it sees the same statistics on rows without drift.
+Each statistic is an approximate -log10 p-value of "the window and the reference are of one population", by normal and
+chi-squared approximations and, for counts, by Chernoff's bound. The calibration corrects the approximations: it is made
+from the same statistics on rows without drift.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ KINDS = (
     "scale of several",  # along the principal axes
     "correlation",  # of one pair
     "dependence",  # of all pairs
-    "distance",  # from the middle
+    "distance",  # from the reference's mean
     "category",  # of one prediction
     "mix",  # of all predictions
     "missing",  # of one feature
@@ -28,39 +28,39 @@ KINDS = (
 
 
 def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Counts) -> Floats:
-    """Return the statistics (T, len(KINDS)) of windows of so many rows, one number or T, given their sums (T, K).
+    """Return the statistics (T, kinds) of windows of `number` rows, one number for all or (T,), from their sums (T, K).
 
-    The reference has m rows; a difference of means has variance (1/n + 1/m) times that of a row, by which all are
-    standardised.
+    All are standardised for the difference of two means, whose variance is 1/n + 1/m times that of a row, for windows
+    of n rows and a reference of m.
     """
-    layout, m = reference.layout, reference.rows
+    columns, m = reference.columns, reference.rows
     rows = np.asarray(number, np.float64).reshape(-1, 1)
     weight = 1 / (1 + rows / m)
     scale = np.sqrt(weight / rows)
-    z = sums[:, layout.scores] * scale
+    z = sums[:, columns.scores] * scale
     conditional = z @ reference.precision
-    pairs = (sums[:, layout.products] - rows * reference.product_mean) * scale / reference.product_deviation
-    white = (sums[:, layout.white] - rows * reference.white_mean) * scale / reference.white_deviation
-    predictions = sums[:, layout.predictions]
+    pairs = (sums[:, columns.products] - rows * reference.product_mean) * scale / reference.product_deviation
+    whitened = (sums[:, columns.whitened] - rows * reference.whitened_mean) * scale / reference.whitened_deviation
+    predictions = sums[:, columns.predictions]
     mix = (predictions[:, :-1] - rows * reference.shares[:-1]) * scale
     joint = np.concatenate([z, mix], axis=1)
-    d, own = layout.features, layout.squares
-    paired = not own.all()  # else there is one feature, or so many that no pairs are looked at
+    d, k, own = columns.features, columns.categories, columns.squares
+    paired = not own.all()  # else there is one feature, or there are too many for pairs
     shares = predictions / rows
-    missing = sums[:, layout.missing] / rows
+    missing = sums[:, columns.missing] / rows
     return np.stack(
         [
             _normal(_largest(z / np.sqrt(np.diagonal(reference.covariance)))),
             _normal(_largest(conditional / np.sqrt(np.diagonal(reference.precision)))),
             _chi_square(np.einsum("ij,ij->i", conditional, z), d),
-            _chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + layout.categories - 1),
+            _chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + k - 1),
             _normal(_largest(pairs[:, own])),
-            _chi_square((white[:, own] ** 2).sum(1), d),
+            _chi_square((whitened[:, own] ** 2).sum(1), d),
             _normal(_largest(pairs[:, ~own])) if paired else np.zeros(len(sums)),
-            _chi_square((white[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
-            _normal(_largest(sums[:, layout.radius] * scale)),
+            _chi_square((whitened[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
+            _normal(_largest(sums[:, columns.distance] * scale)),
             _bernoulli(shares, reference.shares, rows * weight).max(1),
-            _chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), layout.categories - 1),
+            _chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), k - 1),
             _bernoulli(missing[:, :-1], reference.missing[:-1], rows * weight).max(1),
             _bernoulli(missing[:, -1:], reference.missing[-1:], rows * weight).max(1),
         ],
@@ -69,18 +69,19 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
 
 
 def _largest(values: Floats) -> Floats:
+    """Return each row's largest absolute value (T,)."""
     largest: Floats = np.abs(values).max(1)
     return largest
 
 
 def _normal(z: Floats) -> Floats:
-    """Return -log10 of the two-sided tail of the standard normal distribution."""
+    """Return -log10 of the two-sided tail of the standard normal distribution, element by element."""
     statistic: Floats = -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
     return statistic
 
 
 def _chi_square(values: Floats, degrees: int) -> Floats:
-    """Return -log10 of the upper tail of the chi-squared distribution (Wilson and Hilferty 1931), for any size."""
+    """Return -log10 of the upper tail of the chi-squared distribution (Wilson and Hilferty 1931), of any value."""
     degrees = max(degrees, 1)
     spread = 2 / (9 * degrees)
     z = (np.cbrt(np.maximum(values, 0) / degrees) - (1 - spread)) / np.sqrt(spread)
@@ -89,7 +90,7 @@ def _chi_square(values: Floats, degrees: int) -> Floats:
 
 
 def _bernoulli(shares: Floats, of: Floats, number: Floats) -> Floats:
-    """Return Chernoff's bound on the tail of a share, as -log10, for so many rows (T, 1)."""
+    """Return -log10 of Chernoff's bound on the tail of shares (T, c) of `number` rows (T, 1); `of` (c,) is expected."""
     divergence: Floats = special.rel_entr(shares, of) + special.rel_entr(1 - shares, 1 - of)
     statistic: Floats = number * divergence / np.log(10)
     return statistic

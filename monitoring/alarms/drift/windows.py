@@ -1,4 +1,4 @@
-"""The windows that end now, from one block to thousands of rows, and their statistics along a stream of blocks."""
+"""Windows of many lengths over a stream of blocks, from one block to thousands of rows, and their statistics."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from monitoring.alarms.drift.statistics import scan_statistics
 
 BLOCK = 5  # rows
 LONGEST = 10_000  # rows
-REACH = 4  # references that the longest window is long: beyond, the reference's own error hides what more rows show
-STRIDE = 4  # a window is scored so many times in its own length, the shortest at every block
+LONGEST_REFERENCES = 4  # times the reference's rows: beyond, its own sampling error hides what more rows would show
+STRIDE = 4  # a window is scored each time it has moved by a fourth of its length, the shortest at every block
 
 
 def window_lengths(reference_rows: int) -> tuple[int, ...]:
     """Return the windows' lengths in blocks: each about the square root of 2 times the one before."""
-    longest = max(1, min(REACH * reference_rows, LONGEST) // BLOCK)
+    longest = max(1, min(LONGEST_REFERENCES * reference_rows, LONGEST) // BLOCK)
     steps = np.arange(0, 2 * np.log2(longest) + 1e-9)
     return tuple(sorted({round(2 ** (step / 2)) for step in steps}))
 
 
 @dataclass(frozen=True, eq=False)
 class WindowStatistics:
-    """One window's statistics: `values` (T, kinds) at the ends of the blocks `ends` (T)."""
+    """The statistics of one window length, in blocks: `values` (T, kinds) of the windows after `ends` (T,) blocks."""
 
     length: int
     ends: npt.NDArray[np.int64]

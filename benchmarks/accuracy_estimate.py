@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sample import draw
 from data.statistics import load_statistics
-from flows.training.calibration import calibrate
 from flows.training.pipeline import Sample, predict_out_of_fold, train
+from flows.training.reliability import fit_reliability_curve
 from monitoring.alarms.accuracy import MISCOVERAGE, AccuracyTest, EDetector, floor_of
 from monitoring.alarms.accuracy_estimate import Estimate, estimate_accuracy
 from monitoring.contract.config import Config
@@ -86,7 +86,7 @@ def trials(config: Config, reference: Sample, rows: Rows, rng: np.random.Generat
     model, known, baseline = config.model, load_drifts(), dict.fromkeys(config.model.categories, 1.0)
     predicted, confidence = predict_out_of_fold(reference)
     right = predicted == reference.labels
-    performance = Performance(float(right.mean()), len(right), calibrate(confidence, right))
+    performance = Performance(float(right.mean()), len(right), fit_reliability_curve(confidence, right))
     pipeline, none = train(reference), Profile.empty(Grid.of(model, []))
     for name, (names, strength) in DRIFTS.items():
         drifts: ActiveDrifts = choose(known, names, model, strength)

@@ -14,9 +14,9 @@ from flows.registry.tags import model_tags
 from flows.registry.versions import Champion, load_champion, promote, register
 from flows.run_history import recorded
 from flows.settings import FlowSettings
-from flows.training.calibration import calibrate, kept_performance
 from flows.training.collection import newest_row
 from flows.training.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
+from flows.training.reliability import fit_reliability_curve, kept_performance
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
@@ -97,7 +97,7 @@ def create_champion(
         performance = kept_performance(table, model)
     else:
         table = with_predictions(table, model, pipeline, predicted)
-        performance = Performance(accuracy, len(right), calibrate(confidence, right))
+        performance = Performance(accuracy, len(right), fit_reliability_curve(confidence, right))
     # Rows that a former model has logged are no evidence about this one: the window starts after them.
     through = newest_row(layout) or None
     stage(layout, model, registered.version, table, origin=origin, through=through, performance=performance)

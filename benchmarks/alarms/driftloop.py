@@ -19,7 +19,11 @@ KEPT = Path(os.environ.get("BENCH_CALIBRATIONS", ROOT / ".local/bench-alarms/cal
 CATEGORIES = 10
 PIECE = 20_000  # rows looked at in one go
 # What the calibration depends on: a kept one of other code would be another detector's.
-CODE = tuple(sorted((ROOT / "monitoring/drift").glob("*.py")))
+# what a calibration depends on
+CODE = [
+    ROOT / "monitoring/alarms/drift" / f"{name}.py"
+    for name in ("bootstrap", "calibration", "scores", "statistics", "windows")
+]
 
 
 def scored(rows: Rows) -> Scored:
@@ -31,8 +35,7 @@ def calibration_of(reference: Rows) -> Calibration:
     """Calibrate for a reference, or read what was found when it was calibrated for before."""
     digest = hashlib.sha256(reference.features.tobytes() + reference.predictions.tobytes())
     for path in CODE:
-        if path.stem in {"scores", "statistics", "windows", "bootstrap", "calibration"}:
-            digest.update(path.read_bytes())
+        digest.update(path.read_bytes())
     path = KEPT / f"{digest.hexdigest()[:32]}.json"
     if path.exists():
         return Calibration.from_json(path.read_bytes())

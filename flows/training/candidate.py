@@ -6,7 +6,6 @@ import onnx
 import pyarrow as pa
 from sklearn.pipeline import Pipeline
 
-from flows.training.calibration import calibrate
 from flows.training.evaluation import Comparison, compare, hold_out
 from flows.training.pipeline import (
     PARAMETERS,
@@ -19,6 +18,7 @@ from flows.training.pipeline import (
     train,
     with_predictions,
 )
+from flows.training.reliability import fit_reliability_curve
 from monitoring.contract.config import Config, Model
 from monitoring.contract.reference import Performance
 
@@ -70,7 +70,7 @@ def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Tabl
     """
     sample = sample_of(rows, model)
     predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed)
-    curve = calibrate(confidence, predicted == sample.labels)
+    curve = fit_reliability_curve(confidence, predicted == sample.labels)
     held = candidate.comparison
     table = with_predictions(rows, model, candidate.pipeline, predicted)
     return table, Performance(held.candidate.accuracy, held.rows, curve)

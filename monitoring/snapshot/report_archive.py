@@ -14,8 +14,6 @@ from typing import Any
 from monitoring.contract.storage import replaced
 from monitoring.snapshot.snapshot import Snapshot
 
-# keys of the JSON that stay as they were first written, whatever the field is called now
-_KEYS = {"assessment": "judgement", "detector": "standing", "attribution": "findings"}
 _ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-(passing|failing)-\d+")
 
 
@@ -78,12 +76,16 @@ def since(entries: Sequence[KeptReport], verdict: str) -> datetime | None:
 def to_json(snapshot: Snapshot) -> str:
     """Write a snapshot as JSON at full precision; what is not a finite number is null."""
     content = {"verdict": snapshot.verdict, **dataclasses.asdict(snapshot)}
+    # keys that stay as they were first written, whatever the fields are called now
+    content["judgement"] = content.pop("assessment")
+    if drift := content["drift"]:
+        drift["standing"], drift["findings"] = drift.pop("detector"), drift.pop("attribution")
     return json.dumps(_plain(content), indent=1, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {_KEYS.get(key, key): _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, datetime):

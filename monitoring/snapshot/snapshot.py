@@ -12,7 +12,8 @@ from monitoring.alarms.drift.drift_watch import DriftVerdict
 Status = Literal["success", "warning", "fail", "error"]
 STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error")
 # tests whose outcome is that of p-values, each looked at by itself
-P_VALUE_TESTS = ("TestColumnDrift", "TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
+COLUMN_TEST = "TestColumnDrift"
+TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Verdict:
 
         A test that could not run does: nobody knows what it would have found.
         """
-        return self.status == "error" or not self.test.startswith(P_VALUE_TESTS)
+        return self.status == "error" or not self.test.startswith((COLUMN_TEST, *TABLE_TESTS))
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,6 @@ class Assessment:
     def drifted_features(self) -> int:
         """Return how many features their own drift test calls drifted."""
         return sum(f.drift.drifted for f in self.features)
-
-    @property
-    def single_drifts(self) -> tuple[ColumnDrift, ...]:
-        """Return the features that their own drift test calls drifted, and of which nothing remains after adjusting."""
-        return tuple(f.drift for f in self.features if f.drift.drifted and not f.adjusted_drift)
 
     @property
     def drift_remains(self) -> bool:

@@ -27,12 +27,10 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.profile.profile import Profile
 from monitoring.profile.two_sample_tests import two_sample_chi_square
 from monitoring.snapshot.quality import judgeable
-from monitoring.snapshot.snapshot import ColumnDrift, Status, Verdict
+from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, Status, Verdict
 from monitoring.suite.engine import ProfileEngine
 from monitoring.suite.frames import Frames, labelled_rows
 
-COLUMN_TEST = "TestColumnDrift"
-TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
 DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
 LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
 # the report's data: JSON in a script, which a name with `</script>` in it would end

@@ -3,11 +3,14 @@
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard
 
+from monitoring.contract.config_file import load_config
 from scripts.dashboards.base import frame
-from scripts.dashboards.limits import limit_of
+from scripts.dashboards.limits import CONFIG, limit_of
 from scripts.dashboards.model_performance import ADJUSTED, P_VALUES
 from scripts.dashboards.panels import DATASOURCE, Display, Query, bars, heat, levels, number, rows, time_series
 
+# as the built-in config calls its features; another model's config gives another title with `make dashboards`
+FAMILY = load_config(CONFIG).metrics.feature_prefix.upper()
 KS = '{__name__=~".+_ks_statistic",feature!=""}'
 EFFECT = '{__name__=~".+_effect_size",feature!=""}'
 CHOSEN = 'feature=~"$feature"'
@@ -66,7 +69,7 @@ def _last(labels: str, series: str) -> str:
 
 
 def _tests(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("Feature Drift: which features moved?"))
+    board.with_row(builders.Row(f"{FAMILY} Feature Drift: which features moved?"))
     columns = ((P_VALUES, "p-value"), (ADJUSTED, "adjusted"), (KS, "KS statistic"), (EFFECT, "effect size"))
     board.with_panel(
         rows(
@@ -126,7 +129,7 @@ def _each(board: builders.Dashboard) -> None:
     shares = "sum by (bin) (feature_distribution{{{chosen},dataset={dataset!r}}})"
     board.with_panel(
         bars(
-            "$feature: Distribution Comparison",
+            "$feature: Distribution Comparisons",
             "Share of values per range, in the reference and in the window.",
             Display(span=6, unit="percentunit", minimum=0),
             *(

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-RULES = Path(__file__).parents[2] / "monitoring/alert_rules"
+CONFIG = Path(__file__).parents[2] / "monitoring/config.yml"
+RULES = CONFIG.with_name("alert_rules")
 _COLORS = {"critical": "red", "warning": "orange"}
 _COMPARISON = re.compile(r"(<|>|=)=?\s*(\d+(?:\.\d+)?)\b")
 

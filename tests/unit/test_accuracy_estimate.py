@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.training.calibration import calibrate, kept_performance
+from flows.training.reliability import fit_reliability_curve, kept_performance
 from monitoring.alarms.accuracy_estimate import estimate_accuracy
 from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.profile.counting import grid_of, profile_rows
@@ -35,7 +35,7 @@ def _draw(random: np.random.Generator, rows: int, low: float = 0.3) -> tuple[np.
 
 def _performance(random: np.random.Generator, rows: int) -> Performance:
     confidence, right = _draw(random, rows)
-    return Performance(float(right.mean()), rows, calibrate(confidence, right))
+    return Performance(float(right.mean()), rows, fit_reliability_curve(confidence, right))
 
 
 @pytest.mark.parametrize("low", [pytest.param(0.3, id="as at promotion"), pytest.param(0.8, id="surer rows")])
@@ -99,7 +99,7 @@ def test_there_is_no_estimate_without_a_map_or_rows(performance: Performance | N
 def test_calibration_ascends_and_its_knots_have_rows_enough() -> None:
     """At most ten knots, which together hold every row, and whose accuracies never fall."""
     confidence, right = _draw(np.random.default_rng(4), 777)
-    calibration = calibrate(confidence, right)
+    calibration = fit_reliability_curve(confidence, right)
     assert 3 <= len(calibration.rows) <= 10
     assert sum(calibration.rows) == 777
     assert min(calibration.rows) >= 77
@@ -122,7 +122,7 @@ def test_calibration_ascends_and_its_knots_have_rows_enough() -> None:
 )
 def test_calibration_of_odd_rows(confidence: list[float], right: list[bool], knots: int) -> None:
     """Whatever rows there are, there is a map."""
-    calibration = calibrate(np.array(confidence, np.float32), np.array(right))
+    calibration = fit_reliability_curve(np.array(confidence, np.float32), np.array(right))
     assert len(calibration.rows) == knots
     assert sum(calibration.rows) == len(right)
 

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from flows.training.calibration import calibrate
 from flows.training.evaluation import compare, hold_out, mcnemar
 from flows.training.pipeline import (
     ModelError,
@@ -21,6 +20,7 @@ from flows.training.pipeline import (
     train,
     with_predictions,
 )
+from flows.training.reliability import fit_reliability_curve
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from tests.unit.flows_fixtures import draw_wine
@@ -114,7 +114,7 @@ def test_out_of_fold_confidences_are_honest_too() -> None:
     for rows, accuracy in ((sample, np.mean(predict_out_of_fold(sample)[0] == sample.labels)), (meaningless, 0.1)):
         predicted, confidence = predict_out_of_fold(rows)
         assert ((confidence >= 1 / len(GENRES.model.categories)) & (confidence <= 1)).all()
-        calibration = calibrate(confidence, predicted == rows.labels)
+        calibration = fit_reliability_curve(confidence, predicted == rows.labels)
         assert np.average(calibration.accuracy, weights=calibration.rows) == pytest.approx(accuracy, abs=0.05)
 
 

@@ -10,7 +10,7 @@ from scripts.dashboards.queries.time_range import TimeRange
 _TIMEOUT = 30
 
 
-class UnreachableError(DashboardError):
+class PrometheusUnreachableError(DashboardError):
     """Prometheus does not answer."""
 
 
@@ -26,11 +26,11 @@ class Prometheus:
         self._session = requests.Session()
 
     def require_ready(self) -> None:
-        """Raise UnreachableError that says what to do, unless the server answers a query."""
+        """Raise PrometheusUnreachableError that says what to do, unless the server answers a query."""
         try:
             self.instant("vector(1)", None)
         except DashboardError as error:
-            raise UnreachableError(
+            raise PrometheusUnreachableError(
                 f"Prometheus cannot be reached at {self.url} ({error}).\n"
                 "Start the stack with `make run`, or say where it is: make dashboards-preview PROMETHEUS_URL=http://…"
             ) from error
@@ -61,7 +61,7 @@ class Prometheus:
         except requests.JSONDecodeError as error:
             raise QueryError(f"HTTP {answer.status_code}, and no answer of Prometheus's") from error
         except requests.RequestException as error:
-            raise UnreachableError(_reason(error)) from error
+            raise PrometheusUnreachableError(_reason(error)) from error
         if not isinstance(body, dict) or body.get("status") != "success":
             raise QueryError(str(body.get("error", "no reason given")) if isinstance(body, dict) else "no reason given")
         return body["data"]

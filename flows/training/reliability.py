@@ -17,7 +17,7 @@ BINS, BIN_ROWS = 10, 10  # at most so many bins, each of at least so many rows
 Right = npt.NDArray[np.bool_]
 
 
-def calibrate(confidence: Floats, right: Right) -> ReliabilityCurve:
+def fit_reliability_curve(confidence: Floats, right: Right) -> ReliabilityCurve:
     """Map confidence to the share of rows that are right, by rows (n,) that the model had not seen.
 
     The rows are cut into bins of equal number by their confidence. Over the bins goes scikit-learn's isotonic

@@ -1,4 +1,4 @@
-import os
+"""The prediction service: it answers with the champion's predictions, and takes labels that arrive later.
 
-# From 1.29 on ONNX Runtime reports sessions and models to Microsoft; it reads this when it is loaded.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+An answer is sent after its rows are in the log, from which monitoring and retraining begin.
+"""

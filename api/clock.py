@@ -1,7 +1,7 @@
 """The time that rows are given: it does not run backwards where the machine's clock is set back a little.
 
 The newest rows are the window, and a re-based reference lets in what is later than itself: rows that a clock set back
-dates before others would be looked at late, or not at all.
+dates before others would be read late, or not at all.
 """
 
 import threading
@@ -24,7 +24,7 @@ class Clock:
         self._lock = threading.Lock()
 
     def now(self) -> Micros:
-        """Return the time; while a clock that was set back has not caught up, a microsecond more than last time."""
+        """Return the time; while a clock that was set back has not caught up, the last time plus one."""
         with self._lock:
             now = self._read() // 1000
             if self._last - AHEAD // timedelta(microseconds=1) <= now <= self._last:

@@ -1,4 +1,4 @@
-"""The champion: an ONNX model that fits the config, and its local copy on disk."""
+"""The model that serves: an ONNX model that fits the config, and its local copy on disk."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
+from api.onnx_runtime import InferenceSession, SessionOptions
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -27,7 +27,7 @@ class ModelRefusedError(DriftloopError):
 
 @dataclass(frozen=True)
 class Release:
-    """A registered version; `created` tells it from the same number in a registry that was made anew.
+    """A registered version; `created` (milliseconds) tells it from the same number in a registry that was made anew.
 
     `sha256` is that of its model.onnx, if the flows have registered it.
     """
@@ -44,7 +44,7 @@ class ServedModel:
     release: Release
     source: Source
     categories: tuple[str, ...]
-    session: onnxruntime.InferenceSession
+    session: InferenceSession
     input: str
     output: str
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -68,11 +68,11 @@ def require_intact(content: bytes, release: Release) -> None:
 
 def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
     """Load an ONNX model; raise ModelRefusedError if it does not fit the config."""
-    options = onnxruntime.SessionOptions()
+    options = SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the workers share the cores
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
         raise ModelRefusedError(f"the file is not a readable ONNX model: {error}") from error
     metadata = session.get_modelmeta().custom_metadata_map
@@ -88,9 +88,9 @@ def load(content: bytes, model: Model, release: Release, source: Source) -> Serv
     inputs, outputs = session.get_inputs(), [o for o in session.get_outputs() if o.type == "tensor(float)"]
     if [i.type for i in inputs] != ["tensor(float)"] or len(outputs) != 1:
         raise ModelRefusedError("it must take one float tensor and give one float tensor, the probabilities")
-    champion = ServedModel(release, source, categories, session, inputs[0].name, outputs[0].name)
-    _try_out(champion, len(model.features))
-    return champion
+    served = ServedModel(release, source, categories, session, inputs[0].name, outputs[0].name)
+    _try_out(served, len(model.features))
+    return served
 
 
 def _names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
@@ -103,14 +103,14 @@ def _names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _try_out(champion: ServedModel, features: int) -> None:
+def _try_out(served: ServedModel, features: int) -> None:
     """Predict a row of zeros and one without any value, as a request would."""
     rows = np.array([[0.0] * features, [np.nan] * features], np.float32)
     try:
-        probabilities = champion.probabilities(rows)
+        probabilities = served.probabilities(rows)
     except Exception as error:  # onnxruntime's errors have no common base
         raise ModelRefusedError(f"it fails on a row of {features} features: {error}") from error
-    if probabilities.shape != (2, len(champion.categories)):
+    if probabilities.shape != (2, len(served.categories)):
         raise ModelRefusedError(f"it gives {probabilities.shape[1:]} numbers a row, not one for each class")
     if not np.isfinite(probabilities).all():
         raise ModelRefusedError("it gives no finite probabilities for zeros or for missing values")

@@ -21,7 +21,7 @@ _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such mode
 _TIMEOUT = (3, 30)  # seconds to connect, to wait for data
 
 
-class RegistryError(DriftloopError):
+class RegistryUnusableError(DriftloopError):
     """The registry gave no usable answer."""
 
 
@@ -40,16 +40,18 @@ def download(uri: str, name: str, release: Release) -> bytes:
     answer = _get(f"{uri}/api/2.0/mlflow/model-versions/get-download-uri", name=name, version=release.version)
     artifacts = urlsplit(_json(answer)["artifact_uri"])
     if artifacts.scheme != "mlflow-artifacts":
-        raise RegistryError(f"version {release.version} lies at {artifacts.geturl()}, which MLflow does not serve")
+        raise RegistryUnusableError(
+            f"version {release.version} lies at {artifacts.geturl()}, which MLflow does not serve"
+        )
     path = quote(f"{artifacts.path.strip('/')}/model.onnx")
     answer = _get(f"{uri}/api/2.0/mlflow-artifacts/artifacts/{path}")
     if not answer.ok:
-        raise RegistryError(f"{answer.url}: {answer.status_code} {answer.reason}")
+        raise RegistryUnusableError(f"{answer.url}: {answer.status_code} {answer.reason}")
     return answer.content
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what tells one file of that name from the next; None if there is none."""
+    """Return what distinguishes one file of that name from the next; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -61,23 +63,23 @@ def _get(url: str, **query: str) -> requests.Response:
     try:
         return requests.get(url, params=query, timeout=_TIMEOUT)
     except requests.RequestException as error:
-        raise RegistryError(f"{url}: {type(error).__name__}") from error
+        raise RegistryUnusableError(f"{url}: {type(error).__name__}") from error
 
 
 def _json(answer: requests.Response) -> Any:
     if not answer.ok:
-        raise RegistryError(f"{answer.url}: {answer.status_code} {answer.text[:200]}")
+        raise RegistryUnusableError(f"{answer.url}: {answer.status_code} {answer.text[:200]}")
     try:
         return answer.json()
     except requests.JSONDecodeError as error:
-        raise RegistryError(f"{answer.url}: the answer is not JSON") from error
+        raise RegistryUnusableError(f"{answer.url}: the answer is not JSON") from error
 
 
 class Follower:
     """Serves the champion: first from the local copy, then from the registry, swapped in place as the alias moves."""
 
     def __init__(self, uri: str, model: Model, cache: Path, metrics: APIMetrics, poll_seconds: float) -> None:
-        self.champion: ServedModel | None = None
+        self.served: ServedModel | None = None
         self.error: str | None = None
         self.polled_at: float | None = None
         self._uri = uri.rstrip("/")
@@ -97,23 +99,23 @@ class Follower:
         self._thread.start()
 
     def serving(self) -> ServedModel | None:
-        """Return the champion; a worker that has none takes the copy that another worker may have kept meanwhile.
+        """Return the model that serves; a worker without one loads the copy that another may have kept meanwhile.
 
         So a client that one worker told it was ready is not turned away by the next.
         """
-        if self.champion is None:
+        if self.served is None:
             self._load_copy()
-        return self.champion
+        return self.served
 
     def _load_copy(self) -> None:
         with self._swapping:
             stamp = _stamp(copy_path(self._cache, self._model.name))
-            if self.champion is not None or stamp == self._copy_seen:
+            if self.served is not None or stamp == self._copy_seen:
                 return
             self._copy_seen = stamp  # one that is refused is not tried again
             try:
-                if champion := load_copy(self._cache, self._model):
-                    self._swap(champion)
+                if served := load_copy(self._cache, self._model):
+                    self._swap(served)
             except ModelRefusedError as error:
                 self._fail("refused", f"local copy: {error}")
 
@@ -122,12 +124,12 @@ class Follower:
         self._stop.set()
 
     def poll(self) -> None:
-        """Ask the registry once and take the champion over if it is another one that fits."""
+        """Ask the registry once, and serve the champion's version from now on if it is another one that fits."""
         try:
             self._take_over()
-        except RegistryError as error:
+        except RegistryUnusableError as error:
             self._fail("unreachable", str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the old champion serves on
+        except Exception as error:  # noqa: BLE001 - whatever it is, the former version serves on
             self._fail("failed", repr(error))
 
     def _take_over(self) -> None:
@@ -135,7 +137,7 @@ class Follower:
         if release is None:
             self._note(f"the registry has no {self._model.name} with the alias {CHAMPION} yet")
             return
-        if self.champion is not None and release == self.champion.release:
+        if self.served is not None and release == self.served.release:
             self._note(None)
             return
         if release == self._refused:
@@ -143,14 +145,14 @@ class Follower:
         content = download(self._uri, self._model.name, release)
         try:
             require_intact(content, release)
-            champion = load(content, self._model, release, "registry")
+            served = load(content, self._model, release, "registry")
         except ModelRefusedError as error:
             self._refused = release
             self._fail("refused", f"version {release.version}: {error}")
             return
         problem = self._keep_copy(release, content)
         with self._swapping:
-            self._swap(champion)
+            self._swap(served)
         if problem is None:
             self._note(None)
         else:
@@ -164,15 +166,15 @@ class Follower:
             return f"the local copy cannot be written: {error}"
         return None
 
-    def _swap(self, champion: ServedModel) -> None:
-        before, self.champion = self.champion, champion
-        self._metrics.serves(champion.release.version, before.release.version if before else None)
+    def _swap(self, served: ServedModel) -> None:
+        before, self.served = self.served, served
+        self._metrics.serves(served.release.version, before.release.version if before else None)
         self._metrics.model_loads.labels("loaded").inc()
         logger.info(
             "model_loaded",
-            version=champion.release.version,
+            version=served.release.version,
             before=before.release.version if before else None,
-            source=champion.source,
+            source=served.source,
         )
 
     def _note(self, state: str | None) -> None:

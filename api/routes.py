@@ -35,14 +35,14 @@ class Rule:
 
 def predict(service: Service) -> Response:
     """Predict one row, many, or an audio clip; the answer is sent after its rows are in the log."""
-    champion = _champion(service)
+    served = _served(service)
     instances = _read_instances(service)
-    probabilities = champion.probabilities(np.array(instances.values, dtype=np.float32))
+    probabilities = served.probabilities(np.array(instances.values, dtype=np.float32))
     if not np.isfinite(probabilities).all():
         row = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
         field = "features" if instances.single else f"instances[{row}]"
         raise unprocessable("no_finite_answer", field, "the model has no finite answer for values this far out")
-    predictions, rows = _predictions(service, champion, instances, probabilities)
+    predictions, rows = _predictions(service, served, instances, probabilities)
     answer = _json(predictions[0] if instances.single else {"predictions": predictions})
     service.predictions.append(rows)
     service.metrics.predicted([prediction[service.config.model.label] for prediction in predictions])
@@ -50,17 +50,17 @@ def predict(service: Service) -> Response:
 
 
 def _predictions(
-    service: Service, champion: ServedModel, instances: Instances, probabilities: Any
+    service: Service, served: ServedModel, instances: Instances, probabilities: Any
 ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
     """Return the answers and the log's rows."""
-    label, version, categories = service.config.model.label, champion.release.version, champion.categories
+    label, version, categories = service.config.model.label, served.release.version, served.categories
     now = service.clock.now()
     predictions, rows = [], []
-    best = probabilities.argmax(axis=1).tolist()
-    for values, target, place, shares in zip(
-        instances.values, instances.targets, best, probabilities.tolist(), strict=True
+    places = probabilities.argmax(axis=1).tolist()
+    for values, target, best, shares in zip(
+        instances.values, instances.targets, places, probabilities.tolist(), strict=True
     ):
-        prediction_id, category, confidence = str(uuid7(nanoseconds=now * 1000)), categories[place], shares[place]
+        prediction_id, category, confidence = str(uuid7(nanoseconds=now * 1000)), categories[best], shares[best]
         rows.append(
             prediction_row(
                 prediction_id=prediction_id,
@@ -84,12 +84,12 @@ def _predictions(
     return predictions, rows
 
 
-def _champion(service: Service) -> ServedModel:
-    champion = service.follower.serving()
-    if champion is None:
+def _served(service: Service) -> ServedModel:
+    served = service.follower.serving()
+    if served is None:
         why = service.follower.error or "the registry has not been asked yet"
         raise Problem(503, "no_model", f"no model is loaded yet: {why}", retry_after=_RETRY_SECONDS)
-    return champion
+    return served
 
 
 def _read_instances(service: Service) -> Instances:
@@ -169,15 +169,15 @@ def ready(service: Service) -> Response:
 
 def model(service: Service) -> Response:
     """Describe the champion that this worker serves."""
-    champion, config = _champion(service), service.config.model
+    served, config = _served(service), service.config.model
     return _json(
         {
             "name": config.name,
-            "version": champion.release.version,
+            "version": served.release.version,
             "features": config.features,
-            "categories": champion.categories,
-            "loaded_at": champion.loaded_at,
-            "source": champion.source,
+            "categories": served.categories,
+            "loaded_at": served.loaded_at,
+            "source": served.source,
             "last_poll_error": service.follower.error,
         }
     )

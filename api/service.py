@@ -1,4 +1,4 @@
-"""What one worker process holds: the champion, the logs, the audio path and the metrics."""
+"""The parts of one worker process: the model that serves, the logs, the audio path and the metrics."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -26,7 +26,7 @@ class Service:
     follower: Follower
     predictions: AppendLog
     labels: AppendLog
-    upkeep: Maintenance
+    maintenance: Maintenance
     extractor: Extractor | None
     key: str | None  # that clients must send to write
     clock: Clock
@@ -49,7 +49,7 @@ class Service:
             ),
             predictions=predictions,
             labels=labels,
-            upkeep=Maintenance(predictions, labels, _retention(settings), sealing.seconds),
+            maintenance=Maintenance(predictions, labels, _retention(settings), sealing.seconds),
             extractor=Extractor(model) if model.audio else None,
             key=settings.read_key(),
             clock=Clock(),
@@ -58,7 +58,7 @@ class Service:
         service.predictions.start()
         service.labels.start()
         if settings.prediction_log_merge:
-            service.upkeep.start()
+            service.maintenance.start()
         if service.extractor:
             service.extractor.start()
         return service
@@ -66,7 +66,7 @@ class Service:
     def close(self) -> None:
         """Stop the threads and seal the journals."""
         self.follower.close()
-        self.upkeep.close()
+        self.maintenance.close()
         self.predictions.close()
         self.labels.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from data.drifts import Drifts, choose, load_drifts
+from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sample import draw
 from data.statistics import load_statistics
 from flows.training.calibration import calibrate
@@ -83,15 +83,15 @@ def real(config: Config, rng: np.random.Generator) -> tuple[Sample, Rows]:
 
 def trials(config: Config, reference: Sample, rows: Rows, rng: np.random.Generator, windows: int) -> Iterator:
     """Yield (drift, trial) of one reference's model."""
-    model, known, steady = config.model, load_drifts(), dict.fromkeys(config.model.categories, 1.0)
+    model, known, baseline = config.model, load_drifts(), dict.fromkeys(config.model.categories, 1.0)
     predicted, confidence = predict_out_of_fold(reference)
     right = predicted == reference.labels
     performance = Performance(float(right.mean()), len(right), calibrate(confidence, right))
     pipeline, none = train(reference), Profile.empty(Grid.of(model, []))
     for name, (names, strength) in DRIFTS.items():
-        drifts: Drifts = choose(known, names, model, strength)
+        drifts: ActiveDrifts = choose(known, names, model, strength)
         for _ in range(windows):
-            sample = rows(rng, drifts.mix(steady) if any(known[n].mix for n in names) else None)
+            sample = rows(rng, drifts.mix(baseline) if any(known[n].mix for n in names) else None)
             features = drifts.apply(sample.features, model.features, rng).astype(np.float32)
             probabilities = pipeline.predict_proba(features)
             sure = np.minimum((probabilities.max(axis=1) * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)

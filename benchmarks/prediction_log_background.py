@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary) / "current.parquet"
         logs = [open_log(folder) for _ in range(WORKERS)]
-        upkeep = Maintenance(logs[0], open_log(Path(temporary) / "labels.parquet"), Retention(), 1.0)
+        maintenance = Maintenance(logs[0], open_log(Path(temporary) / "labels.parquet"), Retention(), 1.0)
         sealing = merging = 0.0
         rewritten = most = 0
         seen: set[str] = set()
@@ -47,7 +47,7 @@ def main() -> None:
                 for row in rows:
                     log.append([row])
                 sealing += cpu_seconds(log.seal)
-            merging += cpu_seconds(upkeep.once)
+            merging += cpu_seconds(maintenance.once)
             parts = list_parts(folder)[0]
             most = max(most, len(parts))
             new = [part for part in parts if covered(part) and part.name not in seen]

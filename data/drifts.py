@@ -1,4 +1,4 @@
-"""Drifts as data: read drifts.yml and do to rows what it says."""
+"""Drifts as data: read drifts.yml and apply them to rows."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class DriftError(DriftloopError):
     """drifts.yml cannot be used, or does not hold the drift that is asked for."""
 
 
-class Drift(BaseModel):
+class DriftSpec(BaseModel):
     """One drift; see the head of drifts.yml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,15 +39,15 @@ class Drift(BaseModel):
 
 
 @dataclass(frozen=True)
-class Drifts:
-    """The drifts that are on, at a strength: 0 leaves the rows alone, 1 does what drifts.yml says."""
+class ActiveDrifts:
+    """The drifts that are on, at a strength: 0 leaves the rows alone, 1 is what drifts.yml describes."""
 
-    drifts: tuple[Drift, ...] = ()
+    drifts: tuple[DriftSpec, ...] = ()
     strength: float = 1.0
 
-    def mix(self, steady: Mapping[str, float]) -> dict[str, float]:
-        """Return the categories' weights, on the way from the steady mix to the drift's as strength grows to 1."""
-        weights = _shares(steady)
+    def mix(self, baseline: Mapping[str, float]) -> dict[str, float]:
+        """Return the categories' weights: from the baseline's at strength 0 to the drift's at 1 and above."""
+        weights = _shares(baseline)
         for drift in self.drifts:
             if drift.mix:
                 wanted, step = _shares(drift.mix), min(self.strength, 1.0)
@@ -87,10 +87,10 @@ def _shares(weights: Mapping[str, float]) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-def load_drifts(path: Path = SHIPPED) -> dict[str, Drift]:
+def load_drifts(path: Path = SHIPPED) -> dict[str, DriftSpec]:
     """Read drifts by name; raise DriftError naming each key that is wrong."""
     try:
-        return TypeAdapter(dict[str, Drift]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return TypeAdapter(dict[str, DriftSpec]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise DriftError(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
@@ -98,7 +98,7 @@ def load_drifts(path: Path = SHIPPED) -> dict[str, Drift]:
         raise DriftError(f"{path}:\n{lines}") from error
 
 
-def choose(known: Mapping[str, Drift], names: Iterable[str], model: Model, strength: float = 1.0) -> Drifts:
+def choose(known: Mapping[str, DriftSpec], names: Iterable[str], model: Model, strength: float = 1.0) -> ActiveDrifts:
     """Pick drifts by name for the config's model; raise DriftError for a name, feature or category not known."""
     if not strength >= 0:
         raise DriftError(f"strength is {strength}; it takes 0 or more")
@@ -111,4 +111,4 @@ def choose(known: Mapping[str, Drift], names: Iterable[str], model: Model, stren
         if strange := sorted(touched - {*model.features, *model.categories}):
             raise DriftError(f"drift {name!r} does not fit the config, which knows nothing of {', '.join(strange)}")
         chosen.append(drift)
-    return Drifts(tuple(chosen), strength)
+    return ActiveDrifts(tuple(chosen), strength)

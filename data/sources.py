@@ -18,15 +18,15 @@ Draw = Callable[[np.random.Generator, int, Mapping[str, float]], tuple[Floats, n
 class Source:
     """Rows to send: `draw(rng, rows, mix)` gives (rows, features) values and their categories."""
 
-    steady: Mapping[str, float]  # the categories' weights when nothing drifts
+    baseline: Mapping[str, float]  # the categories' weights when nothing drifts
     draw: Draw
 
 
 def drawn(model: Model) -> Source:
     """Return a source that draws from the shipped figures; raise SampleDataError if they do not fit the config."""
     statistics = load_statistics(model)
-    steady = {name: float(of.count) for name, of in statistics.categories.items()}
-    return Source(steady, lambda rng, rows, mix: draw(statistics, rng, rows, mix))
+    baseline = {name: float(of.count) for name, of in statistics.categories.items()}
+    return Source(baseline, lambda rng, rows, mix: draw(statistics, rng, rows, mix))
 
 
 def resampled(model: Model, path: Path, jitter: float) -> Source:

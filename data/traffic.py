@@ -1,4 +1,4 @@
-"""A client of the API: rows at a steady rate, labels that arrive later, drifts on demand."""
+"""A client of the API: rows at a constant rate, labels that arrive later, drifts on demand."""
 
 import math
 import time
@@ -15,14 +15,14 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.delivery import Delivery
-from data.drifts import Drifts, choose, load_drifts
+from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sources import drawn, resampled
 from data.statistics import Floats
 from monitoring.contract.config_file import load_config
 
 log = structlog.get_logger(__name__)
 
-_STEP = 0.5  # seconds between looks at the labels that are due
+_STEP = 0.5  # seconds between checks for labels that are due
 _SLACK = 0.1  # seconds that traffic may lag behind and catch up; what is later is left out, so that nothing bursts
 _LABELS_A_REQUEST = 200
 _LATER = 1.0  # seconds until labels that could not be posted are tried again
@@ -54,7 +54,7 @@ class TrafficSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Counts:
-    """What has become of the rows and labels so far."""
+    """Rows and labels so far, by their outcome."""
 
     sent: int = 0
     acknowledged: int = 0
@@ -75,7 +75,7 @@ class Traffic:
         self._source = drawn(self._model) if tracks is None else resampled(self._model, tracks, settings.jitter)
         self._rng = np.random.default_rng(settings.seed)
         self._known = load_drifts()
-        self._drifts = Drifts()
+        self._drifts = ActiveDrifts()
         self._counts = Counts()
         self._due: deque[tuple[float, str, str]] = deque()  # when, prediction_id, label
         self._stopping = Event()
@@ -93,7 +93,7 @@ class Traffic:
         self._drifts = choose(self._known, names, self._model, strength)
 
     def counts(self) -> Counts:
-        """Return what has become of the rows and labels so far."""
+        """Return the counts so far."""
         return replace(self._counts, retries=self._delivery.retries, labels_due=len(self._due))
 
     def wait(self, seconds: float) -> bool:
@@ -148,7 +148,7 @@ class Traffic:
 
     def _send(self, rows: int, end: float) -> None:
         drifts = self._drifts
-        values, categories = self._source.draw(self._rng, rows, drifts.mix(self._source.steady))
+        values, categories = self._source.draw(self._rng, rows, drifts.mix(self._source.baseline))
         instances = self._instances(drifts.apply(values, self._model.features, self._rng))
         labels = drifts.relabel(categories, self._model.categories, self._rng)
         body = {"features": instances[0]} if self._settings.batch == 1 else {"instances": instances}

@@ -1,4 +1,4 @@
-"""`python -m flows serve`: bootstrap, then serve the flows. `python -m flows rollback`: ask for a rollback and wait."""
+"""`python -m flows serve`: bootstrap, then serve the flows. `python -m flows rollback`: request a rollback and wait."""
 
 import argparse
 import logging
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _rollback() -> int:
-    """Print what came of a rollback; return 0 if there was one, 1 if not."""
+    """Print the outcome of a rollback; return 0 if there was one, 1 if not."""
     try:
         run = request_run("rollback", FlowSettings.read(), print)
     except DriftloopError as error:

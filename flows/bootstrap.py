@@ -10,7 +10,8 @@ from prefect.states import Completed
 
 from data.sample import draw_reference
 from flows.registry.publication import complete, sole_run, stage
-from flows.registry.versions import Champion, load_champion, model_tags, promote, register
+from flows.registry.tags import model_tags
+from flows.registry.versions import Champion, load_champion, promote, register
 from flows.run_history import recorded
 from flows.settings import FlowSettings
 from flows.training.calibration import calibrate, kept_performance
@@ -44,7 +45,7 @@ def bootstrap() -> State[None]:
         table: pa.Table = draw_sample(config.model) if present is None else present.table
         origin = "sample" if present is None else present.origin
         keeps = origin == "user" and present is not None and _predicted(present, config)
-        version = found(config, layout, table, origin, champion, keeps_predictions=keeps)
+        version = create_champion(config, layout, table, origin, champion, keeps_predictions=keeps)
         record.version = version
         return record.conclude("Promoted", f"version {version} is champion; the reference has {len(table)} rows")
 
@@ -62,7 +63,7 @@ def draw_sample(model: Model) -> pa.Table:
 
 
 @task(cache_policy=NO_CACHE)
-def found(
+def create_champion(
     config: Config,
     layout: Layout,
     table: pa.Table,

@@ -1,4 +1,4 @@
-"""The flow `retrain`: from an alert to a new champion and a re-based reference, or to a clear reason why not."""
+"""The flow `retrain`: from an alert to a new champion and a re-based reference, or to the reason why not."""
 
 import json
 from dataclasses import dataclass
@@ -9,42 +9,21 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from sklearn.pipeline import Pipeline
 
 from flows.registry.publication import complete, sole_run, stage
-from flows.registry.versions import (
-    Champion,
-    Registered,
-    RegistryError,
-    describe_names,
-    load_champion,
-    model_tags,
-    promote,
-    register,
-)
+from flows.registry.tags import describe_names, model_tags
+from flows.registry.versions import Champion, Registered, RegistryError, load_champion, promote, register
 from flows.run_history import RunRecord, recorded
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
-from flows.training.calibration import calibrate
+from flows.training.candidate import Candidate, make_candidate, rebased
 from flows.training.collection import Collected, collect, newest_row, shortage
-from flows.training.evaluation import Comparison, compare, hold_out
-from flows.training.pipeline import (
-    PARAMETERS,
-    ModelError,
-    Predictor,
-    Sample,
-    choose_older,
-    export_onnx,
-    predict_out_of_fold,
-    sample_of,
-    train,
-    with_predictions,
-)
+from flows.training.pipeline import ModelError, Predictor
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import REFERENCE_DIGEST
-from monitoring.contract.reference import Performance, Reference, read_reference
+from monitoring.contract.reference import Reference, read_reference
 from monitoring.contract.storage import step
 from monitoring.contract.times import BEFORE_ALL
 
@@ -52,24 +31,13 @@ _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a run works on: config, files, the address that links to MLflow start with, and what it leaves behind."""
+class RetrainRun:
+    """A run's config, files, the address that links to MLflow start with, and its record."""
 
     config: Config
     layout: Layout
     links: str
     record: RunRecord
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trained candidate, held against the champion; `older` are the reference's rows if it learned from them too."""
-
-    pipeline: Pipeline
-    older: Sample | None
-    exported: Any
-    comparison: Comparison
-    seed: int
 
 
 @flow(name="retrain", description="Train a candidate on what came since the change; promote it if it is no worse.")
@@ -85,7 +53,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "retrain", alert) as record:
-        place = Place(config, layout, settings.mlflow_links, record)
+        run = RetrainRun(config, layout, settings.mlflow_links, record)
         champion = _champion(config)
         record.version = champion.version
         if complete(layout, champion.version):
@@ -100,8 +68,8 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         step("candidate evaluated")
         registered = register_candidate(config, collected, candidate, reference, alert)
         record.compare(candidate.comparison, champion.version, registered.version)
-        _leave_comparison(place, collected, candidate, champion, registered)
-        return _conclude(place, collected, candidate, champion, registered)
+        _leave_comparison(run, collected, candidate, champion, registered)
+        return _conclude(run, collected, candidate, champion, registered)
 
 
 def _champion(config: Config) -> Champion:
@@ -125,51 +93,32 @@ def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collec
 
 @task(cache_policy=NO_CACHE)
 def evaluate_candidate(config: Config, collected: Collected, reference: Reference, champion: Predictor) -> Candidate:
-    """Train a candidate and hold it against the champion on the same held-out rows.
-
-    It learns from the tail's rows that are not held out, and from the reference's where those help.
-    """
+    """Train a candidate and compare it with the champion on the same held-out rows."""
     seed = int(str(runtime.flow_run.id)[:8], 16)
-    training, held = hold_out(sample_of(collected.table, config.model), config.retrain.holdout, seed)
-    older = choose_older(training, sample_of(reference.table, config.model), seed)
-    pipeline = train(older.extended(training) if older else training)
-    exported = export_onnx(pipeline, config.model)
-    candidate = Predictor(exported.SerializeToString())
-    comparison = compare(champion, candidate, held, config.retrain.minimum_gain)
+    candidate = make_candidate(collected.table, reference.table, champion, config, seed)
+    comparison = candidate.comparison
     get_run_logger().info(
         "Accuracy on %s held-out rows: champion %.3f, candidate %.3f",
         comparison.rows,
         comparison.champion.accuracy,
         comparison.candidate.accuracy,
     )
-    return Candidate(pipeline, older, exported, comparison, seed)
+    return candidate
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
 def register_candidate(
     config: Config, collected: Collected, candidate: Candidate, reference: Reference, alert: dict[str, Any] | None
 ) -> Registered:
-    """Register the candidate with its lineage, whatever the gate says."""
-    comparison = candidate.comparison
-    metrics = {
-        f"{who}_{key}": getattr(scores, key)
-        for who, scores in (("champion", comparison.champion), ("candidate", comparison.candidate))
-        for key in ("accuracy", "macro_f1", "log_loss")
-    }
+    """Register the candidate with its lineage, whether it passed the gate or not."""
     return register(
         candidate.exported,
         config.model,
-        parameters={
-            **PARAMETERS,
-            "rows": len(collected.table),
-            "older_rows": len(candidate.older.labels) if candidate.older else 0,
-            "holdout": config.retrain.holdout,
-            "seed": candidate.seed,
-        },
-        metrics={**metrics, "gain": comparison.gain, "mcnemar_p_value": comparison.mcnemar_p_value},
+        parameters=candidate.parameters(len(collected.table), config.retrain.holdout),
+        metrics=candidate.metrics(),
         tags={
             **model_tags(config, candidate.pipeline.classes_),
-            "gate": "passed" if comparison.passed else "refused",
+            "gate": "passed" if candidate.comparison.passed else "refused",
             "origin": "retrain",
             "flow_run_id": str(runtime.flow_run.id),
             "alert": json.dumps(alert)[:_MOST_OF_AN_ALERT],
@@ -180,54 +129,45 @@ def register_candidate(
 
 
 def _leave_comparison(
-    place: Place, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
+    run: RetrainRun, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
 ) -> None:
-    name = place.config.model.name
+    name = run.config.model.name
     report = comparison_report(
         candidate.comparison,
         collected,
         name=name,
         champion=champion.version,
         candidate=registered.version,
-        links=registered.links(place.links, name),
+        links=registered.links(run.links, name),
     )
     description = f"champion {champion.version}, candidate {registered.version}"
     create_markdown_artifact(report, key=KEY, description=description)
 
 
 def _conclude(
-    place: Place, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
+    run: RetrainRun, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
 ) -> State[None]:
-    """Publish a candidate that passed the gate; say what came of it."""
+    """Publish a candidate that passed the gate; return the state that the run ends with."""
     comparison = candidate.comparison
     accuracies = f"accuracy {comparison.candidate.accuracy:.3f} against {comparison.champion.accuracy:.3f}"
     if not comparison.passed:
         message = f"version {registered.version} has {accuracies} of version {champion.version}, which stays champion"
-        return place.record.conclude("NotPromoted", message)
-    stage_reference(place, collected, candidate, registered.version)
-    promote_candidate(place.config.model.name, registered.version, champion.version)
-    place.record.version = registered.version
-    rebase_reference(place.layout, registered.version)
+        return run.record.conclude("NotPromoted", message)
+    stage_reference(run, collected, candidate, registered.version)
+    promote_candidate(run.config.model.name, registered.version, champion.version)
+    run.record.version = registered.version
+    rebase_reference(run.layout, registered.version)
     message = f"version {registered.version} is champion: {accuracies} of version {champion.version}"
-    return place.record.conclude("Promoted", message)
+    return run.record.conclude("Promoted", message)
 
 
 @task(cache_policy=NO_CACHE)
-def stage_reference(place: Place, collected: Collected, candidate: Candidate, version: str) -> None:
-    """Lay the new reference ready: the steady tail's labelled rows, predicted out of fold.
-
-    The candidate is held to its own accuracy on the held-out rows. What its confidence is worth all rows tell, out of
-    fold: they are several times as many.
-    """
-    model = place.config.model
-    sample = sample_of(collected.table, model)
-    predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed)
-    table = with_predictions(collected.table, model, candidate.pipeline, predicted)
+def stage_reference(run: RetrainRun, collected: Collected, candidate: Candidate, version: str) -> None:
+    """Lay the new reference ready: the labelled rows since the last changepoint."""
+    table, performance = rebased(collected.table, candidate, run.config.model)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
-    through = max(collected.through or BEFORE_ALL, newest_row(place.layout))
-    held = candidate.comparison
-    performance = Performance(held.candidate.accuracy, held.rows, calibrate(confidence, predicted == sample.labels))
-    stage(place.layout, model, version, table, origin="rebased", through=through, performance=performance)
+    through = max(collected.through or BEFORE_ALL, newest_row(run.layout))
+    stage(run.layout, run.config.model, version, table, origin="rebased", through=through, performance=performance)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

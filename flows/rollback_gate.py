@@ -1,4 +1,4 @@
-"""The gate of a rollback that an alert asks for: labels must show that the former version is better."""
+"""The gate of a rollback that an alert requests: whether the labels show that the former version is better."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.times import Micros
 
-CERTAINTY = 0.05  # the largest p-value of McNemar's test that is no chance
+SIGNIFICANCE_LEVEL = 0.05  # of McNemar's test
 
 
 @dataclass(frozen=True)
 class VersionComparison:
-    """What the champion has answered, and what the former version says, of the same labelled rows."""
+    """The champion's logged answers and the former version's predictions on the same labelled rows."""
 
     champion: Scored
     former: Scored
@@ -29,12 +29,12 @@ class VersionComparison:
     p_value: float
 
     @property
-    def former_is_better(self) -> bool:
-        """Say whether the former version is right more often, beyond chance."""
-        return self.former.accuracy > self.champion.accuracy and self.p_value <= CERTAINTY
+    def favours_former(self) -> bool:
+        """Say whether the former version is right significantly more often."""
+        return self.former.accuracy > self.champion.accuracy and self.p_value <= SIGNIFICANCE_LEVEL
 
     def describe(self) -> str:
-        """Say who was right how often."""
+        """Return both accuracies as a sentence."""
         return (
             f"of {self.rows} labelled rows that version {self.champion.version} answered it was right on "
             f"{self.champion.accuracy:.1%}, and version {self.former.version} is on {self.former.accuracy:.1%} "
@@ -45,10 +45,10 @@ class VersionComparison:
 def compare_versions(
     layout: Layout, config: Config, champion: str, former: Champion, after: Micros | None
 ) -> VersionComparison | None:
-    """Compare the champion's own answers with the former version's; None if no such row has a label.
+    """Compare the champion's logged answers with the former version's predictions; None if no such row has a label.
 
     Rows are the newest `retrain.rows` after the reference. The answers are those in the log, so that a champion whose
-    artifact is broken is judged too.
+    artifact is broken can be compared too.
     """
     model = config.model
     table = read_rows(layout, model, Window(rows=config.retrain.rows), after=after).table

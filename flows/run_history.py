@@ -1,4 +1,4 @@
-"""What a run leaves for the monitor's page; a run whose process dies leaves nothing, and Prefect's state says so."""
+"""The record that a run leaves for the monitor's page; a run whose process dies leaves Prefect's state alone."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,17 +23,17 @@ class RunRecord:
     """A run's episode while it is made; `version` is the champion as far as the run knows."""
 
     def __init__(self, layout: Layout, flow: FlowName, alert: dict[str, Any] | None) -> None:
-        self._layout, self._flow, self._alert = layout, flow, triggering_alert(alert)
+        self._layout, self._flow, self._alert = layout, flow, requesting_alert(alert)
         self._started = datetime.now(UTC)
         self._scores: dict[str, Any] = {}
         self.version: str | None = None
 
     def compare(self, comparison: Comparison, champion: str, candidate: str) -> None:
-        """Take down how champion and candidate did on the held-out rows."""
+        """Note how champion and candidate did on the held-out rows."""
         self.score(_scored(champion, comparison.champion), _scored(candidate, comparison.candidate), comparison.rows)
 
     def score(self, champion: Scored, candidate: Scored, rows: int) -> None:
-        """Take down what the champion and the version that may replace it achieved on the same rows."""
+        """Note what the champion and the version that may replace it achieved on the same rows."""
         self._scores = {"champion": champion, "candidate": candidate, "rows": rows}
 
     def conclude(self, outcome: str, message: str) -> State[None]:
@@ -42,7 +42,7 @@ class RunRecord:
         return Completed(name=outcome, message=message)
 
     def keep(self, outcome: str, message: str) -> None:
-        """Write the episode down; where that fails the run goes on, for it has done what it is for."""
+        """Write the episode; where that fails the run goes on, for its own work is done."""
         try:
             keep_episode(self._layout, self._episode(outcome, message))
         except OSError as error:
@@ -65,7 +65,7 @@ class RunRecord:
 
 @contextlib.contextmanager
 def recorded(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None) -> Iterator[RunRecord]:
-    """Give a run its record; an error is kept as `Failed`, and raised."""
+    """Record a run; an error is kept as `Failed`, and raised."""
     record = RunRecord(layout, flow, alert)
     try:
         yield record
@@ -78,10 +78,10 @@ def _scored(version: str, scores: Scores) -> Scored:
     return Scored(version=version, accuracy=scores.accuracy, macro_f1=scores.macro_f1)
 
 
-def triggering_alert(alert: Any) -> TriggeringAlert | None:
-    """Return the earliest alert of those that the trigger names; None for a run that a person started.
+def requesting_alert(alert: Any) -> TriggeringAlert | None:
+    """Return the alert that requested a run, the earliest that the trigger names; None for a run that a person started.
 
-    The parameter is what that person gave: what names no alert is no reason to fail.
+    The parameter may be anything that this person gave: one that names no alert is no error.
     """
     try:
         first = alert["alerts"][0]

@@ -1,4 +1,4 @@
-"""The Markdown that a retrain run leaves behind: what was compared and what came of it."""
+"""The Markdown that a retrain run leaves behind: what was compared, and the gate's decision."""
 
 from flows.training.collection import Collected
 from flows.training.evaluation import Comparison, Scores
@@ -10,7 +10,7 @@ def comparison_report(
     comparison: Comparison, collected: Collected, *, name: str, champion: str, candidate: str, links: tuple[str, str]
 ) -> str:
     """Compare champion and candidate for a person; `links` are MLflow's pages of the version and of the run."""
-    verdict = (
+    decision = (
         f"**The gate passed:** version {candidate} becomes champion and the reference is re-based."
         if comparison.passed
         else f"**The gate refused version {candidate}:** version {champion} stays champion."
@@ -18,7 +18,7 @@ def comparison_report(
     version, run = links
     return f"""# {name}: version {champion} against version {candidate}
 
-{verdict} Accuracy changes by {comparison.gain:+.3f}; {comparison.minimum_gain:+.3f} or more was asked for.
+{decision} Accuracy changes by {comparison.gain:+.3f}; {comparison.minimum_gain:+.3f} or more was asked for.
 McNemar's exact test: p = {comparison.mcnemar_p_value:.2g}.
 
 | on {comparison.rows} held-out rows | champion {champion} | candidate {candidate} |

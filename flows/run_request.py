@@ -1,16 +1,16 @@
-"""Asking for a run of a flow as a person does: now, and seeing what comes of it."""
+"""Request a run of a flow for a person, and wait for its outcome."""
 
 import time
 import uuid
 from collections.abc import Callable
 
+from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
+from flows.clients.rest import UnavailableError
 from flows.settings import FlowSettings
-from flows.trigger.decision import DEPLOYMENT
-from flows.trigger.upstream import Prefect, Run, UnavailableError
 
 
-def request_run(flow: str, settings: FlowSettings, say: Callable[[str], None]) -> Run:
-    """Ask for a run, say where it can be watched and how it ended, and return it.
+def request_run(flow: str, settings: FlowSettings, say: Callable[[str], None]) -> FlowRun:
+    """Request a run, report its id and how it ended through `say`, and return it.
 
     Raise UnavailableError if nobody serves the flow, or if it has not ended after `flows_wait_seconds`.
     """

@@ -15,12 +15,12 @@ from prefect.runner import Runner
 from prefect.states import Crashed
 
 from flows.bootstrap import bootstrap
+from flows.clients.prefect import DEPLOYMENT
 from flows.registry.publication import sole_run
 from flows.registry.versions import UnusableVersionError
 from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.settings import FlowSettings
-from flows.trigger.decision import DEPLOYMENT
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 
@@ -73,7 +73,7 @@ def end_orphans(layout: Layout) -> None:
 def serve(settings: FlowSettings) -> None:
     """Serve until SIGTERM or Ctrl-C; raise DriftloopError if the bootstrap cannot be done.
 
-    A champion that cannot be used stops nobody: the way back from it is a run of `rollback`, which needs this process.
+    A champion that cannot be used is no reason to stop: a run of `rollback`, which repairs it, needs this process.
     """
     wait_for("Prefect", f"{settings.prefect_api_url.rstrip('/')}/health", settings.flows_wait_seconds)
     wait_for("MLflow", f"{settings.mlflow_tracking_uri.rstrip('/')}/health", settings.flows_wait_seconds)

@@ -116,8 +116,8 @@ class Demo:
         """Raise requests.HTTPError unless a service answers 2xx."""
         requests.get(self.stack.url(service) + path, timeout=_TIMEOUT).raise_for_status()
 
-    def steady(self) -> str | None:
-        """See a full window judged, and the detector calibrated, without drift."""
+    def calibrated(self) -> str | None:
+        """See a full window tested, and the detector calibrated, without drift."""
         rows, detected = self.query("rowcount"), self.query("drift_detected")
         full = self.config.window.rows or self.config.minimum_rows
         if rows is None or detected is None or rows < min(full, 2 * self.config.minimum_rows):
@@ -126,14 +126,14 @@ class Demo:
         return f"{rows:.0f} rows, drift score {score or 0:.1f} (threshold {threshold or 0:.1f})"
 
     def noticed(self) -> str | None:
-        """See the detector's alarm, with when the drift began and who is to blame."""
+        """See the detector's alarm, with the drift's onset and the feature that contributes most."""
         if self.query("drift_detected") != 1:
             return None
         onset = self.query("drift_onset_timestamp_seconds")
-        blamed = self.get(
+        attributed = self.get(
             "prometheus", "/api/v1/query", query="drift_blamed * on (feature) group_left () drift_contribution"
         )
-        first = max(blamed["data"]["result"], key=lambda one: float(one["value"][1]), default=None)
+        first = max(attributed["data"]["result"], key=lambda one: float(one["value"][1]), default=None)
         if onset is None or first is None:
             return None
         began = f"{datetime.fromtimestamp(onset, UTC):%H:%M:%S}"
@@ -201,7 +201,7 @@ class Demo:
         return None if active else "no alert that asks for retraining"
 
     def recovered(self) -> str | None:
-        """See new rows judged against the new reference by a detector that is calibrated for it, without drift."""
+        """See new rows tested against the new reference by a detector that is calibrated for it, without drift."""
         rows, detected = self.query("drift_rows_seen"), self.query("drift_detected")
         if rows is None or detected != 0 or rows < self.config.minimum_rows:
             return None
@@ -219,7 +219,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
         lambda: f"{traffic.counts().acknowledged} rows" if traffic.counts().acknowledged else None,
         20,
     )
-    demo.hop("steady", demo.steady, 240)  # the calibration takes a minute of a core, and longer of a shared one
+    demo.hop("steady", demo.calibrated, 120)
     traffic.set_drifts([demo.drift])
     demo.hop("drift injected", lambda: demo.drift, 1)
     demo.hop("drift detected", demo.noticed, 60)
@@ -231,7 +231,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
     demo.hop("API serves it", lambda: demo.served(former), 30)
     demo.hop("reference re-based", demo.rebased, 30)
     demo.hop("alert resolved", demo.resolved, 60)
-    demo.hop("recovered", demo.recovered, 120)
+    demo.hop("recovered", demo.recovered, 240)  # a calibration again
     return former
 
 
@@ -302,15 +302,15 @@ def main() -> None:
             kept = Path(tempfile.gettempdir()) / "driftloop-demo.log"
             shutil.copy(log, kept)
             sys.stderr.write(f"What the services said is kept in {kept}; from its end:\n")
-            sys.stderr.write("\n".join(_last_words(log.read_text(errors="replace"))) + "\n")
+            sys.stderr.write("\n".join(_last_lines(log.read_text(errors="replace"))) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(failed)
 
 
-def _last_words(said: str) -> list[str]:
-    """Return the end of what the services said; of the one that stopped first, if one did."""
-    lines = said.splitlines()
-    if stopped := re.search(r"(\S+) stopped \(rc=", said):
+def _last_lines(output: str) -> list[str]:
+    """Return the end of the services' output; of the one that stopped first, if one did."""
+    lines = output.splitlines()
+    if stopped := re.search(r"(\S+) stopped \(rc=", output):
         lines = [line for line in lines if f" {stopped[1]} " in line]
     return lines[-25:]
 

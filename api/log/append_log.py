@@ -16,7 +16,7 @@ import pyarrow as pa
 import structlog
 
 from api.log.journal import Journal, list_journals
-from api.log.journal_lines import Format, find_rows, first_line
+from api.log.journal_lines import LogFormat, find_rows, first_line
 from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.contract.config import Model
@@ -29,21 +29,21 @@ from monitoring.contract.times import Micros
 
 logger = structlog.get_logger(__name__)
 
-_SPACE_SECONDS = 0.1  # between two looks at the disk's free space: a system call for each request is felt
+_SPACE_SECONDS = 0.1  # between two checks of the disk's free space: a system call per request would cost throughput
 
 
 class LogUnavailableError(DriftloopError):
     """The log could not be written; nothing of the request is in it."""
 
 
-def prediction_format(model: Model) -> Format:
+def prediction_format(model: Model) -> LogFormat:
     """Return the format of current.parquet; a part's range is that of its rows' timestamps."""
-    return Format(log_schema(model), row_time, order=("timestamp", "prediction_id"))
+    return LogFormat(log_schema(model), row_time, order=("timestamp", "prediction_id"))
 
 
-def label_format(model: Model) -> Format:
+def label_format(model: Model) -> LogFormat:
     """Return the format of labels.parquet; a part's range is that of the labelled predictions."""
-    return Format(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
+    return LogFormat(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
 
 
 def _labelled_at(row: Row) -> Micros:
@@ -75,7 +75,7 @@ class AppendLog:
     def __init__(
         self,
         folder: Path,
-        form: Format,
+        form: LogFormat,
         metrics: LogMetrics,
         sealing: Sealing,
         parts: Place | None = None,
@@ -99,7 +99,7 @@ class AppendLog:
 
     def start(self) -> None:
         """Recover what dead processes left, then seal and recover in a background thread."""
-        self._thread = threading.Thread(target=self._keep, name=f"seal-{self.folder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"seal-{self.folder.name}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -227,10 +227,10 @@ class AppendLog:
             self.metrics.parts.inc()
         if sealed.torn_bytes:  # never acknowledged, so nothing is lost
             logger.info("log_torn_line_dropped", journal=path.name, bytes=sealed.torn_bytes)
-        if sealed.set_aside:
+        if sealed.quarantined:
             self.metrics.failed("corrupt", sealed.corrupt_lines)
             logger.error(
-                "log_lines_corrupt", journal=path.name, lines=sealed.corrupt_lines, kept_in=str(sealed.set_aside)
+                "log_lines_corrupt", journal=path.name, lines=sealed.corrupt_lines, kept_in=str(sealed.quarantined)
             )
 
     def _fail(self, stage: str, path: Path, error: Exception) -> None:
@@ -245,7 +245,7 @@ class AppendLog:
             journal.rows >= self._sealing.rows or time.monotonic() - self._opened >= self._sealing.seconds
         )
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         recovered = float("-inf")
         while not self._stopping:
             try:

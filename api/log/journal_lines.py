@@ -20,7 +20,7 @@ _TYPES = {str(kind): kind for kind in (pa.string(), pa.float32(), TIMESTAMP)}
 
 
 @dataclass(frozen=True)
-class Format:
+class LogFormat:
     """The rows of a log: their columns, the time by which a row's part is found, and the order they are kept in."""
 
     schema: pa.Schema
@@ -29,8 +29,8 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Content:
-    """The rows of a journal as they are sealed, and what of it cannot be: no row is in two of these."""
+class JournalContent:
+    """The rows of a journal as they are sealed, and its lines that cannot be."""
 
     table: pa.Table
     times: list[Micros]
@@ -52,21 +52,21 @@ def _columns(lines: list[bytes], schema: pa.Schema) -> tuple[pa.Schema, list[byt
     return schema, lines
 
 
-def read_content(data: bytes, form: Format) -> Content:
+def read_content(data: bytes, form: LogFormat) -> JournalContent:
     """Read a journal that nobody appends to."""
     *lines, torn = data.split(b"\n")
     schema, lines = _columns(lines, form.schema)
-    own = Format(schema, form.time_of, form.order)
+    own = LogFormat(schema, form.time_of, form.order)
     try:
-        return Content(*_read(lines, own), [], len(torn))
+        return JournalContent(*_read(lines, own), [], len(torn))
     except _UNFIT:
         fitting = [_fits(line, own) for line in lines]
         good = [line for line, fits in zip(lines, fitting, strict=True) if fits]
         corrupt = [line for line, fits in zip(lines, fitting, strict=True) if not fits]
-        return Content(*_read(good, own), corrupt, len(torn))
+        return JournalContent(*_read(good, own), corrupt, len(torn))
 
 
-def _fits(line: bytes, form: Format) -> bool:
+def _fits(line: bytes, form: LogFormat) -> bool:
     try:
         _read([line], form)
     except _UNFIT:
@@ -74,7 +74,7 @@ def _fits(line: bytes, form: Format) -> bool:
     return True
 
 
-def _read(lines: list[bytes], form: Format) -> tuple[pa.Table, list[Micros]]:
+def _read(lines: list[bytes], form: LogFormat) -> tuple[pa.Table, list[Micros]]:
     """Read lines into rows and their times; raise one of _UNFIT if any of them does not fit."""
     rows = [row for line in lines for row in orjson.loads(line)]
     if not rows:
@@ -88,7 +88,7 @@ def _read(lines: list[bytes], form: Format) -> tuple[pa.Table, list[Micros]]:
     return pa.table(arrays, schema=form.schema), times
 
 
-def find_rows(data: bytes, ids: set[str], column: str, form: Format) -> Iterator[tuple[str, Any]]:
+def find_rows(data: bytes, ids: set[str], column: str, form: LogFormat) -> Iterator[tuple[str, Any]]:
     """Find ids in a journal that may be growing, each with its column; a damaged line is left to the sealing."""
     # The usual case is one id that is elsewhere: searching bytes is far cheaper than parsing them.
     if len(ids) <= _FEW and not any(prediction_id.encode(errors="replace") in data for prediction_id in ids):

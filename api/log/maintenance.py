@@ -1,4 +1,4 @@
-"""Keeps the logs' folders small and sound: merges and retires parts, sets bad ones aside, clears a killed process's.
+"""Maintenance of the logs' folders: merge and retire parts, quarantine bad ones, finish what a killed process began.
 
 It runs in a thread of each of the API's workers: they are there whenever a log grows, so that no further service has
 to be run and watched. Of all processes on a folder one at a time is at work, the one that holds its lock, which a
@@ -24,7 +24,7 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.part_reader import UNREADABLE
 from monitoring.contract.parts import Part, is_ours, list_leftovers, list_parts, writer_of
 from monitoring.contract.storage import Place, remove, step
-from monitoring.contract.times import latest_time
+from monitoring.contract.times import Micros, latest_time, microseconds
 
 logger = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ _FAILURES = (*UNREADABLE, DriftloopError)
 
 
 class Maintenance:
-    """The upkeep of the prediction log and of its labels, which leave after their predictions."""
+    """Maintains the prediction log and its labels, which are retired after their predictions."""
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class Maintenance:
         self._labels = labels
         self._retention = retention
         self._seconds = seconds
-        self._suspects = {log: QuarantineWatch(log.form.schema, patience) for log in (predictions, labels)}
+        self._quarantine = {log: QuarantineWatch(log.form.schema, patience) for log in (predictions, labels)}
         self._doubted: set[Place] = set()  # parts that could not be merged or retired
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="upkeep", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
 
     def start(self) -> None:
-        """Look every so many seconds, in a background thread."""
+        """Run every so many seconds, in a background thread."""
         self._thread.start()
 
     def close(self) -> None:
@@ -62,19 +62,19 @@ class Maintenance:
             self._thread.join()
 
     def once(self) -> None:
-        """Look once at each folder that no other process is at work on."""
+        """Maintain once each folder that no other process is at work on."""
         for log in (self._predictions, self._labels):
             try:
-                with _sole(log.folder) as mine:
-                    if mine:
-                        self._look_after(log)
+                with _locked(log.folder) as locked:
+                    if locked:
+                        self._maintain(log)
             except _FAILURES as error:
                 _fail(log, "upkeep", error)
 
-    def _look_after(self, log: AppendLog) -> None:
-        _clear(log)
+    def _maintain(self, log: AppendLog) -> None:
+        _finish_merges(log)
         log.metrics.lag.set(_lag(log))
-        self._set_aside(log)
+        self._quarantine_bad(log)
         self._retire(log)
         # a part from the future stays by itself: merged with others it could not be told from them by its name
         for group in plan([part for part in self._settled(log) if part.last <= latest_time()]):
@@ -83,11 +83,11 @@ class Maintenance:
             self._merge(log, group)
         log.metrics.files.set(len(list_parts(log.parts)[0]))
 
-    def _set_aside(self, log: AppendLog) -> None:
+    def _quarantine_bad(self, log: AppendLog) -> None:
         parts, unreadable = list_parts(log.parts)
         paths = [file.path for file in unreadable if file.path != log.parts]
         doubted, self._doubted = self._doubted, set()
-        for file in self._suspects[log].look([part.path for part in parts], [*paths, *doubted]):
+        for file in self._quarantine[log].check([part.path for part in parts], [*paths, *doubted]):
             log.metrics.failed("bad_part")
             name = PREFIX + file.path.name
             logger.error("log_part_set_aside", path=str(file.path), reason=file.reason, kept_as=name)
@@ -96,14 +96,14 @@ class Maintenance:
         """List our parts that can be read and whose journal is gone: no other will ever be sealed from it again."""
         parts = [part for part in list_parts(log.parts)[0] if is_ours(part)]
         journals = {identity(path) for path in list_journals(log.folder)}
-        suspects = self._suspects[log].names
-        return [part for part in parts if writer_of(part) not in journals and part.name not in suspects]
+        suspected = self._quarantine[log].suspected
+        return [part for part in parts if writer_of(part) not in journals and part.name not in suspected]
 
     def _retire(self, log: AppendLog) -> None:
         if log is self._predictions:
             gone = expired(self._settled(log), self._retention, datetime.now(UTC))
         else:
-            gone = self._widowed() if self._retention.limited else []
+            gone = self._labels_without_predictions() if self._retention.limited else []
         archive = self._retention.archive / log.folder.name if self._retention.archive else None
         for part in gone:
             try:
@@ -115,11 +115,11 @@ class Maintenance:
             log.metrics.retired.inc()
             logger.info("log_part_retired", part=part.name, rows=part.rows, archive=str(archive) if archive else None)
 
-    def _widowed(self) -> list[Part]:
-        """Return the parts of labels whose predictions have all left the log."""
+    def _labels_without_predictions(self) -> list[Part]:
+        """Return the parts of labels whose predictions were all retired."""
         predictions, _ = list_parts(self._predictions.parts)
-        oldest = min((part.first for part in predictions), default=0)
-        oldest -= oldest % 1000  # ids hold milliseconds
+        first = min((part.first for part in predictions), default=Micros(0))
+        oldest = Micros(first - first % 1000)  # ids hold milliseconds
         return [part for part in self._settled(self._labels) if part.last < oldest]
 
     def _merge(self, log: AppendLog, group: list[Part]) -> None:
@@ -127,11 +127,11 @@ class Maintenance:
             for path in merge(log.parts, group, log.form):
                 log.metrics.merged.inc()
                 logger.info("log_parts_merged", part=path.name)
-        except _FAILURES as error:  # of a damaged part, say; its group waits until that is set aside
+        except _FAILURES as error:  # of a damaged part, say; its group waits until that is quarantined
             _fail(log, "merge", error, parts=[part.name for part in group])
             self._doubted.update(part.path for part in group)
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         while not self._stop.wait(self._seconds):
             try:
                 self.once()
@@ -141,7 +141,7 @@ class Maintenance:
 
 
 @contextlib.contextmanager
-def _sole(folder: Path) -> Iterator[bool]:
+def _locked(folder: Path) -> Iterator[bool]:
     """Hold a folder's lock in this block; yield whether it is held, without waiting for another."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "_upkeep", os.O_RDWR | os.O_CREAT, 0o644)
@@ -154,10 +154,10 @@ def _sole(folder: Path) -> Iterator[bool]:
 def _lag(log: AppendLog) -> float:
     """Return the age in seconds of the oldest row that is in a journal and in no part; 0 without one."""
     times = [time for path in list_journals(log.folder) if (time := first_time(path, log.form)) is not None]
-    return max(0.0, datetime.now(UTC).timestamp() - min(times) / 1e6) if times else 0.0
+    return max(0.0, (microseconds(datetime.now(UTC)) - min(times)) / 1e6) if times else 0.0
 
 
-def _clear(log: AppendLog) -> None:
+def _finish_merges(log: AppendLog) -> None:
     """Finish what a killed process had begun to merge."""
     for part in list_leftovers(log.parts):
         remove(part.path)

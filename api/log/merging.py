@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from api.log.journal_lines import Format
+from api.log.journal_lines import LogFormat
 from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.parts import Part, covering, merged_name
 from monitoring.contract.storage import Place, open_parquet, remove, step, write_parquet
@@ -51,7 +51,7 @@ def _full(parts: Sequence[Part]) -> Iterator[list[Part]]:
             group, rows = [], 0
 
 
-def merge(folder: Place, parts: Sequence[Part], form: Format) -> list[Place]:
+def merge(folder: Place, parts: Sequence[Part], form: LogFormat) -> list[Place]:
     """Merge parts, those of a schema with each other, and remove them; return the merged ones.
 
     The merged part is there before the first of those that it covers goes. A part that is alone in its schema stays.
@@ -64,7 +64,7 @@ def merge(folder: Place, parts: Sequence[Part], form: Format) -> list[Place]:
     return [_merge(folder, group, form) for group in alike.values() if len(group) > 1]
 
 
-def _merge(folder: Place, group: list[tuple[Part, pa.Table]], form: Format) -> Place:
+def _merge(folder: Place, group: list[tuple[Part, pa.Table]], form: LogFormat) -> Place:
     parts, tables = zip(*group, strict=True)
     table = pa.concat_tables(tables).sort_by([(name, "ascending") for name in form.order])
     path = folder / merged_name(parts)

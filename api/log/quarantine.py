@@ -1,7 +1,7 @@
-"""Files that no reader can use are set aside: renamed to `_bad-…`, which every reader passes over, and kept.
+"""Files that no reader can use are quarantined: renamed to `_bad-…`, which every reader passes over, and kept.
 
-A file is given time, for another tool may still be writing it: it must be unreadable at two looks a minute apart, and
-the same at both. Trouble of the machine or of the storage says nothing about a file and is raised.
+A file is given time, for another tool may still be writing it: two checks a minute apart must find it unreadable and
+unchanged. Errors of the machine or of the storage say nothing about a file and are raised.
 """
 
 import time
@@ -19,7 +19,7 @@ PATIENCE = 60.0  # seconds
 PREFIX = "_bad-"
 
 
-def why_bad(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None:
+def why_unreadable(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None:
     """Return why nobody can read a file as the schema; None if it can be read, or is gone.
 
     Without `whole` only its footer is read. Raise OSError if the machine or the storage fails, MemoryError if memory
@@ -47,7 +47,7 @@ def why_bad(path: Place, schema: pa.Schema, *, whole: bool = True) -> str | None
 
 
 class QuarantineWatch:
-    """The files of one folder that could not be read, until they are set aside, are whole, or are gone."""
+    """The files of one folder that could not be read, until they are quarantined, are whole, or are gone."""
 
     def __init__(self, schema: pa.Schema, patience: float = PATIENCE) -> None:
         self._schema = schema
@@ -57,22 +57,22 @@ class QuarantineWatch:
         self._opened: dict[Place, Stamp] = {}  # the footer at least
 
     @property
-    def names(self) -> set[str]:
-        """Return the names of the files that are under suspicion."""
+    def suspected(self) -> set[str]:
+        """Return the names of the files that were unreadable, and have time until the next check."""
         return {path.name for path in self._bad}
 
-    def look(self, listed: Iterable[Place], doubted: Iterable[Place]) -> Iterator[Unreadable]:
-        """Set aside the files that have been unreadable for long enough; yield each, where it lay, with the reason.
+    def check(self, listed: Iterable[Place], doubted: Iterable[Place]) -> Iterator[Unreadable]:
+        """Quarantine the files that have been unreadable for long enough; yield each by its former path.
 
-        Of the listed files of this machine each footer is read once, and at each look one file to its end, so that the
-        whole log is read again and again at next to no cost. Doubted ones, and suspects, are read to the end now.
+        Of the listed files of this machine each footer is read once, and at each check one file to its end, so that the
+        whole log is read again and again at next to no cost. Doubted and suspected ones are read to the end now.
         """
         listed = list(listed)
         doubts = {**dict.fromkeys(self._bad), **dict.fromkeys(doubted), **dict.fromkeys(self._unread(listed))}
         self._forget({*listed, *doubts})
         for path in doubts:
             found = stamp(path)
-            reason = None if found is None else why_bad(path, self._schema)
+            reason = None if found is None else why_unreadable(path, self._schema)
             if found is None or reason is None:
                 self._clear(path, found)
             elif self._is_due(path, found):
@@ -86,7 +86,7 @@ class QuarantineWatch:
         for path in paths:
             if not isinstance(path, Path) or (found := stamp(path)) is None or self._sound.get(path) == found:
                 continue
-            if not deep or (self._opened.get(path) != found and why_bad(path, self._schema, whole=False)):
+            if not deep or (self._opened.get(path) != found and why_unreadable(path, self._schema, whole=False)):
                 deep = True
                 yield path
             self._opened[path] = found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.log.journal import identity, lock
-from api.log.journal_lines import Format, read_content
+from api.log.journal_lines import LogFormat, read_content
 from monitoring.contract.parts import part_name
 from monitoring.contract.storage import Place, replaced, step, write_parquet
 from monitoring.contract.times import Micros
@@ -13,16 +13,16 @@ from monitoring.contract.times import Micros
 
 @dataclass(frozen=True)
 class Sealed:
-    """What became of a journal."""
+    """The result of sealing a journal."""
 
     part: Place | None
     rows: int
     torn_bytes: int
     corrupt_lines: int
-    set_aside: Path | None
+    quarantined: Path | None
 
 
-def seal_orphan(path: Path, parts: Place, form: Format) -> Sealed | None:
+def seal_orphan(path: Path, parts: Place, form: LogFormat) -> Sealed | None:
     """Seal a dead process's journal; return None if its writer lives or another process was faster."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -37,16 +37,16 @@ def seal_orphan(path: Path, parts: Place, form: Format) -> Sealed | None:
         os.close(descriptor)
 
 
-def seal(path: Path, parts: Place, form: Format) -> Sealed:
+def seal(path: Path, parts: Place, form: LogFormat) -> Sealed:
     """Turn a journal that nobody appends to into a part, and remove it last."""
     writer, segment = identity(path)
     content = read_content(path.read_bytes(), form)
-    part = set_aside = None
+    part = quarantined = None
     if content.corrupt:
-        set_aside = path.with_name(f"_corrupt-{writer}-{segment}.jsonl")
-        with replaced(set_aside) as temporary:
+        quarantined = path.with_name(f"_corrupt-{writer}-{segment}.jsonl")
+        with replaced(quarantined) as temporary:
             temporary.write_bytes(b"".join(line + b"\n" for line in content.corrupt))
-        step("lines set aside")
+        step("corrupt lines quarantined")
     if content.times:
         part = parts / part_name(min(content.times), max(content.times), len(content.times), writer, segment)
         write_parquet(part, content.table)
@@ -55,10 +55,10 @@ def seal(path: Path, parts: Place, form: Format) -> Sealed:
         litter.unlink(missing_ok=True)
     path.unlink()
     step("journal removed")
-    return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), set_aside)
+    return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), quarantined)
 
 
-def first_time(path: Path, form: Format) -> Micros | None:
+def first_time(path: Path, form: LogFormat) -> Micros | None:
     """Return the time of a journal's first request; None without one."""
     try:
         with path.open("rb") as journal:

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.alarms.rows import Codes, Features, Rows
 from data import sources
-from data.drifts import Drifts, choose, load_drifts
+from data.drifts import ActiveDrifts, choose, load_drifts
 from flows.training.pipeline import Sample, train
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
@@ -42,7 +42,7 @@ def model() -> Model:
 def _classifier() -> tuple[Pipeline, Codes]:
     """Train the one classifier of all streams on drawn rows; return it and the code of each of its classes."""
     source = sources.drawn(model())
-    values, labels = source.draw(np.random.default_rng(TRAINING_SEED), TRAINING_ROWS, source.steady)
+    values, labels = source.draw(np.random.default_rng(TRAINING_SEED), TRAINING_ROWS, source.baseline)
     pipeline = train(Sample(values.astype(np.float32), labels.astype(object)))
     return pipeline, np.array([model().categories.index(name) for name in pipeline.classes_])
 
@@ -64,7 +64,7 @@ class Source:
     @cached_property
     def mean(self) -> npt.NDArray[np.float64]:
         """The features' overall means while nothing drifts."""
-        return self.draw(np.random.default_rng(0), MEAN_ROWS, dict(self.rows.steady)).mean(axis=0)
+        return self.draw(np.random.default_rng(0), MEAN_ROWS, dict(self.rows.baseline)).mean(axis=0)
 
     def draw(self, rng: np.random.Generator, rows: int, mix: Mix) -> npt.NDArray[np.float64]:
         """Draw features without predictions, with these weights of the categories."""
@@ -72,7 +72,7 @@ class Source:
 
     def steady(self, rng: np.random.Generator, rows: int) -> Rows:
         """Draw rows while nothing drifts."""
-        return _predicted(self.draw(rng, rows, dict(self.rows.steady)))
+        return _predicted(self.draw(rng, rows, dict(self.rows.baseline)))
 
     def shifted(self, name: str, rng: np.random.Generator, rows: int) -> Rows:
         """Draw rows under a shift: a name in SHIFTS. Which genre a mix favours follows from the generator's seed."""
@@ -88,7 +88,7 @@ def _predicted(values: npt.NDArray[np.float64]) -> Rows:
 
 
 @cache
-def _drift(name: str, strength: float) -> Drifts:
+def _drift(name: str, strength: float) -> ActiveDrifts:
     return choose(load_drifts(), [name], model(), strength)
 
 
@@ -96,7 +96,7 @@ def _written(name: str, strength: float) -> Shift:
     """Return a drift of drifts.yml at this strength."""
 
     def draw(source: Source, rng: np.random.Generator, rows: int) -> npt.NDArray[np.float64]:
-        values = source.draw(rng, rows, dict(source.rows.steady))
+        values = source.draw(rng, rows, dict(source.rows.baseline))
         return _drift(name, strength).apply(values, model().features, rng)
 
     return draw
@@ -113,8 +113,8 @@ def _mixed(share: float) -> Shift:
     """Return a shift in which this share of the rows comes from one category, and the rest from all, as usual."""
 
     def draw(source: Source, rng: np.random.Generator, rows: int) -> npt.NDArray[np.float64]:
-        total = sum(source.rows.steady.values())
-        mix = {name: (1 - share) * weight / total for name, weight in source.rows.steady.items()}
+        total = sum(source.rows.baseline.values())
+        mix = {name: (1 - share) * weight / total for name, weight in source.rows.baseline.items()}
         mix[sorted(mix)[_favourite(rng, len(mix))]] += share
         return source.draw(rng, rows, mix)
 
@@ -123,7 +123,7 @@ def _mixed(share: float) -> Shift:
 
 def _missing(share: float) -> Shift:
     def draw(source: Source, rng: np.random.Generator, rows: int) -> npt.NDArray[np.float64]:
-        values = source.draw(rng, rows, dict(source.rows.steady))
+        values = source.draw(rng, rows, dict(source.rows.baseline))
         values[rng.random(values.shape) < share] = np.nan
         return values
 
@@ -134,7 +134,7 @@ def _spread(factor: float) -> Shift:
     """Return a shift that multiplies each feature's variance by a factor and leaves its mean."""
 
     def draw(source: Source, rng: np.random.Generator, rows: int) -> npt.NDArray[np.float64]:
-        values = source.draw(rng, rows, dict(source.rows.steady))
+        values = source.draw(rng, rows, dict(source.rows.baseline))
         return source.mean + (values - source.mean) * np.sqrt(factor)
 
     return draw
@@ -142,7 +142,7 @@ def _spread(factor: float) -> Shift:
 
 def _independent(source: Source, rng: np.random.Generator, rows: int) -> npt.NDArray[np.float64]:
     """Draw rows whose features each come from another row: the marginal distributions stay, the correlations go."""
-    pool = source.draw(rng, max(rows, BLOCK), dict(source.rows.steady))
+    pool = source.draw(rng, max(rows, BLOCK), dict(source.rows.baseline))
     return rng.permuted(pool, axis=0)[:rows]
 
 

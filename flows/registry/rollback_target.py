@@ -1,8 +1,8 @@
-"""Which version a rollback goes back to, and with which reference.
+"""The target of a rollback: a version, and the reference that belongs to it.
 
-A promotion moves the alias and the reference together, and leaves the alias `previous` and the replaced reference:
-these are the target. A person who moves the alias `champion` in MLflow leaves the reference where it is: the target is
-then the version that the reference belongs to. Each target is used once.
+A promotion moves the alias and the reference together, and leaves the alias `previous` and the replaced reference: they
+are the target. A person who moves the alias `champion` in MLflow leaves the reference where it is: the target is then
+the version that the reference belongs to. Each promotion can be rolled back once.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class RollbackTarget:
 
 
 def find_rollback_target(layout: Layout, config: Config, champion: str, present: Reference) -> RollbackTarget:
-    """Find what the champion can be rolled back to; raise NoRollbackTargetError with the reason if there is none.
+    """Find what the champion is rolled back to; raise NoRollbackTargetError with the reason if there is none.
 
     Raise UnusableVersionError or InvalidReferenceError if there is one, and its artifact or reference is broken.
     """
@@ -62,6 +62,6 @@ def _target(name: str, champion: str, present: Reference) -> tuple[str, str | No
 
 
 def _promoted(tags: dict[str, str]) -> datetime:
-    """Return when a flow promoted a version; what no flow has promoted came by hand, and later than any."""
+    """Return when a flow promoted a version; one that no flow promoted came by hand, and counts as later than any."""
     moment = tags.get("promoted_at")
     return datetime.fromisoformat(moment) if moment else datetime.max.replace(tzinfo=UTC)

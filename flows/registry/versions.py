@@ -1,17 +1,11 @@
-"""MLflow: the champion, and a candidate's registration with its lineage.
+"""The registered versions in MLflow: load, register, promote and demote them. flows/registry/tags.py names their tags.
 
-Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or
-`retrain`), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
-`reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
-the flows know a damaged file), and `promoted_at` (RFC 3339; set just before the alias moves). A version that was rolled
-back carries `rolled_back_at` (RFC 3339) and `rolled_back_because`.
-Aliases: `champion` serves; `previous` served before it, and is there while a rollback has somewhere to go.
+Aliases: `champion` serves; `previous` served before it, and is there while it can be rolled back to.
 """
 
 import hashlib
-import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +21,7 @@ from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
 from flows.training.pipeline import ModelError, Predictor
-from monitoring.contract.config import Config, Model
+from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, MODEL_SHA256, PREVIOUS
 from monitoring.contract.storage import step
@@ -148,7 +142,7 @@ def promote(name: str, version: str, former: str | None) -> None:
         client.set_model_version_tag(name, version, "promoted_at", datetime.now(UTC).isoformat())
         if former is not None and former != version:
             client.set_registered_model_alias(name, PREVIOUS, former)
-        step("way back marked")
+        step("previous alias moved")
         client.set_registered_model_alias(name, CHAMPION, version)
         step("champion moved")
     except MlflowException as error:
@@ -166,40 +160,25 @@ def tags_of(name: str, version: str) -> dict[str, str]:
 
 
 def demote(name: str, version: str, successor: str, because: str) -> None:
-    """Say why a version goes, and move the alias `champion` from it to its successor.
+    """Tag a version with the reason of its rollback, and move the alias `champion` from it to its successor.
 
-    `previous` moves there first: once the champion is what served before it, there is no second way back.
+    `previous` moves there first: where both aliases name one version there is no target of a second rollback.
     """
     client = mlflow.MlflowClient()
     try:
         client.set_model_version_tag(name, version, "rolled_back_because", because)
         client.set_model_version_tag(name, version, "rolled_back_at", datetime.now(UTC).isoformat())
         client.set_registered_model_alias(name, PREVIOUS, successor)
-        step("way back marked")
+        step("previous alias moved")
         client.set_registered_model_alias(name, CHAMPION, successor)
         step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"{name} cannot go back to version {successor}: {error}") from error
 
 
-def forget_previous(name: str) -> None:
-    """Remove the alias `previous`: a way back is gone once."""
+def remove_previous(name: str) -> None:
+    """Remove the alias `previous`: a promotion is rolled back once."""
     try:
         mlflow.MlflowClient().delete_registered_model_alias(name, PREVIOUS)
     except MlflowException as error:
         raise RegistryError(f"the alias {PREVIOUS} of {name} cannot be removed: {error}") from error
-
-
-def model_tags(config: Config, classes: Iterable[str]) -> dict[str, str]:
-    """Return the tags that say what a version takes, answers and was configured by."""
-    return {
-        "features": json.dumps(config.model.features),
-        "classes": json.dumps([str(name) for name in classes]),
-        "config_digest": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
-    }
-
-
-def describe_names(names: list[str], shown: int = 10) -> str:
-    """Return count, digest and the last names as JSON, whose length has a bound."""
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return json.dumps({"count": len(names), "sha256": digest, "newest": names[-shown:]})

@@ -1,4 +1,4 @@
-"""What a model is held to once it is promoted: its accuracy on unseen rows, and what its confidence is worth."""
+"""What a promoted model is expected to achieve: its accuracy on unseen rows, and its reliability curve."""
 
 from itertools import pairwise
 
@@ -42,7 +42,7 @@ def calibrate(confidence: Floats, right: Right) -> ReliabilityCurve:
 def kept_performance(table: pa.Table, model: Model) -> Performance | None:
     """Return the accuracy of predictions that a user's reference holds; None if none of them has a label.
 
-    Nothing is known of how sure their model was.
+    There is no reliability curve: their model's confidence is unknown.
     """
     right = pc.equal(table[model.prediction], table[model.target]).drop_null()
     return Performance(float(pc.mean(right).as_py()), len(right)) if len(right) else None

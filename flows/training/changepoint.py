@@ -1,4 +1,4 @@
-"""The last change of distribution in rows, so that what came before it is not taken for the present."""
+"""The last changepoint of the rows: from there on their distribution is one."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,10 @@ LEVEL = 0.001
 
 
 def last_changepoint(features: npt.NDArray[np.float32], level: float = LEVEL) -> int:
-    """Return the first row after the last change in rows (n, features), oldest first; 0 without a change.
+    """Return the first row after the last change of distribution of rows (n, features), oldest first; 0 without one.
 
     Binary segmentation (Scott & Knott 1974) with the two-sample Kolmogorov-Smirnov test: among splits every STEP rows
-    the one with the smallest p-value of any feature is looked for. If that is below `level` after Bonferroni's
+    the one with the smallest p-value of any feature is taken. If that is below `level` after Bonferroni's
     correction for all splits and features, its place is refined to the row, the older side is dropped, and the newer
     one searched again. A missing value counts as a value below all others, so that a change in what is missing is a
     change too.

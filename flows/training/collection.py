@@ -14,19 +14,19 @@ from monitoring.contract.config import Config, Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import Part, list_parts
-from monitoring.contract.times import Micros, latest_time, microseconds
+from monitoring.contract.times import Micros, from_microseconds, latest_time, microseconds
 
 
 @dataclass(frozen=True)
 class Collected:
-    """The labelled rows of the steady tail (oldest first), and how they were found.
+    """The labelled rows since the last changepoint (oldest first), and how they were found.
 
-    `since` is the time of the tail's first row, `through` of its last.
+    `rows` came after the reference, `rows_since_change` of them since the changepoint, from `since` to `through`.
     """
 
     table: pa.Table
     rows: int
-    tail: int
+    rows_since_change: int
     since: Micros | None
     through: Micros | None
     parts: tuple[str, ...]
@@ -35,28 +35,28 @@ class Collected:
     def describe(self) -> str:
         """Say in one sentence what was found."""
         since = ""
-        if self.since is not None and self.tail < self.rows:
-            change = datetime.fromtimestamp(self.since / 1e6, UTC)
+        if self.since is not None and self.rows_since_change < self.rows:
+            change = from_microseconds(self.since)
             since = f" since the last change, at {change:%Y-%m-%d %H:%M:%S} UTC,"
         return (
-            f"{len(self.table)} of {self.tail} rows{since} have a label; the newest {self.rows} rows that came after "
-            "the reference were looked at"
+            f"{len(self.table)} of {self.rows_since_change} rows{since} have a label; the newest {self.rows} rows that "
+            "came after the reference were looked at"
         )
 
 
 def collect(layout: Layout, config: Config, after: Micros | None) -> Collected:
-    """Read the newest rows after the reference, keep their steady tail, and of it what has a label.
+    """Read the newest rows after the reference, and keep those since their last changepoint that have a label.
 
     A label that the config does not name is none: no reference could hold it. An infinite feature is a missing one.
     """
     found = read_rows(layout, config.model, Window(rows=config.retrain.rows), after=after)
-    tail = found.table.slice(last_changepoint(feature_matrix(found.table, config.model)))
-    bounds = pc.min_max(tail["timestamp"].cast(pa.int64())).as_py()
-    parts = [part for part in list_parts(layout.current)[0] if len(tail) and _overlap(part, bounds)]
+    recent = found.table.slice(last_changepoint(feature_matrix(found.table, config.model)))
+    bounds = pc.min_max(recent["timestamp"].cast(pa.int64())).as_py()
+    parts = [part for part in list_parts(layout.current)[0] if len(recent) and _overlap(part, bounds)]
     return Collected(
-        table=_usable(tail, config),
+        table=_usable(recent, config),
         rows=len(found.table),
-        tail=len(tail),
+        rows_since_change=len(recent),
         since=bounds["min"],
         through=bounds["max"],
         parts=tuple(sorted(part.name for part in parts)),
@@ -76,7 +76,7 @@ def _usable(rows: pa.Table, config: Config) -> pa.Table:
     return rows
 
 
-def _overlap(part: Part, bounds: dict[str, int]) -> bool:
+def _overlap(part: Part, bounds: dict[str, Micros]) -> bool:
     return part.first <= bounds["max"] and part.last >= bounds["min"]
 
 

@@ -45,8 +45,8 @@ class Comparison:
     def passed(self) -> bool:
         """Say whether the gate lets the candidate pass.
 
-        A tie at `minimum_gain` passes: the candidate knows the newer rows, and promotion re-bases the reference. The
-        tolerance is that of adding two fractions.
+        A tie at `minimum_gain` passes: the candidate has learned from the newer rows, and promotion re-bases the
+        reference. The tolerance is that of adding two fractions.
         """
         return self.gain >= self.minimum_gain - 1e-12
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pyarrow as pa
 import pyarrow.compute as pc
 from skl2onnx import convert_sklearn
@@ -19,6 +18,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from flows.training import quadratic_features
+from flows.training.onnx_runtime import InferenceSession, SessionOptions
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -148,9 +148,9 @@ class Predictor:
 
     def __init__(self, content: bytes) -> None:
         try:
-            options = onnxruntime.SessionOptions()
+            options = SessionOptions()
             options.intra_op_num_threads = 1
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
             properties = self._session.get_modelmeta().custom_metadata_map
             self.classes: tuple[str, ...] = tuple(json.loads(properties[ONNX_CLASSES]))
             self.features: tuple[str, ...] = tuple(json.loads(properties[ONNX_FEATURES]))

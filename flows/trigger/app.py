@@ -12,11 +12,13 @@ from flask import Flask, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, disable_created_metrics, generate_latest
 from werkzeug.exceptions import HTTPException
 
+from flows.clients.mlflow import MLflow
+from flows.clients.prefect import Prefect
+from flows.clients.rest import RejectedError, UnavailableError
 from flows.settings import TriggerSettings
 from flows.trigger.decision import Trigger
 from flows.trigger.metrics import TriggerMetrics, Upstreams, watch
 from flows.trigger.notification import NotificationError, parse_notification
-from flows.trigger.upstream import Prefect, Registry, RejectedError, UnavailableError
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.logs import start_logging
@@ -44,13 +46,13 @@ def create_app(settings: TriggerSettings) -> Flask:
     registry = CollectorRegistry()
     metrics = TriggerMetrics(registry)
     prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
-    mlflow = Registry(settings.mlflow_tracking_uri)
+    mlflow = MLflow(settings.mlflow_tracking_uri)
     model = load_config(settings.driftloop_config).model.name
     upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry)
     app.extensions["upstreams"] = upstreams
     trigger = Trigger(
         prefect=prefect,
-        registry=mlflow,
+        mlflow=mlflow,
         model=model,
         cooldown=timedelta(seconds=settings.trigger_cooldown_seconds),
     )

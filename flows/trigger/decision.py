@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from flows.clients.mlflow import MLflow
+from flows.clients.prefect import DEPLOYMENT, Prefect
 from flows.trigger.notification import Notification, digest
-from flows.trigger.upstream import Prefect, Registry
-
-DEPLOYMENT = "on-alert"  # of every flow that an alert may ask for
 
 Outcome = Literal["accepted", "known", "cooldown", "ignored"]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of a notification."""
+    """What a notification led to."""
 
     outcome: Outcome
     flow_run_id: str | None = None
@@ -40,7 +39,7 @@ class Trigger:
     """The servers, the watched model's name, and how long a run of a flow holds off its next."""
 
     prefect: Prefect
-    registry: Registry
+    mlflow: MLflow
     model: str
     cooldown: timedelta
 
@@ -49,7 +48,7 @@ class Trigger:
         flow = notification.flow
         if flow is None:
             return Decision("ignored")
-        champion = self.registry.champion(self.model)
+        champion = self.mlflow.champion(self.model)
         episode = notification.episode(champion)
         tag = f"episode:{episode[:16]}"
         deployment = self.prefect.deployment_id(flow, DEPLOYMENT)

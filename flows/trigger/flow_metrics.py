@@ -8,10 +8,10 @@ from http import HTTPStatus
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flows.trigger.decision import DEPLOYMENT
+from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
+from flows.clients.rest import UnavailableError
 from flows.trigger.notification import ACTIONS
 from flows.trigger.polling import Poll
-from flows.trigger.upstream import Prefect, Run, UnavailableError
 
 FLOWS = ("bootstrap", "retrain", "rollback")
 STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLED")
@@ -22,10 +22,10 @@ WAITING = ("PENDING", "SCHEDULED")
 class FlowHistory:
     """One flow's newest runs, the newest first, and when it last completed (seconds since 1970).
 
-    `served` says whether a runner asks for its runs; None for a flow that no alert asks for.
+    `served`: whether a runner asks for its runs; None for a flow that no alert asks for.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[FlowRun, ...]
     last_success: float | None
     served: bool | None
 

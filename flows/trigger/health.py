@@ -2,10 +2,9 @@
 
 import sys
 
+from flows.clients.prefect import DEPLOYMENT, Prefect
 from flows.settings import FlowSettings
-from flows.trigger.decision import DEPLOYMENT
 from flows.trigger.notification import ACTIONS
-from flows.trigger.upstream import Prefect
 from monitoring.contract.errors import DriftloopError
 
 

@@ -1,14 +1,15 @@
-"""What the trigger exports: its own outcomes, and what it last heard from Prefect and MLflow."""
+"""The trigger's metrics: outcomes of notifications, and the last poll of Prefect and of MLflow."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
 
+from flows.clients.mlflow import MLflow
+from flows.clients.prefect import Prefect
 from flows.trigger.flow_metrics import FlowHistories, FlowStates, read_histories
 from flows.trigger.polling import Poll, PollHealth
 from flows.trigger.registry_metrics import RegisteredVersions, Versions, VersionsReader
-from flows.trigger.upstream import Prefect, Registry
 
 OUTCOMES = ("accepted", "known", "cooldown", "ignored", "refused", "failed")
 
@@ -40,7 +41,7 @@ class Upstreams:
         return self.prefect, self.mlflow
 
 
-def watch(prefect: Prefect, mlflow: Registry, model: str, seconds: float, registry: CollectorRegistry) -> Upstreams:
+def watch(prefect: Prefect, mlflow: MLflow, model: str, seconds: float, registry: CollectorRegistry) -> Upstreams:
     """Make the polls, and register their series; the caller starts them."""
     upstreams = Upstreams(
         Poll("prefect", lambda: read_histories(prefect), seconds),

@@ -19,11 +19,11 @@ class NotificationError(DriftloopError):
         self.status = status
 
 
-class _Part(BaseModel):
+class _Payload(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Alert(_Part):
+class Alert(_Payload):
     """One alert of the group."""
 
     status: Literal["firing", "resolved"]
@@ -32,13 +32,13 @@ class Alert(_Part):
     fingerprint: str
 
     @property
-    def asks_for(self) -> str | None:
+    def requested_flow(self) -> str | None:
         """Return the flow that it asks for by its label `action`; None if it asks for none, or is over."""
         action = self.labels.get("action")
         return action if self.status == "firing" and action in ACTIONS else None
 
 
-class Notification(_Part):
+class Notification(_Payload):
     """A group's alerts, as Alertmanager posts them."""
 
     version: Literal["4"]
@@ -46,19 +46,19 @@ class Notification(_Part):
     alerts: tuple[Alert, ...] = Field(min_length=1)
 
     @property
-    def asking(self) -> tuple[Alert, ...]:
+    def requesting(self) -> tuple[Alert, ...]:
         """Return the alerts that ask for the same flow as the earliest that asks for any, the earliest first."""
-        asking = sorted((a for a in self.alerts if a.asks_for), key=lambda a: a.starts_at)
-        return tuple(a for a in asking if a.asks_for == asking[0].asks_for)
+        requesting = sorted((a for a in self.alerts if a.requested_flow), key=lambda a: a.starts_at)
+        return tuple(a for a in requesting if a.requested_flow == requesting[0].requested_flow)
 
     @property
     def flow(self) -> str | None:
         """Return the flow that it asks for; None if it asks for none."""
-        return self.asking[0].asks_for if self.asking else None
+        return self.requesting[0].requested_flow if self.requesting else None
 
     def episode(self, champion: str) -> str:
         """Return the key of this alert's episode: its group, its earliest start, and the champion that it is about."""
-        return digest(self.group_key, self.asking[0].starts_at.isoformat(), champion)
+        return digest(self.group_key, self.requesting[0].starts_at.isoformat(), champion)
 
     def describe(self, champion: str) -> dict[str, Any]:
         """Return what the flow run is told, with the champion that the alert is about: JSON of a bounded size."""
@@ -69,9 +69,9 @@ class Notification(_Part):
                 "startsAt": alert.starts_at.isoformat(),
                 "fingerprint": alert.fingerprint,
             }
-            for alert in self.asking[:_MOST_ALERTS]
+            for alert in self.requesting[:_MOST_ALERTS]
         ]
-        return {"groupKey": self.group_key, "champion": champion, "count": len(self.asking), "alerts": alerts}
+        return {"groupKey": self.group_key, "champion": champion, "count": len(self.requesting), "alerts": alerts}
 
 
 def digest(*parts: str) -> str:

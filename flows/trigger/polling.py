@@ -1,4 +1,4 @@
-"""Servers asked in the background, so that a scrape costs them nothing and a server that is down is seen as such."""
+"""Servers polled in the background, so that a scrape costs them nothing and a server that is down is seen as such."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -8,7 +8,7 @@ import structlog
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flows.trigger.upstream import RejectedError, UnavailableError
+from flows.clients.rest import RejectedError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -16,7 +16,7 @@ Seen = TypeVar("Seen")
 
 
 class Poll(Generic[Seen]):
-    """What a server said last: `seen` is None before the first poll and after one that failed."""
+    """A server's last answer: `seen` is None before the first poll and after one that failed."""
 
     def __init__(self, service: str, read: Callable[[], Seen], seconds: float) -> None:
         self.service, self._read, self._seconds = service, read, seconds
@@ -28,7 +28,7 @@ class Poll(Generic[Seen]):
         threading.Thread(target=self._poll_forever, name=f"{self.service}-poll", daemon=True).start()
 
     def poll(self) -> None:
-        """Ask the server once."""
+        """Poll the server once."""
         try:
             self.seen = self._read()
         except (UnavailableError, RejectedError, ValueError, KeyError) as error:
@@ -44,7 +44,7 @@ class Poll(Generic[Seen]):
 
 
 class PollHealth(Collector):
-    """Which servers answered when they were last asked, and how often each did not."""
+    """Which servers answered the last poll, and how often each did not."""
 
     def __init__(self, polls: Iterable[Poll[Any]]) -> None:
         self._polls = tuple(polls)

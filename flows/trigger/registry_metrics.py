@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from flows.clients.mlflow import MLflow, Version
 from flows.trigger.polling import Poll
-from flows.trigger.upstream import Registry, Version
 from monitoring.contract.names import CHAMPION
 
 MEASURED = 10  # newest versions whose runs' metrics are exported
@@ -23,21 +23,21 @@ class Versions:
 
 
 class VersionsReader:
-    """Asks MLflow for the versions; a run's metrics are asked for once, as they are final when a version exists."""
+    """Reads the versions from MLflow; a run's metrics are read once, as they are final when a version exists."""
 
-    def __init__(self, registry: Registry, model: str) -> None:
-        self._registry, self._model = registry, model
+    def __init__(self, mlflow: MLflow, model: str) -> None:
+        self._mlflow, self._model = mlflow, model
         self._metrics: dict[str, Mapping[str, float]] = {}
 
     def __call__(self) -> Versions:
-        """Return what MLflow says now: two requests, and one more per new version."""
-        newest = tuple(self._registry.newest_versions(self._model))
+        """Return MLflow's present versions: two requests, and one more per new version."""
+        newest = tuple(self._mlflow.newest_versions(self._model))
         former, self._metrics = self._metrics, {}
         for version in newest[:MEASURED]:
             known = former.get(version.run_id)
-            self._metrics[version.run_id] = self._registry.run_metrics(version.run_id) if known is None else known
+            self._metrics[version.run_id] = self._mlflow.run_metrics(version.run_id) if known is None else known
         metrics = {version.version: self._metrics[version.run_id] for version in newest[:MEASURED]}
-        return Versions(newest, self._registry.aliases(self._model) if newest else {}, metrics)
+        return Versions(newest, self._mlflow.aliases(self._model) if newest else {}, metrics)
 
 
 class RegisteredVersions(Collector):

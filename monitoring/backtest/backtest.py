@@ -11,14 +11,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from monitoring.backtest.alert_rules import SHIPPED, AlertRule, read_alerts
+from monitoring.backtest.detector_replay import PastDetector, calibrate_for
+from monitoring.backtest.log_rows import open_labels, open_log, rate_of
 from monitoring.backtest.openmetrics import Spool
-from monitoring.backtest.past_alarms import PastDetector, calibrate_for
-from monitoring.backtest.past_prometheus import Binaries, ask_alerts, check_rules, find_binaries
-from monitoring.backtest.past_rows import open_labels, open_log, rate_of
-from monitoring.backtest.past_rules import SHIPPED, AlertRule, read_alerts
-from monitoring.backtest.past_windows import PastLabels
+from monitoring.backtest.prometheus import Binaries, ask_alerts, check_rules, find_binaries
 from monitoring.backtest.replay import Past, choose_step, moments_of, replay
 from monitoring.backtest.report import Backtest, as_json, as_text
+from monitoring.backtest.windows import PastLabels
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced

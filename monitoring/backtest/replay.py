@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from monitoring.alarms.accuracy_estimate import estimate_accuracy
 from monitoring.alarms.drift.drift_watch import DriftVerdict
+from monitoring.backtest.detector_replay import PastDetector
+from monitoring.backtest.log_rows import PastLog
 from monitoring.backtest.openmetrics import Spool
-from monitoring.backtest.past_alarms import PastDetector
-from monitoring.backtest.past_rows import PastLog
-from monitoring.backtest.past_windows import PastLabels, look_back
+from monitoring.backtest.windows import PastLabels, look_back
 from monitoring.contract.config import Config
 from monitoring.contract.reference import Reference
 from monitoring.contract.times import Micros

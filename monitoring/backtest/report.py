@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from monitoring.backtest.past_alarms import PastAlarm
-from monitoring.backtest.past_rows import utc
-from monitoring.backtest.past_rules import Firing, Outcome
+from monitoring.backtest.alert_rules import Firing, Outcome
+from monitoring.backtest.detector_replay import PastAlarm
+from monitoring.backtest.log_rows import utc
 
 SHOWN = 3  # firings of an alert, and columns of an alarm, that the text names
 DAY = 86_400e6  # microseconds

@@ -13,7 +13,7 @@ _TIMEOUT = 2.0  # seconds: a page that waits longer is no help
 _LIFETIME = 5.0  # seconds: many who look are one question
 
 
-class _FiringAlert(BaseModel):
+class _Alert(BaseModel):
     labels: dict[str, str]
     annotations: dict[str, str]
     state: str
@@ -21,7 +21,7 @@ class _FiringAlert(BaseModel):
 
 
 class _Data(BaseModel):
-    alerts: list[_FiringAlert]
+    alerts: list[_Alert]
 
 
 class _Answer(BaseModel):
@@ -29,7 +29,7 @@ class _Answer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Firing:
+class FiringAlert:
     """An alert and what it says; series of one name are one, since the first of them."""
 
     name: str
@@ -44,7 +44,7 @@ class Firing:
 class FiringAlerts:
     """What fires, or why that cannot be said."""
 
-    firing: tuple[Firing, ...] = ()
+    firing: tuple[FiringAlert, ...] = ()
     problem: str | None = None
 
 
@@ -80,8 +80,8 @@ class AlertReader:
         return FiringAlerts(_summed(found))
 
 
-def _summed(alerts: Sequence[_FiringAlert]) -> tuple[Firing, ...]:
-    by_name: dict[str, list[_FiringAlert]] = {}
+def _summed(alerts: Sequence[_Alert]) -> tuple[FiringAlert, ...]:
+    by_name: dict[str, list[_Alert]] = {}
     for alert in alerts:
         name = alert.labels.get("alertname", "")
         if alert.state == "firing" and name != "Watchdog":
@@ -90,9 +90,9 @@ def _summed(alerts: Sequence[_FiringAlert]) -> tuple[Firing, ...]:
     return tuple(sorted(firing, key=lambda one: (one.severity != "critical", one.since)))
 
 
-def _one(name: str, series: list[_FiringAlert]) -> Firing:
+def _one(name: str, series: list[_Alert]) -> FiringAlert:
     first = min(series, key=lambda alert: alert.active_at)
-    return Firing(
+    return FiringAlert(
         name=name,
         severity=first.labels.get("severity", ""),
         summary=first.annotations.get("summary", ""),

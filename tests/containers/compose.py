@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,27 +13,12 @@ from typing import Any
 
 import requests
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT
+
 PROJECT = "driftloop-test"
 PACE = 15  # by which the rules' and the routes' waiting times are divided, as in `make demo`
 _WAITS = re.compile(r"^(\s*)(for|scrape_interval|evaluation_interval|group_wait|group_interval|repeat_interval): (\w+)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-def eventually(what: str, probe: Callable[[], Any], seconds: float = 60) -> Any:
-    """Poll until the probe's answer is true; fail naming what was waited for and what was seen last."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            seen = probe()
-        except (requests.RequestException, KeyError, IndexError) as error:
-            seen, trouble = None, repr(error)
-        else:
-            trouble = repr(seen)
-        if seen:
-            return seen
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}; last seen: {trouble}"
-        time.sleep(0.5)
 
 
 def paced(source: Path, target: Path) -> Path:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.compose import ROOT, Compose, paced
+from tests.containers.compose import Compose, paced
+from tests.processes import ROOT
 
 
 def _missing() -> str | None:

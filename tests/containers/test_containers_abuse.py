@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import requests
 
-from tests.containers.compose import Compose, eventually
+from tests.containers.compose import Compose
+from tests.processes import eventually
 from tests.unit.test_abuse_proxy import many_requests_end, slow_clients_end
 
 pytestmark = pytest.mark.timeout(300)

@@ -3,7 +3,8 @@
 import pytest
 import requests
 
-from tests.containers.compose import PACE, PROJECT, Compose, eventually
+from tests.containers.compose import PACE, PROJECT, Compose
+from tests.processes import eventually
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 

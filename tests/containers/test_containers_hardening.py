@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.containers.compose import PROJECT, ROOT, Compose
+from tests.containers.compose import PROJECT, Compose
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.timeout(1200)
 

@@ -5,7 +5,8 @@ import sys
 import pytest
 import requests
 
-from tests.containers.compose import Compose, eventually
+from tests.containers.compose import Compose
+from tests.processes import eventually
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -81,4 +82,4 @@ def test_make_rollback_goes_back_by_hand(stack: Compose) -> None:
     champion = stack.champion()
     assert int(champion) < int(promoted)
     eventually("the API to serve it", lambda: _served() == champion, 60)
-    assert stack.run("scripts/rollback", sys.executable, check=False).returncode == 1  # there is no second way back
+    assert stack.run("scripts/rollback", sys.executable, check=False).returncode == 1  # there is no second rollback

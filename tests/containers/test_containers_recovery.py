@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.containers.compose import PROJECT, Compose, eventually
+from tests.containers.compose import PROJECT, Compose
+from tests.processes import eventually
 
 pytestmark = pytest.mark.timeout(1200)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.containers.compose import PROJECT, Compose, eventually
+from tests.containers.compose import PROJECT, Compose
+from tests.processes import eventually
 
 pytestmark = pytest.mark.timeout(1200)
 

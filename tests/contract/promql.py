@@ -8,8 +8,7 @@ from pathlib import Path
 import yaml
 
 from scripts.prometheus_tools import Tools
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT
 
 _NOT_METRICS = (
     r'"[^"]*"',  # strings

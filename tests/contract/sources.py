@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HOUSE = PYPROJECT["tool"]["driftloop"]
 PACKAGES: tuple[str, ...] = tuple(HOUSE["imports"])

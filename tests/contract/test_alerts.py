@@ -10,7 +10,8 @@ import yaml
 from flows.trigger.notification import ACTIONS
 from monitoring.contract.config_values import parse_duration
 from scripts.prometheus_tools import Tools, find_tools
-from tests.contract.promql import ROOT, check_expressions, metrics_in, run
+from tests.contract.promql import check_expressions, metrics_in, run
+from tests.processes import ROOT
 
 RULES = sorted((ROOT / "monitoring/alert_rules").glob("*_alerts.yml"))
 RUNBOOKS = ROOT / "docs/runbooks"

@@ -13,7 +13,8 @@ from scripts.dashboards.export import FOLDER, documents
 from scripts.dashboards.queries.time_range import TimeRange
 from scripts.dashboards.queries.variables import Scope, Variable
 from scripts.prometheus_tools import find_tools
-from tests.contract.promql import ROOT, check_expressions, metrics_in
+from tests.contract.promql import check_expressions, metrics_in
+from tests.processes import ROOT
 
 DOCS = (ROOT / "docs/metrics.md").read_text()
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}

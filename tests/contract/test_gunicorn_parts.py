@@ -5,7 +5,6 @@ import inspect
 import socket
 import tomllib
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 from gunicorn.config import Config
@@ -22,8 +21,8 @@ from api.gunicorn_parts import (
     get_parser,
 )
 from api.workers import Worker
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 LOOP = inspect.getsource(ThreadWorker)
 
 

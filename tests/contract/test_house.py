@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from monitoring.contract.config_file import load_config
-from tests.contract.sources import ROOT, SOURCES, tree_of, words
+from tests.contract.sources import SOURCES, tree_of, words
+from tests.processes import ROOT
 
 MODEL = load_config(ROOT / "monitoring/config.yml").model
 

@@ -9,11 +9,13 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from api.metrics import APIMetrics
+from flows.clients.mlflow import MLflow
+from flows.clients.prefect import Prefect
 from flows.trigger.metrics import TriggerMetrics, watch
-from flows.trigger.upstream import Prefect, Registry
 from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
-from tests.unit.monitor_fixtures import GENRES, keep_calibration, keep_reference, log_rows, make_rows, monitor_of
+from tests.unit.models import GENRES
+from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
 DOCS = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 ROW = re.compile(
@@ -61,7 +63,7 @@ def test_the_triggers_metrics_are_documented() -> None:
     """Every metric of the trigger is documented, and no other is."""
     registry = CollectorRegistry()
     TriggerMetrics(registry)
-    watch(Prefect(""), Registry(""), "model", 1, registry)
+    watch(Prefect(""), MLflow(""), "model", 1, registry)
     assert {*_exported(registry)} == {*_documented("Trigger")}
 
 

@@ -10,7 +10,8 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-from tests.contract.sources import HOUSE, PACKAGES, PYPROJECT, ROOT, SOURCES, Import, imports, is_within, module_of
+from tests.contract.sources import HOUSE, PACKAGES, PYPROJECT, SOURCES, Import, imports, is_within, module_of
+from tests.processes import ROOT
 
 ROOMS: dict[str, list[list[str]]] = HOUSE["rooms"]
 CONTRACT = "monitoring.contract"

@@ -15,8 +15,8 @@ from data.simulate import SimulatorSettings
 from flows.settings import FlowSettings, TriggerSettings
 from monitoring.settings import MonitorSettings
 from scripts.stack import PORTS
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/settings.md").read_text()
 ROW = re.compile(r"\| `(?P<name>[A-Z][A-Z0-9_]*)` \|" + r" ([^|]+?) \|" * 5)
 NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")

@@ -15,8 +15,8 @@ import yaml
 from scripts.licences import NOTES, PAGE, READ, Locked, licence_of, locked_names, page, refused
 from scripts.stack import QUIET, Stack
 from scripts.supply_chain import CYCLONEDX, SupplyChainError, judge, tool
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 SETTINGS = (ROOT / ".env").read_text()
 
@@ -190,14 +190,33 @@ def test_every_image_with_python_has_the_switches(path: Path) -> None:
         assert {name for name, value in QUIET.items() if f"    {name}={value} \\\n" not in text} == set()
 
 
-@pytest.mark.parametrize("package", ["api", "flows"])
-def test_what_runs_the_model_hushes_onnx_runtime_by_itself(package: str) -> None:
-    """However the process is started; a value that is given stays."""
-    code = f"import os, {package}; print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    command = [sys.executable, "-c", code]
+AT_LOADING = """
+import os, sys
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+
+sys.meta_path.insert(0, Watch())
+import {}
+"""
+
+
+@pytest.mark.parametrize("module", ["api.model", "flows.registry.versions"])
+def test_what_runs_the_model_hushes_onnx_runtime_by_itself(module: str) -> None:
+    """However the process is started, before ONNX Runtime is loaded; a value that is given stays."""
+    command = [sys.executable, "-c", AT_LOADING.format(module)]
     assert subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=True).stdout == "1\n"
     given = {"ORT_DISABLE_TELEMETRY": "0"}
     assert subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True).stdout == "0\n"
+
+
+def test_onnx_runtime_is_loaded_where_it_is_hushed_alone() -> None:
+    """Each package has one module that imports it, after the switch is set."""
+    sources = [path for package in ("api", "flows", "monitoring", "data") for path in (ROOT / package).rglob("*.py")]
+    statement = re.compile(r"^\s*(import|from) onnxruntime\b", re.MULTILINE)
+    assert {path.name for path in sources if statement.search(path.read_text())} == {"onnx_runtime.py"}
 
 
 def test_grafana_asks_nobody_outside() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from data.simulate import Traffic
+from tests.processes import eventually, free_ports
 from tests.stack import faulty as faults
-from tests.stack.demo_run import SERVICES, Demo, free_ports, run_demo
-from tests.stack.flows_servers import Servers, eventually, running_servers
+from tests.stack.demo_run import SERVICES, Demo, run_demo
+from tests.stack.flows_servers import Servers, running_servers
 from tests.stack.watching import watching
 
 
@@ -41,5 +42,5 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.Faulty]:
 @pytest.fixture(scope="module")
 def sent(faulty: faults.Faulty) -> Iterator[Traffic]:
     with faults.traffic(faulty) as found:
-        eventually("a window without drift", faulty.demo.steady, 90)
+        eventually("a window without drift", faulty.demo.calibrated, 90)
         yield found

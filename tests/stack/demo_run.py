@@ -1,14 +1,14 @@
 """`make demo` as a test runs it: on free ports, in a folder of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT
+
 SERVICES = ("API", "MONITOR", "TRIGGER", "PROMETHEUS", "ALERTMANAGER", "PREFECT", "MLFLOW")
 
 HOPS = (
@@ -37,14 +37,6 @@ class Demo:
     folder: Path
     looked_up: Path
     attempts: list[str]
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def run_demo(

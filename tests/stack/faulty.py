@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import requests
@@ -19,9 +20,7 @@ from data.simulate import Traffic, TrafficSettings
 from monitoring.contract.config_file import load_config
 from scripts.demo import Demo
 from scripts.stack import PORTS, ROOT, Stack
-from tests.containers.compose import eventually
-from tests.stack.demo_run import free_ports
-from tests.stack.test_alerting import Quiet, serving
+from tests.processes import QuietHandler, eventually, free_ports, serving
 
 PACE = 30  # divides the waiting times of rules and routes
 OWN_CLOCKS = 12.0  # seconds beside them that no pace divides: scrapes, polls, evaluations, a busy machine
@@ -63,13 +62,13 @@ class Outside:
         """Take pings until the end of the block."""
         outside = self
 
-        class Ping(Quiet):
+        class Ping(QuietHandler):
             def do_POST(self) -> None:  # noqa: N802 - the name that http.server looks for
                 outside.last = time.monotonic()
                 self.rfile.read(int(self.headers["Content-Length"]))
                 self.answer(200)
 
-        with serving(Ping) as port:
+        with serving(ThreadingHTTPServer(("127.0.0.1", 0), Ping)) as port:
             self.url = f"http://127.0.0.1:{port}/ping"
             yield
 

@@ -1,11 +1,10 @@
 """Prefect, MLflow, the flows and the trigger as real processes, for the tests that look at the loop's second half."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,27 +17,13 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Reference, read_reference, write_reference
-from tests.unit.flows_fixtures import draw_wine, write_config
+from tests.processes import ROOT, answers, eventually, free_port, process
+from tests.unit.flows_fixtures import draw_wine
+from tests.unit.models import write_config
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-tests"
 COOLDOWN = 12.0
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def eventually(what: str, look: Callable[[], Any], seconds: float = 120) -> Any:
-    """Look until there is something; fail naming what was waited for."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"{what} did not happen within {seconds:g} s")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ class Servers:
             run = requests.get(f"{self.prefect}/flow_runs/{run_id}", timeout=10).json()
             return run if run["state_type"] in ENDED else None
 
-        return dict(eventually(f"the end of flow run {run_id}", look))
+        return dict(eventually(f"the end of flow run {run_id}", look, 120))
 
     def artifact(self, run_id: str) -> str:
         body = {"artifacts": {"key": {"any_": ["retrain-comparison"]}, "flow_run_id": {"any_": [run_id]}}}
@@ -103,33 +88,6 @@ class Servers:
 
 
 @contextmanager
-def process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process whose output goes to a file; end it with the block."""
-    with log.open("wb") as file:
-        child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            yield child
-        finally:
-            child.terminate()
-            try:
-                child.wait(20)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-
-
-def answers(url: str, child: subprocess.Popen[bytes], log: Path) -> Callable[[], bool]:
-    def look() -> bool:
-        assert child.poll() is None, log.read_text()
-        try:
-            return requests.get(url, timeout=5).ok
-        except requests.RequestException:
-            return False
-
-    return look
-
-
-@contextmanager
 def running_servers(folder: Path) -> Iterator[Servers]:
     """Run a Prefect server and an MLflow server, each on SQLite in the folder."""
     prefect_port, mlflow_port = free_port(), free_port()
@@ -141,11 +99,11 @@ def running_servers(folder: Path) -> Iterator[Servers]:
     environment = found.environment()
     with ExitStack() as stack:
         first = stack.enter_context(
-            process(prefect, {**environment, "PREFECT_HOME": str(folder / "prefect")}, prefect_log)
+            process(prefect, prefect_log, {**environment, "PREFECT_HOME": str(folder / "prefect")})
         )
-        second = stack.enter_context(process([*mlflow, "--workers", "1"], environment, mlflow_log))
-        eventually("Prefect's start", answers(f"{found.prefect}/health", first, prefect_log))
-        eventually("MLflow's start", answers(f"{found.mlflow}/health", second, mlflow_log))
+        second = stack.enter_context(process([*mlflow, "--workers", "1"], mlflow_log, environment))
+        eventually("Prefect's start", answers(f"{found.prefect}/health", first, prefect_log), 120)
+        eventually("MLflow's start", answers(f"{found.mlflow}/health", second, mlflow_log), 120)
         yield found
 
 
@@ -189,7 +147,7 @@ class Loop:
             answer = self.notify(group)
             return answer if answer["outcome"] == "accepted" else None
 
-        return dict(eventually("a run after the cooldown", look))
+        return dict(eventually("a run after the cooldown", look, 120))
 
 
 @contextmanager
@@ -212,11 +170,12 @@ def serving(servers: Servers, folder: Path, name: str) -> Iterator[Loop]:
     flows_log, trigger_log = folder / "flows.log", folder / "trigger.log"
     deployment = f"{servers.prefect}/deployments/name/rollback/on-alert"
     with ExitStack() as stack:
-        trigger = stack.enter_context(process([sys.executable, "-m", "flows.trigger"], environment, trigger_log))
-        flows = stack.enter_context(process([sys.executable, "-m", "flows", "serve"], environment, flows_log))
-        eventually("the trigger's start", answers(f"{found.trigger}/ready", trigger, trigger_log))
-        eventually("the bootstrap", lambda: flows.poll() is not None or '"event": "serving"' in flows_log.read_text())
-        eventually("the deployment", answers(deployment, flows, flows_log))
+        trigger = stack.enter_context(process([sys.executable, "-m", "flows.trigger"], trigger_log, environment))
+        flows = stack.enter_context(process([sys.executable, "-m", "flows", "serve"], flows_log, environment))
+        eventually("the trigger's start", answers(f"{found.trigger}/ready", trigger, trigger_log), 120)
+        served = '"event": "serving"'
+        eventually("the bootstrap", lambda: flows.poll() is not None or served in flows_log.read_text(), 120)
+        eventually("the deployment", answers(deployment, flows, flows_log), 120)
         yield found
 
 

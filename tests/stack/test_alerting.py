@@ -5,17 +5,13 @@ times are divided by 100, by the overlay that `make demo` uses.
 """
 
 import json
-import socket
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
@@ -24,6 +20,7 @@ import requests
 from monitoring.page.firing_alerts import AlertReader
 from scripts.prometheus_tools import find_tools
 from scripts.stack import Stack
+from tests.processes import QuietHandler, answers, eventually, free_port, process, serving
 
 CALM = {"rowcount": 1000.0, "missing_values": 0.0, "drift_detected": 0.0, "drift_alarm_threshold": 6.7}
 FEATURES = ("mfcc_1", "mfcc_2", "mfcc_3")
@@ -35,78 +32,30 @@ RAISED = (
 )  # fmt: skip
 
 
-class Quiet(BaseHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's name
-        pass
-
-    def answer(self, status: int, body: str = "") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-
-class Exporter(Quiet):
+class Exporter(QuietHandler):
     """The monitor's /metrics with chosen values."""
 
     values: ClassVar[dict[str, float]] = {}
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
         values = {**self.values, "monitor_last_success_timestamp_seconds": time.time()}
         self.answer(200, "".join(f"{name} {value}\n" for name, value in values.items()))
 
 
-class Receiver(Quiet):
+class Receiver(QuietHandler):
     """Keeps every notification; answers with the statuses that were ordered, then 200."""
 
     statuses: ClassVar[list[int]] = []
     notifications: ClassVar[list[tuple[int, str, dict[str, Any]]]] = []
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
         self.answer(200)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server looks for
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status = self.statuses.pop(0) if self.statuses else 200
         self.notifications.append((status, self.headers.get("Authorization", ""), body))
         self.answer(status)
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@contextmanager
-def running(log: Path, *command: object) -> Iterator[None]:
-    with log.open("w") as output:
-        process = subprocess.Popen([str(c) for c in command], stdout=output, stderr=subprocess.STDOUT)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def wait_for(what: str, see: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (seen := see()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.1)
-    return seen
 
 
 @dataclass(frozen=True)
@@ -146,23 +95,18 @@ class Alerting:
     def calm_down(self) -> None:
         """Wait until nothing drifts any more, then forget what was delivered."""
         self.set()
-        wait_for("calm", lambda: not any(self.in_alertmanager(name) for name in RAISED))
+        eventually("calm", lambda: not any(self.in_alertmanager(name) for name in RAISED))
         Receiver.statuses.clear()
         Receiver.notifications.clear()
-
-
-def ready(address: str) -> bool:
-    try:
-        return requests.get(f"{address}/-/ready", timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
     folder = tmp_path_factory.mktemp("alerting")
     with ExitStack() as stack:
-        ports = {"monitor": stack.enter_context(serving(Exporter)), "trigger": stack.enter_context(serving(Receiver))}
+        ends = {"monitor": Exporter, "trigger": Receiver}
+        servers = {name: ThreadingHTTPServer(("127.0.0.1", 0), handler) for name, handler in ends.items()}
+        ports = {name: stack.enter_context(serving(server)) for name, server in servers.items()}
         ports |= {name: free_port() for name in ("api", "prometheus", "alertmanager", "prefect")}
         local = Stack(folder / "data", folder / "state", ports, pace=100)
         local.prepare()
@@ -176,8 +120,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
             # Prometheus drops what it would send before it knows its Alertmanager, and repeats it after a minute.
             options.append("--cluster.listen-address=" if name == "alertmanager" else "--rules.alert.resend-delay=3s")
             log = folder / f"{name}.log"
-            stack.enter_context(running(log, program, *options))
-            wait_for(f"{name}, see {log}", partial(ready, local.url(name)))
+            child = stack.enter_context(process([program, *options], log))
+            eventually(f"{name}, see {log}", answers(f"{local.url(name)}/-/ready", child, log))
         token = (local.state / "webhook_token").read_text()
         yield Alerting(local.url("prometheus"), local.url("alertmanager"), token)
 
@@ -191,7 +135,7 @@ def alerting(pair: Alerting) -> Alerting:
 def test_a_missions_alert_waits_its_time_and_reaches_alertmanager(alerting: Alerting) -> None:
     """Data quality degrades: held first, then in Alertmanager with its value, and over when it recovers."""
     alerting.set(missing_values=101)
-    (alert,) = wait_for("DataQualityIssue in Alertmanager", lambda: alerting.in_alertmanager("DataQualityIssue"))
+    (alert,) = eventually("DataQualityIssue in Alertmanager", lambda: alerting.in_alertmanager("DataQualityIssue"))
     held = datetime.fromisoformat(alert["startsAt"]) - alerting.active_since("DataQualityIssue")
     assert held.total_seconds() > 0.9  # 2m, divided
     assert alert["annotations"]["value"] == "101 missing values"
@@ -202,14 +146,14 @@ def test_a_missions_alert_waits_its_time_and_reaches_alertmanager(alerting: Aler
     assert shown.problem is None
     assert "Watchdog" not in told
     alerting.set(missing_values=100)
-    wait_for("DataQualityIssue resolved", lambda: not alerting.in_alertmanager("DataQualityIssue"))
+    eventually("DataQualityIssue resolved", lambda: not alerting.in_alertmanager("DataQualityIssue"))
     assert Receiver.notifications == []
 
 
 def test_noise_in_one_look_does_not_reach_the_trigger(alerting: Alerting) -> None:
     """Features below 0.05 alarm people, one by one; nothing asks for retraining."""
     alerting.set(**NOISE)
-    wait_for("an alert per feature", lambda: len(alerting.in_alertmanager("MFCCFeatureDrift")) == len(FEATURES))
+    eventually("an alert per feature", lambda: len(alerting.in_alertmanager("MFCCFeatureDrift")) == len(FEATURES))
     assert all(alert["status"]["state"] == "active" for alert in alerting.in_alertmanager("MFCCFeatureDrift"))
     assert alerting.in_alertmanager("ModelDrift") == []
     assert Receiver.notifications == []
@@ -219,7 +163,7 @@ def test_drift_reaches_the_trigger_once_with_the_token_and_again_after_a_503(ale
     """What a trigger without Prefect refuses for now is delivered again; many features make one notification."""
     Receiver.statuses += [503, 503]
     alerting.drift(0.42)
-    delivered = wait_for("a notification that was taken", lambda: [n for n in Receiver.notifications if n[0] == 200])
+    delivered = eventually("a notification that was taken", lambda: [n for n in Receiver.notifications if n[0] == 200])
     assert [status for status, _, _ in Receiver.notifications] == [503, 503, 200]
     for _, authorization, body in Receiver.notifications:
         assert authorization == f"Bearer {alerting.token}"
@@ -242,23 +186,23 @@ def muted_in(alerting: Alerting, name: str) -> bool:
 def test_model_drift_speaks_for_its_features(alerting: Alerting) -> None:
     """At once it is told that there is a drift; when its size is told, that and features' own alerts are muted."""
     alerting.drift(0.42)
-    (alert,) = wait_for("DriftDetected in Alertmanager", lambda: alerting.in_alertmanager("DriftDetected"))
+    (alert,) = eventually("DriftDetected in Alertmanager", lambda: alerting.in_alertmanager("DriftDetected"))
     held = datetime.fromisoformat(alert["startsAt"]) - alerting.active_since("DriftDetected")
     assert held.total_seconds() < 0.1
     assert "since 2026-03-14 15:09:26 UTC: score 7.4, threshold 6.7" in alert["annotations"]["description"]
-    (alert,) = wait_for("ModelDrift in Alertmanager", lambda: alerting.in_alertmanager("ModelDrift"))
+    (alert,) = eventually("ModelDrift in Alertmanager", lambda: alerting.in_alertmanager("ModelDrift"))
     assert [receiver["name"] for receiver in alert["receivers"]] == ["trigger", "people"]
     for muted in ("MFCCFeatureDrift", "DriftDetected"):
-        wait_for(f"{muted} to be muted", partial(muted_in, alerting, muted))
+        eventually(f"{muted} to be muted", partial(muted_in, alerting, muted))
     assert not muted_in(alerting, "ModelDrift")
 
 
 def test_a_minor_drift_asks_for_nothing(alerting: Alerting) -> None:
     """People hear of a change that is certain and small; the trigger does not."""
     alerting.drift(0.04)
-    (alert,) = wait_for("ModelDriftMinor in Alertmanager", lambda: alerting.in_alertmanager("ModelDriftMinor"))
+    (alert,) = eventually("ModelDriftMinor in Alertmanager", lambda: alerting.in_alertmanager("ModelDriftMinor"))
     assert [receiver["name"] for receiver in alert["receivers"]] == ["people"]
-    wait_for("DriftDetected to be muted", lambda: muted_in(alerting, "DriftDetected"))
+    eventually("DriftDetected to be muted", lambda: muted_in(alerting, "DriftDetected"))
     assert alerting.in_alertmanager("ModelDrift") == []
     assert Receiver.notifications == []
 
@@ -267,41 +211,41 @@ def test_what_labels_say_mutes_what_is_estimated_without_them(alerting: Alerting
     """An estimated fall is told while labels are awaited, and not beside a measured one."""
     fallen = {"model_accuracy_estimate_high": 0.6, "accuracy_at_promotion": 0.71}
     alerting.set(**fallen)
-    wait_for("EstimatedAccuracyLow", lambda: states(alerting, "EstimatedAccuracyLow") == {"active"})
+    eventually("EstimatedAccuracyLow", lambda: states(alerting, "EstimatedAccuracyLow") == {"active"})
     alerting.set(**fallen, accuracy_drop_detected=1.0, accuracy_alarm_score=5.1, accuracy_alarm_threshold=4.3)
-    wait_for("AccuracyDropDetected", lambda: states(alerting, "AccuracyDropDetected") == {"active"})
-    wait_for("the estimate to be muted", lambda: muted_in(alerting, "EstimatedAccuracyLow"))
+    eventually("AccuracyDropDetected", lambda: states(alerting, "AccuracyDropDetected") == {"active"})
+    eventually("the estimate to be muted", lambda: muted_in(alerting, "EstimatedAccuracyLow"))
 
 
 def test_a_model_that_turned_bad_asks_for_a_rollback_until_there_is_none_to_go_back_to(alerting: Alerting) -> None:
-    """The trigger is told what is asked for; the alert ends when the way back is gone."""
+    """The trigger is told which flow is requested; the alert ends when there is no target any more."""
     fallen = {"accuracy_drop_detected": 1.0, "accuracy_alarm_score": 5.1, "accuracy_alarm_threshold": 4.3}
     alerting.set(**fallen, **{'mlflow_version_alias{alias="previous",version="2"}': 1.0})
-    _, _, body = wait_for("a notification", lambda: Receiver.notifications)[0]
+    _, _, body = eventually("a notification", lambda: Receiver.notifications)[0]
     assert [alert["labels"]["action"] for alert in body["alerts"]] == ["rollback"]
     assert "A rollback to version 2 is asked for." in body["alerts"][0]["annotations"]["description"]
     alerting.set(**fallen)
-    wait_for("ModelTurnedBad resolved", lambda: not alerting.in_alertmanager("ModelTurnedBad"))
+    eventually("ModelTurnedBad resolved", lambda: not alerting.in_alertmanager("ModelTurnedBad"))
 
 
 def test_the_end_of_a_drift_asks_for_nothing_and_the_next_one_asks_again(alerting: Alerting) -> None:
     """No notification says `resolved`; another drift is another alert, with a start of its own."""
     alerting.drift(0.42)
-    wait_for("a notification", lambda: Receiver.notifications)
+    eventually("a notification", lambda: Receiver.notifications)
     alerting.set()
-    wait_for("ModelDrift resolved", lambda: not alerting.in_alertmanager("ModelDrift"))
+    eventually("ModelDrift resolved", lambda: not alerting.in_alertmanager("ModelDrift"))
     alerting.drift(0.42)
 
     def starts() -> set[str]:
         return {alert["startsAt"] for _, _, body in Receiver.notifications for alert in body["alerts"]}
 
-    wait_for("a notification of the second drift", lambda: len(starts()) == 2)
+    eventually("a notification of the second drift", lambda: len(starts()) == 2)
     assert {body["status"] for _, _, body in Receiver.notifications} == {"firing"}
 
 
 def test_a_service_that_is_gone_is_told_by_name(alerting: Alerting) -> None:
     """Nothing listens in the API's and Prefect's place; the watchdog goes its own way."""
-    wait_for("TargetDown", lambda: len(alerting.in_alertmanager("TargetDown")) == 2)
+    eventually("TargetDown", lambda: len(alerting.in_alertmanager("TargetDown")) == 2)
     assert {alert["labels"]["job"] for alert in alerting.in_alertmanager("TargetDown")} == {"api", "prefect"}
-    (watchdog,) = wait_for("Watchdog", lambda: alerting.in_alertmanager("Watchdog"))
+    (watchdog,) = eventually("Watchdog", lambda: alerting.in_alertmanager("Watchdog"))
     assert [receiver["name"] for receiver in watchdog["receivers"]] == ["watchdog"]

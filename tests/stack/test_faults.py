@@ -10,7 +10,7 @@ from data.simulate import Traffic
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference
 from scripts.demo import Demo
-from tests.containers.compose import eventually
+from tests.processes import eventually
 from tests.stack.faulty import OWN_CLOCKS, PACE, Faulty
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.long]

@@ -16,7 +16,7 @@ from data.simulate import Traffic
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import MODEL_SHA256
 from monitoring.contract.parts import list_parts, part_name
-from tests.containers.compose import eventually
+from tests.processes import eventually
 from tests.stack.faulty import Faulty
 
 pytestmark = [
@@ -28,11 +28,11 @@ pytestmark = [
 
 @pytest.mark.usefixtures("sent")
 def test_a_file_that_nobody_can_read(faulty: Faulty) -> None:
-    """The monitor tells while it lies there; the API sets it aside, and tells that."""
+    """The monitor tells while it lies there; the API quarantines it, and tells that."""
     log = Layout(faulty.stack.data).current
     (log / "notes.parquet").write_text("no Parquet")
     faulty.wait_firing("PartsUnreadable", job="monitor")
-    eventually("the file to be set aside", (log / f"{PREFIX}notes.parquet").exists, PATIENCE + 30)
+    eventually("the file to be quarantined", (log / f"{PREFIX}notes.parquet").exists, PATIENCE + 30)
     faulty.wait_firing("PredictionLogFailing", stage="bad_part")
     eventually("the end of PartsUnreadable", lambda: not faulty.firing("PartsUnreadable"), 30)
 

@@ -16,8 +16,10 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.history import read_history
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference, write_reference
-from tests.stack.flows_servers import ROOT, Loop, Servers, eventually, free_port, now, serving, write_user_reference
-from tests.unit.flows_fixtures import draw_wine, write_config, write_log
+from tests.processes import ROOT, eventually, free_port
+from tests.stack.flows_servers import Loop, Servers, now, serving, write_user_reference
+from tests.unit.flows_fixtures import draw_wine, write_log
+from tests.unit.models import write_config
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -121,7 +123,7 @@ def test_the_trigger_exports_the_runs_and_the_versions(loop: Loop) -> None:
         both = ('mlflow_champion_version{model="wine"}', 'flow_last_run_outcome{flow="retrain",outcome="Promoted"}')
         return found if [found.get(name) for name in both] == [2, 1] else None
 
-    found = eventually("the promotion in the trigger's metrics", look)
+    found = eventually("the promotion in the trigger's metrics", look, 120)
     assert found['flow_runs{flow="retrain",state="COMPLETED"}'] == 2
     assert found['flow_runs_waiting{flow="retrain"}'] == 0
     assert 0 < found['flow_last_run_duration_seconds{flow="retrain"}'] < 200

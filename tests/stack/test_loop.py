@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.demo_run import HOPS, SERVICES, Demo, free_ports, run_demo
+from tests.processes import free_ports
+from tests.stack.demo_run import HOPS, SERVICES, Demo, run_demo
 
 
 @pytest.mark.timeout(630)

@@ -1,15 +1,13 @@
 """What Prometheus and Alertmanager, with the Procfile's flags, let anybody do who reaches them: docs/security.md."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 
 import pytest
 import requests
 
 from scripts.stack import PORTS, ROOT, Stack
-from tests.unit.api_fixtures import eventually, free_port
+from tests.processes import answers, eventually, free_port, process
 
 SILENCE = {
     "matchers": [{"name": "alertname", "value": "ModelDrift", "isRegex": False, "isEqual": True}],
@@ -28,21 +26,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     with ExitStack() as running:
         for name in ("prometheus", "alertmanager"):
-            process = subprocess.Popen(
-                ["sh", "-c", procfile[name]], cwd=ROOT, env=stack.environment(), stderr=subprocess.DEVNULL
-            )
-            running.callback(process.wait, 20)
-            running.callback(process.terminate)
-        for name in ("prometheus", "alertmanager"):
-            eventually(f"{name}'s start", partial(_ready, f"{stack.url(name)}/-/ready"), 30)
+            log = folder / f"{name}.log"
+            child = running.enter_context(process(["sh", "-c", procfile[name]], log, stack.environment()))
+            eventually(f"{name}'s start", answers(f"{stack.url(name)}/-/ready", child, log), 30)
         yield stack
-
-
-def _ready(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.demo_run import HOPS, ROOT, SERVICES, free_ports, run_demo
+from tests.processes import ROOT, free_ports
+from tests.stack.demo_run import HOPS, SERVICES, run_demo
 
 PAGE = (ROOT / "docs/own-model.md").read_text()
 CONFIG = "docs/examples/breast_cancer.yml"

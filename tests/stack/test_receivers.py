@@ -5,10 +5,9 @@ import re
 import shutil
 import socketserver
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email import message_from_string, policy
 from html import unescape
@@ -22,8 +21,8 @@ import yaml
 
 from monitoring.contract.config_file import load_config
 from scripts.prometheus_tools import find_tools
+from tests.processes import ROOT, serving
 
-ROOT = Path(__file__).parents[2]
 COMMITTED = (ROOT / "alertmanager/alertmanager.yml").read_text()
 RULES = [
     rule
@@ -99,18 +98,6 @@ class _Webhook(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's name
         pass
-
-
-@contextmanager
-def serving(server: Any) -> Iterator[int]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def switched_on(folder: Path, smtp: int, slack: int) -> Path:

@@ -13,7 +13,9 @@ import onnx
 import pytest
 import requests
 
-from tests.unit.api_fixtures import GENRES, eventually, features_of, free_port, gunicorn, onnx_model
+from tests.processes import answers, eventually, free_port
+from tests.unit.api_fixtures import features_of, gunicorn, onnx_model
+from tests.unit.models import GENRES
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -37,14 +39,7 @@ class MLflow:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        eventually("MLflow to answer", self._alive, 120)
-
-    def _alive(self) -> bool:
-        assert self._process.poll() is None, (self._folder / "mlflow.log").read_text()
-        try:
-            return requests.get(f"{self.url}/health", timeout=5).ok
-        except requests.ConnectionError:
-            return False
+        eventually("MLflow to answer", answers(f"{self.url}/health", self._process, self._folder / "mlflow.log"), 120)
 
     def stop(self) -> None:
         if self._process.poll() is None:

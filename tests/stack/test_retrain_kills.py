@@ -9,14 +9,15 @@ import pytest
 
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
-from tests.stack.flows_servers import ROOT, Servers, write_user_reference
-from tests.unit.flows_fixtures import write_config
+from tests.processes import ROOT
+from tests.stack.flows_servers import Servers, write_user_reference
+from tests.unit.models import write_config
 
 pytestmark = pytest.mark.timeout(400)
 
 BEFORE = (  # the alias has not moved: the champion stays, and the next run promotes
     "rows collected", "candidate evaluated", "model logged", "version registered", "reference staged",
-    "way back marked",
+    "previous alias moved",
 )  # fmt: skip
 AFTER = ("champion moved", "reference kept", "reference replaced")  # a restart completes it, and nothing is left to do
 

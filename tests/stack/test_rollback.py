@@ -1,4 +1,4 @@
-"""A champion that turns bad, or cannot be loaded: the way back, with the real Prefect, MLflow, trigger and API."""
+"""A champion that turns bad, or cannot be loaded: the rollback, with the real Prefect, MLflow, trigger and API."""
 
 import signal
 import subprocess
@@ -15,7 +15,8 @@ import requests
 
 from monitoring.contract.history import read_history
 from monitoring.contract.reference import Reference
-from tests.stack.flows_servers import ROOT, Loop, Servers, eventually, now, process, serving
+from tests.processes import ROOT, eventually, process
+from tests.stack.flows_servers import Loop, Servers, now, serving
 from tests.unit.api_fixtures import Gunicorn, gunicorn
 from tests.unit.flows_fixtures import draw_wine, write_log
 
@@ -135,7 +136,7 @@ def test_the_trigger_exports_the_rollback(loop: Loop) -> None:
         text = requests.get(f"{loop.trigger}/metrics", timeout=10).text
         return 'flow_last_run_outcome{flow="rollback",outcome="NothingToRollBackTo"} 1.0' in text
 
-    eventually("the outcome in the trigger's metrics", look)
+    eventually("the outcome in the trigger's metrics", look, 120)
 
 
 def test_an_alias_moved_by_hand_is_taken_back_unless_labels_speak_for_it(loop: Loop) -> None:
@@ -205,7 +206,7 @@ def test_a_damaged_artifact_leaves_the_old_champion_and_is_rolled_back(loop: Loo
         path = artifact(loop, bad)
         flip(path)
         server.start()
-        eventually("the refusal", lambda: "the file is damaged" in str(about(server)["last_poll_error"]))
+        eventually("the refusal", lambda: "the file is damaged" in str(about(server)["last_poll_error"]), 120)
         assert (about(server)["version"], about(server)["source"]) == ("1", "local copy")
         features = {"acidity": 1.0, "sugar": 0.0, "alcohol": 0.0, "density": 0.0}
         answered = requests.post(f"{server.url}/predict", json={"features": features}, timeout=10)
@@ -216,12 +217,12 @@ def test_a_damaged_artifact_leaves_the_old_champion_and_is_rolled_back(loop: Loo
         path.write_bytes(path.read_bytes()[:1000])
         environment = loop.servers.environment(**loop.variables)
         log = tmp_path / "flows.log"
-        with process([sys.executable, "-m", "flows", "serve"], environment, log):
-            eventually("the flows' start", lambda: '"event": "serving"' in log.read_text())
+        with process([sys.executable, "-m", "flows", "serve"], log, environment):
+            eventually("the flows' start", lambda: '"event": "serving"' in log.read_text(), 120)
         assert "`make rollback` goes back from it" in log.read_text()
         path.unlink()
 
         done = by_hand(loop)
         assert (done.returncode, champion(loop)) == (0, "1"), done.stdout + done.stderr
-        eventually("the API to follow", lambda: about(server)["last_poll_error"] is None)
+        eventually("the API to follow", lambda: about(server)["last_poll_error"] is None, 120)
         assert about(server)["version"] == "1"

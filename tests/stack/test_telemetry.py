@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from scripts.stack import QUIET
+from tests.processes import eventually
 from tests.stack.demo_run import Demo
 from tests.stack.watching import watching
-from tests.unit.api_fixtures import eventually
 
 ELSEWHERE = "203.0.113.1"  # for documentation; nobody has it
 UDP = f"import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.connect(('{ELSEWHERE}', 9)); time.sleep(2)"

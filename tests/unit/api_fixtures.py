@@ -3,21 +3,17 @@
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import requests
 import soundfile
-import yaml
 from flask import Flask
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
@@ -31,35 +27,7 @@ from api.model import Release, save_copy
 from api.service import Service
 from api.settings import APISettings
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_config
-
-ROOT = Path(__file__).parents[2]
-GENRES = load_config(ROOT / "monitoring" / "config.yml")
-
-_WINE = {
-    "model": {
-        "name": "wine",
-        "features": ["acidity", "sugar", "alcohol", "density"],
-        "prediction": "guess",
-        "target": "truth",
-        "label": "colour",
-        "categories": ["red", "white"],
-    },
-    "metrics": {"feature_prefix": "wine"},
-    "window": {"rows": 500},
-    "minimum_rows": 100,
-    "minimum_labels": 50,
-    "drift": {"default": {"test": "ks", "threshold": 0.05}},
-    "tests": ["TestColumnDrift"],
-    "retrain": {"rows": 1000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0},
-}
-
-
-def wine_config(folder: Path) -> Path:
-    """Write a config of another model: four features of other names, two categories, no audio."""
-    path = folder / "wine.yml"
-    path.write_text(yaml.safe_dump(_WINE))
-    return path
+from tests.processes import ROOT, answers, eventually, free_port
 
 
 def onnx_model(features: tuple[str, ...], classes: tuple[str, ...], seed: int = 0) -> bytes:
@@ -120,22 +88,6 @@ def tone(seconds: float, rate: int = 22050) -> Any:
     return 0.3 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
 
 
-def eventually(what: str, probe: Callable[[], Any], seconds: float = 30) -> Any:
-    """Poll until the probe's answer is true; fail naming what was waited for."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if answer := probe():
-            return answer
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 class Gunicorn:
     """A real gunicorn with several workers."""
 
@@ -162,14 +114,7 @@ class Gunicorn:
         command = [sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py", "api.app:create_app()"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
-        eventually("gunicorn to answer", self._alive, 60)
-
-    def _alive(self) -> bool:
-        assert self._process.poll() is None, self.log.read_text()
-        try:
-            return requests.get(f"{self.url}{self._wait_for}", timeout=5).ok
-        except requests.ConnectionError:
-            return False
+        eventually("gunicorn to answer", answers(f"{self.url}{self._wait_for}", self._process, self.log), 60)
 
     @property
     def master(self) -> int:

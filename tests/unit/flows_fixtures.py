@@ -6,43 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import uuid_utils
-import yaml
 
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import part_name
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
+from tests.unit.models import WINE
 
-SETTINGS = {
-    "model": {
-        "name": "wine",
-        "features": ["acidity", "sugar", "alcohol", "density"],
-        "prediction": "guess",
-        "target": "truth",
-        "label": "colour",
-        "categories": ["red", "white"],
-    },
-    "metrics": {"feature_prefix": "wine"},
-    "window": {"rows": 500},
-    "minimum_rows": 100,
-    "minimum_labels": 50,
-    "drift": {"default": {"test": "ks", "threshold": 0.05}},
-    "tests": ["TestColumnDrift"],
-    "retrain": {"rows": 1000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0},
-}
 START = 1_790_000_000_000_000  # microseconds since 1970
-
-
-def write_config(folder: Path, name: str = "wine", **retrain: float) -> Path:
-    path = folder / "wine.yml"
-    model = {**SETTINGS["model"], "name": name}
-    path.write_text(yaml.safe_dump({**SETTINGS, "model": model, "retrain": {**SETTINGS["retrain"], **retrain}}))
-    return path
-
-
-def wine(folder: Path, **retrain: float) -> Config:
-    return load_config(write_config(folder, **retrain))
 
 
 def draw_wine(rows: int, *, shift: float = 0.0, seed: int = 0) -> pa.Table:
@@ -51,7 +22,7 @@ def draw_wine(rows: int, *, shift: float = 0.0, seed: int = 0) -> pa.Table:
     white = rng.random(rows) < 0.5
     values = rng.normal(size=(rows, 4)).astype(np.float32)
     values[:, 0] += np.where(white, 2.0, -2.0) + shift
-    columns = {name: values[:, i] for i, name in enumerate(SETTINGS["model"]["features"])}
+    columns = {name: values[:, i] for i, name in enumerate(WINE["model"]["features"])}
     return pa.table({**columns, "truth": np.where(white, "white", "red").tolist()})
 
 

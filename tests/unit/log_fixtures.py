@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from uuid_utils import uuid7
 
 from api.log.append_log import AppendLog, Sealing, prediction_format
-from api.log.journal_lines import Format, Row
+from api.log.journal_lines import LogFormat, Row
 from api.metrics import log_metrics
 from monitoring.contract.config import Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import Part, part_name
 from monitoring.contract.storage import Place
-from tests.unit.api_fixtures import GENRES
+from tests.unit.models import GENRES
 
 MODEL = GENRES.model
 FORM = prediction_format(MODEL)
@@ -30,7 +30,7 @@ ALL = Window(rows=10**9)
 class Log(AppendLog):
     """A log with its own metrics."""
 
-    def __init__(self, folder: Path, *, form: Format = FORM, parts: Place | None = None, **sealing: Any) -> None:
+    def __init__(self, folder: Path, *, form: LogFormat = FORM, parts: Place | None = None, **sealing: Any) -> None:
         self.registry = CollectorRegistry()
         chosen = Sealing(**{"seconds": 60.0, "rows": 10_000, **sealing})
         super().__init__(folder, form, log_metrics("prediction_log", self.registry), chosen, parts)
@@ -39,7 +39,7 @@ class Log(AppendLog):
         return self.registry.get_sample_value(f"prediction_log_{name}", labels) or 0.0
 
 
-def rows(count: int, genre: str | None = None, *, at: int | None = None, form: Format = FORM) -> list[Row]:
+def rows(count: int, genre: str | None = None, *, at: int | None = None, form: LogFormat = FORM) -> list[Row]:
     """Make rows of now, or of a time in microseconds since 1970."""
     at = time.time_ns() // 1000 if at is None else at
     features = len(form.schema) - 6

@@ -63,8 +63,8 @@ class Writer:
 
 
 def _obey(log: Log, commands: TextIO, answers: int) -> None:
-    upkeep = Maintenance(log, Log(log.folder / "labels"), Retention(), 60.0)
-    acts = {"seal": log.seal, "recover": log.recover, "upkeep": upkeep.once}
+    maintenance = Maintenance(log, Log(log.folder / "labels"), Retention(), 60.0)
+    acts = {"seal": log.seal, "recover": log.recover, "maintenance": maintenance.once}
     left, kill = -1, False
 
     def answer(text: str) -> None:

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 from monitoring.alarms.drift.calibration import calibrate
 from monitoring.alarms.drift.drift_watch import DriftWatch, rows_of
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import part_name
 from monitoring.contract.reference import read_reference, write_reference
@@ -22,47 +21,9 @@ from monitoring.contract.schemas import labels_schema, log_schema, reference_sch
 from monitoring.contract.times import microseconds
 from monitoring.monitor import Monitor
 from monitoring.settings import MonitorSettings
+from tests.unit.models import LOANS
 
-ROOT = Path(__file__).parents[2]
-GENRES = load_config(ROOT / "monitoring/config.yml")
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-# Columns that have the names which Evidently takes for its own when nobody says otherwise.
-_LOANS = {
-    "model": {
-        "name": "loans",
-        "features": ["age", "income", "debt", "years"],
-        "prediction": "prediction",
-        "target": "target",
-        "label": "answer",
-        "categories": ["no", "yes"],
-    },
-    "metrics": {"feature_prefix": "loan"},
-    "window": {"rows": 500},
-    "minimum_rows": 50,
-    "minimum_labels": 20,
-    "drift": {"default": {"test": "ks", "threshold": 0.05}},
-    "tests": [
-        {"TestNumberOfColumnsWithMissingValues": {"lte": 0}},
-        {"TestNumberOfRowsWithMissingValues": {"lte": 10}},
-        {"TestNumberOfConstantColumns": {"lte": 0}},
-        {"TestNumberOfDuplicatedRows": {"lte": 5}},
-        "TestColumnsType",
-        {"TestNumberOfDriftedColumns": {"lt": 2}},
-        "TestColumnDrift",
-        {"TestAccuracyScore": {"gte": 0.4}},
-        {"TestF1Score": {"gte": 0.4}},
-    ],
-    "retrain": {"rows": 1000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0},
-}
-
-
-def loans(**changes: Any) -> Config:
-    """Return the config of another model: four features of other names, a binary prediction."""
-    return Config.model_validate(_LOANS | changes)
-
-
-LOANS = loans()
 
 
 def make_rows(config: Config, count: int, seed: int = 0, shift: float = 0.0) -> pd.DataFrame:

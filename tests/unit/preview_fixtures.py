@@ -1,14 +1,11 @@
 """A real Prometheus with known data, and a dashboard that the preview draws from it."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-import requests
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
@@ -16,6 +13,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from scripts.dashboards.limits import Limit
 from scripts.dashboards.panels import Display, Query, bars, heat, levels, number, rows, time_series
 from scripts.prometheus_tools import find_tools
+from tests.processes import answers, eventually, free_port, process
 
 NASTY = "<script>alert(1)</script>"
 STEP = 15
@@ -42,32 +40,9 @@ def prometheus_with_data(folder: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{free_port()}"
     command = [tools.prometheus, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
                f"--web.listen-address={url.removeprefix('http://')}", "--log.level=error"]  # fmt: skip
-    with subprocess.Popen(command, cwd=folder) as process:
-        try:
-            _await(url)
-            yield url
-        finally:
-            process.terminate()
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _await(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            if requests.get(f"{url}/-/ready", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            pass
-        if time.monotonic() > deadline:
-            pytest.fail("Prometheus is not ready within 30 s")
-        time.sleep(0.05)
+    with process(command, folder / "log") as child:
+        eventually("Prometheus to be ready", answers(f"{url}/-/ready", child, folder / "log"), 30)
+        yield url
 
 
 def write_dashboard(folder: Path, *panels: object, name: str = "one") -> Path:

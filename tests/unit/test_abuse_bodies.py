@@ -14,7 +14,8 @@ import pytest
 import requests
 import soundfile
 
-from tests.unit.api_fixtures import GENRES, Gunicorn, features_of, gunicorn, keep_champion, tone, wav
+from tests.unit.api_fixtures import Gunicorn, features_of, gunicorn, keep_champion, tone, wav
+from tests.unit.models import GENRES
 
 MEGABYTES = 200  # that a worker may take for one request, beside what it has
 SECONDS = 10

@@ -17,9 +17,10 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.logs import start_logging
 from monitoring.page.page import create_app
-from tests.unit.api_fixtures import GENRES as BUILT_IN
 from tests.unit.api_fixtures import keep_champion, running, settings
-from tests.unit.monitor_fixtures import keep_reference, loans, log_rows, make_rows, monitor_of
+from tests.unit.models import GENRES as BUILT_IN
+from tests.unit.models import loans
+from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows, monitor_of
 
 NASTY = (
     "<script>alert(1)</script>",

@@ -13,7 +13,9 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from tests.unit.api_fixtures import GENRES, ROOT, eventually, free_port, gunicorn, keep_champion
+from tests.processes import ROOT, answers, eventually, free_port, process
+from tests.unit.api_fixtures import gunicorn, keep_champion
+from tests.unit.models import GENRES
 
 HAPROXY = shutil.which("haproxy")
 CONFIG = ROOT / "api/proxy/haproxy.cfg"
@@ -36,20 +38,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         (folder / "haproxy.cfg").write_text(local(CONFIG.read_text(), port, int(server.url.rpartition(":")[2])))
         assert HAPROXY is not None
         command = [HAPROXY, "-db", "-f", str(folder / "haproxy.cfg")]
-        process = subprocess.Popen(command, env={**os.environ, "API_RATE_LIMIT": str(LIMIT)})
-        try:
-            eventually("the proxy to pass requests on", lambda: _ready(f"http://127.0.0.1:{port}"), 20)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _ready(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/ready", timeout=5).ok
-    except requests.ConnectionError:
-        return False
+        url, log = f"http://127.0.0.1:{port}", folder / "log"
+        with process(command, log, {**os.environ, "API_RATE_LIMIT": str(LIMIT)}) as child:
+            eventually("the proxy to pass requests on", answers(f"{url}/ready", child, log), 20)
+            yield url
 
 
 def test_the_committed_configuration_is_sound() -> None:

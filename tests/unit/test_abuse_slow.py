@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.unit.api_fixtures import GENRES, Gunicorn, eventually, features_of, gunicorn, keep_champion, tone, wav
+from tests.processes import eventually
+from tests.unit.api_fixtures import Gunicorn, features_of, gunicorn, keep_champion, tone, wav
+from tests.unit.models import GENRES
 
 SLOW = 200
 READERS = 16  # two for each thread of both workers

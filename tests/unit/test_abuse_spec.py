@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.unit.api_fixtures import GENRES, Gunicorn, gunicorn, keep_champion
+from tests.unit.api_fixtures import Gunicorn, gunicorn, keep_champion
+from tests.unit.models import GENRES
 
 FUZZ = "FUZZ_CASES" in os.environ
 CASES = min(int(os.environ.get("FUZZ_CASES", "1000")), 20_000)

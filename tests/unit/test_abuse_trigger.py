@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.unit.api_fixtures import ROOT, eventually, free_port
+from tests.processes import ROOT, answers, eventually, free_port
 from tests.unit.test_trigger import CREATE, NOTIFICATION, RUN, RUNS, TOKEN, WELL, changed, servers, with_alert
 
 SLOW = 200
@@ -51,9 +50,9 @@ def trigger(running: Trigger) -> Trigger:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trigger]:
-    folder, port, answers = tmp_path_factory.mktemp("trigger"), free_port(), dict(WELL)
+    folder, port, upstream = tmp_path_factory.mktemp("trigger"), free_port(), dict(WELL)
     (folder / "token").write_text(TOKEN)
-    with servers(answers) as (base, asked), (folder / "log").open("w") as log:
+    with servers(upstream) as (base, asked), (folder / "log").open("w") as log:
         variables = {
             "TRIGGER_PORT": str(port),
             "WEBHOOK_TOKEN_FILE": str(folder / "token"),
@@ -66,21 +65,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trigger]:
             stdout=log,
             stderr=log,
         )
-        found = Trigger(f"http://127.0.0.1:{port}", answers, asked)
+        found = Trigger(f"http://127.0.0.1:{port}", upstream, asked)
         try:
-            eventually("the trigger's start", lambda: _answers(found, process, folder / "log"), 60)
+            eventually("the trigger's start", answers(f"{found.url}/ready", process, folder / "log"), 60)
             yield found
         finally:
             process.terminate()
             assert process.wait(10) == 0
-
-
-def _answers(trigger: Trigger, process: subprocess.Popen[bytes], log: Path) -> bool:
-    assert process.poll() is None, log.read_text()
-    try:
-        return requests.get(f"{trigger.url}/ready", timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.parts import list_parts
 from monitoring.contract.reference import Performance, Reference, read_reference
 from monitoring.contract.times import microseconds
-from tests.unit.monitor_fixtures import LOANS, START, keep_reference, label_rows, log_rows, make_rows
+from tests.unit.models import LOANS
+from tests.unit.monitor_fixtures import START, keep_reference, label_rows, log_rows, make_rows
 from tests.unit.test_window import Log
 
 ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50

@@ -9,7 +9,8 @@ from monitoring.alarms.accuracy_estimate import estimate_accuracy
 from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
-from tests.unit.monitor_fixtures import LOANS, make_rows
+from tests.unit.models import LOANS
+from tests.unit.monitor_fixtures import make_rows
 
 MODEL = LOANS.model
 ROWS = pa.Table.from_pandas(make_rows(LOANS, 1_000), preserve_index=False)

@@ -15,7 +15,9 @@ from flask import Flask
 
 from api.audio import MAX_SECONDS, Extractor
 from monitoring.contract.config import Audio
-from tests.unit.api_fixtures import GENRES, eventually, keep_champion, running, service_of, settings, tone, wav
+from tests.processes import eventually
+from tests.unit.api_fixtures import keep_champion, running, service_of, settings, tone, wav
+from tests.unit.models import GENRES
 
 
 @pytest.fixture(scope="module")

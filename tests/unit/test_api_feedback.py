@@ -14,7 +14,8 @@ from uuid_utils import uuid7
 from monitoring.contract.config import Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
-from tests.unit.api_fixtures import GENRES, features_of, keep_champion, running, service_of, settings
+from tests.unit.api_fixtures import features_of, keep_champion, running, service_of, settings
+from tests.unit.models import GENRES
 
 
 @pytest.fixture

@@ -11,14 +11,15 @@ from api.settings import APISettings
 from data.delivery import Delivery
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
-from tests.unit.api_fixtures import Gunicorn, features_of, gunicorn, keep_champion, running, settings, wine_config
+from tests.unit.api_fixtures import Gunicorn, features_of, gunicorn, keep_champion, running, settings
+from tests.unit.models import write_config
 
 KEY = "k3y"
 
 
 @pytest.fixture
 def chosen(tmp_path: Path) -> APISettings:
-    config = wine_config(tmp_path)
+    config = write_config(tmp_path)
     keep_champion(tmp_path, load_config(config))
     (tmp_path / "key").write_text(f"{KEY}\n")
     return settings(tmp_path, config, api_key_file=tmp_path / "key")

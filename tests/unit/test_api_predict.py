@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 
 from api.validation import MAX_INSTANCES
 from monitoring.contract.config_file import load_config
-from tests.unit.api_fixtures import GENRES, features_of, keep_champion, running, service_of, settings, wine_config
+from tests.unit.api_fixtures import features_of, keep_champion, running, service_of, settings
+from tests.unit.models import GENRES, write_config
 
 FEATURES = features_of(GENRES)
 
@@ -227,7 +228,7 @@ def test_requests_are_counted(app: Flask, client: FlaskClient) -> None:
 def test_another_model_is_a_matter_of_the_config(tmp_path: Path) -> None:
     """Four features of other names and two categories: answers, errors, log and metrics speak that language."""
     data = tmp_path / "data"
-    chosen = settings(data, wine_config(tmp_path))
+    chosen = settings(data, write_config(tmp_path))
     keep_champion(data, load_config(chosen.driftloop_config))
     with running(chosen) as app:
         client, service = app.test_client(), service_of(app)

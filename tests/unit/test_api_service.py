@@ -11,17 +11,9 @@ from api.model import ModelRefusedError, Release, copy_path, load, save_copy
 from api.routes import RULES
 from api.settings import APISettings
 from monitoring.contract.errors import ConfigError
-from tests.unit.api_fixtures import (
-    GENRES,
-    eventually,
-    features_of,
-    keep_champion,
-    onnx_model,
-    running,
-    service_of,
-    settings,
-    wine_config,
-)
+from tests.processes import eventually
+from tests.unit.api_fixtures import features_of, keep_champion, onnx_model, running, service_of, settings
+from tests.unit.models import GENRES, write_config
 
 
 @pytest.fixture
@@ -144,7 +136,7 @@ def test_openapi_describes_every_endpoint_in_the_configs_words(app: Flask) -> No
 
 def test_openapi_has_audio_only_where_the_config_has(tmp_path: Path) -> None:
     """A model without audio does not promise to take clips."""
-    with running(settings(tmp_path, wine_config(tmp_path))) as app:
+    with running(settings(tmp_path, write_config(tmp_path))) as app:
         described = app.test_client().get("/openapi.json").json
     assert list(described["paths"]["/predict"]["post"]["requestBody"]["content"]) == ["application/json"]
     assert "Clip" not in described["components"]["schemas"]
@@ -204,7 +196,7 @@ def test_a_bad_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, variable
 
 def test_a_config_with_a_typo_stops_the_start(tmp_path: Path) -> None:
     """The API does not start on a config that it would misread."""
-    path = wine_config(tmp_path)
+    path = write_config(tmp_path)
     path.write_text(path.read_text().replace("target:", "targte:"))
     with pytest.raises(ConfigError, match=r"targte.*no such key"), running(settings(tmp_path, path)):
         pass

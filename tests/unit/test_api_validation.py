@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from api.problems import Problem, response
 from api.validation import parse_instances, parse_labels
 from monitoring.contract.config import Model
-from tests.unit.api_fixtures import GENRES
+from tests.unit.models import GENRES
 
 MODEL = GENRES.model
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from monitoring.__main__ import CANNOT_START, main
-from monitoring.backtest.past_rows import open_log, rate_of
+from monitoring.backtest.log_rows import open_log, rate_of
 from monitoring.contract.times import microseconds
 from scripts.prometheus_tools import find_tools
-from tests.unit.monitor_fixtures import GENRES, ROOT, keep_reference, label_rows, log_rows, make_rows
+from tests.processes import ROOT
+from tests.unit.models import GENRES
+from tests.unit.monitor_fixtures import keep_reference, label_rows, log_rows, make_rows
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -16,13 +16,12 @@ from monitoring.contract.config import Config
 from monitoring.monitor import Monitor
 from monitoring.page.page import create_app
 from tests.unit.bad_files import UNREADABLE
+from tests.unit.models import LOANS, loans
 from tests.unit.monitor_fixtures import (
-    LOANS,
     START,
     keep_calibration,
     keep_reference,
     label_rows,
-    loans,
     log_rows,
     make_rows,
     monitor_of,

@@ -16,18 +16,10 @@ from monitoring.contract.parts import list_parts
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.reference import read_reference
 from monitoring.contract.times import AHEAD, microseconds
-from tests.unit.flows_fixtures import draw_wine, wine, write_log
+from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.log_fixtures import MODEL, Log, ids, rows
-from tests.unit.monitor_fixtures import (
-    LOANS,
-    keep_calibration,
-    keep_reference,
-    label_rows,
-    loans,
-    log_rows,
-    make_rows,
-    monitor_of,
-)
+from tests.unit.models import LOANS, loans, wine
+from tests.unit.monitor_fixtures import keep_calibration, keep_reference, label_rows, log_rows, make_rows, monitor_of
 
 NOW = datetime.now(UTC)
 FUTURE = datetime(2100, 1, 1, tzinfo=UTC)

@@ -14,7 +14,8 @@ from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError
 from tests.unit.bad_files import UNREADABLE
-from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
+from tests.unit.flows_fixtures import START, draw_wine, write_log
+from tests.unit.models import wine
 
 
 def rebase(layout: Layout, config: Config) -> int:

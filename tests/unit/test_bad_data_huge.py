@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitoring.contract.schemas import TIMESTAMP
-from tests.unit.monitor_fixtures import LOANS, ROOT, keep_calibration, keep_reference, make_rows
+from tests.processes import ROOT
+from tests.unit.models import LOANS
+from tests.unit.monitor_fixtures import keep_calibration, keep_reference, make_rows
 
 ROWS, PIECE = 5_000_000, 262_144 // 5 * 5  # what one look of the detector takes, in whole blocks
 END = 1_790_000_000_000_000
@@ -19,7 +21,7 @@ LIMIT = 500  # MB: the rows as a table are 600
 CODE = """
 import json, sys
 from pathlib import Path
-from api.log.quarantine import why_bad
+from api.log.quarantine import why_unreadable
 from monitoring.contract.config import Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
@@ -42,7 +44,7 @@ for window, alarm in (({"rows": 1000}, "on"), ({"duration": "9999d"}, "off")):
     found[f"detector {window}"] = registry.get_sample_value("drift_rows_seen"), len(monitor.state.unreadable)
 found["retrain"] = len(read_rows(layout, config.model, Window(rows=1000)).table), peak() - before
 found["label"] = len(find_rows(layout.current, ["row-7"], log_schema(config.model))), peak() - before
-found["upkeep"] = why_bad(next(layout.current.iterdir()), log_schema(config.model)), peak() - before
+found["maintenance"] = why_unreadable(next(layout.current.iterdir()), log_schema(config.model)), peak() - before
 print(json.dumps(found))
 """
 
@@ -70,11 +72,11 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(120)
 def test_a_huge_row_group_is_read_in_pieces(huge: Path) -> None:
-    """By monitor, detector, retraining, look-ups and upkeep: the result is right, and the peak of memory bounded."""
+    """By monitor, detector, retraining, look-ups and maintenance: the result is right, the peak of memory bounded."""
     arguments = [sys.executable, "-W", "ignore", "-c", CODE, str(huge)]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     seen = found.pop("detector {'rows': 1000}")[0]
     assert PIECE <= seen < ROWS / 10
     assert [found[name][0] for name in found] == [1000, ROWS, None, 1000, 1, None]
-    assert found["upkeep"][-1] < LIMIT
+    assert found["maintenance"][-1] < LIMIT

@@ -1,4 +1,4 @@
-"""config.yml and the environment: what cannot be used is named with its value and what is allowed."""
+"""config.yml: what cannot be used is named with its value and what is allowed."""
 
 import copy
 from collections.abc import Callable
@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import Field, model_validator
 
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.schemas import labels_schema, log_schema, reference_schema
-from monitoring.contract.settings import Settings
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTENT = yaml.safe_load((ROOT / "monitoring/config.yml").read_text())
 
 
@@ -221,46 +219,3 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         load_config(path)
-
-
-class _Service(Settings):
-    port: int = Field(default=5050, gt=0)
-    api_token: str = ""
-    token_file: Path
-
-    @model_validator(mode="after")
-    def _differs(self) -> "_Service":
-        if self.port == 1:
-            raise ValueError("the port must not be 1")
-        return self
-
-
-def test_settings_come_from_variables_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each field is the variable of its name; an empty variable counts as unset."""
-    monkeypatch.setenv("TOKEN_FILE", "/t")
-    monkeypatch.setenv("DATA_DIR", "/srv/data")
-    monkeypatch.setenv("PORT", "")
-    settings = _Service.read()
-    assert (settings.data_dir, settings.port, settings.token_file) == (Path("/srv/data"), 5050, Path("/t"))
-
-
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        pytest.param({"TOKEN_FILE": "/t", "PORT": "x"}, "PORT = 'x': Input should be a valid integer", id="type"),
-        pytest.param({"TOKEN_FILE": "/t", "PORT": "-1"}, "PORT = '-1': Input should be greater than 0", id="range"),
-        pytest.param({"TOKEN_FILE": "/t", "PORT": "1"}, "the port must not be 1", id="together"),
-        pytest.param({"API_TOKEN": "very-secret"}, "TOKEN_FILE: is missing", id="missing"),
-    ],
-)
-def test_a_wrong_variable_is_named_and_no_other_is_shown(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
-) -> None:
-    """The error names the variable and what it takes, and does not tell the other variables' values."""
-    monkeypatch.setenv("API_TOKEN", "very-secret")
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError) as caught:
-        _Service.read()
-    assert message in str(caught.value)
-    assert "very-secret" not in str(caught.value)

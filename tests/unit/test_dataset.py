@@ -19,7 +19,8 @@ from monitoring.offline.dataset import DatasetError, list_files, profile_locally
 from monitoring.offline.spark import SparkError, profile_on_spark
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
-from tests.unit.monitor_fixtures import GENRES, keep_reference, log_rows, make_rows
+from tests.unit.models import GENRES
+from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
 
 MODEL = GENRES.model

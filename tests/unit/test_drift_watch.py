@@ -13,7 +13,8 @@ from monitoring.alarms.drift.calibration_process import CalibrationError
 from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rows_of
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference
-from tests.unit.monitor_fixtures import LOANS, keep_calibration, keep_reference, loans, log_rows, make_rows, monitor_of
+from tests.unit.models import LOANS, loans
+from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
 NOW = datetime.now(UTC) - timedelta(hours=1)
 COLUMNS = (*LOANS.model.features, LOANS.model.prediction)

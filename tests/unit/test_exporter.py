@@ -1,6 +1,5 @@
 """What is exported: the snapshot as it is, for as long as it holds."""
 
-import time
 from dataclasses import replace
 
 import prometheus_client
@@ -12,7 +11,9 @@ from monitoring.contract.config import Config
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
 from monitoring.snapshot.exporter import SnapshotCollector
 from monitoring.suite.assessment import adjust_p_values
-from tests.unit.monitor_fixtures import GENRES, LOANS, labels_of, make_rows, names_in
+from tests.processes import eventually
+from tests.unit.models import GENRES, LOANS
+from tests.unit.monitor_fixtures import labels_of, make_rows, names_in
 
 DRIFT = {"loan_drift_p_value", "loan_drift_p_value_adjusted", "loan_ks_statistic", "drifted_features", "outliers",
          "prediction_drift_p_value", "evidently_test_status", "evidently_tests", "feature_distribution",
@@ -154,9 +155,7 @@ def test_a_snapshot_expires() -> None:
     snapshot = generate_evidently_report(make_rows(LOANS, 60), make_rows(LOANS, 60, seed=1), config=LOANS).snapshot
     collector.publish(snapshot, lifetime=0.3)
     assert registry.get_sample_value("rowcount") == 60
-    deadline = time.monotonic() + 5
-    while registry.get_sample_value("rowcount") is not None:
-        assert time.monotonic() < deadline, "the snapshot did not expire"
+    eventually("the snapshot to expire", lambda: registry.get_sample_value("rowcount") is None, 5)
     collector.publish(replace(snapshot, rows=7), lifetime=60)
     assert registry.get_sample_value("rowcount") == 7
 

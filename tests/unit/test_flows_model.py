@@ -23,7 +23,8 @@ from flows.training.pipeline import (
 )
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
-from tests.unit.flows_fixtures import draw_wine, wine
+from tests.unit.flows_fixtures import draw_wine
+from tests.unit.models import wine
 
 GENRES = load_config(Path("monitoring/config.yml"))
 

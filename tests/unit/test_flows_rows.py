@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from flows.registry.publication import KEPT, BusyError, complete, sole_run, stage
-from flows.registry.versions import describe_names
+from flows.registry.tags import describe_names
 from flows.training.changepoint import last_changepoint
 from flows.training.collection import collect, newest_row, shortage
 from monitoring.contract.config import Config
@@ -22,7 +22,8 @@ from monitoring.contract.reference import (
     read_reference,
     write_reference,
 )
-from tests.unit.flows_fixtures import START, draw_wine, wine, write_log
+from tests.unit.flows_fixtures import START, draw_wine, write_log
+from tests.unit.models import wine
 
 
 @pytest.fixture
@@ -30,17 +31,12 @@ def config(tmp_path: Path) -> Config:
     return wine(tmp_path)
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
-
-
 def noise(rows: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rows, 6)).astype(np.float32)
 
 
-def test_steady_rows_are_all_kept() -> None:
-    """Without a change no row is dropped: at most one of 60 steady streams is cut."""
+def test_rows_without_a_change_are_all_kept() -> None:
+    """Without a change no row is dropped: at most one of 60 streams without a change is cut."""
     assert sum(last_changepoint(noise(800, seed)) > 0 for seed in range(60)) <= 1
 
 
@@ -53,7 +49,7 @@ def test_tail_begins_at_a_clear_change(change: int) -> None:
 
 
 def test_newest_of_several_changes_counts() -> None:
-    """After a drift and its return, only what came after the return is steady."""
+    """After a drift and its return, only what came after the return is kept."""
     rows = noise(1200)
     rows[300:700, 1] -= 8
     assert last_changepoint(rows) == 700
@@ -67,7 +63,7 @@ def test_moderate_change_is_found_nearby() -> None:
 
 
 def test_values_that_go_missing_are_a_change() -> None:
-    """A feature that is no longer sent ends the steadiness."""
+    """A feature that is no longer sent is a change of distribution."""
     rows = noise(600)
     rows[400:, 3] = np.nan
     assert last_changepoint(rows) == 400
@@ -75,7 +71,7 @@ def test_values_that_go_missing_are_a_change() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 99])
 def test_few_rows_are_all_kept(rows: int) -> None:
-    """Too few rows to test are taken as steady."""
+    """Too few rows to test are taken to hold no change."""
     assert last_changepoint(noise(rows)) == 0
 
 
@@ -85,7 +81,7 @@ def test_collection_takes_labelled_rows_since_the_change(layout: Layout, config:
     first, last = write_log(layout, config, draw_wine(200, shift=9, seed=1), start=START + 10**9, labels="late")
     _, newest = write_log(layout, config, draw_wine(50, shift=9, seed=2), start=START + 2 * 10**9, labels="none")
     collected = collect(layout, config, after=None)
-    assert (collected.rows, collected.tail, len(collected.table)) == (550, 250, 200)
+    assert (collected.rows, collected.rows_since_change, len(collected.table)) == (550, 250, 200)
     assert (collected.since, collected.through) == (first, newest)
     assert collected.table["timestamp"].cast(pa.int64()).to_pylist()[-1] == last
     assert len(collected.parts) == 2
@@ -176,7 +172,6 @@ def test_replaced_references_are_kept_up_to_a_bound(layout: Layout, config: Conf
 
 def test_two_runs_do_not_work_on_the_same_files(layout: Layout) -> None:
     """A second process waits its patience and gives up; it gets the files when the first one dies."""
-    layout.root.mkdir(parents=True)
     hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", hold, layout.root / "_flows.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE

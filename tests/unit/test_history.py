@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.run_history import triggering_alert
+from flows.run_history import requesting_alert
 from monitoring.contract import history
 from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode, read_history
 from monitoring.contract.layout import Layout
@@ -69,10 +69,10 @@ def test_a_damaged_file_hides_no_other(tmp_path: Path) -> None:
 )
 def test_a_run_that_a_person_started_needs_no_alert(alert: Any) -> None:
     """Whatever stands in the parameter, a run is not failed by it."""
-    assert triggering_alert(alert) is None
+    assert requesting_alert(alert) is None
 
 
 def test_the_alert_that_asked_is_named() -> None:
     """As the trigger describes it."""
-    found = triggering_alert({"alerts": [{"name": "ModelDrift", "startsAt": START.isoformat()}]})
+    found = requesting_alert({"alerts": [{"name": "ModelDrift", "startsAt": START.isoformat()}]})
     assert found == TriggeringAlert(name="ModelDrift", starts_at=START)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.unit.api_fixtures import ROOT, eventually
+from tests.processes import ROOT, eventually
 
 RUN = "import sys; from pathlib import Path; from scripts.local import main; main(Path(sys.argv[1]))"
 

@@ -16,7 +16,8 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.parts import list_parts
 from monitoring.contract.schemas import labels_schema, log_schema
-from tests.unit.monitor_fixtures import LOANS, START, label_rows, log_rows, make_rows
+from tests.unit.models import LOANS
+from tests.unit.monitor_fixtures import START, label_rows, log_rows, make_rows
 from tests.unit.test_window import BEGIN, Log
 
 ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50

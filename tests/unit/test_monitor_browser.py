@@ -12,7 +12,8 @@ from werkzeug.serving import make_server
 from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode
 from monitoring.contract.layout import Layout
 from monitoring.page.page import create_app
-from tests.unit.monitor_fixtures import LOANS, keep_reference, log_rows, make_rows, monitor_of
+from tests.unit.models import LOANS
+from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows, monitor_of
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")

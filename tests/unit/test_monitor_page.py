@@ -21,17 +21,9 @@ from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_e
 from monitoring.contract.layout import Layout
 from monitoring.monitor import Monitor
 from monitoring.page.page import create_app
-from tests.unit.monitor_fixtures import (
-    GENRES,
-    LOANS,
-    ROOT,
-    keep_calibration,
-    keep_reference,
-    loans,
-    log_rows,
-    make_rows,
-    monitor_of,
-)
+from tests.processes import ROOT
+from tests.unit.models import GENRES, LOANS, loans
+from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
 PATIENCE = 90
 

@@ -19,7 +19,7 @@ from api.log.append_log import LogUnavailableError
 from api.log.journal import list_journals
 from api.log.sealing import seal
 from monitoring.contract.parts import list_parts
-from tests.unit.api_fixtures import ROOT, eventually
+from tests.processes import ROOT, eventually
 from tests.unit.log_fixtures import FORM, MODEL, Log, ids, line, logged, rows
 
 
@@ -151,7 +151,7 @@ def test_a_torn_last_line_was_never_acknowledged(tmp_path: Path, cut: int) -> No
         pytest.param(b"", id="empty line"),
     ],
 )
-def test_a_corrupt_line_is_set_aside(tmp_path: Path, corrupt: bytes) -> None:
+def test_a_corrupt_line_is_quarantined(tmp_path: Path, corrupt: bytes) -> None:
     """A damaged line costs no other row, and is kept in a file for a person, counted and not silently lost."""
     first, last = rows(2), rows(3)
     orphan(tmp_path, line(first) + corrupt + b"\n" + line(last))

@@ -12,9 +12,11 @@ from werkzeug.test import TestResponse
 
 from api.log.append_log import LogUnavailableError
 from api.log.journal import list_journals
-from tests.unit.api_fixtures import GENRES, eventually, features_of, keep_champion, running, service_of, settings
+from tests.processes import eventually
+from tests.unit.api_fixtures import features_of, keep_champion, running, service_of, settings
 from tests.unit.kills import forked, on_step, steps_of
 from tests.unit.log_fixtures import Log, ids, logged, rows
+from tests.unit.models import GENRES
 
 ROOM = 2_000_000_000  # bytes: so much that what others write at the same time does not matter
 WRITING, SYNCED = "line written", "lines synced"

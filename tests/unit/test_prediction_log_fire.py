@@ -13,8 +13,10 @@ import pytest
 from api.log.journal import list_journals
 from monitoring.contract.config_file import load_config
 from monitoring.contract.parts import covered, list_parts
-from tests.unit.api_fixtures import Gunicorn, eventually, gunicorn, keep_champion, wine_config
+from tests.processes import eventually
+from tests.unit.api_fixtures import Gunicorn, gunicorn, keep_champion
 from tests.unit.log_traffic import Readers, Traffic
+from tests.unit.models import write_config
 
 KILLS = 100
 WORKERS = 3
@@ -22,7 +24,7 @@ WORKERS = 3
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Gunicorn]:
-    config = wine_config(tmp_path)  # a model without an audio path: its workers are up at once
+    config = write_config(tmp_path)  # a model without an audio path: its workers are up at once
     keep_champion(tmp_path / "data", load_config(config))
     settings = {"API_WORKERS": str(WORKERS), "PREDICTION_LOG_SEAL_SECONDS": "0.2", "DRIFTLOOP_CONFIG": str(config)}
     with gunicorn(tmp_path / "data", **settings) as server:

@@ -12,7 +12,7 @@ import pytest
 from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
-from tests.unit.api_fixtures import ROOT
+from tests.processes import ROOT
 from tests.unit.kills import killed_at, steps_of
 from tests.unit.log_fixtures import MODEL, Log, ids, line, logged, read_ids, rows
 
@@ -32,12 +32,12 @@ def recover(folder: Path) -> None:
     Log(folder).recover()
 
 
-def upkeep(folder: Path, retention: Retention | None = None) -> None:
+def maintain(folder: Path, retention: Retention | None = None) -> None:
     Maintenance(Log(folder), Log(folder / "labels"), retention or Retention(), 60.0).once()
 
 
 def archive(folder: Path) -> None:
-    upkeep(folder, Retention(age=timedelta(days=1), archive=folder / "archive"))
+    maintain(folder, Retention(age=timedelta(days=1), archive=folder / "archive"))
 
 
 _NEW = rows(3)
@@ -75,7 +75,7 @@ def old_part(folder: Path) -> None:
 CASES = {
     "seal": (nothing, seal, []),
     "recover": (orphans, recover, [row for some in _ORPHANS for row in some]),
-    "merge": (small_parts, upkeep, [row for some in _SEALED for row in some]),
+    "merge": (small_parts, maintain, [row for some in _SEALED for row in some]),
     "archive": (old_part, archive, _TWO_DAYS),
 }
 EACH_CASE = pytest.mark.parametrize("case", CASES)
@@ -141,7 +141,7 @@ def test_a_recovery_may_be_killed_too(tmp_path: Path, case: str) -> None:
 def check_recovered(folder: Path, work: Work, acknowledged: set[str], where: str) -> None:
     """Recover and do the work that was cut off again, unless it was an append; then look at what lies there."""
     recover(folder)
-    (work if work is archive else upkeep)(folder)
+    (work if work is archive else maintain)(folder)
     found = everything(folder)
     assert len(found) == len(set(found)), where
     assert acknowledged <= set(found) <= acknowledged | ids(_NEW), where
@@ -163,6 +163,6 @@ def test_every_named_point_is_reached(tmp_path: Path) -> None:
         reached |= set(steps)
         if name == "merge":  # and what one leaves that is killed before it removed the first source
             folder = prepared(tmp_path / "leftovers", prepare)
-            killed_at(steps.index("parts merged"), lambda folder=folder: upkeep(folder))
-            reached |= set(steps_of(lambda folder=folder: upkeep(folder)))
+            killed_at(steps.index("parts merged"), lambda folder=folder: maintain(folder))
+            reached |= set(steps_of(lambda folder=folder: maintain(folder)))
     assert reached == named

@@ -65,7 +65,12 @@ class PredictionLog(RuleBasedStateMachine):
                 self._note(place, writer.tell("append", rows=request), ids(request))
                 writer.tell("seal")
 
-    @rule(place=WHERE, act=st.sampled_from(["seal", "recover", "upkeep", "upkeep"]), stop=STEP, kill=st.booleans())
+    @rule(
+        place=WHERE,
+        act=st.sampled_from(["seal", "recover", "maintenance", "maintenance"]),
+        stop=STEP,
+        kill=st.booleans(),
+    )
     def work(self, *, place: int, act: str, stop: int, kill: bool) -> None:
         if self._free(place):
             self._note(place, self._writer(place).tell(act, stop=stop, kill=kill), set())

@@ -20,9 +20,11 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import covered, list_parts
 from monitoring.contract.storage import place
-from tests.unit.api_fixtures import eventually, gunicorn, keep_champion, wine_config
+from tests.processes import eventually
+from tests.unit.api_fixtures import gunicorn, keep_champion
 from tests.unit.log_fixtures import ALL, MODEL, Log, ids, rows
 from tests.unit.log_traffic import Traffic
+from tests.unit.models import write_config
 
 KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
@@ -100,7 +102,7 @@ def test_storage_that_is_away_costs_no_row(tmp_path: Path, bucket: str) -> None:
 
 def test_a_server_on_storage_loses_nothing_when_it_is_killed(tmp_path: Path, bucket: str) -> None:
     """DATA_DIR is the URI: workers are killed under load, and each acknowledged id is in the bucket exactly once."""
-    config, local = wine_config(tmp_path), tmp_path / "data"
+    config, local = write_config(tmp_path), tmp_path / "data"
     keep_champion(local, load_config(config))
     settings = {"DATA_DIR": bucket, "LOCAL_DIR": str(local), "DRIFTLOOP_CONFIG": str(config), **KEY}
     with gunicorn(local, **settings) as server:

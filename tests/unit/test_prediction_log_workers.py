@@ -12,8 +12,10 @@ import pytest
 import requests
 
 from api.log.journal import list_journals
-from tests.unit.api_fixtures import GENRES, Gunicorn, eventually, features_of, gunicorn, keep_champion
+from tests.processes import eventually
+from tests.unit.api_fixtures import Gunicorn, features_of, gunicorn, keep_champion
 from tests.unit.log_traffic import Traffic
+from tests.unit.models import GENRES
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -15,14 +15,8 @@ import pytest
 
 from scripts.dashboards.queries.json_paths import DashboardError
 from scripts.preview.__main__ import ROOT, run
-from tests.unit.preview_fixtures import (
-    NASTY,
-    a_number,
-    every_kind,
-    free_port,
-    prometheus_with_data,
-    write_dashboard,
-)
+from tests.processes import free_port
+from tests.unit.preview_fixtures import NASTY, a_number, every_kind, prometheus_with_data, write_dashboard
 
 
 @pytest.fixture(scope="module")

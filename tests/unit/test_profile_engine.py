@@ -20,7 +20,8 @@ from monitoring.profile.profile import ProfileMismatchError, from_bytes, merge, 
 from monitoring.snapshot.snapshot import Verdict
 from monitoring.suite.frames import Frames, conform, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
-from tests.unit.monitor_fixtures import loans, make_rows
+from tests.unit.models import loans
+from tests.unit.monitor_fixtures import make_rows
 from tests.unit.profile_strategies import frames, same_profile
 
 CASES = int(os.environ.get("FUZZ_CASES", "200"))

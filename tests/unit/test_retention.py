@@ -97,7 +97,7 @@ def test_the_settings_reach_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_part(tmp_path / "current.parquet", count=10, at=-10_000_000)
     chosen = settings(tmp_path, prediction_log_keep="30d", prediction_log_archive=str(tmp_path / "archive"))
     with running(chosen) as app:
-        service_of(app).upkeep.once()
+        service_of(app).maintenance.once()
     assert logged(tmp_path / "current.parquet") == []
     assert len(list((tmp_path / "archive").rglob("*.parquet/date=*/part-*"))) == 1
     monkeypatch.setenv("PREDICTION_LOG_KEEP", "a while")

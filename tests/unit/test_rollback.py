@@ -1,7 +1,6 @@
-"""Where a rollback goes, what labels say of it, and that the reference which it restores is the one that was kept."""
+"""A rollback's target, which version the labels favour, and that the restored reference is the one that was kept."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -14,7 +13,8 @@ from flows.training.pipeline import Predictor, export_onnx, sample_of, train
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError, read_reference
-from tests.unit.flows_fixtures import draw_wine, wine, write_log
+from tests.unit.flows_fixtures import draw_wine, write_log
+from tests.unit.models import wine
 
 OPPOSITE = {"red": "white", "white": "red"}
 
@@ -22,11 +22,6 @@ OPPOSITE = {"red": "white", "white": "red"}
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return wine(tmp_path_factory.mktemp("config"))
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
 
 
 def publish(layout: Layout, config: Config, version: str, seed: int) -> None:
@@ -50,7 +45,7 @@ def former(config: Config) -> Champion:
 
 
 @pytest.mark.parametrize(
-    ("rows", "wrong", "speaks"),
+    ("rows", "wrong", "favours"),
     [
         pytest.param(200, 200, True, id="all answers wrong"),
         pytest.param(200, 40, True, id="a fifth wrong"),
@@ -58,8 +53,8 @@ def former(config: Config) -> Champion:
         pytest.param(6, 3, False, id="too few to be no chance"),
     ],
 )
-def test_labels_speak_for_the_former_version_or_not(
-    layout: Layout, config: Config, former: Champion, rows: int, wrong: int, *, speaks: bool
+def test_labels_favour_the_former_version_or_not(
+    layout: Layout, config: Config, former: Champion, rows: int, wrong: int, *, favours: bool
 ) -> None:
     """What the champion answered counts; rows without label, and other versions' answers, do not."""
     answer(layout, config, rows, wrong=wrong)
@@ -68,10 +63,10 @@ def test_labels_speak_for_the_former_version_or_not(
     found = compare_versions(layout, config, "2", former, after=None)
     assert found is not None
     assert (found.rows, found.champion.accuracy) == (rows, pytest.approx(1 - wrong / rows))
-    assert found.former_is_better is speaks
+    assert found.favours_former is favours
 
 
-def test_without_labels_nothing_speaks(layout: Layout, config: Config, former: Champion) -> None:
+def test_without_labels_there_is_no_comparison(layout: Layout, config: Config, former: Champion) -> None:
     """Rows from before the reference, and those without a label, are no evidence."""
     answer(layout, config, 100, wrong=100, labels="none")
     assert compare_versions(layout, config, "2", former, after=None) is None
@@ -115,13 +110,13 @@ def registry(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         pytest.param("2", "1", "2", "1", id="promoted by the flow"),
         pytest.param("3", "1", "2", "2", id="a hand has promoted what no flow did"),
         pytest.param("2", "1", "1", "1", id="a hand has promoted again what was gone back from"),
-        pytest.param("1", "1", "2", "by hand, from version 2 back to 1", id="a hand has gone back"),
-        pytest.param("2", None, "2", "the way back was gone already", id="gone back already"),
-        pytest.param("2", "2", "2", "the way back was gone already", id="cut off on the way"),
+        pytest.param("1", "1", "2", "by hand, from version 2 back to 1", id="a hand has rolled back"),
+        pytest.param("2", None, "2", "the way back was gone already", id="rolled back already"),
+        pytest.param("2", "2", "2", "the way back was gone already", id="cut off during the rollback"),
         pytest.param("3", "2", "3", "no tag of version 3", id="of unknown origin"),
     ],
 )
-def test_the_way_back_is_found_once(
+def test_the_rollback_target_is_found_once(
     registry: mlflow.MlflowClient,
     layout: Layout,
     config: Config,
@@ -131,7 +126,7 @@ def test_the_way_back_is_found_once(
     own: str,
     found: str,
 ) -> None:
-    """It leads to a version that served before, with its reference, and never to one that was gone back from."""
+    """It leads to a version that served before, with its reference, and never to one that was rolled back."""
     name = config.model.name
     publish(layout, config, "1", seed=1)
     digest = read_reference(layout, config.model).digest
@@ -146,13 +141,13 @@ def test_the_way_back_is_found_once(
         with pytest.raises(NoRollbackTargetError, match=found):
             find_rollback_target(layout, config, champion, present)
         return
-    way = find_rollback_target(layout, config, champion, present)
-    assert way.former.version == found
-    assert way.reference.digest == (digest if own == champion else present.digest)
+    target = find_rollback_target(layout, config, champion, present)
+    assert target.former.version == found
+    assert target.reference.digest == (digest if own == champion else present.digest)
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
-def test_a_version_that_was_rolled_back_itself_is_no_way_back(
+def test_a_version_that_was_rolled_back_itself_is_no_target(
     registry: mlflow.MlflowClient, layout: Layout, config: Config
 ) -> None:
     """Two bad versions do not take turns."""

@@ -16,8 +16,8 @@ from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model
 
 

@@ -22,8 +22,8 @@ from data.sample import draw_reference
 from data.simulate import Traffic, TrafficSettings
 from data.statistics import SampleDataError
 from monitoring.contract.config_file import load_config
+from tests.processes import ROOT, eventually
 
-ROOT = Path(__file__).parents[2]
 MODEL = load_config(ROOT / "monitoring/config.yml").model
 
 
@@ -209,7 +209,7 @@ def test_drifts_are_switched_while_it_runs(api: Recorder) -> None:
         for names in ([], ["zeros", "missing_features"], []):
             before = traffic.counts().acknowledged
             traffic.set_drifts(names)
-            _until(lambda before=before: traffic.counts().acknowledged >= before + 60, "60 more rows")
+            eventually("60 more rows", lambda before=before: traffic.counts().acknowledged >= before + 60, 10)
     finally:
         traffic.stop()
     rows = [row for _, row in api.predicted.values()]
@@ -217,13 +217,6 @@ def test_drifts_are_switched_while_it_runs(api: Recorder) -> None:
     assert odd[0] >= 60
     assert odd[-1] < len(rows) - 30
     assert len(odd) > 20
-
-
-def _until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
 
 
 def test_an_api_that_is_not_ready_is_tried_again() -> None:
@@ -244,7 +237,7 @@ def test_an_api_that_starts_later_is_waited_for() -> None:
     traffic = _traffic(api, rows=3)
     traffic.start()
     try:
-        _until(lambda: traffic.counts().retries >= 2, "two attempts")
+        eventually("two attempts", lambda: traffic.counts().retries >= 2, 10)
         with serving(api, port):
             assert traffic.wait(20)
     finally:
@@ -279,7 +272,7 @@ def test_a_broken_feedback_does_not_hold_predictions_up() -> None:
         traffic = _traffic(api, rows=150, rate=100)
         traffic.start()
         try:
-            _until(lambda: traffic.counts().acknowledged == 150, "all rows", 8)
+            eventually("all rows", lambda: traffic.counts().acknowledged == 150, 8)
             assert traffic.counts().labels == 0
             broken[0] = False
             assert traffic.wait(20)
@@ -294,7 +287,7 @@ def test_stop_ends_at_once(api: Recorder) -> None:
     traffic.stop()
     traffic = _traffic(api, rows=5, label_delay=600)
     traffic.start()
-    _until(lambda: traffic.counts().acknowledged == 5, "all rows")
+    eventually("all rows", lambda: traffic.counts().acknowledged == 5, 10)
     assert traffic.counts().labels_due == 5
     started = time.monotonic()
     traffic.stop()

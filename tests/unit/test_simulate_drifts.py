@@ -9,7 +9,7 @@ import yaml
 from scipy.signal import butter, sosfilt
 
 from data.drift_vectors import derive, gain, low_pass
-from data.drifts import SHIPPED, DriftError, Drifts, choose, load_drifts
+from data.drifts import SHIPPED, ActiveDrifts, DriftError, choose, load_drifts
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 
@@ -29,7 +29,7 @@ def _apply(name: str, rows: np.ndarray, strength: float = 1.0) -> np.ndarray:
 def test_no_drift_leaves_the_rows_alone() -> None:
     """Without a drift, and with each drift at strength 0, the rows are what they were."""
     rows = _rows()
-    for drifts in (Drifts(), choose(DRIFTS, DRIFTS, MODEL, strength=0.0)):
+    for drifts in (ActiveDrifts(), choose(DRIFTS, DRIFTS, MODEL, strength=0.0)):
         assert drifts.apply(rows, MODEL.features, np.random.default_rng(1)) == pytest.approx(rows)
         assert drifts.mix({"a": 3, "b": 1}) == {"a": 0.75, "b": 0.25}
 
@@ -79,10 +79,10 @@ def test_wrong_labels_are_the_next_categorys(strength: float) -> None:
 
 def test_mix_moves_towards_the_drifts_weights() -> None:
     """At strength 1 the categories come as the drift says, at 0.5 half way."""
-    steady = dict.fromkeys(MODEL.categories, 80)
+    baseline = dict.fromkeys(MODEL.categories, 80)
     wanted = DRIFTS["genre_mix"].mix
-    full = choose(DRIFTS, ["genre_mix"], MODEL).mix(steady)
-    half = choose(DRIFTS, ["genre_mix"], MODEL, 0.5).mix(steady)
+    full = choose(DRIFTS, ["genre_mix"], MODEL).mix(baseline)
+    half = choose(DRIFTS, ["genre_mix"], MODEL, 0.5).mix(baseline)
     for name in MODEL.categories:
         assert full[name] == pytest.approx(wanted[name] / sum(wanted.values()))
         assert half[name] == pytest.approx((full[name] + 0.1) / 2)

@@ -15,7 +15,8 @@ from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.two_sample_tests import two_sample_chi_square
 from monitoring.suite.frames import Frames, conform, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
-from tests.unit.monitor_fixtures import GENRES, LOANS, loans, make_rows
+from tests.unit.models import GENRES, LOANS, loans
+from tests.unit.monitor_fixtures import make_rows
 
 
 def _run(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> SuiteRun:

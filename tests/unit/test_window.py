@@ -19,7 +19,8 @@ from monitoring.contract.times import microseconds
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid
 from monitoring.window.window import ProfiledWindow
-from tests.unit.monitor_fixtures import LOANS, START, loans, log_rows, make_rows
+from tests.unit.models import LOANS, loans
+from tests.unit.monitor_fixtures import START, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
 
 ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 25

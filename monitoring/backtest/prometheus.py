@@ -11,8 +11,8 @@ from pathlib import Path
 
 import requests
 
+from monitoring.backtest.alert_rules import AlertRule, Labels, Outcome, Samples, find_firings, metrics_in
 from monitoring.backtest.openmetrics import Spool
-from monitoring.backtest.past_rules import AlertRule, Labels, Outcome, Samples, find_firings, metrics_in
 from monitoring.contract.errors import DriftloopError
 
 PRIVATE = Path(".local/tools/bin")  # where `make setup` puts the tools

@@ -1,4 +1,4 @@
-"""The API sets aside what nobody can read, and nothing else; merging and retiring go on."""
+"""The API quarantines what nobody can read, and nothing else; merging and retiring go on."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.log.maintenance import Maintenance
-from api.log.quarantine import why_bad
+from api.log.quarantine import why_unreadable
 from api.log.retention import Retention
 from monitoring.contract.parts import list_parts
 from monitoring.contract.storage import place
@@ -19,7 +19,7 @@ from tests.unit.log_fixtures import FORM, Log, ids, read_ids, rows
 OLD = 1_767_225_600_000_000  # microseconds since 1970
 
 
-def upkeep(log: Log, patience: float = 0.0, **retention: timedelta) -> Maintenance:
+def maintenance(log: Log, patience: float = 0.0, **retention: timedelta) -> Maintenance:
     return Maintenance(log, Log(log.folder / "labels"), Retention(**retention), 60.0, patience)
 
 
@@ -39,18 +39,18 @@ def sealed(log: Log, batches: int, **about: int) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("name", "make"), UNREADABLE)
-def test_what_nobody_can_read_is_set_aside(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
-    """Unreadable at two looks it is renamed, kept as it was, named with its reason and counted; the rows stay."""
+def test_what_nobody_can_read_is_quarantined(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    """Unreadable at two checks it is renamed, kept as it was, named with its reason and counted; the rows stay."""
     log = Log(tmp_path)
     kept = sealed(log, 1)
     make(tmp_path / name)
     before = None if (tmp_path / name).is_dir() else (tmp_path / name).read_bytes()
-    looks = upkeep(log)
+    job = maintenance(log)
     with capture_logs() as logs:
         for _ in range(3):  # a file whose footer is whole waits for its turn to be read to the end
-            looks.once()
-    aside = tmp_path / f"_bad-{name}"
-    assert before is None or aside.read_bytes() == before
+            job.once()
+    quarantined = tmp_path / f"_bad-{name}"
+    assert before is None or quarantined.read_bytes() == before
     assert not (tmp_path / name).exists()
     (line,) = [line for line in logs if line["event"] == "log_part_set_aside"]
     assert line["path"] == str(tmp_path / name)
@@ -63,11 +63,11 @@ def test_a_file_is_given_time(tmp_path: Path) -> None:
     """A file that is unreadable for less than the patience stays where it is, and one that is still written longer."""
     log, bad = Log(tmp_path), tmp_path / "from-elsewhere.parquet"
     bad.write_bytes(b"PAR1 half")
-    patient = upkeep(log, patience=60.0)
+    patient = maintenance(log, patience=60.0)
     patient.once()
     patient.once()
     assert bad.exists()
-    hasty = upkeep(log)
+    hasty = maintenance(log)
     for n in range(3):
         bad.write_bytes(b"PAR1 half" + b"." * n)
         hasty.once()
@@ -84,25 +84,25 @@ def test_a_file_that_becomes_whole_is_read(tmp_path: Path) -> None:
     content = Path(str(part.path)).read_bytes()
     bad = tmp_path / "from-elsewhere.parquet"
     bad.write_bytes(content[:100])
-    looks = upkeep(log)
-    looks.once()
+    job = maintenance(log)
+    job.once()
     bad.write_bytes(content)
-    looks.once()
-    looks.once()
+    job.once()
+    job.once()
     assert bad.exists()
     assert log.count("failures_total", stage="bad_part") == 0
     assert set(read_ids(tmp_path)) == set(batch)
 
 
 def test_merging_goes_on_around_a_damaged_part(tmp_path: Path) -> None:
-    """Of 33 parts one has lost its rows: it alone is set aside, the rest is merged, and every other row is there."""
+    """Of 33 parts one has lost its rows: it alone is quarantined, the rest is merged, and every other row is there."""
     log = Log(tmp_path)
     batches = sealed(log, 33)
     victim = next(p for p in list_parts(tmp_path)[0] if p.path.read_bytes().find(batches[7][0].encode()) >= 0)
     damage(victim.path)
-    looks = upkeep(log)
+    job = maintenance(log)
     for _ in range(4):
-        looks.once()
+        job.once()
     assert (tmp_path / f"_bad-{victim.name}").exists()
     assert log.count("parts_merged_total") == 2
     assert sorted(read_ids(tmp_path)) == sorted(i for n, batch in enumerate(batches) if n != 7 for i in batch)
@@ -110,12 +110,12 @@ def test_merging_goes_on_around_a_damaged_part(tmp_path: Path) -> None:
 
 
 def test_retiring_goes_on_past_a_damaged_part(tmp_path: Path) -> None:
-    """The oldest part cannot be archived: it is set aside, and those behind it leave when their time has come."""
+    """The oldest part cannot be archived: it is quarantined, and those behind it leave when their time has come."""
     log = Log(tmp_path / "log")
     sealed(log, 4, at=OLD)
     parts = list_parts(log.folder)[0]
     damage(parts[0].path)
-    looks = Maintenance(
+    job = Maintenance(
         log,
         Log(tmp_path / "labels"),
         Retention(age=timedelta(days=1), archive=place(str(tmp_path / "archive"))),
@@ -123,24 +123,24 @@ def test_retiring_goes_on_past_a_damaged_part(tmp_path: Path) -> None:
         0.0,
     )
     for _ in range(4):
-        looks.once()
+        job.once()
     assert list_parts(log.folder)[0] == []
     assert log.count("parts_retired_total") == 3
     assert (log.folder / f"_bad-{parts[0].name}").exists()
 
 
 def test_a_part_that_was_merged_away_is_no_bad_part(tmp_path: Path) -> None:
-    """A suspect that is gone at the next look was merged, archived or moved by a person."""
+    """A suspected file that is gone at the next check was merged, archived or moved by a person."""
     log = Log(tmp_path)
     bad = tmp_path / "from-elsewhere.parquet"
     bad.touch()
-    looks = upkeep(log)
-    looks.once()
+    job = maintenance(log)
+    job.once()
     bad.unlink()
-    looks.once()
+    job.once()
     assert log.count("failures_total", stage="bad_part") == 0
     assert [path.name for path in tmp_path.glob("_bad-*")] == []
-    assert why_bad(bad, FORM.schema) is None
+    assert why_unreadable(bad, FORM.schema) is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -149,14 +149,14 @@ def test_a_file_without_the_right_to_read_it_stays(tmp_path: Path) -> None:
     bad = tmp_path / "from-elsewhere.parquet"
     bad.touch(mode=0)
     with pytest.raises(PermissionError):
-        why_bad(bad, FORM.schema)
+        why_unreadable(bad, FORM.schema)
 
 
 def test_a_part_from_the_future_is_merged_with_none(tmp_path: Path) -> None:
     """A wrong clock's parts stay by themselves, so that they can be told by their names; nothing of them is lost."""
     log = Log(tmp_path)
     now, ahead = sealed(log, 16), sealed(log, 16, at=4_102_444_800_000_000)
-    upkeep(log).once()
+    maintenance(log).once()
     assert len(list_parts(tmp_path)[0]) == 1 + 16
     found = log.find([i for batch in [*now, *ahead] for i in batch], FORM.schema.names[-1])
     assert set(found) == {i for batch in [*now, *ahead] for i in batch}

@@ -23,7 +23,7 @@ _ORDER = [("timestamp", "ascending"), ("prediction_id", "ascending")]
 
 
 @dataclass(frozen=True)
-class Span:
+class RowGroup:
     """A row group of a file, from the first to the last time in it, both included."""
 
     first: Micros
@@ -84,7 +84,7 @@ def rate_of(log: PastLog) -> float:
     return rows / ((log.last - log.first) / 1e6) if log.last > log.first else 0.0
 
 
-def _rows_within(span: Span, first: int, last: int) -> int:
+def _rows_within(span: RowGroup, first: int, last: int) -> int:
     """Count a row group's rows in a period; one that the period cuts may hold most of them outside."""
     if span.last < first or span.first > last:
         return 0
@@ -105,13 +105,13 @@ def times_of(table: pa.Table) -> Times:
     return times
 
 
-def _spans(source: str, columns: Iterable[str] = ()) -> list[Span]:
+def _spans(source: str, columns: Iterable[str] = ()) -> list[RowGroup]:
     spans = []
     for uri in list_files(source):
         path = _local(uri)
         _require(path, set(columns))
         ranges = time_ranges(path)
-        spans += [Span(*range_, path, group) for group, range_ in enumerate(ranges) if range_[1] > 0]
+        spans += [RowGroup(*range_, path, group) for group, range_ in enumerate(ranges) if range_[1] > 0]
     return sorted(spans, key=lambda span: span.first)
 
 
@@ -136,7 +136,7 @@ def _require(path: Place, any_of: set[str]) -> None:
         raise DatasetError(f"{path}: has none of the config's columns {', '.join(sorted(any_of))}")
 
 
-def _sweep(spans: list[Span], schema: pa.Schema, after: int, until: int) -> Iterator[pa.Table]:
+def _sweep(spans: list[RowGroup], schema: pa.Schema, after: int, until: int) -> Iterator[pa.Table]:
     """Yield what no span that is still to be read can precede."""
     spans = [span for span in spans if span.last > after and span.first <= until]
     held = pa.schema([f.with_nullable(True) for f in schema]).empty_table()

@@ -12,7 +12,7 @@ from monitoring.alarms.drift.detector import Alarm, DriftDetector
 from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK
-from monitoring.backtest.past_rows import Times, times_of
+from monitoring.backtest.log_rows import Times, times_of
 from monitoring.contract.config import Model
 from monitoring.contract.reference import Reference
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 
-from monitoring.backtest.past_rows import PastLog, Times, times_of
+from monitoring.backtest.log_rows import PastLog, Times, times_of
 from monitoring.contract.config import Model, Window
 from monitoring.contract.labels import newest_targets
 from monitoring.contract.prediction_ids import id_milliseconds

@@ -1,0 +1,93 @@
+"""Prefect's flow runs and deployments, over its REST API."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import requests
+from pydantic import AwareDatetime, BaseModel, Field
+
+from flows.clients.rest import send
+
+DEPLOYMENT = "on-alert"  # of every flow that an alert may ask for
+ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+NEWEST = 200
+_CREATED = 201
+
+
+class RunState(BaseModel):
+    """A run's state in Prefect, as far as it is needed."""
+
+    message: str | None = None
+
+
+class FlowRun(BaseModel):
+    """A flow run in Prefect."""
+
+    id: str
+    state_type: str | None = None
+    state_name: str | None = None
+    created: AwareDatetime
+    start_time: AwareDatetime | None = None
+    end_time: AwareDatetime | None = None
+    tags: list[str] = Field(default_factory=list)
+    state: RunState | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Say whether it has come to an end, good or bad."""
+        return self.state_type in ENDED
+
+    @property
+    def seconds(self) -> float | None:
+        """Return how long it took; None if it has not ended, or never began."""
+        if not self.ended or self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
+
+    @property
+    def last_moment(self) -> datetime:
+        """Return when it ended, or started, or was asked for: the latest of these that there is."""
+        return max(t for t in (self.created, self.start_time, self.end_time) if t is not None)
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """Prefect's REST API; `auth` is `user:password` or None."""
+
+    url: str
+    auth: str | None = None
+
+    def deployment_id(self, flow: str, deployment: str) -> str:
+        """Return a deployment's id by its name; raise UnavailableError if it is not served yet."""
+        return str(self._call("GET", f"/deployments/name/{flow}/{deployment}").json()["id"])
+
+    def deployment_status(self, flow: str, deployment: str) -> str:
+        """Return READY while a runner asks for the deployment's runs, else NOT_READY."""
+        return str(self._call("GET", f"/deployments/name/{flow}/{deployment}").json()["status"])
+
+    def newest_runs(self, flow: str, limit: int = NEWEST, **run_filter: Any) -> list[FlowRun]:
+        """Return a flow's newest runs, the newest first."""
+        body = {"flows": {"name": {"any_": [flow]}}, "flow_runs": run_filter, "sort": "START_TIME_DESC", "limit": limit}
+        return [FlowRun.model_validate(run) for run in self._call("POST", "/flow_runs/filter", body).json()]
+
+    def run(self, run_id: str) -> FlowRun:
+        """Return a run by its id."""
+        return FlowRun.model_validate(self._call("GET", f"/flow_runs/{run_id}").json())
+
+    def create_run(
+        self, deployment: str, key: str, tags: list[str], parameters: dict[str, Any], who: str = "an alert"
+    ) -> tuple[FlowRun, bool]:
+        """Ask for a run under an idempotency key; return it, and whether it is new."""
+        body = {
+            "idempotency_key": key,
+            "tags": tags,
+            "parameters": parameters,
+            "state": {"type": "SCHEDULED", "message": f"{who} asked for it"},
+        }
+        answer = self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
+        return FlowRun.model_validate(answer.json()), answer.status_code == _CREATED
+
+    def _call(self, method: str, path: str, body: Any = None) -> requests.Response:
+        auth = tuple(self.auth.split(":", 1)) if self.auth else None
+        return send("Prefect", method, f"{self.url.rstrip('/')}{path}", auth=auth, json=body)

@@ -1,0 +1,29 @@
+"""The lineage of a registered version, as tags.
+
+Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or
+`retrain`), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
+`reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
+the flows detect a damaged file), and `promoted_at` (RFC 3339; set just before the alias moves). A version that was
+rolled back carries `rolled_back_at` (RFC 3339) and `rolled_back_because`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from monitoring.contract.config import Config
+
+
+def model_tags(config: Config, classes: Iterable[str]) -> dict[str, str]:
+    """Return the tags of a version's features, classes and config."""
+    return {
+        "features": json.dumps(config.model.features),
+        "classes": json.dumps([str(name) for name in classes]),
+        "config_digest": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+    }
+
+
+def describe_names(names: list[str], shown: int = 10) -> str:
+    """Return count, digest and the last names as JSON, whose length has a bound."""
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return json.dumps({"count": len(names), "sha256": digest, "newest": names[-shown:]})

@@ -1,0 +1,46 @@
+"""Rows and targets by their ids, and the time that an id tells."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from monitoring.contract.layout import Layout
+from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.row_lookup import find_rows, find_targets
+from tests.unit.contract_fixtures import T0, log_table, new_id, write_table
+
+
+def test_ids_are_found_with_their_target(layout: Layout) -> None:
+    """find_targets tells which ids are in the folder, each with its target; unknown and foreign ids are left out."""
+    table = log_table([T0 + t * 700 for t in range(20)], actual=pa.array([None, "a"] * 10))
+    write_table(layout.current, table.slice(0, 12))
+    write_table(layout.current, table.slice(12))
+    ids = table["prediction_id"].to_pylist()
+    asked = [ids[0], ids[13], ids[19], new_id(T0), "no uuid", "0192e4a0-0000-4000-8000-000000000000"]
+    assert find_targets(layout.current, asked, "actual") == {ids[0]: None, ids[13]: "a", ids[19]: "a"}
+    assert find_targets(layout.labels, asked, "actual") == {}
+
+
+def test_rows_are_found_by_ids_of_any_kind(layout: Layout) -> None:
+    """find_rows gives the asked columns, also of ids that tell no time; what a part does not have is null."""
+    table = log_table([T0 + t * 700 for t in range(20)], actual=pa.array([None, "a"] * 10))
+    foreign = table.slice(0, 2).set_column(0, table.schema.field(0), pa.array(["row 1", "row 2"]))
+    write_table(layout.current, table.slice(0, 12))
+    write_table(layout.current, table.slice(12))
+    pq.write_table(foreign.drop_columns(["actual"]), layout.current / "from-elsewhere.parquet")
+    schema = pa.schema([table.schema.field(name) for name in ("prediction_id", "timestamp", "actual")])
+    ids = table["prediction_id"].to_pylist()
+    found = find_rows(layout.current, ["row 2", ids[1], ids[19], new_id(T0), "row 3"], schema)
+    assert found.schema.names == schema.names
+    assert {row["prediction_id"]: row["actual"] for row in found.to_pylist()} == {
+        "row 2": None,
+        ids[1]: "a",
+        ids[19]: "a",
+    }
+    assert not len(find_rows(layout.current, [], schema))
+
+
+def test_id_tells_its_time() -> None:
+    """Only a version 7 UUID has a time."""
+    assert id_milliseconds(new_id(T0 + 999)) == T0 // 1000
+    assert id_milliseconds("0192e4a0-0000-4000-8000-000000000000") is None
+    assert id_milliseconds("") is None

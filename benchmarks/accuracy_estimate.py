@@ -1,4 +1,4 @@
-"""Accuracy without labels against the true one, and with labels the promise of the sequential test.
+"""The accuracy estimate without labels against the true accuracy, and the sequential test's false alarms and delays.
 
 python -m benchmarks.accuracy_estimate [--repeats 20]
 """
@@ -126,11 +126,11 @@ def print_estimates(title: str, source: Callable, config: Config, repeats: int, 
 
 def between_alarms(accuracy: float, floor: float, threshold: float, rows: int, rng: np.random.Generator) -> float:
     """Return the labelled rows between two false alarms, the test beginning anew after each."""
-    alarms, stakes = 0, EDetector(floor, 0)
+    alarms, detector = 0, EDetector(floor, 0)
     for _ in range(rows // 5_000):
         outcomes = rng.random(5_000) < accuracy
-        while (place := stakes.add(outcomes, threshold)) is not None:
-            alarms, stakes, outcomes = alarms + 1, EDetector(floor, 0), outcomes[place + 1 :]
+        while (place := detector.add(outcomes, threshold)) is not None:
+            alarms, detector, outcomes = alarms + 1, EDetector(floor, 0), outcomes[place + 1 :]
     return rows / alarms if alarms else float("inf")
 
 

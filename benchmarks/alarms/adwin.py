@@ -3,7 +3,7 @@
 from river.drift import ADWIN
 
 from benchmarks.alarms.rows import Rows, inputs
-from benchmarks.alarms.watches import Driven, Peer, Variant, power
+from benchmarks.alarms.watches import Peer, RerunWatch, Variant, power
 
 
 def _alarm(known: list[float], values: list[float], delta: float) -> int:
@@ -19,17 +19,17 @@ def _alarm(known: list[float], values: list[float], delta: float) -> int:
     return len(values) + 1
 
 
-def watch(reference: Rows, rows: Rows) -> Driven:
+def watch(reference: Rows, rows: Rows) -> RerunWatch:
     """Watch until any input's detector raises an alarm."""
     known, stream = (part.T.tolist() for part in inputs(reference, rows))
 
-    def drive(since: int, setting: float) -> int | None:
+    def rerun(since: int, setting: float) -> int | None:
         first = len(rows) - since + 1
         for before, column in zip(known, stream, strict=True):
             first = min(first, _alarm(before, column[since : since + first - 1], power(setting)))
         return None if first > len(rows) - since else since + first
 
-    return Driven(len(rows), drive)
+    return RerunWatch(len(rows), rerun)
 
 
 PEER = Peer(

@@ -1,6 +1,6 @@
 """Other statistics that ours was chosen among: CUSUM of Kolmogorov-Smirnov statistics, and e-detectors.
 
-All look at each row once. They are tuned and measured as the peers are.
+All take each row once. They are tuned and measured as the peers are.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.alarms.rows import Floats, Rows, inputs
-from benchmarks.alarms.watches import Driven, Peer, Variant
+from benchmarks.alarms.watches import Peer, RerunWatch, Variant
 
 SIZES = (20, 50)  # rows a block
 DRAWS = 2_000  # blocks of reference rows that standardise a statistic
@@ -32,7 +32,7 @@ def _distances(ranks: Floats) -> Floats:
     return distances
 
 
-def cusum(size: int, allowance: float, add_up: Callable[[Floats], Floats], reference: Rows, rows: Rows) -> Driven:
+def cusum(size: int, allowance: float, add_up: Callable[[Floats], Floats], reference: Rows, rows: Rows) -> RerunWatch:
     """Watch by a CUSUM (Page 1954) over blocks of a bootstrap-standardised maximum or sum of KS distances."""
     known, rng = _ranks(reference, reference), np.random.default_rng(1)
     usual = _distances(known[rng.integers(0, len(known), (DRAWS, size))])
@@ -40,41 +40,41 @@ def cusum(size: int, allowance: float, add_up: Callable[[Floats], Floats], refer
     level = add_up((usual - center) / spread)
     ranks = _ranks(reference, rows)
 
-    def drive(since: int, setting: float) -> int | None:
+    def rerun(since: int, setting: float) -> int | None:
         blocks = ranks[since : since + (len(ranks) - since) // size * size].reshape(-1, size, ranks.shape[1])
         if not len(blocks):
             return None
-        surprise = (add_up((_distances(blocks) - center) / spread) - level.mean()) / level.std() - allowance
-        walk = np.cumsum(surprise)
-        above = np.flatnonzero(walk - np.minimum.accumulate(np.minimum(walk, 0)) > setting)
+        increments = (add_up((_distances(blocks) - center) / spread) - level.mean()) / level.std() - allowance
+        sums = np.cumsum(increments)
+        above = np.flatnonzero(sums - np.minimum.accumulate(np.minimum(sums, 0)) > setting)
         return since + (int(above[0]) + 1) * size if len(above) else None
 
-    return Driven(len(rows), drive)
+    return RerunWatch(len(rows), rerun)
 
 
-def e_detector(reference: Rows, rows: Rows) -> Driven:
+def e_detector(reference: Rows, rows: Rows) -> RerunWatch:
     """Watch by Shiryaev-Roberts sums of e-values that bet on shifts of each input (Shin, Ramdas and Rinaldo 2022)."""
     bets = np.array([sign * bet for bet in BETS for sign in (-1, 1)])
     values = np.clip(inputs(reference, rows)[1], -4, 4)
     logs = (values[:, :, None] * bets - bets**2 / 2).reshape(len(values), -1)
 
-    def drive(since: int, setting: float) -> int | None:
+    def rerun(since: int, setting: float) -> int | None:
         products = np.cumsum(logs[since:], axis=0)
-        laid = np.logaddexp.accumulate(np.concatenate([np.zeros((1, products.shape[1])), -products[:-1]]), axis=0)
-        worth = np.logaddexp.reduce(products + laid, axis=1) - np.log(products.shape[1])
-        above = np.flatnonzero(worth > setting)
+        started = np.logaddexp.accumulate(np.concatenate([np.zeros((1, products.shape[1])), -products[:-1]]), axis=0)
+        log_wealth = np.logaddexp.reduce(products + started, axis=1) - np.log(products.shape[1])
+        above = np.flatnonzero(log_wealth > setting)
         return since + int(above[0]) + 1 if len(above) else None
 
-    return Driven(len(rows), drive)
+    return RerunWatch(len(rows), rerun)
 
 
-def _largest(surprises: Floats) -> Floats:
-    largest: Floats = surprises.max(1)
+def _largest(statistics: Floats) -> Floats:
+    largest: Floats = statistics.max(1)
     return largest
 
 
-def _total(surprises: Floats) -> Floats:
-    total: Floats = surprises.sum(1)
+def _total(statistics: Floats) -> Floats:
+    total: Floats = statistics.sum(1)
     return total
 
 

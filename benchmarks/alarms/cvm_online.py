@@ -13,7 +13,7 @@ import numpy as np
 from alibi_detect.cd import CVMDriftOnline
 
 from benchmarks.alarms.rows import Floats, Rows, inputs
-from benchmarks.alarms.watches import Numbers, Peer, Scored, Variant
+from benchmarks.alarms.watches import Numbers, Peer, ScoredWatch, Variant
 
 BLOCK = 1_000
 
@@ -90,7 +90,7 @@ def statistics(known: Floats, rows: Floats, begin: int, sizes: tuple[int, ...]) 
     return np.array(each).transpose(2, 0, 1)
 
 
-def watching(sizes: tuple[int, ...], reference: Rows, rows: Rows) -> Scored:
+def watching(sizes: tuple[int, ...], reference: Rows, rows: Rows) -> ScoredWatch:
     """Watch by the largest statistic of any feature and window; after a start, windows count once they are full."""
     known, stream = inputs(reference, rows)
     known.sort(axis=0)
@@ -102,13 +102,13 @@ def watching(sizes: tuple[int, ...], reference: Rows, rows: Rows) -> Scored:
         return statistics(known, stream[first:end], begin - first, sizes).max(axis=2)
 
     def scores(since: int, begin: int, end: int) -> tuple[Numbers, Floats]:
-        looks = np.arange(begin + 1, end + 1)
+        places = np.arange(begin + 1, end + 1)
         block = begin // BLOCK
         found = highest(block)[begin - block * BLOCK : end - block * BLOCK]
-        full = looks[:, None] - since >= np.array(sizes)
-        return looks, np.where(full, found, -np.inf).max(axis=1)
+        full = places[:, None] - since >= np.array(sizes)
+        return places, np.where(full, found, -np.inf).max(axis=1)
 
-    return Scored(len(rows), scores, memory=max(sizes), block=BLOCK)
+    return ScoredWatch(len(rows), scores, memory=max(sizes), block=BLOCK)
 
 
 class _Untuned(CVMDriftOnline):
@@ -126,7 +126,7 @@ def check(reference: Rows, rows: Rows) -> None:
 
 
 def _variant(*sizes: int) -> Variant:
-    watch: Callable[[Rows, Rows], Scored] = partial(watching, sizes)
+    watch: Callable[[Rows, Rows], ScoredWatch] = partial(watching, sizes)
     return Variant(f"statistic above {{0:.2f}}; windows of {', '.join(map(str, sizes))} rows", watch, 11.5, 3.0)
 
 

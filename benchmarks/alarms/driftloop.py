@@ -1,4 +1,4 @@
-"""Our detector as the harness sees it, and its calibrations, which are kept: they take seconds each."""
+"""Our detector as a peer of the harness, and a cache of its calibrations, which take seconds each."""
 
 import hashlib
 import os
@@ -9,37 +9,35 @@ import numpy as np
 from benchmarks.alarms.rows import Floats, Rows
 from benchmarks.alarms.watches import Numbers, Peer, Variant
 from monitoring.alarms.drift.calibration import Calibration, calibrate
-from monitoring.alarms.drift.scores import Observations as Scored
-from monitoring.alarms.drift.scores import ReferenceScores
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK, WindowStatistics, window_statistics
 from monitoring.contract.storage import replaced
 
 ROOT = Path(__file__).parents[2]
-KEPT = Path(os.environ.get("BENCH_CALIBRATIONS", ROOT / ".local/bench-alarms/calibrations"))
+CACHE = Path(os.environ.get("BENCH_CALIBRATIONS", ROOT / ".local/bench-alarms/calibrations"))
 CATEGORIES = 10
-PIECE = 20_000  # rows looked at in one go
-# What the calibration depends on: a kept one of other code would be another detector's.
-# what a calibration depends on
+CHUNK = 20_000  # rows scored at once
+# The code that a calibration depends on, which is part of its key in the cache.
 CODE = [
     ROOT / "monitoring/alarms/drift" / f"{name}.py"
     for name in ("bootstrap", "calibration", "scores", "statistics", "windows")
 ]
 
 
-def scored(rows: Rows) -> Scored:
+def observations_of(rows: Rows) -> Observations:
     """Return rows as the detector takes them."""
-    return Scored(rows.features.astype(np.float64), rows.predictions.astype(np.int64))
+    return Observations(rows.features.astype(np.float64), rows.predictions.astype(np.int64))
 
 
 def calibration_of(reference: Rows) -> Calibration:
-    """Calibrate for a reference, or read what was found when it was calibrated for before."""
+    """Calibrate for a reference, or read its calibration from the cache."""
     digest = hashlib.sha256(reference.features.tobytes() + reference.predictions.tobytes())
     for path in CODE:
         digest.update(path.read_bytes())
-    path = KEPT / f"{digest.hexdigest()[:32]}.json"
+    path = CACHE / f"{digest.hexdigest()[:32]}.json"
     if path.exists():
         return Calibration.from_json(path.read_bytes())
-    found = calibrate(scored(reference), CATEGORIES, seed=1)
+    found = calibrate(observations_of(reference), CATEGORIES, seed=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as temporary:
         temporary.write_text(found.to_json(), encoding="utf-8")
@@ -47,28 +45,28 @@ def calibration_of(reference: Rows) -> Calibration:
 
 
 class Detector:
-    """Our detector over a stretch of rows, as `Watch` wants it: looked at piece by piece, for every setting at once."""
+    """Our detector over a stretch of rows, as a `Watch`: rows are scored chunk by chunk, once for all settings."""
 
     def __init__(self, reference: Rows, rows: Rows) -> None:
         self.rows = len(rows)
         self.calibration = calibration_of(reference)
-        self._scores = ReferenceScores(scored(reference), CATEGORIES)
+        self._scores = ReferenceScores(observations_of(reference), CATEGORIES)
         self._stream = rows
         self._sums = np.zeros((0, self._scores.columns.width))
-        self._looks: list[list[tuple[Numbers, Floats]]] = [[] for _ in self.calibration.lengths]
+        self._scored: list[list[tuple[Numbers, Floats]]] = [[] for _ in self.calibration.lengths]
 
-    def _see(self, blocks: int) -> None:
-        """Look at the next piece, until so many blocks were seen."""
+    def _score_up_to(self, blocks: int) -> None:
+        """Score further chunks, until so many blocks are scored."""
         while len(self._sums) < blocks:
             begin = len(self._sums) * BLOCK
-            more = self._scores.sums(scored(self._stream[begin : begin + PIECE]), BLOCK)
+            more = self._scores.sums(observations_of(self._stream[begin : begin + CHUNK]), BLOCK)
             before = len(self._sums)
             self._sums = np.concatenate([self._sums, more])
             oldest = max(0, before - self.calibration.lengths[-1])
-            looks = window_statistics(
+            windows = window_statistics(
                 self._scores, self.calibration.lengths, self._sums[oldest:], before - oldest, before
             )
-            for kept, window in zip(self._looks, looks, strict=True):
+            for kept, window in zip(self._scored, windows, strict=True):
                 kept.append((window.ends + oldest, self._rarities(window)))
 
     def _rarities(self, window: WindowStatistics) -> Floats:
@@ -76,20 +74,20 @@ class Detector:
         return 3 + (heights - self.calibration.level) / (self.calibration.spread * np.log(10))
 
     def first(self, since: int, setting: float) -> int | None:
-        """Return after which row the first alarm comes, if no window reaches behind `since`; see Watch."""
+        """Return after which row the first alarm comes, if no window begins before `since`; see Watch."""
         start, last = -(-since // BLOCK), self.rows // BLOCK
         seen = start
         while seen < last:
-            seen = min(seen + PIECE // BLOCK, last)
-            self._see(seen)
-            found = [self._reached(place, start, seen, setting) for place in range(len(self._looks))]
+            seen = min(seen + CHUNK // BLOCK, last)
+            self._score_up_to(seen)
+            found = [self._reached(place, start, seen, setting) for place in range(len(self._scored))]
             if ends := [end for end in found if end is not None]:
                 return min(ends) * BLOCK
         return None
 
     def _reached(self, place: int, start: int, seen: int, setting: float) -> int | None:
         """Return the first block up to `seen` at which one window that begins at `start` or later is above."""
-        for ends, rarities in self._looks[place]:
+        for ends, rarities in self._scored[place]:
             above = ends[(rarities > setting) & (ends - self.calibration.lengths[place] >= start) & (ends <= seen)]
             if len(above):
                 return int(above[0])
@@ -109,9 +107,9 @@ def measured(reference: Rows, stretches: list[Rows]) -> tuple[list[float], dict[
     maxima, alarms = [], dict.fromkeys(("4", "5"), 0)
     for rows in stretches:
         watch = Detector(reference, rows)
-        watch._see(len(rows) // BLOCK)  # noqa: SLF001 - the harness's own detector, all of it at once
+        watch._score_up_to(len(rows) // BLOCK)  # noqa: SLF001 - the harness's own detector, all of it at once
         top = np.full(len(rows) // BLOCK + 1, -np.inf)
-        for pieces in watch._looks:  # noqa: SLF001
+        for pieces in watch._scored:  # noqa: SLF001
             for ends, rarities in pieces:
                 np.maximum.at(top, ends, rarities)
         maxima += top[1:].reshape(-1, 1000 // BLOCK).max(1).tolist()

@@ -18,7 +18,7 @@ from benchmarks.alarms.watches import HEAD, Peer, Variant, Watch
 TARGET = 10_000  # rows between false alarms
 NEAR = 0.04  # the tuning ends when the logarithm of what is measured is this near to the target's
 TRIES = 9
-TAIL = 20_000  # rows under a shift
+SHIFTED_ROWS = 20_000  # rows under a shift
 
 
 def alarms(watch: Watch, setting: float) -> int:
@@ -83,7 +83,7 @@ def delays(folder: Path, runs: int, variant: Variant, setting: float) -> dict[st
             alarm = variant.watch(reference, head.then(read(folder / name, number))).first(0, setting)
             if alarm is not None and alarm <= HEAD:
                 break
-            one.append(TAIL if alarm is None else alarm - HEAD)
+            one.append(SHIFTED_ROWS if alarm is None else alarm - HEAD)
     return found
 
 
@@ -105,17 +105,17 @@ def measure(folder: Path, peer: Peer) -> dict[str, Any]:
         found = delays(folder, peer.runs, variant, setting)
         results.append(
             {
-                "setting": variant.text.format(variant.said(setting)),
+                "setting": variant.text.format(variant.shown(setting)),
                 "false_alarm_rows": round(rows / max(false_alarms, 1)),
                 "false_alarms": false_alarms,
                 "rows_seen": rows,
                 "runs": len(next(iter(found.values()))),
                 "middle": round(middle(found)),
                 "delays": found,
-                "silent": {name: sum(delay >= TAIL for delay in one) for name, one in found.items()},
+                "silent": {name: sum(delay >= SHIFTED_ROWS for delay in one) for name, one in found.items()},
             }
         )
     results.sort(key=lambda result: result["middle"])
     others = [{key: other[key] for key in ("setting", "false_alarm_rows", "middle")} for other in results[1:]]
-    said = {"peer": peer.name, "label": peer.label, **results[0], "other_variants": others}
-    return said | {"reference_rows": len(read(folder / "reference", 0)), "seconds": time.perf_counter() - begun}
+    result = {"peer": peer.name, "label": peer.label, **results[0], "other_variants": others}
+    return result | {"reference_rows": len(read(folder / "reference", 0)), "seconds": time.perf_counter() - begun}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from river.drift import KSWIN
 
 from benchmarks.alarms.rows import Floats, Rows, inputs
-from benchmarks.alarms.watches import Numbers, Peer, Scored, Variant, power
+from benchmarks.alarms.watches import Numbers, Peer, ScoredWatch, Variant, power
 
 LEAST = 0.1  # the distance that the library asks for besides a small p-value
 FLOOR = -300.0
@@ -85,7 +85,7 @@ def distances(rows: Floats, begin: int, end: int, width: int, size: int) -> npt.
     return found
 
 
-def watching(width: int, size: int, reference: Rows, rows: Rows) -> Scored:
+def watching(width: int, size: int, reference: Rows, rows: Rows) -> ScoredWatch:
     """Fill the windows from the reference, then watch by the smallest p-value."""
     known, stream = inputs(reference, rows)
     table = np.where(np.arange(size + 1) > LEAST * size, -log_p(size), 0.0)
@@ -96,7 +96,7 @@ def watching(width: int, size: int, reference: Rows, rows: Rows) -> Scored:
         found = distances(given, before, len(given), width, size)
         return np.arange(begin + 1, end + 1), table[found.max(axis=1)]
 
-    return Scored(len(rows), scores, memory=width)
+    return ScoredWatch(len(rows), scores, memory=width)
 
 
 def check(reference: Rows, rows: Rows) -> None:
@@ -112,7 +112,7 @@ def check(reference: Rows, rows: Rows) -> None:
 
 
 def _variant(width: int, size: int) -> Variant:
-    watch: Callable[[Rows, Rows], Scored] = partial(watching, width, size)
+    watch: Callable[[Rows, Rows], ScoredWatch] = partial(watching, width, size)
     return Variant(f"alpha {{0:.2g}}, {size} rows of {width:,}, after the reference", watch, 5.5, 1.0, power)
 
 

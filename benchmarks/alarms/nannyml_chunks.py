@@ -13,7 +13,7 @@ import pandas as pd
 from nannyml.thresholds import ConstantThreshold
 
 from benchmarks.alarms.rows import Floats, Rows
-from benchmarks.alarms.watches import Numbers, Peer, Scored, Variant, ends
+from benchmarks.alarms.watches import Numbers, Peer, ScoredWatch, Variant, ends
 
 warnings.filterwarnings("ignore", message="The resulting number of chunks is too low")
 METHODS = {"kolmogorov_smirnov": "l_infinity", "jensen_shannon": "jensen_shannon"}  # of the features, the prediction
@@ -42,22 +42,22 @@ def fitted(method: str, size: int, reference: Rows) -> nannyml.UnivariateDriftCa
     return calculator.fit(known)
 
 
-def watching(method: str, size: int, reference: Rows, rows: Rows) -> Scored:
+def watching(method: str, size: int, reference: Rows, rows: Rows) -> ScoredWatch:
     """Watch by the largest statistic of any column."""
 
     def scores(_: int, begin: int, end: int) -> tuple[Numbers, Floats]:
-        looks = ends(rows, size, begin, end)
-        if not looks.size:
-            return looks, np.empty(0)
-        result = fitted(method, size, reference).calculate(frame(rows[int(looks[0]) - size : int(looks[-1])]))
+        places = ends(rows, size, begin, end)
+        if not places.size:
+            return places, np.empty(0)
+        result = fitted(method, size, reference).calculate(frame(rows[int(places[0]) - size : int(places[-1])]))
         found = result.filter(period="analysis").to_df().xs("value", axis=1, level=2)
-        return looks, found.to_numpy(dtype=np.float64).max(axis=1)
+        return places, found.to_numpy(dtype=np.float64).max(axis=1)
 
-    return Scored(len(rows), scores, block=2_000)
+    return ScoredWatch(len(rows), scores, block=2_000)
 
 
 def _variant(method: str, size: int, start: float) -> Variant:
-    watch: Callable[[Rows, Rows], Scored] = partial(watching, method, size)
+    watch: Callable[[Rows, Rows], ScoredWatch] = partial(watching, method, size)
     return Variant(f"{method} above {{0:.3f}}, chunks of {size:,} rows", watch, start, start / 5)
 
 

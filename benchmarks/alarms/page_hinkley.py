@@ -8,7 +8,7 @@ import numpy as np
 from river.drift import PageHinkley
 
 from benchmarks.alarms.rows import Floats, Rows, inputs
-from benchmarks.alarms.watches import Driven, Peer, Variant
+from benchmarks.alarms.watches import Peer, RerunWatch, Variant
 
 LEAST, FADING = 30, 1 - 0.0001  # the library's defaults
 
@@ -33,19 +33,19 @@ def alarm(values: Floats, begin: int, end: int, delta: float, threshold: float) 
     return end + 1
 
 
-def watching(delta: float, reference: Rows, rows: Rows) -> Driven:
+def watching(delta: float, reference: Rows, rows: Rows) -> RerunWatch:
     """Let the detectors see the reference first, then the rows."""
     known, stream = inputs(reference, rows)
     before = len(known)
 
-    def drive(since: int, setting: float) -> int | None:
+    def rerun(since: int, setting: float) -> int | None:
         columns = np.concatenate([known, stream[since:]]).T.copy()
         first = columns.shape[1] + 1
         for column in columns:
             first = min(first, alarm(column, before, min(first, columns.shape[1]), delta, setting))
         return None if first > columns.shape[1] else since + first - before
 
-    return Driven(len(rows), drive)
+    return RerunWatch(len(rows), rerun)
 
 
 def check(reference: Rows, rows: Rows) -> None:
@@ -61,7 +61,7 @@ def check(reference: Rows, rows: Rows) -> None:
 
 
 def _variant(delta: float, start: float) -> Variant:
-    watch: Callable[[Rows, Rows], Driven] = partial(watching, delta)
+    watch: Callable[[Rows, Rows], RerunWatch] = partial(watching, delta)
     return Variant(f"threshold {{0:.1f}}, delta {delta}, after the reference", watch, start, start / 4)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.alarms import streams
-from benchmarks.alarms.harness import TAIL
+from benchmarks.alarms.harness import SHIFTED_ROWS
 from benchmarks.alarms.rows import Rows, write
 from benchmarks.alarms.table import show
 from benchmarks.alarms.watches import HEAD
@@ -55,7 +55,10 @@ def draw(folder: Path, source: streams.Source, *, quick: bool) -> None:
     for kind, (name, number, rows) in enumerate((("steady", several, STREAM), ("head", runs, HEAD)), 1):
         write(folder / name, [source.steady(np.random.default_rng([1, kind, n]), rows) for n in range(number)])
     for kind, name in enumerate(names):
-        write(folder / name, [source.shifted(name, np.random.default_rng([2, kind, n]), TAIL) for n in range(runs)])
+        write(
+            folder / name,
+            [source.shifted(name, np.random.default_rng([2, kind, n]), SHIFTED_ROWS) for n in range(runs)],
+        )
     (folder / "shifts.txt").write_text("\n".join(names), encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.alarms.harness import TAIL
+from benchmarks.alarms.harness import SHIFTED_ROWS
 from benchmarks.alarms.promise import PROMISES, Measured
 
 OURS = "driftloop"
@@ -65,7 +65,7 @@ def _delays(axes: Axes, results: list[dict[str, Any]]) -> None:
     ours = next(result for result in results if result["peer"] == OURS)
     x = [np.median(ours["delays"][shift]) for shift in shifts]
     axes.scatter(x, range(len(shifts)), s=60, color=BLUE, label=ours["label"], zorder=3)
-    axes.axvline(TAIL, color=GREY, linewidth=1, linestyle=":")
+    axes.axvline(SHIFTED_ROWS, color=GREY, linewidth=1, linestyle=":")
     axes.set_yticks(range(len(shifts)), list(NAMES.values()))
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="rows from the shift to the alarm (median; at 20,000: mostly silent)")

@@ -53,12 +53,12 @@ def inputs(reference: Rows, rows: Rows) -> tuple[Floats, Floats]:
     """
     center, spread = np.nanmean(reference.features, axis=0), np.nanstd(reference.features, axis=0)
     counts = np.bincount(reference.predictions, minlength=1 + max(reference.predictions.max(), rows.predictions.max()))
-    surprise = -np.log((counts + 0.5) / (len(reference) + 0.5 * len(counts)))
-    usual = surprise[reference.predictions]
-    surprise = (surprise - usual.mean()) / usual.std()
+    information = -np.log((counts + 0.5) / (len(reference) + 0.5 * len(counts)))
+    usual = information[reference.predictions]
+    information = (information - usual.mean()) / usual.std()
 
     def given(some: Rows) -> Floats:
         scores = np.nan_to_num((some.features.astype(np.float64) - center) / spread)
-        return np.column_stack([scores, surprise[some.predictions], np.isnan(some.features).sum(axis=1)])
+        return np.column_stack([scores, information[some.predictions], np.isnan(some.features).sum(axis=1)])
 
     return given(reference), given(rows)

@@ -1,4 +1,4 @@
-"""A method as the harness sees it: watches over stretches of rows, and the variants that a peer is run in."""
+"""What the harness needs of a method: watches over stretches of rows, and the variants that a peer is run in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ class Watch(Protocol):
 
 
 @dataclass
-class Scored:
-    """Watch by scores that a threshold is laid on afterwards, so that every setting shares their computation.
+class ScoredWatch:
+    """Watch by scores, which are computed once for all settings: an alarm is a score above the setting.
 
-    `score(since, begin, end)` gives the rows in (begin, end] that the method looks at, and its score there when it was
-    started after the row `since`. How it was started is forgotten after `memory` rows.
+    `score(since, begin, end)` returns the rows in (begin, end] at which the method tests, (n,), and its scores there,
+    (n,), if it was started after the row `since`. The start has no influence after `memory` rows.
     """
 
     rows: int
@@ -45,56 +45,56 @@ class Scored:
             key = (max(since, begin - self.memory), begin)
             if key not in self._known:
                 self._known[key] = self.score(*key, end)
-            looks, scores = self._known[key]
+            places, scores = self._known[key]
             if (above := np.flatnonzero(scores > setting)).size:
-                return int(looks[above[0]])
+                return int(places[above[0]])
             begin = end
         return None
 
 
 def ends(rows: Rows, size: int, begin: int, end: int) -> Numbers:
-    """Return where the disjoint windows of a size end in (begin, end].
+    """Return the rows (n,) in (begin, end] at which the disjoint windows of a size end.
 
-    Where in a window the shift falls is left to chance, which the first row's digits stand for: the first window begins
-    that many rows late, before the shift at the latest.
+    Where in a window the shift falls is random: the first window begins some rows late, as many as the digits of the
+    first row's first value say, and before the shift at the latest.
     """
     late = int(abs(float(rows.features[0, 0])) * 1e4) % min(size, HEAD)
-    looks = np.arange(late + size, end + 1, size)
-    return looks[looks > begin]
+    places = np.arange(late + size, end + 1, size)
+    return places[places > begin]
 
 
 @dataclass(frozen=True)
-class Driven:
-    """Watch by a detector that has to be driven anew for every setting: `drive(since, setting)` is `first`."""
+class RerunWatch:
+    """Watch by a detector that has to be run again for every setting: `rerun(since, setting)` is `first`."""
 
     rows: int
-    drive: Callable[[int, float], int | None]
+    rerun: Callable[[int, float], int | None]
 
     def first(self, since: int, setting: float) -> int | None:
         """See Watch."""
-        return self.drive(since, setting)
+        return self.rerun(since, setting)
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to run a peer: `text` says how, with the tuned setting as {0}.
 
-    The tuning begins at `start`; a `step` makes alarms about ten times rarer. `said` turns the setting into the number
-    that a user would write.
+    The tuning begins at `start`; a `step` makes alarms about ten times rarer. `shown` turns the setting into the number
+    that a user of the method would configure.
     """
 
     text: str
     watch: Callable[[Rows, Rows], Watch]
     start: float
     step: float = 1.0
-    said: Callable[[float], float] = lambda setting: setting
+    shown: Callable[[float], float] = lambda setting: setting
 
 
 @dataclass(frozen=True)
 class Peer:
     """A method with its variants, of which the best is reported; the streams it is tuned on and its runs per shift.
 
-    `check` fails if what is computed for the peer is not what its library says of these rows.
+    `check` fails if what is computed for the peer differs from what its library computes of these rows.
     """
 
     name: str

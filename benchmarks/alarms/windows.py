@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.stats import chi2, kstwo
 
 from benchmarks.alarms.rows import Floats, Rows
-from benchmarks.alarms.watches import Numbers, Peer, Scored, Variant, ends, power
+from benchmarks.alarms.watches import Numbers, Peer, ScoredWatch, Variant, ends, power
 
 NEWEST, LEAST, EVERY = 1_000, 200, 50
 DRIFTED = 7  # of 14 columns: Evidently's share of 0.5
@@ -26,7 +26,7 @@ def _table(effective: int) -> Floats:
 
 
 def ks_log_p(distance: Floats, rows: Counts, reference_rows: int) -> Floats:
-    """Return log10 of the p-values of KS distances, read off a table: windows are looked at thousands of times."""
+    """Return log10 of the p-values of KS distances, read off a table: there are thousands of windows."""
     effective = np.maximum(np.round(rows * reference_rows / (rows + reference_rows)), 1).astype(int)
     return np.array([np.interp(d, _GRID, _table(int(n))) for d, n in zip(distance, effective, strict=True)])
 
@@ -132,32 +132,32 @@ def adjusted(windows: Windows, begin: int, end: int) -> float:
 Score = Callable[[Windows, int, int], float]
 
 
-def sliding(score: Score) -> Callable[[Rows, Rows], Scored]:
-    """Look at the newest rows every so many."""
+def sliding(score: Score) -> Callable[[Rows, Rows], ScoredWatch]:
+    """Return a watch that tests the newest rows every EVERY rows."""
 
-    def watch(reference: Rows, rows: Rows) -> Scored:
+    def watch(reference: Rows, rows: Rows) -> ScoredWatch:
         windows = Windows(reference, rows)
 
         def scores(since: int, begin: int, end: int) -> tuple[Numbers, Floats]:
-            looks = np.arange(-(-max(begin + 1, since + LEAST) // EVERY) * EVERY, end + 1, EVERY)
-            return looks, np.array([score(windows, max(since, look - NEWEST), look) for look in looks.tolist()])
+            places = np.arange(-(-max(begin + 1, since + LEAST) // EVERY) * EVERY, end + 1, EVERY)
+            return places, np.array([score(windows, max(since, place - NEWEST), place) for place in places.tolist()])
 
-        return Scored(len(rows), scores, memory=NEWEST)
+        return ScoredWatch(len(rows), scores, memory=NEWEST)
 
     return watch
 
 
-def disjoint(score: Score, size: int) -> Callable[[Rows, Rows], Scored]:
-    """Look at one full window after the other."""
+def disjoint(score: Score, size: int) -> Callable[[Rows, Rows], ScoredWatch]:
+    """Return a watch that tests disjoint windows of this size."""
 
-    def watch(reference: Rows, rows: Rows) -> Scored:
+    def watch(reference: Rows, rows: Rows) -> ScoredWatch:
         windows = Windows(reference, rows)
 
         def scores(_: int, begin: int, end: int) -> tuple[Numbers, Floats]:
-            looks = ends(rows, size, begin, end)
-            return looks, np.array([score(windows, look - size, look) for look in looks.tolist()])
+            places = ends(rows, size, begin, end)
+            return places, np.array([score(windows, place - size, place) for place in places.tolist()])
 
-        return Scored(len(rows), scores)
+        return ScoredWatch(len(rows), scores)
 
     return watch
 

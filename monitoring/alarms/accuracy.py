@@ -88,7 +88,7 @@ class EDetector:
         self._factors = np.log(np.stack([(1 - alternatives) / (1 - null), alternatives / null]))
         self._logs = np.array([-np.inf if log is None else log for log in logs])
         if self._logs.shape != ALTERNATIVES.shape:
-            raise ValueError(f"there are {len(self._logs)} stakes for {len(ALTERNATIVES)} alternatives")
+            raise ValueError(f"there are {len(self._logs)} wealths for {len(ALTERNATIVES)} alternatives")
 
     @property
     def score(self) -> float:

@@ -1,4 +1,4 @@
-"""The sequential test of accuracy: what it counts, what it promises, and that it goes on where it was."""
+"""The sequential test of accuracy: which outcomes count, the rate of false alarms, and its state over restarts."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def _label(folder: Path, ids: list[str], labels: list[str], second: int) -> None
 
 
 def test_a_late_label_counts_once_and_the_first_of_two_counts(tmp_path: Path) -> None:
-    """Neither a repetition nor a contradiction is further evidence, in the same look or a later one."""
+    """Neither a repetition nor a contradiction is further evidence, in the same update or a later one."""
     ids = _predictions(tmp_path, 10)
     watch = _watch(tmp_path)
     assert _counts(watch) == (0, 0)
@@ -118,7 +118,7 @@ def _expected(layout: Layout) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("often", [pytest.param(0.7, id="looking often"), pytest.param(0.2, id="looking seldom")])
+@pytest.mark.parametrize("often", [pytest.param(0.7, id="often"), pytest.param(0.2, id="seldom")])
 def test_what_is_counted_does_not_depend_on_files_and_restarts(tmp_path: Path, often: float) -> None:
     """After any sequence of rows, labels, merges and restarts each labelled row counted once, by its first label."""
     for seed in range(ROUNDS):
@@ -136,8 +136,8 @@ def test_what_is_counted_does_not_depend_on_files_and_restarts(tmp_path: Path, o
         assert _counts(watch) == _expected(log.layout)
 
 
-def test_a_look_that_fails_takes_nothing(tmp_path: Path) -> None:
-    """What had been read when storage gave way is read again by the next look, and counts once."""
+def test_an_update_that_fails_takes_nothing(tmp_path: Path) -> None:
+    """What had been read when storage gave way is read again by the next update, and counts once."""
     ids = _predictions(tmp_path, 5, labels=True)
     watch = _watch(tmp_path)
     labels = tmp_path / "labels.parquet"
@@ -191,7 +191,7 @@ def test_a_damaged_state_is_not_gone_on_from(tmp_path: Path) -> None:
         pytest.param(Performance(0.6, 5), 0.3, id="five rows and a large tolerance"),
     ],
 )
-def test_nothing_is_said_where_there_is_nothing_to_hold_the_model_to(
+def test_there_is_no_verdict_where_there_is_nothing_to_test(
     tmp_path: Path, performance: Performance | None, tolerance: float
 ) -> None:
     """An older reference tells no accuracy; one that may be 0 cannot be fallen below."""
@@ -225,8 +225,8 @@ def test_the_promise_holds_at_the_edge_of_what_is_promised() -> None:
 
 @pytest.mark.parametrize("accuracy", [0.3, 0.8, 0.95])
 @pytest.mark.parametrize("rows", [20, 300, 2_000])
-def test_few_rows_at_promotion_hold_the_model_to_less(accuracy: float, rows: int) -> None:
-    """Whatever the model's true accuracy, in one promotion of twenty at most is it held to more than that."""
+def test_few_rows_at_promotion_lower_the_bound(accuracy: float, rows: int) -> None:
+    """Whatever the model's true accuracy, the bound exceeds it in one promotion of twenty at most."""
     right = np.arange(rows + 1)
     above = np.array([lower_bound(k, rows) > accuracy for k in right.tolist()])
     assert binom.pmf(right, rows, accuracy)[above].sum() <= 0.05
@@ -251,7 +251,7 @@ def test_a_fall_is_found_and_the_alarm_stays_until_labels_refute_it() -> None:
 
 
 def test_how_labels_are_batched_does_not_matter() -> None:
-    """One look at many rows finds what a look after each would have found."""
+    """One update with many rows finds what an update after each would have found."""
     outcomes = np.concatenate([np.random.default_rng(3).random(300) < p for p in (0.8, 0.5, 0.9)])
     whole, single = (AccuracyTest(MEASURED, tolerance=0.0) for _ in range(2))
     whole.add(outcomes, PROMISE)

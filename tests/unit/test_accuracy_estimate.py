@@ -91,12 +91,14 @@ def test_more_rows_narrow_the_interval_and_neither_source_of_error_is_forgotten(
         ),
     ],
 )
-def test_there_is_no_estimate_without_a_map_or_rows(performance: Performance | None, confidence: np.ndarray) -> None:
+def test_there_is_no_estimate_without_a_reliability_curve_or_rows(
+    performance: Performance | None, confidence: np.ndarray
+) -> None:
     """Nothing is better than a number that nobody can vouch for."""
     assert estimate_accuracy(performance, _profile(confidence), 200) is None
 
 
-def test_calibration_ascends_and_its_knots_have_rows_enough() -> None:
+def test_the_reliability_curve_ascends_and_its_knots_have_rows_enough() -> None:
     """At most ten knots, which together hold every row, and whose accuracies never fall."""
     confidence, right = _draw(np.random.default_rng(4), 777)
     calibration = fit_reliability_curve(confidence, right)
@@ -120,8 +122,8 @@ def test_calibration_ascends_and_its_knots_have_rows_enough() -> None:
         pytest.param([0.2, 0.4, 0.6, 0.8] * 10, [True, True, False, False] * 10, 1, id="the surer, the worse"),
     ],
 )
-def test_calibration_of_odd_rows(confidence: list[float], right: list[bool], knots: int) -> None:
-    """Whatever rows there are, there is a map."""
+def test_the_reliability_curve_of_odd_rows(confidence: list[float], right: list[bool], knots: int) -> None:
+    """Whatever rows there are, there is a reliability curve."""
     calibration = fit_reliability_curve(np.array(confidence, np.float32), np.array(right))
     assert len(calibration.rows) == knots
     assert sum(calibration.rows) == len(right)

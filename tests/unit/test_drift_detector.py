@@ -1,4 +1,4 @@
-"""The sequential detector: what it notices, when it keeps quiet, and what it costs."""
+"""The sequential detector: what it detects, when it raises no alarm, and what it costs."""
 
 import numpy as np
 import pytest
@@ -58,8 +58,8 @@ def test_steady_rows_raise_no_more_alarms_than_promised() -> None:
             rows = draw(rng, 500)
             status = _feed(detector, rows, piece * 500, promise=1e4, piece=500)
             begun |= {status.alarm.noticed} if status.alarm else set()
-            looks = window_statistics(scores, calibration.lengths[:8], scores.sums(rows, BLOCK), 0, 0)
-            naive += any((window.values > 4).any() for window in looks)
+            windows = window_statistics(scores, calibration.lengths[:8], scores.sums(rows, BLOCK), 0, 0)
+            naive += any((window.values > 4).any() for window in windows)
         alarms += len(begun)
     assert alarms <= 32
     assert naive > 64
@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_rows() -> None:
     ],
 )
 def test_odd_references_calibrate_and_watch(column: int, value: float) -> None:
-    """A feature that says nothing in the reference divides by no zero, and hides no change in another."""
+    """A feature without information in the reference causes no division by zero, and hides no change in another."""
     rng = np.random.default_rng(16)
     odd, steady, after = draw(rng, 100), draw(rng, 500), shifted(rng, 300)
     for rows in (odd, steady, after):
@@ -162,7 +162,7 @@ def test_a_reference_of_one_row_is_watched() -> None:
     assert np.isfinite(_feed(detector, draw(np.random.default_rng(19), 500), 0).score)
 
 
-def test_a_calibration_survives_being_written_down() -> None:
+def test_a_calibration_survives_json() -> None:
     """What is read back gives the same thresholds; something else is refused."""
     calibration = calibrated()[1]
     again = Calibration.from_json(calibration.to_json())

@@ -1,4 +1,4 @@
-"""The detector over a log: calibrated by a process of its own, fed with parts, exported, and restarted."""
+"""The detector over a log: calibrated in a process of its own, fed with parts, exported, and restarted."""
 
 import os
 import time
@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_before_the_calibration_is_done_nothing_is_said_but_how_far_it_is(folder: Path) -> None:
-    """A process calibrates beside the looks, tells its progress, and its result is there for the next start."""
+def test_before_the_calibration_is_done_there_is_only_its_progress(folder: Path) -> None:
+    """A process calibrates beside the updates and reports its progress, and its result is there for the next start."""
     watch = _watch(folder, calibrated=False)
     _log(folder, 100, 0)
     seen: list[DriftVerdict] = []
@@ -59,7 +59,7 @@ def test_before_the_calibration_is_done_nothing_is_said_but_how_far_it_is(folder
     assert again.detector == seen[-1].detector
 
 
-def test_a_change_is_found_with_who_is_to_blame(folder: Path) -> None:
+def test_a_change_is_attributed_to_its_feature(folder: Path) -> None:
     """The alarm names the feature that moved and which way, with effect sizes whose intervals hold them."""
     watch = _watch(folder)
     _log(folder, 400, 0)
@@ -68,8 +68,8 @@ def test_a_change_is_found_with_who_is_to_blame(folder: Path) -> None:
     verdict = watch.update()
     assert verdict.alarm is not None
     assert verdict.attribution is not None
-    blamed = {column.column: column.direction for column in verdict.attribution.columns if column.direction}
-    assert blamed["income"] == "up"
+    directions = {column.column: column.direction for column in verdict.attribution.columns if column.direction}
+    assert directions["income"] == "up"
     income = next(column for column in verdict.attribution.columns if column.column == "income")
     assert income.contribution == max(column.contribution for column in verdict.attribution.columns)
     assert income.effects is not None
@@ -114,7 +114,7 @@ def test_another_reference_begins_anew(folder: Path) -> None:
 
 
 def test_a_calibration_that_fails_says_why(folder: Path) -> None:
-    """The process's own words reach the log; the next look tries again."""
+    """The process's own words reach the log; the next update tries again."""
     watch = _watch(folder, calibrated=False)
     watch.update()
     job = watch._job
@@ -137,8 +137,8 @@ def test_a_torn_state_is_no_state(folder: Path) -> None:
         assert _watch(folder).update().detector is not None
 
 
-def test_the_monitor_exports_what_the_tests_say(folder: Path) -> None:
-    """Score, threshold, alarm and blame are metrics; they are absent where the tests are switched off."""
+def test_the_monitor_exports_the_verdicts(folder: Path) -> None:
+    """Score, threshold, alarm and attribution are metrics; they are absent where the tests are switched off."""
     _watch(folder)
     _log(folder, 400, 0)
     _log(folder, 300, 1, shift=0.8)

@@ -22,7 +22,7 @@ def search(marks: np.ndarray, values: np.ndarray) -> np.ndarray:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_values_are_counted_at_and_between_any_marks(data):
-    """However many, so that both ways of counting are taken: by bucket, and by sorting alone."""
+    """With any number of values, so that both methods of counting are tested: by bucket, and by sorting alone."""
     marks = np.unique(np.array(data.draw(st.lists(st.one_of(NEAR, FINITE), max_size=12))) + 0.0)
     some = data.draw(arrays.arrays(np.float64, st.integers(0, 50), elements=st.one_of(NEAR, st.floats())))
     values = np.concatenate([some, np.tile(marks, 3), np.random.default_rng(len(some)).normal(size=1500)])

@@ -1,4 +1,4 @@
-"""Rows as they arrive: each once, whatever happens to the files and to the monitor between two looks."""
+"""The log cursor: each row once, whatever happens to the files and to the monitor between two calls."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def _named(table: pa.Table) -> list[tuple[str, int]]:
         pytest.param("labels", -1, id="labels"),
     ],
 )
-@pytest.mark.parametrize("often", [pytest.param(0.6, id="looking often"), pytest.param(0.1, id="looking seldom")])
+@pytest.mark.parametrize("often", [pytest.param(0.6, id="often"), pytest.param(0.1, id="seldom")])
 def test_each_row_is_taken_once(tmp_path: Path, folder: str, after: int, often: float) -> None:
     """After any sequence of parts, merges of merged parts, removals and restarts no row is missed or taken twice."""
     for seed in range(ROUNDS):
@@ -74,7 +74,7 @@ def test_each_row_is_taken_once(tmp_path: Path, folder: str, after: int, often: 
         assert all(time > after for _, time in taken)
 
 
-def test_first_look_at_a_long_log_comes_in_pieces(tmp_path: Path) -> None:
+def test_a_long_log_is_taken_in_pieces(tmp_path: Path) -> None:
     """Parts are taken oldest first, and a large part by its row groups, so that memory is bounded."""
     ids = log_rows(tmp_path, LOANS, make_rows(LOANS, 1_000))
     current = Layout(tmp_path).current

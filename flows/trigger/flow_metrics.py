@@ -44,10 +44,12 @@ def read_histories(prefect: Prefect) -> FlowHistories:
 
 
 def _read_history(prefect: Prefect, flow: str) -> FlowHistory:
+    runs = tuple(prefect.newest_runs(flow))
+    # Asked after the runs: one that ends in between is never shown as completed beside an older success.
     completed = prefect.newest_runs(flow, limit=1, state={"type": {"any_": ["COMPLETED"]}})
     ends = [run.end_time.timestamp() for run in completed if run.end_time]
     served = _is_served(prefect, flow) if flow in ACTIONS else None
-    return FlowHistory(tuple(prefect.newest_runs(flow)), ends[0] if ends else None, served)
+    return FlowHistory(runs, ends[0] if ends else None, served)
 
 
 def _is_served(prefect: Prefect, flow: str) -> bool:

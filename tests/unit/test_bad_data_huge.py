@@ -27,7 +27,8 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.row_lookup import find_rows
 from monitoring.contract.schemas import log_schema
-from tests.unit.monitor_fixtures import loans, monitor_of
+from tests.unit.models import loans
+from tests.unit.monitor_fixtures import monitor_of
 
 def peak():
     # of this program: getrusage also counts what its parent held when it was started

@@ -120,7 +120,7 @@ def test_a_calibration_that_fails_says_why(folder: Path) -> None:
     job = watch._job
     assert job is not None
     os.kill(job._process.pid, 9)
-    job._thread.join(30)
+    job._thread.join(30)  # it ends with the process
     with pytest.raises(CalibrationError, match="exit status -9"):
         watch.update()
     assert watch.update().detector is None

@@ -60,10 +60,11 @@ class CalibrationJob:
             for line in self._process.stdout:
                 self.progress = float(line)
             self._error = self._process.stderr.read().decode(errors="replace")
+        self._process.wait()  # its pipes close a moment before it has ended
 
     def done(self) -> bool:
         """Return whether the process has ended; raise CalibrationError if it failed."""
-        if self._process.poll() is None or self._thread.is_alive():
+        if self._thread.is_alive():
             return False
         if self._process.returncode:
             raise CalibrationError(f"exit status {self._process.returncode}: {self._error[-500:]}")

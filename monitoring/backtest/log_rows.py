@@ -1,5 +1,6 @@
 """A recorded log as a stream: every row once, in the order of time, a few row groups in memory at once."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.fs
 
 from monitoring.contract.config import Model
-from monitoring.contract.part_reader import read_groups, time_ranges
+from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.storage import Place, open_parquet, place
@@ -110,9 +111,21 @@ def _spans(source: str, columns: Iterable[str] = ()) -> list[RowGroup]:
     for uri in list_files(source):
         path = _local(uri)
         _require(path, set(columns))
-        ranges = time_ranges(path)
+        with _reading(path):
+            ranges = time_ranges(path)
         spans += [RowGroup(*range_, path, group) for group, range_ in enumerate(ranges) if range_[1] > 0]
     return sorted(spans, key=lambda span: span.first)
+
+
+@contextlib.contextmanager
+def _reading(path: Place) -> Iterator[None]:
+    """Raise DatasetError with the file's name for what cannot be read; FileNotFoundError for one that is gone."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise DatasetError(f"{path}: {reason_of(error)}") from error
 
 
 def _local(uri: str) -> Place:
@@ -121,17 +134,10 @@ def _local(uri: str) -> Place:
 
 def _require(path: Place, any_of: set[str]) -> None:
     """Raise DatasetError unless a file has a column of times, and one of some others."""
-    try:
-        with open_parquet(path) as file:
-            schema = file.schema_arrow
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path}: is not a readable Parquet file: {error}") from error
+    with _reading(path), open_parquet(path) as file:
+        schema = file.schema_arrow
     if "timestamp" not in schema.names:
         raise DatasetError(f"{path}: has no column timestamp, without which nobody knows when its rows came")
-    if not pa.types.is_timestamp(kind := schema.field("timestamp").type):
-        raise DatasetError(f"{path}: its column timestamp is {kind}; it must be a timestamp")
     if any_of and not any_of & set(schema.names):
         raise DatasetError(f"{path}: has none of the config's columns {', '.join(sorted(any_of))}")
 
@@ -142,7 +148,8 @@ def _sweep(spans: list[RowGroup], schema: pa.Schema, after: int, until: int) -> 
     held = pa.schema([f.with_nullable(True) for f in schema]).empty_table()
     for number, span in enumerate(spans):
         horizon = spans[number + 1].first if number + 1 < len(spans) else until + 1
-        tables = [held, *read_groups(span.path, schema, [span.group])]
+        with _reading(span.path):
+            tables = [held, *read_groups(span.path, schema, [span.group])]
         held = _between(pa.concat_tables(tables), after, until)
         ready = pc.less(held["timestamp"].cast(pa.int64()), horizon)
         if pc.any(ready).as_py():

@@ -122,10 +122,11 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
 
 def _rows(stored: pa.Table, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
     """Return a reference's columns as the schema, without those that cannot be, and why they cannot."""
-    columns, problems = {}, []
+    columns: dict[str, pa.ChunkedArray] = {}
+    problems = []
     for field in schema:
         try:
-            columns |= {field.name: conform(stored, pa.schema([field]))[field.name]}
+            columns[field.name] = conform(stored, pa.schema([field]))[field.name]
         except UnfitColumnError as error:
             problems.append(str(error))
     return pa.table(columns), problems

@@ -11,8 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Column = pa.ChunkedArray
-Cast = Callable[[Column, pa.DataType], Column]
+Cast = Callable[[pa.ChunkedArray, pa.DataType], pa.ChunkedArray]
 
 _CALENDAR = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds since 1970
 _UUID_BYTES = 16
@@ -42,17 +41,17 @@ def require_once(schema: pa.Schema, names: Iterable[str]) -> None:
         raise UnfitColumnError(f"column {', '.join(twice)} stands more than once")
 
 
-def convert(column: Column, field: pa.Field) -> Column:
+def convert(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     """Return a column as the field's type: a number, a text, which may be a dictionary of texts, or a time in UTC."""
-    if column.type == field.type:
-        return _checked(column, field)
     kind, cast = _way_in(field.type)
     if not fits(column.type, field.type):
         raise UnfitColumnError(f"column {field.name} is {column.type}; it must be {kind}")
     try:
-        return _checked(cast(_plain(column), field.type), field)
+        ours = column if column.type == field.type else cast(_plain(column), field.type)
+        _require_sound(ours, field)
     except pa.ArrowException as error:
         raise UnfitColumnError(f"column {field.name} is {column.type}; it must be {kind}: {_line(error)}") from error
+    return ours
 
 
 def fits(given: pa.DataType, due: pa.DataType) -> bool:
@@ -80,16 +79,12 @@ def is_text(given: pa.DataType) -> bool:
 
 
 def _is_number(given: pa.DataType) -> bool:
-    return (
-        pa.types.is_floating(given)
-        or pa.types.is_integer(given)
-        or pa.types.is_decimal(given)
-        or pa.types.is_boolean(given)
-    )
+    types = pa.types
+    return any(test(given) for test in (types.is_floating, types.is_integer, types.is_decimal, types.is_boolean))
 
 
 def _is_uuid(given: pa.DataType) -> bool:
-    return pa.types.is_fixed_size_binary(given) and given.byte_width == _UUID_BYTES
+    return bool(pa.types.is_fixed_size_binary(given)) and given.byte_width == _UUID_BYTES
 
 
 def _inner(given: pa.DataType) -> pa.DataType:
@@ -99,7 +94,7 @@ def _inner(given: pa.DataType) -> pa.DataType:
     return _inner(given.value_type) if pa.types.is_dictionary(given) else given
 
 
-def _plain(column: Column) -> Column:
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column without what wraps its type, and without a dictionary unless that is of text."""
     if isinstance(column.type, pa.UuidType | pa.Bool8Type):
         storage = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
@@ -117,12 +112,14 @@ def _way_in(due: pa.DataType) -> tuple[str, Cast]:
     return "text, a whole number, or true or false", _texts
 
 
-def _checked(column: Column, field: pa.Field) -> Column:
-    if pa.types.is_timestamp(field.type):
+def _require_sound(column: pa.ChunkedArray, field: pa.Field) -> None:
+    """Raise unless text is UTF-8, which a damaged file's may not be, and times lie within the calendar."""
+    if is_text(column.type):
+        column.validate(full=True)
+    elif pa.types.is_timestamp(field.type):
         bounds = pc.min_max(column)
         if bounds["max"].is_valid and (bounds["min"].value < _CALENDAR[0] or bounds["max"].value > _CALENDAR[1]):
             raise UnfitColumnError(f"column {field.name} holds times outside the years 1 to 9999")
-    return column
 
 
 def _line(error: Exception) -> str:
@@ -130,14 +127,14 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()).partition(" as a scalar of type")[0]
 
 
-def _numbers(column: Column, due: pa.DataType) -> Column:
+def _numbers(column: pa.ChunkedArray, due: pa.DataType) -> pa.ChunkedArray:
     """Return numbers as float64, each rounded once, or rounded once more to float32; true is 1."""
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.string())  # Arrow's own cast of decimals is off by a bit for every eighth
     return column.cast(pa.float64(), safe=False).cast(due, safe=False)
 
 
-def _texts(column: Column, due: pa.DataType) -> Column:
+def _texts(column: pa.ChunkedArray, due: pa.DataType) -> pa.ChunkedArray:
     """Return categories and ids as text: 3 and 3.0 are `3`, true is `true`, NaN is none."""
     if _is_uuid(column.type):
         column = pa.chunked_array([[v and str(UUID(bytes=v)) for v in column.to_pylist()]], pa.string())
@@ -151,7 +148,7 @@ def _texts(column: Column, due: pa.DataType) -> Column:
     return column.cast(due)
 
 
-def _times(column: Column, due: pa.DataType) -> Column:
+def _times(column: pa.ChunkedArray, due: pa.DataType) -> pa.ChunkedArray:
     """Return times in UTC, whole microseconds; one without a zone is in UTC."""
     if is_text(column.type):
         return _parse(column.cast(pa.string()), due)
@@ -161,7 +158,7 @@ def _times(column: Column, due: pa.DataType) -> Column:
     return column.cast(pa.timestamp("us"), safe=not finer).cast(due)
 
 
-def _parse(text: Column, due: pa.DataType) -> Column:
+def _parse(text: pa.ChunkedArray, due: pa.DataType) -> pa.ChunkedArray:
     """Read ISO 8601, as date or with a time, a fraction and a zone or not; what is finer than microseconds is cut."""
     for pattern, instead in (
         (r"^(\d{4}-\d{2}-\d{2})$", r"\1T00:00"),

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.parts import is_merged, noted
+from monitoring.contract.values import UnfitColumnError
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
 from monitoring.profile.profile import Grid, Profile, merge
@@ -120,7 +121,10 @@ def profile_unit(grid: Grid, unit: Unit, *, hashes: bool = True) -> Profile:
             rows = file.read_row_groups(unit.groups, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{unit.uri}: cannot be read: {error}") from error
-    return profile_rows(grid, rows, hashes=hashes)
+    try:
+        return profile_rows(grid, rows, hashes=hashes)
+    except UnfitColumnError as error:
+        raise DatasetError(f"{unit.uri}: {error}") from error
 
 
 def profile_locally(grid: Grid, source: str, *, hashes: bool = True, workers: int | None = None) -> Profile:

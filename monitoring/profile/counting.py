@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
-from monitoring.contract.schemas import TIMESTAMP, number_type
+from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
 from monitoring.contract.times import BEFORE_ALL, Micros
-from monitoring.contract.values import convert, is_text
+from monitoring.contract.values import UnfitColumnError, convert, is_text, require_once
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
@@ -37,7 +37,9 @@ def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
 
     What values may be is said in `monitoring.contract.values`; raise UnfitColumnError for a column that cannot be what
     is due. But a feature that is text counts as mismatched, and its values as missing: that is for the tests to say.
+    Times that cannot be read are none.
     """
+    require_once(rows.schema, [*reference_schema(grid.model).names, "confidence", "timestamp"])
     chunks = (rows.slice(start, CHUNK_ROWS) for start in range(0, len(rows), CHUNK_ROWS))
     return merge(grid, (_profile_chunk(grid, chunk, hashes=hashes) for chunk in chunks), hashes=hashes)
 
@@ -159,5 +161,9 @@ def _time_range(rows: pa.Table) -> tuple[Micros, Micros]:
     """Return the earliest and the latest time of the rows; NEVER and BEFORE_ALL if they have none."""
     if "timestamp" not in rows.schema.names:
         return NEVER, BEFORE_ALL
-    bounds = pc.min_max(convert(rows["timestamp"], pa.field("timestamp", TIMESTAMP)).cast(pa.int64())).as_py()
+    try:
+        times = convert(rows["timestamp"], pa.field("timestamp", TIMESTAMP))
+    except UnfitColumnError:  # no test needs them
+        return NEVER, BEFORE_ALL
+    bounds = pc.min_max(times.cast(pa.int64())).as_py()
     return (NEVER, BEFORE_ALL) if bounds["max"] is None else (bounds["min"], bounds["max"])

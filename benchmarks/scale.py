@@ -11,10 +11,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from prometheus_client import CollectorRegistry
 
 from api.log.merging import FAN
-from benchmarks.rows import END, PART, draw_log, write_log, write_sample_reference
+from benchmarks.rows import END, PART, draw_log, write_log, write_part, write_sample_reference
+from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import LARGEST_PART
@@ -39,6 +42,20 @@ def best(run: Callable[[], object]) -> float:
         run()
         times.append(time.perf_counter())
     return min(after - before for before, after in pairwise(times))
+
+
+def _part_size(rows: pa.Table, digits: int | None = None) -> int:
+    """Return the bytes of a merged part, of features that are rounded to so many digits behind the point."""
+    if digits is not None:
+        for place, field in enumerate(rows.schema):
+            if pa.types.is_floating(field.type):
+                rows = rows.set_column(place, field, pc.round(rows[field.name], digits))
+    with tempfile.TemporaryDirectory(prefix="driftloop-") as folder:
+        return write_part(Path(folder), rows, 0).stat().st_size
+
+
+def _double(model: Model, digits: int | None = None) -> int:
+    return _part_size(draw_log(model.model_copy(update={"dtype": "float64"}), PART, 0, END), digits)
 
 
 def main() -> None:
@@ -72,6 +89,8 @@ def main() -> None:
             "the same from Parquet on disk": f"{rows / one_core:,.0f}",
             "the same by all cores": f"{rows / best(lambda: profile_locally(grid, source)):,.0f}",
             "bytes a row of the log, merged": f"{size / rows:.0f}",
+            "the same with `dtype: float64` ÷ with float32": f"{_double(model) / _part_size(part):.2f}",
+            "the same of values with two digits behind the point": f"{_double(model, 2) / _part_size(part, 2):.2f}",
             "bytes of a profile without rows' hashes": f"{len(to_bytes(counts)):,}",
             "bytes a row more with them": f"{(len(to_bytes(whole)) - len(to_bytes(counts))) / PART:.1f}",
             "microseconds to merge two profiles without hashes": f"{best(lambda: counts + counts) * 1e6:.0f}",

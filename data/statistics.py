@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.schemas import reference_schema
 from monitoring.contract.settings import Settings
+from monitoring.contract.values import UnfitColumnError, conform
 
 SHIPPED = Path(__file__).with_name("genres.json")
 
@@ -98,13 +100,17 @@ def read_rows(path: Path, model: Model) -> tuple[Floats, npt.NDArray[np.str_]]:
     lacking = [name for name in (*model.features, model.target) if name not in table.column_names]
     if lacking:
         raise SampleDataError(f"{path}: lacks the columns {', '.join(lacking)}")
+    try:
+        table = conform(table, reference_schema(model))
+    except UnfitColumnError as error:
+        raise SampleDataError(f"{path}: {error}") from error
     table = table.filter(table[model.target].is_valid())
     categories = np.array(table[model.target].to_pylist(), dtype=str)
     unknown = sorted(set(categories.tolist()) - set(model.categories))
     if unknown or not len(table):
         what = f"{model.target} holds {', '.join(unknown)}" if unknown else "no row has a label"
         raise SampleDataError(f"{path}: {what}; allowed are {', '.join(model.categories)}")
-    values = [np.array(table[name].to_pylist(), dtype=np.float64) for name in model.features]
+    values = [table[name].cast(pa.float64()).to_numpy() for name in model.features]
     return np.column_stack(values), categories
 
 

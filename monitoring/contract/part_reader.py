@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from monitoring.contract.prediction_ids import canonical_ids
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
@@ -43,7 +44,8 @@ def read_part(path: Place, schema: pa.Schema, after: Micros | None = None) -> It
 def read_groups(path: Place, schema: pa.Schema, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
     """Read row groups, all or some, as the schema: a few small ones, or a piece of a large one, at a time.
 
-    A missing column is null, another type is cast, an unknown column is left out. Text may be read as a dictionary.
+    A missing column is null, another type is cast, an unknown column is left out. Text may be read as a dictionary. Ids
+    are in the spelling in which they are compared.
     Raise one of UNREADABLE if that cannot be, or if rows have no timestamp at all or one outside the calendar.
     """
     with open_parquet(path, [f.name for f in schema if pa.types.is_dictionary(f.type)]) as file:
@@ -110,7 +112,10 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         table[f.name].cast(f.type, safe=False) if f.name in table.column_names else pa.nulls(len(table), f.type)
         for f in schema
     ]
-    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
+    read = pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
+    if (place := schema.get_field_index("prediction_id")) < 0:
+        return read
+    return read.set_column(place, read.schema.field(place), canonical_ids(read["prediction_id"]))
 
 
 def _check_times(table: pa.Table) -> None:

@@ -42,6 +42,19 @@ def label(prediction_id: Any, genre: Any = "rock") -> dict[str, Any]:
     return {"prediction_id": prediction_id, "actual_genre": genre}
 
 
+def seal(app: Flask) -> None:
+    service_of(app).predictions.seal()
+    service_of(app).labels.seal()
+
+
+def label_in_window(app: Flask) -> str | None:
+    """Return the label of the newest row, as windows and retraining read it."""
+    seal(app)
+    (found,) = read_rows(app.config["LAYOUT"], GENRES.model, Window(rows=1)).table["actual_genre"].to_pylist()
+    label: str | None = found
+    return label
+
+
 def labels_of(app: Flask) -> dict[str, list[str]]:
     """Return the logged labels of each prediction, oldest first."""
     service_of(app).labels.seal()
@@ -115,15 +128,10 @@ def test_another_label_is_a_correction(app: Flask, client: FlaskClient, *, seale
         client.post("/feedback", json=label(one, "jazz"))
     for genre in ("pop", "jazz", "pop"):
         if sealed:
-            service_of(app).predictions.seal()
-            service_of(app).labels.seal()
+            seal(app)
         assert outcomes(client.post("/feedback", json=label(one, genre))) == ["corrected"]
         assert outcomes(client.post("/feedback", json=label(one, genre))) == ["known"]
-        service_of(app).predictions.seal()
-        service_of(app).labels.seal()
-        assert read_rows(app.config["LAYOUT"], GENRES.model, Window(rows=1)).table["actual_genre"].to_pylist() == [
-            genre
-        ]
+        assert label_in_window(app) == genre
 
 
 def test_a_newer_label_in_a_part_counts_before_one_in_a_journal(app: Flask, client: FlaskClient) -> None:
@@ -141,9 +149,7 @@ def test_a_newer_label_in_a_part_counts_before_one_in_a_journal(app: Flask, clie
     labels.to_parquet(app.config["LAYOUT"].labels / "annotators.parquet")
     assert outcomes(client.post("/feedback", json=label(one, "pop"))) == ["known"]
     assert outcomes(client.post("/feedback", json=label(one, "jazz"))) == ["corrected"]
-    service_of(app).predictions.seal()
-    service_of(app).labels.seal()
-    assert read_rows(app.config["LAYOUT"], GENRES.model, Window(rows=1)).table["actual_genre"].to_pylist() == ["jazz"]
+    assert label_in_window(app) == "jazz"
 
 
 def test_a_prediction_may_stand_twice_in_a_list(app: Flask, client: FlaskClient) -> None:
@@ -254,10 +260,9 @@ def test_labels_at_once_have_an_order(app: Flask, client: FlaskClient) -> None:
     for thread in threads:
         thread.join()
     assert sorted(told) == ["accepted"] + ["corrected"] * 7
-    service_of(app).labels.seal()
-    service_of(app).predictions.seal()
+    seal(app)
     labels = pd.read_parquet(app.config["LAYOUT"].labels)
     assert labels["timestamp"].nunique() == 8
     newest = labels.sort_values("timestamp")["actual_genre"].iloc[-1]
-    assert read_rows(app.config["LAYOUT"], GENRES.model, Window(rows=1)).table["actual_genre"].to_pylist() == [newest]
+    assert label_in_window(app) == newest
     assert outcomes(client.post("/feedback", json=label(wanted, newest))) == ["known"]

@@ -21,11 +21,15 @@ MINUTE = timedelta(minutes=1)
 
 
 def _record(folder: Path) -> None:
-    """Record a row burst per minute: 40 steady ones of 20 rows, then 20 whose first feature has moved."""
+    """Record a row burst per minute: 40 steady ones of 20 rows, then 20 whose first feature has moved.
+
+    Every other minute's labels name their rows in capitals.
+    """
     keep_reference(folder, GENRES, make_rows(GENRES, 300, seed=99))
     for minute in range(60):
         rows = make_rows(GENRES, 20, seed=minute, shift=2.0 if minute >= 40 else 0.0)
         ids = log_rows(folder, GENRES, rows.assign(actual_genre=None), START + minute * MINUTE)
+        ids = [i.upper() for i in ids] if minute % 2 else ids
         label_rows(folder, GENRES, ids, rows[GENRES.model.target].tolist(), START + (minute + 30) * MINUTE)
 
 

@@ -86,7 +86,7 @@ def test_what_is_written_goes_into_a_prometheus(replayed: tuple[Path, dict[str, 
         if line.startswith("labelled_rows{")
     ]
     assert all(value == 0 for time, value in labelled if time < (START + 30 * MINUTE).timestamp())
-    assert labelled[-1][1] > 0
+    assert labelled[-1][1] > 300  # of the newest 1,000 rows, 20 a minute: half of these labels name them in capitals
     assert all('job="monitor"' in line for line in (folder / "past.om").read_text().splitlines() if line[0] != "#")
 
 

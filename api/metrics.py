@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter as Tally
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -12,6 +13,7 @@ from monitoring.contract.config import Model
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
 LOG_STAGES = ("append", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
+LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -81,6 +83,8 @@ class APIMetrics:
         self.rejected = Counter(
             "api_rejected_requests", "Requests refused for what they hold, by reason.", ["reason"], registry=registry
         )
+        labels = Counter("api_labels", "Labels sent, by what became of them.", ["outcome"], registry=registry)
+        self._labels = {name: labels.labels(name) for name in LABEL_OUTCOMES}  # there from the start, as log stages are
         self.log = log_metrics("prediction_log", registry)
         self.labels = log_metrics("labels_log", registry)
         self.model_loads = Counter(
@@ -124,6 +128,11 @@ class APIMetrics:
             return
         for category, count in Tally(categories).items():
             self._predictions[category].inc(count)
+
+    def labelled(self, outcomes: Mapping[str, int]) -> None:
+        """Count the labels of one request, by their outcome."""
+        for outcome, count in outcomes.items():
+            self._labels[outcome].inc(count)
 
     def serves(self, version: str, before: str | None) -> None:
         """Note the version that this process serves from now on."""

@@ -83,9 +83,8 @@ def _problem(*statuses: int) -> dict[str, Schema]:
         400: "The body is not JSON",
         401: "The API key is missing or wrong",
         403: "A page of another site sends this",
-        404: "There is no prediction of that id",
+        404: "There is no prediction of that id, or of any id of the list",
         408: "The request did not come in time",
-        409: "A prediction of the list has a label already; nothing of the list was taken",
         413: "The body, the batch or the clip is too large",
         415: "The body is neither of the types above",
         422: "A field cannot be used; the problem names it",
@@ -124,24 +123,24 @@ def _label_link(model: Model) -> Schema:
 
 
 def _feedback() -> Schema:
-    labels = {
-        "type": "array",
-        "items": ref("Label"),
-        "minItems": 1,
-        "maxItems": MAX_LABELS,
-        "uniqueItems": True,
-        "description": "each prediction once",
-    }
-    accepted = closed_object({"accepted": {"type": "integer", "minimum": 1}}, ["accepted"])
+    labels = {"type": "array", "items": ref("Label"), "minItems": 1, "maxItems": MAX_LABELS}
     return {
         "operationId": "feedback",
-        "summary": "Labels that arrive later: all of a request are taken, or none",
+        "summary": "Labels that arrive later; each is answered for itself",
+        "description": "The newest label of a prediction counts, also before one that came with the row. Sending the "
+        "same request again changes nothing. Ids are UUIDs, in capitals or small letters. Where no label of the "
+        "request is of use, nothing was taken and the answer is 422 if one cannot be read, else 404.",
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"oneOf": [ref("Label"), labels]}}},
         },
         "responses": _merged(
-            {"200": {"description": "Logged", "content": {"application/json": {"schema": accepted}}}},
-            _problem(400, 404, 408, 409, 413, 415, 422, 429, 503),
+            {
+                "200": {
+                    "description": "At least one label is of use; those that are new, or correct another, are logged",
+                    "content": {"application/json": {"schema": ref("Labelled")}},
+                }
+            },
+            _problem(400, 404, 408, 413, 415, 422, 429, 503),
         ),
     }

@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.audio import MAX_SECONDS
+from api.metrics import LABEL_OUTCOMES
 from api.validation import MAX_INSTANCES
 from monitoring.contract.config import Model
 
@@ -62,10 +63,33 @@ def schemas_of(model: Model) -> Schema:
             {"prediction_id": {"type": "string", "format": "uuid"}, model.target: category},
             ["prediction_id", model.target],
         ),
+        "Labelled": _labelled_schema(),
         "Model": _model_schema(model),
         "Problem": _problem_schema(),
     }
     return named | ({"Clip": _clip(known, model.target)} if model.audio else {})
+
+
+def _labelled_schema() -> Schema:
+    meanings = (
+        "accepted: the prediction had no label",
+        "known: its newest label is the same; nothing was logged",
+        "corrected: its newest label was another one",
+        "unknown: there is no prediction of that id",
+        "invalid: `field` and `detail` say what cannot be used",
+    )
+    result = closed_object(
+        {
+            "prediction_id": {"type": ["string", "null"], "description": "as sent; null where it is no text"},
+            "status": {"enum": list(LABEL_OUTCOMES), "description": "; ".join(meanings)},
+            "field": {"type": "string"},
+            "detail": {"type": "string"},
+        },
+        ["prediction_id", "status"],
+    )
+    counts: Schema = {name: {"type": "integer", "minimum": 0} for name in LABEL_OUTCOMES}
+    results = {"type": "array", "items": result, "minItems": 1, "description": "in the order sent"}
+    return closed_object({**counts, "results": results}, [*counts, "results"])
 
 
 def _model_schema(model: Model) -> Schema:

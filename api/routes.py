@@ -1,5 +1,6 @@
 """The endpoints."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from uuid_utils import uuid7
 
 from api import openapi
+from api.feedback import take_labels
 from api.json_body import require_plain
 from api.model import ServedModel
 from api.problems import Problem, unprocessable
 from api.service import Service
-from api.validation import Instances, check_target, named, parse_instances, parse_labels
-from monitoring.contract.schemas import label_row, prediction_row
+from api.validation import Instances, check_target, parse_instances, parse_labels
+from monitoring.contract.schemas import prediction_row
 
 MAX_UPLOAD_BYTES = 25_000_000
 _RETRY_SECONDS = 5
@@ -123,29 +125,12 @@ def _read_clip(service: Service) -> Instances:
 
 
 def feedback(service: Service) -> Response:
-    """Take labels that arrive after their predictions, all of a request or none."""
+    """Take labels that arrive after their predictions, and tell of each what became of it."""
     require_plain(request.headers.get("Content-Encoding"))
     if request.mimetype != "application/json":
         raise _unsupported("application/json")
-    target = service.config.model.target
-    labels = parse_labels(request.get_data(cache=False), service.config.model)
-    ids = [label.prediction_id for label in labels]
-    logged = service.predictions.find(ids, target)
-    if unknown := [i for i in ids if i not in logged]:
-        raise Problem(
-            404, "unknown_prediction", f"prediction_id: no such prediction: {named(unknown)}", field="prediction_id"
-        )
-    now = service.clock.now()
-    with service.labels.exclusive():
-        labelled = service.labels.find(ids, target)
-        if twice := [i for i in ids if i in labelled or logged[i] is not None]:
-            raise Problem(
-                409, "labelled_already", f"prediction_id: has a label already: {named(twice)}", field="prediction_id"
-            )
-        service.labels.append(
-            [label_row(prediction_id=i.prediction_id, target=i.target, timestamp=now) for i in labels]
-        )
-    return _json({"accepted": len(labels)})
+    answer = take_labels(service, parse_labels(request.get_data(cache=False), service.config.model))
+    return Response(json.dumps(answer), mimetype="application/json")  # an id as sent may be what orjson cannot write
 
 
 def health(_service: Service) -> Response:

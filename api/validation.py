@@ -6,6 +6,7 @@ from typing import Any
 from api.json_body import count_strings, parse_json, require_each_once
 from api.problems import Problem, shown, unprocessable
 from monitoring.contract.config import Model
+from monitoring.contract.prediction_ids import canonical_id
 
 MAX_INSTANCES = 100_000
 MAX_LABELS = 10_000
@@ -13,6 +14,8 @@ MAX_LABELS = 10_000
 # The smallest number that rounds to infinity in the log's type.
 _TOO_LARGE = {"float32": (2 - 2**-24) * 2.0**127, "float64": 2**1024 - 2**970}
 _NAMED = 5
+_STRINGS_OF_A_LABEL = 4  # two names, an id, a category
+_NOT_COUNTED = -1
 
 Values = list[float | None]
 
@@ -27,11 +30,13 @@ class Instances:
 
 
 @dataclass(frozen=True)
-class Label:
-    """A label that arrived later."""
+class SentLabel:
+    """A label that arrived later: the id as sent, if there is one, and as ids are compared, or why it is of no use."""
 
-    prediction_id: str
+    prediction_id: str | None
+    key: str
     target: str
+    problem: Problem | None = None
 
 
 def parse_instances(body: bytes, model: Model) -> Instances:
@@ -139,41 +144,43 @@ def check_target(value: Any, model: Model, at: str) -> str | None:
     )
 
 
-def parse_labels(body: bytes, model: Model) -> list[Label]:
-    """Read a feedback request's JSON body, one label or a list of them; raise the Problem that names the field."""
+def parse_labels(body: bytes, model: Model) -> list[SentLabel]:
+    """Read a feedback request's JSON body, one label or a list of them; raise the Problem of the body as a whole."""
     content = parse_json(body)
-    if not isinstance(content, list):
-        label = _label(content, model, "")
-        require_each_once(body, 4)
-        return [label]
-    if not content:
+    single = not isinstance(content, list)
+    if single:
+        content = [content]
+    elif not content:
         raise unprocessable("empty_batch", "body", "the list is empty; give at least one label")
-    if len(content) > MAX_LABELS:
+    elif len(content) > MAX_LABELS:
         raise _too_many("body", MAX_LABELS)
-    labels = [_label(item, model, f"[{i}].") for i, item in enumerate(content)]
-    require_each_once(body, 4 * len(labels))
-    places: dict[str, int] = {}
-    for place, label in enumerate(labels):
-        if (first := places.setdefault(label.prediction_id, place)) != place:
-            raise unprocessable(
-                "duplicate_id", f"[{place}].prediction_id", f"{label.prediction_id} stands at [{first}] already"
-            )
+    labels = [_sent_label(item, model, "" if single else f"[{i}].") for i, item in enumerate(content)]
+    readable = all(label.problem is None for label in labels)
+    require_each_once(body, _STRINGS_OF_A_LABEL * len(labels) if readable else _NOT_COUNTED)
     return labels
 
 
-def _label(item: Any, model: Model, prefix: str) -> Label:
+def _sent_label(item: Any, model: Model, prefix: str) -> SentLabel:
+    """Read one label; what cannot be used of it is its own problem, and no other label's."""
+    try:
+        return _label(item, model, prefix)
+    except Problem as problem:
+        sent = item.get("prediction_id") if isinstance(item, dict) else None
+        return SentLabel(sent if isinstance(sent, str) else None, "", "", problem)
+
+
+def _label(item: Any, model: Model, prefix: str) -> SentLabel:
     content = _object(item, prefix.rstrip(".") or "body")
     _require_keys(content, ("prediction_id", model.target), prefix)
     for key in ("prediction_id", model.target):
         if content.get(key) is None:
             raise unprocessable("missing_field", f"{prefix}{key}", "is missing")
-    if not isinstance(content["prediction_id"], str):
-        raise unprocessable(
-            "not_an_id", f"{prefix}prediction_id", f"must be the id of an answer, not {shown(content['prediction_id'])}"
-        )
+    sent = content["prediction_id"]
+    if not isinstance(sent, str):
+        raise unprocessable("not_an_id", f"{prefix}prediction_id", f"must be the id of an answer, not {shown(sent)}")
     target = check_target(content[model.target], model, f"{prefix}{model.target}")
     assert target is not None
-    return Label(content["prediction_id"], target)
+    return SentLabel(sent, canonical_id(sent), target)
 
 
 def named(ids: list[str]) -> str:

@@ -186,20 +186,16 @@ class Traffic:
             self._post_labels(labels)
 
     def _post_labels(self, labels: list[dict[str, str]]) -> None:
-        """Post labels; a list is refused as a whole, so what is refused goes again in halves."""
+        """Post labels; the answer tells of each whether it was of use."""
         response = self._delivery.post("/feedback", labels)
         if response is None:  # later, so that a broken feedback does not hold the predictions up
             when = time.monotonic() + _LATER
             self._due.extendleft((when, one["prediction_id"], one[self._model.target]) for one in reversed(labels))
-        elif response.ok:
-            self._count(labels=len(labels))
-        elif len(labels) == 1:
-            self._count(labels_refused=1)
-            log.warning("label_refused", status=response.status_code, answer=response.text[:500])
-        else:
-            half = len(labels) // 2
-            self._post_labels(labels[:half])
-            self._post_labels(labels[half:])
+            return
+        refused = _refused_labels(response, len(labels))
+        self._count(labels=len(labels) - len(refused), labels_refused=len(refused))
+        if refused:
+            log.warning("labels_refused", status=response.status_code, labels=len(refused), first=str(refused[0])[:500])
 
     def _count(self, **more: int) -> None:
         now = self._counts
@@ -213,3 +209,10 @@ def _prediction_ids(response: requests.Response) -> list[str]:
         return [one["prediction_id"] for one in answer.get("predictions", [answer])]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def _refused_labels(response: requests.Response, sent: int) -> list[Any]:
+    """Return what an answer says of each label that is of no use; of all, where it is none of 200."""
+    if not response.ok:
+        return [response.text] * sent
+    return [result for result in response.json()["results"] if result["status"] in ("unknown", "invalid")]

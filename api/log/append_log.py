@@ -22,7 +22,7 @@ from api.metrics import LogMetrics
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.prediction_ids import id_milliseconds
-from monitoring.contract.row_lookup import find_targets
+from monitoring.contract.row_lookup import find_targets, find_timed
 from monitoring.contract.schemas import Row, labels_schema, log_schema, row_id, row_time
 from monitoring.contract.storage import Place
 from monitoring.contract.times import Micros
@@ -178,8 +178,22 @@ class AppendLog:
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
         for path in list_journals(self.folder):
             with contextlib.suppress(FileNotFoundError):
-                found |= find_rows(path.read_bytes(), wanted, column, self.form)
+                found |= {i: value for i, value, _ in find_rows(path.read_bytes(), wanted, column, self.form)}
         return found | find_targets(self.parts, wanted - found.keys(), column)
+
+    def newest(self, ids: Iterable[str], column: str) -> dict[str, tuple[Micros, str]]:
+        """Look ids up as `find` does; return of each the newest row's timestamp and that column, if it has a value."""
+        wanted = set(ids)
+        found: list[tuple[str, str | None, Micros]] = []
+        for path in list_journals(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                found += find_rows(path.read_bytes(), wanted, column, self.form)
+        found += find_timed(self.parts, wanted, column)
+        newest: dict[str, tuple[Micros, str]] = {}
+        for prediction_id, value, moment in found:
+            if value is not None and (prediction_id not in newest or newest[prediction_id][0] <= moment):
+                newest[prediction_id] = moment, value
+        return newest
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

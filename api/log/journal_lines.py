@@ -88,15 +88,18 @@ def _read(lines: list[bytes], form: LogFormat) -> tuple[pa.Table, list[Micros]]:
     return pa.table(arrays, schema=form.schema), times
 
 
-def find_rows(data: bytes, ids: set[str], column: str, form: LogFormat) -> Iterator[tuple[str, Any]]:
-    """Find ids in a journal that may be growing, each with its column; a damaged line is left to the sealing."""
+def find_rows(data: bytes, ids: set[str], column: str, form: LogFormat) -> Iterator[tuple[str, Any, Micros]]:
+    """Find ids in a journal that may be growing, each with that column and its timestamp.
+
+    A damaged line is left to the sealing.
+    """
     # The usual case is one id that is elsewhere: searching bytes is far cheaper than parsing them.
     if len(ids) <= _FEW and not any(prediction_id.encode(errors="replace") in data for prediction_id in ids):
         return
     schema, lines = _columns(data.split(b"\n")[:-1], form.schema)
-    place = schema.get_field_index(column)
+    place, moment = schema.get_field_index(column), schema.get_field_index("timestamp")
     for line in lines:
-        with contextlib.suppress(orjson.JSONDecodeError, TypeError):
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError, LookupError):
             for row in orjson.loads(line):
                 if isinstance(row, list) and row and row_id(row) in ids:
-                    yield row_id(row), row[place] if place >= 0 else None
+                    yield row_id(row), row[place] if place >= 0 else None, Micros(row[moment])

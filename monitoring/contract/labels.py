@@ -1,6 +1,7 @@
 """Which label counts where a row has several: one that came with it, and those that came later.
 
-- Windows, training and the backtest go by the newest: a later label corrects what came before it.
+- Windows, training and the backtest go by the newest: a later label corrects what came before it. So does the API,
+  which takes a label as known, or as a correction, by the newest that it finds.
 - The sequential test of accuracy goes by the first: a test that looks after every row must not be given the same
   evidence twice, so a correction is not for it.
 """

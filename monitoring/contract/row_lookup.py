@@ -1,4 +1,4 @@
-"""Rows of a log by their ids."""
+"""Rows of a log by their ids, each in the spelling of `monitoring.contract.prediction_ids`."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -11,7 +11,9 @@ from monitoring.contract.log_reader import read_listed
 from monitoring.contract.part_reader import UNREADABLE, group_bounds, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, is_ours
 from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
+from monitoring.contract.times import BEFORE_ALL, Micros
 
 
 def find_targets(folder: Place, ids: Iterable[str], target: str) -> dict[str, str | None]:
@@ -19,6 +21,17 @@ def find_targets(folder: Place, ids: Iterable[str], target: str) -> dict[str, st
     schema = pa.schema([("prediction_id", pa.string()), (target, pa.string())])
     table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
     return dict(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
+
+
+def find_timed(folder: Place, ids: Iterable[str], column: str) -> list[tuple[str, str | None, Micros]]:
+    """Look ids up as `find_targets` does: each row that is there, with that column and its timestamp.
+
+    A row without a timestamp is older than all.
+    """
+    schema = pa.schema([("prediction_id", pa.string()), (column, pa.string()), ("timestamp", TIMESTAMP)])
+    table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
+    times = pc.fill_null(table["timestamp"].cast(pa.int64()), BEFORE_ALL).to_pylist()
+    return list(zip(table["prediction_id"].to_pylist(), table[column].to_pylist(), times, strict=True))
 
 
 def find_rows(folder: Place, ids: Iterable[str], schema: pa.Schema) -> pa.Table:
@@ -44,7 +57,7 @@ def _rows_of(
         if not here and not timeless:
             continue
         try:
-            tables += _select(part.path, schema, [*here, *timeless])
+            tables += _select(part, schema, [*here, *timeless])
         except FileNotFoundError:
             raise
         except UNREADABLE as error:
@@ -56,13 +69,15 @@ def _time(of: tuple[int, str]) -> int:
     return of[0]
 
 
-def _select(path: Place, schema: pa.Schema, ids: list[str]) -> list[pa.Table]:
+def _select(part: Part, schema: pa.Schema, ids: list[str]) -> list[pa.Table]:
     """Read the rows of these ids, from the row groups that may hold one of them."""
-    with open_parquet(path) as file:
-        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, min(ids), max(ids))]
+    # a foreign part may spell ids with capitals, which sort before small letters
+    first, last = min(ids if is_ours(part) else map(str.upper, ids)), max(ids)
+    with open_parquet(part.path) as file:
+        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, first, last)]
     wanted = pa.array(ids, pa.string())
     # a target is null where a former config's had another name
-    found = (t.filter(pc.is_in(t["prediction_id"], value_set=wanted)) for t in read_groups(path, schema, groups))
+    found = (t.filter(pc.is_in(t["prediction_id"], value_set=wanted)) for t in read_groups(part.path, schema, groups))
     return [table.cast(schema) for table in found]
 
 

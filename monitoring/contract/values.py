@@ -11,6 +11,8 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.prediction_ids import canonical_ids
+
 Cast = Callable[[pa.ChunkedArray, pa.DataType], pa.ChunkedArray]
 
 _CALENDAR = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds since 1970
@@ -42,16 +44,19 @@ def require_once(schema: pa.Schema, names: Iterable[str]) -> None:
 
 
 def convert(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
-    """Return a column as the field's type: a number, a text, which may be a dictionary of texts, or a time in UTC."""
+    """Return a column as the field's type: a number, a text, which may be a dictionary of texts, or a time in UTC.
+
+    Ids are in the spelling in which they are compared. Raise UnfitColumnError as `conform` does.
+    """
     kind, cast = _way_in(field.type)
     if not fits(column.type, field.type):
         raise UnfitColumnError(f"column {field.name} is {column.type}; it must be {kind}")
     try:
         ours = column if column.type == field.type else cast(_plain(column), field.type)
         _require_sound(ours, field)
+        return canonical_ids(ours) if field.name == "prediction_id" else ours
     except pa.ArrowException as error:
         raise UnfitColumnError(f"column {field.name} is {column.type}; it must be {kind}: {_line(error)}") from error
-    return ours
 
 
 def fits(given: pa.DataType, due: pa.DataType) -> bool:

@@ -112,6 +112,15 @@ def _log(board: builders.Dashboard) -> None:
     )
     board.with_panel(
         time_series(
+            "Labels received",
+            "From /feedback, a second, by what became of each: new, known already, a correction of another one, of no "
+            "prediction, or not to be read.",
+            Display(unit="cps", minimum=0),
+            Query("sum by (outcome) (rate(api_labels_total[$__rate_interval]))", "{{outcome}}"),
+        )
+    )
+    board.with_panel(
+        time_series(
             "Parts",
             "Files in the folders of the log and of the labels.",
             Display(minimum=0),

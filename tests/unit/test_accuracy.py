@@ -62,7 +62,8 @@ def test_a_late_label_counts_once_and_the_first_of_two_counts(tmp_path: Path) ->
     assert _counts(watch) == (5, 3)
     _label(tmp_path, ids[:6], ["no"] * 6, 3)
     assert _counts(watch) == (6, 3)
-    assert _counts(watch) == (6, 3)
+    _label(tmp_path, [i.upper() for i in ids[5:8]], ["yes"] * 3, 4)
+    assert _counts(watch) == (8, 5)
 
 
 def test_a_row_that_came_with_its_label_takes_no_other(tmp_path: Path) -> None:
@@ -111,7 +112,8 @@ def _expected(layout: Layout) -> tuple[int, int]:
         [row for part in list_parts(folder)[0] for row in pq.read_table(part.path, partitioning=None).to_pylist()]
         for folder in (layout.current, layout.labels)
     )
-    first = {row["prediction_id"]: row[TARGET] for row in sorted(labels, key=lambda r: r["timestamp"], reverse=True)}
+    labels.sort(key=lambda row: row["timestamp"], reverse=True)
+    first = {row["prediction_id"].lower(): row[TARGET] for row in labels}  # some are in capitals
     outcomes = [row[PREDICTION] == (row[TARGET] or first.get(row["prediction_id"])) for row in rows if
                 row[TARGET] or row["prediction_id"] in first]  # fmt: skip
     return len(outcomes), sum(outcomes)

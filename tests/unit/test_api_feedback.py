@@ -1,7 +1,9 @@
 """POST /feedback."""
 
 import json
+import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,12 +42,27 @@ def label(prediction_id: Any, genre: Any = "rock") -> dict[str, Any]:
     return {"prediction_id": prediction_id, "actual_genre": genre}
 
 
-def labels_of(app: Flask) -> dict[str, str]:
+def seal(app: Flask) -> None:
+    service_of(app).predictions.seal()
+    service_of(app).labels.seal()
+
+
+def label_in_window(app: Flask) -> str | None:
+    """Return the label of the newest row, as windows and retraining read it."""
+    seal(app)
+    (found,) = read_rows(app.config["LAYOUT"], GENRES.model, Window(rows=1)).table["actual_genre"].to_pylist()
+    label: str | None = found
+    return label
+
+
+def labels_of(app: Flask) -> dict[str, list[str]]:
+    """Return the logged labels of each prediction, oldest first."""
     service_of(app).labels.seal()
     folder = app.config["LAYOUT"].labels
     if not list(folder.glob("*.parquet")):
         return {}
-    return dict(pd.read_parquet(folder)[["prediction_id", "actual_genre"]].itertuples(index=False))
+    labels = pd.read_parquet(folder).sort_values("timestamp", kind="stable")
+    return labels.groupby("prediction_id")["actual_genre"].apply(list).to_dict()
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["in a journal", "in a part"])
@@ -54,42 +71,140 @@ def test_labels_reach_their_rows(app: Flask, client: FlaskClient, *, sealed: boo
     first, second, _ = predict(client, 3)
     if sealed:
         service_of(app).predictions.seal()
-    assert client.post("/feedback", json=label(first, "jazz")).json == {"accepted": 1}
-    assert client.post("/feedback", json=[label(second, "pop")]).json == {"accepted": 1}
+    assert client.post("/feedback", json=label(first, "jazz")).json["accepted"] == 1
+    assert client.post("/feedback", json=[label(second, "pop")]).json["accepted"] == 1
     service_of(app).predictions.seal()
-    assert labels_of(app) == {first: "jazz", second: "pop"}
+    assert labels_of(app) == {first: ["jazz"], second: ["pop"]}
     rows = read_rows(app.config["LAYOUT"], GENRES.model, Window(rows=10)).table
     assert sorted(rows["actual_genre"].to_pylist(), key=str) == [None, "jazz", "pop"]
 
 
+def outcomes(answer: Any) -> list[str]:
+    """Return what became of each label, after a look at whether the answer adds up."""
+    assert answer.status_code == 200
+    said = [result["status"] for result in answer.json["results"]]
+    assert {key: n for key, n in answer.json.items() if key != "results" and n} == dict(Counter(said))
+    return said
+
+
+def counted(client: FlaskClient) -> dict[str, float]:
+    text = client.get("/metrics").text
+    return {
+        name: float(n) for name, n in re.findall(r'^api_labels_total\{outcome="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    }
+
+
+def test_a_list_is_answered_label_by_label(app: Flask, client: FlaskClient) -> None:
+    """What is new is taken, whatever stands beside it; each label's outcome is told in the order sent, and counted."""
+    old, new, wrong, other = predict(client, 4)
+    unknown = str(uuid7())
+    client.post("/feedback", json=[label(old, "jazz"), label(wrong, "pop")])
+    sent = [label(unknown), label(new), label(old, "jazz"), label(other, "polka"), 3, label(wrong, "rock")]
+    answer = client.post("/feedback", json=sent)
+    assert outcomes(answer) == ["unknown", "accepted", "known", "invalid", "invalid", "corrected"]
+    results = answer.json["results"]
+    assert [r["prediction_id"] for r in results] == [unknown, new, old, other, None, wrong]
+    assert [r.get("field") for r in results] == [None, None, None, "[3].actual_genre", "[4]", None]
+    assert "polka" in results[3]["detail"]
+    assert labels_of(app) == {old: ["jazz"], wrong: ["pop", "rock"], new: ["rock"]}
+    assert counted(client) == {"accepted": 3, "known": 1, "corrected": 1, "unknown": 1, "invalid": 2}
+
+
+def test_the_same_request_again_changes_nothing(app: Flask, client: FlaskClient) -> None:
+    """A client that got no answer sends its batch once more: all is known, and no row is written twice."""
+    ids = predict(client, 100)
+    batch = [label(one, genre) for one, genre in zip(ids, GENRES.model.categories * 10, strict=True)]
+    assert outcomes(client.post("/feedback", json=batch)) == ["accepted"] * 100
+    assert outcomes(client.post("/feedback", json=batch)) == ["known"] * 100
+    assert {tuple(labels) for labels in labels_of(app).values()} == {(genre,) for genre in GENRES.model.categories}
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["without a label", "with its label"])
 @pytest.mark.parametrize("sealed", [False, True], ids=["in a journal", "in a part"])
-def test_a_second_label_is_refused_with_its_whole_list(app: Flask, client: FlaskClient, *, sealed: bool) -> None:
-    """A row has one label: a list with a labelled row is a 409 that names it, and nothing of the list is taken."""
-    first, second = predict(client, 2)
-    client.post("/feedback", json=label(first, "jazz"))
+def test_another_label_is_a_correction(app: Flask, client: FlaskClient, *, sealed: bool, inline: bool) -> None:
+    """The newest label counts, for the API and in windows, also where it is the first one again."""
+    (one,) = predict(client, **({"actual_genre": "jazz"} if inline else {}))
+    if not inline:
+        client.post("/feedback", json=label(one, "jazz"))
+    for genre in ("pop", "jazz", "pop"):
+        if sealed:
+            seal(app)
+        assert outcomes(client.post("/feedback", json=label(one, genre))) == ["corrected"]
+        assert outcomes(client.post("/feedback", json=label(one, genre))) == ["known"]
+        assert label_in_window(app) == genre
+
+
+def test_a_newer_label_in_a_part_counts_before_one_in_a_journal(app: Flask, client: FlaskClient) -> None:
+    """A worker that seals early does not lose its correction to one whose journal holds an older label."""
+    (one,) = predict(client)
+    client.post("/feedback", json=label(one, "jazz"))
+    labels = pd.DataFrame(
+        {
+            "prediction_id": [one],
+            "actual_genre": ["pop"],
+            "timestamp": [pd.Timestamp.now("UTC") + pd.Timedelta(hours=2)],
+        }
+    )
+    app.config["LAYOUT"].labels.mkdir(exist_ok=True)
+    labels.to_parquet(app.config["LAYOUT"].labels / "annotators.parquet")
+    assert outcomes(client.post("/feedback", json=label(one, "pop"))) == ["known"]
+    assert outcomes(client.post("/feedback", json=label(one, "jazz"))) == ["corrected"]
+    assert label_in_window(app) == "jazz"
+
+
+def test_a_prediction_may_stand_twice_in_a_list(app: Flask, client: FlaskClient) -> None:
+    """The labels of a list count in their order: the same again is known, another one corrects the one before."""
+    (one,) = predict(client)
+    batch = [label(one, "jazz"), label(one, "jazz"), label(one, "pop"), label(one, "jazz")]
+    assert outcomes(client.post("/feedback", json=batch)) == ["accepted", "known", "corrected", "corrected"]
+    assert labels_of(app) == {one: ["jazz", "pop", "jazz"]}
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["in a journal", "in a part"])
+def test_an_id_is_found_in_capitals(app: Flask, client: FlaskClient, *, sealed: bool) -> None:
+    """A UUID in capitals, in whole or in part, is the same prediction; the answer has it as it was sent."""
+    (one,) = predict(client)
     if sealed:
-        service_of(app).labels.seal()
-    answer = client.post("/feedback", json=[label(second), label(first, "jazz")])
-    assert answer.status_code == 409
-    assert first in answer.json["detail"]
-    assert second not in answer.json["detail"]
-    assert labels_of(app) == {first: "jazz"}
-
-
-def test_a_label_given_with_the_prediction_counts(client: FlaskClient) -> None:
-    """A row that was logged with its label takes no second one."""
-    (labelled,) = predict(client, actual_genre="pop")
-    assert client.post("/feedback", json=label(labelled)).status_code == 409
+        service_of(app).predictions.seal()
+    answer = client.post("/feedback", json=[label(one.upper()), label(one.title()), label(one)])
+    assert outcomes(answer) == ["accepted", "known", "known"]
+    assert [r["prediction_id"] for r in answer.json["results"]] == [one.upper(), one.title(), one]
+    assert labels_of(app) == {one: ["rock"]}
 
 
 def test_unknown_ids_are_named(app: Flask, client: FlaskClient) -> None:
-    """An id that was never given out is a 404 that names it, and nothing of its list is taken."""
-    (known,) = predict(client)
+    """Where no id was ever given out, for one label or a list, the answer is a 404 that names them."""
     unknown = str(uuid7())
-    answer = client.post("/feedback", json=[label(known), label(unknown), label("no id at all")])
+    assert client.post("/feedback", json=label(unknown)).status_code == 404
+    answer = client.post("/feedback", json=[label(unknown), label("no id at all")])
     assert answer.status_code == 404
     assert f"{unknown}, no id at all" in answer.json["detail"]
     assert labels_of(app) == {}
+    assert counted(client)["unknown"] == 3
+
+
+def test_a_name_twice_in_one_label_refuses_the_list(app: Flask, client: FlaskClient) -> None:
+    """Of a name that stands twice nobody knows which was meant, also beside labels that cannot be used."""
+    first, second = predict(client, 2)
+    twice = f'{{"prediction_id": "{first}", "actual_genre": "pop", "actual_genre": "jazz"}}'
+    for beside in (
+        json.dumps(label(second)),
+        '{"prediction_id": "x"}',
+        '{"prediction_id": 7}',
+        "[]",
+        '{"a": "b", "c": 1}',
+    ):
+        answer = client.post("/feedback", data=f"[{twice}, {beside}]", content_type="application/json")
+        assert (answer.status_code, answer.json["reason"]) == (422, "duplicate_key")
+    assert labels_of(app) == {}
+
+
+def test_text_that_is_no_unicode_is_answered(client: FlaskClient) -> None:
+    """Half a surrogate pair, as an id or a name, spoils no other label's answer."""
+    (one,) = predict(client)
+    body = f'[{json.dumps(label(one))}, {{"prediction_id": "\\ud800", "actual_genre": "pop"}}, {{"\\ud800": 1}}]'
+    answer = client.post("/feedback", data=body, content_type="application/json")
+    assert outcomes(answer) == ["accepted", "unknown", "invalid"]
 
 
 ID = "01a208af-b4e3-79a1-852a-d52998f0ed41"
@@ -109,7 +224,6 @@ ID = "01a208af-b4e3-79a1-852a-d52998f0ed41"
         pytest.param(json.dumps(label(ID, None)), 422, "actual_genre", id="genre null"),
         pytest.param(json.dumps(label(7)), 422, "prediction_id", id="id a number"),
         pytest.param(json.dumps({**label(ID), "note": 1}), 422, "note", id="unknown field"),
-        pytest.param(json.dumps([label(ID), label(ID, "pop")]), 422, "[1].prediction_id", id="twice in a list"),
         pytest.param(json.dumps([label(ID)] * 10_001), 413, "body", id="too many"),
     ],
 )
@@ -131,19 +245,24 @@ def test_other_content_types_are_refused(client: FlaskClient) -> None:
     assert client.post("/feedback", data={"prediction_id": ID}).status_code == 415
 
 
-def test_one_of_many_at_once_wins(app: Flask, client: FlaskClient) -> None:
-    """Labels for the same row that arrive together: one is taken, the others are told 409."""
+def test_labels_at_once_have_an_order(app: Flask, client: FlaskClient) -> None:
+    """Of labels for one row that arrive together one is the first, the others correct; the newest is the one known."""
     (wanted,) = predict(client)
-    start, statuses = threading.Barrier(8), []
+    start, told = threading.Barrier(8), []
 
     def send(genre: str) -> None:
         start.wait()
-        statuses.append(app.test_client().post("/feedback", json=label(wanted, genre)).status_code)
+        told.extend(outcomes(app.test_client().post("/feedback", json=label(wanted, genre))))
 
     threads = [threading.Thread(target=send, args=(genre,)) for genre in GENRES.model.categories[:8]]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(statuses) == [200] + [409] * 7
-    assert list(labels_of(app)) == [wanted]
+    assert sorted(told) == ["accepted"] + ["corrected"] * 7
+    seal(app)
+    labels = pd.read_parquet(app.config["LAYOUT"].labels)
+    assert labels["timestamp"].nunique() == 8
+    newest = labels.sort_values("timestamp")["actual_genre"].iloc[-1]
+    assert label_in_window(app) == newest
+    assert outcomes(client.post("/feedback", json=label(wanted, newest))) == ["known"]

@@ -21,11 +21,15 @@ MINUTE = timedelta(minutes=1)
 
 
 def _record(folder: Path) -> None:
-    """Record a row burst per minute: 40 steady ones of 20 rows, then 20 whose first feature has moved."""
+    """Record a row burst per minute: 40 steady ones of 20 rows, then 20 whose first feature has moved.
+
+    Every other minute's labels name their rows in capitals.
+    """
     keep_reference(folder, GENRES, make_rows(GENRES, 300, seed=99))
     for minute in range(60):
         rows = make_rows(GENRES, 20, seed=minute, shift=2.0 if minute >= 40 else 0.0)
         ids = log_rows(folder, GENRES, rows.assign(actual_genre=None), START + minute * MINUTE)
+        ids = [i.upper() for i in ids] if minute % 2 else ids
         label_rows(folder, GENRES, ids, rows[GENRES.model.target].tolist(), START + (minute + 30) * MINUTE)
 
 
@@ -82,7 +86,7 @@ def test_what_is_written_goes_into_a_prometheus(replayed: tuple[Path, dict[str, 
         if line.startswith("labelled_rows{")
     ]
     assert all(value == 0 for time, value in labelled if time < (START + 30 * MINUTE).timestamp())
-    assert labelled[-1][1] > 0
+    assert labelled[-1][1] > 300  # of the newest 1,000 rows, 20 a minute: half of these labels name them in capitals
     assert all('job="monitor"' in line for line in (folder / "past.om").read_text().splitlines() if line[0] != "#")
 
 

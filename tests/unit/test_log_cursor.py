@@ -29,9 +29,9 @@ def _restarted(cursor: LogCursor, folder: Path, schema: pa.Schema, after: int) -
 
 
 def _rows_in(folder: Path, after: int) -> list[tuple[str, int]]:
-    """Read every row that counts, as id and time."""
+    """Read every row that counts, as id and time; some files spell ids with capitals."""
     tables = [pq.read_table(part.path, partitioning=None) for part in list_parts(folder)[0]]
-    return [row for table in tables for row in _named(table) if row[1] > after]
+    return [(i.lower(), time) for table in tables for i, time in _named(table) if time > after]
 
 
 def _named(table: pa.Table) -> list[tuple[str, int]]:

@@ -143,6 +143,25 @@ def test_labels_before_and_after_the_window_do_not_matter(layout: Layout) -> Non
     assert [one.path for one in rows.unreadable] == [bad]
 
 
+def test_a_uuid_is_the_same_in_capitals(layout: Layout) -> None:
+    """Rows and labels that others write are joined whatever the case of their UUIDs; other ids keep their letters."""
+    table = log_table([T0, T0 + 1, T0 + 2, T0 + 3])
+    ids = table["prediction_id"].to_pylist()
+    write_table(layout.current, table.slice(0, 1))
+    foreign = [ids[1].upper(), "Order-1", "order-1"]
+    pq.write_table(table.slice(1).set_column(0, table.schema.field(0), [foreign]), layout.current / "foreign.parquet")
+    layout.labels.mkdir()
+    labels = {
+        "prediction_id": [ids[0].upper(), ids[1], ids[1].title(), "order-1"],
+        "actual": ["b", "a", "b", "a"],
+        "timestamp": [T0 + 1, T0 + 1, T0 + 2, T0],
+    }
+    pq.write_table(pa.table(labels).cast(labels_schema(MODEL)), layout.labels / "from-the-annotators.parquet")
+    rows = read_rows(layout, MODEL, Window(rows=10)).table
+    assert rows["prediction_id"].to_pylist() == [*ids[:2], "Order-1", "order-1"]
+    assert rows["actual"].to_pylist() == ["b", "b", None, "a"]
+
+
 def test_labels_from_elsewhere_are_joined(layout: Layout) -> None:
     """A labels file that another tool wrote is joined, however long after the predictions it was made."""
     table = log_table([T0, T0 + 1])

@@ -2,9 +2,10 @@
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from monitoring.contract.layout import Layout
-from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.prediction_ids import canonical_id, canonical_ids, id_milliseconds
 from monitoring.contract.row_lookup import find_rows, find_targets
 from tests.unit.contract_fixtures import T0, log_table, new_id, write_table
 
@@ -37,6 +38,36 @@ def test_rows_are_found_by_ids_of_any_kind(layout: Layout) -> None:
         ids[19]: "a",
     }
     assert not len(find_rows(layout.current, [], schema))
+
+
+def test_rows_are_found_whose_ids_are_in_capitals(layout: Layout) -> None:
+    """A foreign part may spell UUIDs as it likes, row group by row group; those that are asked for are found."""
+    ids = [f"{n:08x}-abcd-4abc-8abc-abcdefabcdef" for n in range(0xA0, 0xB0)]
+    spelt = [i.upper() if n % 3 else i.title() for n, i in enumerate(ids)]
+    rows = log_table([T0 + n for n in range(16)], prediction_id=spelt)
+    layout.current.mkdir()
+    pq.write_table(rows, layout.current / "from-elsewhere.parquet", row_group_size=2)
+    for one in ids:
+        assert find_rows(layout.current, [one], rows.schema)["prediction_id"].to_pylist() == [one]
+
+
+@pytest.mark.parametrize(
+    ("spelt", "compared"),
+    [
+        pytest.param("01A208AF-B4E3-79A1-852A-D52998F0ED41", "01a208af-b4e3-79a1-852a-d52998f0ed41", id="capitals"),
+        pytest.param("01a208af-B4E3-79a1-852A-d52998f0eD41", "01a208af-b4e3-79a1-852a-d52998f0ed41", id="both"),
+        pytest.param("01A208AF-B4E3-79A1-852A-D52998F0ED4", "01A208AF-B4E3-79A1-852A-D52998F0ED4", id="too short"),
+        pytest.param("01A208AF-B4E3-79A1-852A-D52998F0ED41\n", "01A208AF-B4E3-79A1-852A-D52998F0ED41\n", id="line end"),
+        pytest.param("X1A208AF-B4E3-79A1-852A-D52998F0ED41", "X1A208AF-B4E3-79A1-852A-D52998F0ED41", id="no UUID"),
+        pytest.param("Größe-ÄÖ", "Größe-ÄÖ", id="text"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_only_a_uuid_is_the_same_in_capitals(spelt: str, compared: str) -> None:
+    """One id and a column of them are spelt alike; a missing id stays missing."""
+    assert canonical_id(spelt) == compared
+    column = pa.chunked_array([[spelt, None], [], [compared, "Order 1"]], pa.string())
+    assert canonical_ids(column).to_pylist() == [compared, None, compared, "Order 1"]
 
 
 def test_id_tells_its_time() -> None:

@@ -35,6 +35,7 @@ class Recorder:
     requests: list[tuple[float, str, Any]] = field(default_factory=list)
     predicted: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
     labels: dict[str, tuple[float, str]] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
     url: str = ""
 
     def take(self, path: str, body: Any) -> tuple[int, Any]:
@@ -43,8 +44,9 @@ class Recorder:
         if status := self.answer(path, len(self.requests), body):
             return status, {"title": "refused"}
         if path == "/feedback":
-            self.labels.update({one["prediction_id"]: (now, one[MODEL.target]) for one in body})
-            return 200, {}
+            known = [one for one in body if one["prediction_id"] not in self.unknown]
+            self.labels.update({one["prediction_id"]: (now, one[MODEL.target]) for one in known})
+            return 200, {"results": [{"status": "accepted" if one in known else "unknown"} for one in body]}
         rows = body["instances"] if "instances" in body else [body["features"]]
         answers = [{"prediction_id": f"id-{len(self.predicted) + i}"} for i in range(len(rows))]
         self.predicted.update({a["prediction_id"]: (now, row) for a, row in zip(answers, rows, strict=True)})
@@ -254,15 +256,19 @@ def test_refused_rows_are_counted_and_not_repeated() -> None:
 
 
 def test_one_bad_label_does_not_cost_the_others() -> None:
-    """Where the API refuses a list for one id, every other label of it still arrives."""
-
-    def conflict(path: str, _number: int, body: Any) -> int | None:
-        return 409 if path == "/feedback" and any(one["prediction_id"] == "id-7" for one in body) else None
-
-    with serving(Recorder(conflict)) as api:
+    """Where the API does not know one id of a list, every other label of it arrives, and the one is counted."""
+    with serving(Recorder(unknown=frozenset({"id-7"}))) as api:
         counts = _finish(_traffic(api, rows=40, batch=40)).counts()
     assert (counts.labels, counts.labels_refused) == (39, 1)
     assert set(api.predicted) - set(api.labels) == {"id-7"}
+
+
+def test_a_list_that_is_refused_is_counted_label_by_label() -> None:
+    """A 4xx for a list of labels is none for its predictions, and is not repeated."""
+    with serving(Recorder(lambda path, _number, _body: 404 if path == "/feedback" else None)) as api:
+        counts = _finish(_traffic(api, rows=40, batch=40)).counts()
+    assert (counts.acknowledged, counts.labels, counts.labels_refused) == (40, 0, 40)
+    assert [path for _, path, _ in api.requests] == ["/predict", "/feedback"]
 
 
 def test_a_broken_feedback_does_not_hold_predictions_up() -> None:

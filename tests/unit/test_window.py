@@ -72,10 +72,13 @@ class Log:
         self.count += 1
 
     def label(self) -> None:
-        """Label rows, some of them again, and some that are not in a part yet."""
+        """Label rows, some of them again, some in capitals, and some that are not in a part yet."""
         if not self.ids:
             return
-        chosen = [str(i) for i in self.random.choice(self.ids, int(self.random.integers(1, 20)))]
+        chosen = [
+            str(i).upper() if self.random.random() < 0.2 else str(i)
+            for i in self.random.choice(self.ids, int(self.random.integers(1, 20)))
+        ]
         early = [self._id(self.now + 5_000)] if self.random.random() < 0.3 else []
         ids = chosen + early
         self.count += 1

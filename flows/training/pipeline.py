@@ -1,4 +1,4 @@
-"""The model: how it is trained, how it becomes ONNX, and how ONNX predicts."""
+"""The model: how it is trained, and how it becomes ONNX."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from flows.training import quadratic_features
-from flows.training.onnx_runtime import InferenceSession, SessionOptions
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -31,7 +30,7 @@ PARAMETERS = {"degree": 2, "C": 0.05, "max_iter": 1000}
 
 
 class ModelError(DriftloopError):
-    """A model cannot be trained on these rows, or a stored model is not one that these flows understand."""
+    """A model cannot be trained on these rows."""
 
 
 @dataclass(frozen=True)
@@ -141,23 +140,3 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
     lists = {ONNX_CLASSES: [str(c) for c in pipeline.classes_], ONNX_FEATURES: list(model.features)}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})
     return exported
-
-
-class Predictor:
-    """An ONNX model in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        try:
-            options = SessionOptions()
-            options.intra_op_num_threads = 1
-            self._session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            properties = self._session.get_modelmeta().custom_metadata_map
-            self.classes: tuple[str, ...] = tuple(json.loads(properties[ONNX_CLASSES]))
-            self.features: tuple[str, ...] = tuple(json.loads(properties[ONNX_FEATURES]))
-        except Exception as error:  # onnxruntime's errors have no base of their own
-            raise ModelError(f"the stored model is not one of ours: {error}") from error
-
-    def predict(self, features: Floats) -> tuple[Labels, Floats]:
-        """Return labels (n,) and probabilities (n, classes)."""
-        labels, probabilities = self._session.run(["label", "probabilities"], {"features": features})
-        return labels, probabilities

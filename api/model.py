@@ -10,7 +10,7 @@ import orjson
 
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.onnx_model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]

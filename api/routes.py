@@ -16,7 +16,7 @@ from api.model import ServedModel
 from api.problems import Problem, unprocessable
 from api.service import Service
 from api.validation import Instances, check_target, named, parse_instances, parse_labels
-from monitoring.contract.onnx_model import answered, listed
+from monitoring.contract.onnx.model import answered, listed
 from monitoring.contract.schemas import label_row, prediction_row
 
 MAX_UPLOAD_BYTES = 25_000_000
@@ -53,16 +53,12 @@ def _require_answers(served: ServedModel, instances: Instances, probabilities: A
     if not len(without):
         return
     row = int(without[0])
-    missing = served.onnx.missing_from(instances.values[row])
-    why = (
-        f"this model has no answer without a value of {listed(missing)}"
-        if missing
-        else (
-            "the model has no finite answer for these values: one of them is too far out, or is not the whole number that"
-            " it takes"
-        )
+    field = "features" if instances.single else f"instances[{row}]"
+    if missing := served.onnx.missing_from(instances.values[row]):
+        raise unprocessable("no_finite_answer", field, f"this model has no answer without a value of {listed(missing)}")
+    raise unprocessable(
+        "no_finite_answer", field, "the model has no finite answer for these values: one is too far out, or not whole"
     )
-    raise unprocessable("no_finite_answer", "features" if instances.single else f"instances[{row}]", why)
 
 
 def _predictions(

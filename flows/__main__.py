@@ -1,6 +1,4 @@
-"""`python -m flows serve`: bootstrap, then serve the flows. `rollback`: request a rollback and wait. `check-model`: look
-at an ONNX file before it is registered.
-"""
+"""The flows' commands: `python -m flows serve`, `rollback` and `check-model`."""
 
 import argparse
 import logging

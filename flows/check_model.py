@@ -8,7 +8,7 @@ from flows.settings import FlowSettings
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.onnx_model import OnnxModel, UnfitModelError, listed, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, listed, load_onnx
 from monitoring.contract.reference import Reference, parse_reference
 
 FITS, CANNOT = 0, 2

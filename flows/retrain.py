@@ -22,7 +22,7 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import REFERENCE_DIGEST
-from monitoring.contract.onnx_model import OnnxModel
+from monitoring.contract.onnx.model import OnnxModel
 from monitoring.contract.reference import Reference, read_reference
 from monitoring.contract.storage import step
 from monitoring.contract.times import BEFORE_ALL

@@ -25,7 +25,7 @@ from flows.training.pipeline import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, MODEL_SHA256, PREVIOUS
-from monitoring.contract.onnx_model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.storage import step
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias

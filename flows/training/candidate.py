@@ -19,7 +19,7 @@ from flows.training.pipeline import (
 )
 from flows.training.reliability import fit_reliability_curve
 from monitoring.contract.config import Config, Model
-from monitoring.contract.onnx_model import OnnxModel, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, load_onnx
 from monitoring.contract.reference import Performance
 
 

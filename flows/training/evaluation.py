@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from sklearn.model_selection import train_test_split
 
 from flows.training.pipeline import FOLDS, Labels, Sample
-from monitoring.contract.onnx_model import OnnxModel
+from monitoring.contract.onnx.model import OnnxModel
 
 _FLOOR = 1e-7  # a category that a model does not know has no probability; the log loss stays finite
 

@@ -22,7 +22,7 @@ from flows.training.pipeline import (
 from flows.training.reliability import fit_reliability_curve
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
-from monitoring.contract.onnx_model import OnnxModel, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, load_onnx
 from tests.unit.flows_fixtures import draw_wine
 from tests.unit.models import wine
 

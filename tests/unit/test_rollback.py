@@ -12,7 +12,7 @@ from flows.rollback_gate import compare_versions
 from flows.training.pipeline import export_onnx, sample_of, train
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
-from monitoring.contract.onnx_model import load_onnx
+from monitoring.contract.onnx.model import load_onnx
 from monitoring.contract.reference import InvalidReferenceError, read_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.models import wine

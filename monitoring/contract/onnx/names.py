@@ -8,9 +8,7 @@ from monitoring.contract.names import ONNX_CLASSES
 
 METADATA = "named by its metadata"
 
-_HINT = (
-    f"set its metadata `{ONNX_CLASSES}` to a JSON list of the config's categories, in the order of its probabilities"
-)
+_HINT = f"set its metadata `{ONNX_CLASSES}` to a JSON list of the config's categories, ordered as its probabilities"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ _FATAL = 4  # what fails is raised; a line in C++'s own format beside it is for 
 
 
 def open_session(content: bytes) -> InferenceSession:
-    """Load an ONNX model to run on one core: workers and flows share the cores. What it raises has no common base."""
+    """Load an ONNX model to run on one core: workers and flows share the cores. What it raises has no common base.
+
+    Without `enable_fallback=0` it prints what it cannot load, and tries again.
+    """
     options = SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
-    return InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_FEATURES
-from monitoring.contract.onnx_inputs import Inputs, Mask, Rows, describe, read_inputs
-from monitoring.contract.onnx_labels import class_labels
-from monitoring.contract.onnx_names import find_classes, listed_names
-from monitoring.contract.onnx_outputs import Output, Probabilities, find_output, map_keys
-from monitoring.contract.onnx_runtime import InferenceSession, open_session
+from monitoring.contract.onnx.inputs import Inputs, Mask, Rows, describe, read_inputs
+from monitoring.contract.onnx.labels import class_labels
+from monitoring.contract.onnx.names import find_classes, listed_names
+from monitoring.contract.onnx.onnx_runtime import InferenceSession, open_session
+from monitoring.contract.onnx.outputs import Output, Probabilities, find_output, map_keys
 
 NO_ANSWER = ""  # the label of a row that a model has no answer for
 
@@ -128,7 +128,7 @@ def load_onnx(content: bytes, model: Model) -> OnnxModel:
     about = {
         "inputs": describe(file.inputs),
         "outputs": describe(file.outputs),
-        "probabilities": f"output {output.name}",
+        "probabilities": ", ".join(output.names),
         "features": f"{', '.join(inputs.features)} ({inputs.origin})",
         "classes": f"{', '.join(classes.names)} ({classes.origin})",
     }
@@ -196,7 +196,7 @@ class _Runner:
 
     def run(self, rows: Rows) -> Probabilities:
         """Return the rows' probabilities (n, classes)."""
-        return self.output.read(self.session.run([self.output.name], self.inputs.feed(rows))[0])
+        return self.output.read(self.session.run(self.output.names, self.inputs.feed(rows)))
 
     def needed(self) -> tuple[int, ...]:
         """Return the places of the features without a value of which there is no answer.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_FEATURES
+from monitoring.contract.onnx.graph import class_labels, has_external_data
 from monitoring.contract.onnx.inputs import Inputs, Mask, Rows, describe, read_inputs
-from monitoring.contract.onnx.labels import class_labels
 from monitoring.contract.onnx.names import find_classes, listed_names
 from monitoring.contract.onnx.onnx_runtime import InferenceSession, open_session
 from monitoring.contract.onnx.outputs import Output, Probabilities, find_output, map_keys
@@ -147,6 +147,8 @@ class _File:
 
 
 def _read(content: bytes) -> _File:
+    if has_external_data(content):
+        raise UnfitModelError(["weights of it lie in other files (external data): save it as one file"], [])
     try:
         session = open_session(content)
         metadata = dict(session.get_modelmeta().custom_metadata_map)

@@ -80,7 +80,7 @@ def find_output(
     `answers` are what the outputs gave for so many rows, the first of which are zeros.
     """
     judged = [
-        (*_judge(output.read([answers[name] for name in output.names]), rows, len(classes)), output)
+        (*_judge(output, [answers[name] for name in output.names], rows, len(classes)), output)
         for output in _candidates(nodes, answers, classes)
     ]
     if not judged:
@@ -119,13 +119,12 @@ def _ordered(keys: tuple[str | int, ...], classes: tuple[str, ...]) -> tuple[str
     return tuple(by_text[name] for name in classes) if set(by_text) == set(classes) else keys
 
 
-def _judge(found: Probabilities, rows: int, classes: int) -> tuple[int, str]:
+def _judge(output: Output, raw: Sequence[Any], rows: int, classes: int) -> tuple[int, str]:
     """Return 0 for probabilities of rows and classes, else how far they are from being any, and in what respect."""
-    if found.ndim != _ROWS_AND_COLUMNS or found.shape != (rows, classes):
-        return (
-            3,
-            f"has the shape {list(found.shape)} for {rows} row(s), and {classes} classes need {[rows, classes]}",
-        )
+    found = output.read(raw)
+    if found.shape != (rows, classes):
+        shape = list(found.shape if isinstance(output, Maps) else np.shape(raw[0]))
+        return 3, f"has the shape {shape} for {rows} row(s), and {classes} classes need {[rows, classes]}"
     if not np.isfinite(found[0]).all():
         return 2, "gives no finite probabilities for a row of zeros"
     finite = found[np.isfinite(found).all(axis=1)]

@@ -1,4 +1,4 @@
-"""The class labels that the nodes of an ONNX graph name.
+"""The class labels that the nodes of an ONNX graph name, and whether its weights lie in other files.
 
 ONNX Runtime does not show a graph's nodes, and the API has no `onnx`: what is needed of the file is read from its bytes
 (protobuf's wire format; the field numbers are those of onnx.proto).
@@ -7,8 +7,9 @@ ONNX Runtime does not show a graph's nodes, and the API has no `onnx`: what is n
 from collections.abc import Iterator
 
 _VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5
-_MODEL_GRAPH, _GRAPH_NODE, _NODE_ATTRIBUTE = 7, 1, 5
+_MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _NODE_ATTRIBUTE = 7, 1, 5, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INTS, _ATTRIBUTE_STRINGS = 1, 8, 9
+_TENSOR_LOCATION, _EXTERNAL = 14, 1
 
 # as TreeEnsembleClassifier, LinearClassifier, SVMClassifier and ZipMap call them
 _LABELS = (b"classlabels_strings", b"classlabels_int64s", b"classlabels_ints")
@@ -23,6 +24,18 @@ def class_labels(content: bytes) -> list[tuple[str, ...]]:
     except (ValueError, IndexError, UnicodeDecodeError):
         return []  # ONNX Runtime has another format beside ONNX
     return list(dict.fromkeys(labels for labels in lists if labels))
+
+
+def has_external_data(content: bytes) -> bool:
+    """Say whether weights lie in other files: in the registry a model is one."""
+    try:
+        return any(
+            (_TENSOR_LOCATION, _EXTERNAL) in _fields(tensor)
+            for graph in _messages(memoryview(content), _MODEL_GRAPH)
+            for tensor in _messages(graph, _GRAPH_INITIALIZER)
+        )
+    except (ValueError, IndexError):
+        return False
 
 
 def _attributes(content: memoryview) -> Iterator[memoryview]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Rows = NDArray[np.float32] | NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_TENSOR = {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
-_COLUMN = {
+_TENSOR: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
+_COLUMN: dict[str, np.dtype[Any]] = {
     **_TENSOR,
     "tensor(int64)": np.dtype(np.int64),
     "tensor(int32)": np.dtype(np.int32),
@@ -33,13 +33,11 @@ class Input:
     flat: bool = False
 
     def holds(self, rows: Rows) -> Mask:
-        """Return for each row (n,) whether the input can hold its values: whole numbers know no missing value."""
-        bounds = _BOUNDS.get(self.dtype.name)
-        if bounds is None:
-            return np.ones(len(rows), np.bool_)
+        """Return for each row (n,) whether an input of whole numbers can hold its values: missing is none of them."""
+        low, high = _BOUNDS[self.dtype.name]
         values = rows[:, self.places].astype(np.float64)
-        fits: Mask = (values == np.rint(values)) & (values >= bounds[0]) & (values <= bounds[1])
-        return fits.all(axis=1)
+        fits: Mask = ((values == np.rint(values)) & (values >= low) & (values <= high)).all(axis=1)
+        return fits
 
     def values(self, rows: Rows) -> NDArray[Any]:
         """Return the rows' values as the input takes them."""
@@ -59,9 +57,10 @@ class Inputs:
 
     def holds(self, rows: Rows) -> Mask:
         """Return for each row (n,) whether the inputs can hold its values."""
-        mask = self.inputs[0].holds(rows)
-        for one in self.inputs[1:]:
-            mask &= one.holds(rows)
+        mask = np.ones(len(rows), np.bool_)
+        for one in self.inputs:
+            if one.dtype.name in _BOUNDS:
+                mask &= one.holds(rows)
         return mask
 
     def feed(self, rows: Rows) -> dict[str, NDArray[Any]]:

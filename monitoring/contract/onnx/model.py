@@ -77,7 +77,8 @@ class OnnxModel:
 
     def missing_from(self, row: Sequence[float | None]) -> list[str]:
         """Return the features that the model needs and that a row, in their order, has no value of."""
-        return [self.features[place] for place in self._needed if row[place] is None or np.isnan(row[place])]
+        values = np.array(row, np.float64)
+        return [self.features[place] for place in self._needed if np.isnan(values[place])]
 
     def require_answers(self, rows: Rows, source: str) -> None:
         """Raise UnfitModelError if the model has no answer for some of the rows, which are of that source."""
@@ -89,9 +90,10 @@ class OnnxModel:
         raise UnfitModelError([f"it has no answer for {len(without)} of {len(rows)} rows of {source}{where}"], [])
 
     def _answer(self, rows: Rows) -> Probabilities:
-        able = self._runner.inputs.holds(rows)
-        if self._needed:
-            able &= ~np.isnan(rows[:, self._needed]).any(axis=1)
+        if not self._needed:  # then no input is of whole numbers alone, either
+            return self._runner.run(rows)
+        missing: Mask = np.isnan(rows[:, self._needed]).any(axis=1)
+        able = self._runner.inputs.holds(rows) & ~missing
         if able.all():
             return self._runner.run(rows)
         answers = np.full((len(rows), len(self.classes)), np.nan)

@@ -54,7 +54,7 @@ def find_classes(
         if names is not None:
             misfits += _strangers(names, categories)
             faults += [] if keys else _disorder(names, labels)
-        return names and Classes(names, METADATA)
+        return Classes(names, METADATA) if names else None
     if keys:
         found = Classes(tuple(map(str, keys)), "the keys of its maps")
     elif len(labels) == 1:

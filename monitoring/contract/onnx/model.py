@@ -92,8 +92,7 @@ class OnnxModel:
     def _answer(self, rows: Rows) -> Probabilities:
         if not self._needed:  # then no input is of whole numbers alone, either
             return self._runner.run(rows)
-        missing: Mask = np.isnan(rows[:, self._needed]).any(axis=1)
-        able = self._runner.inputs.holds(rows) & ~missing
+        able = self._runner.inputs.holds(rows) & ~np.asarray(np.isnan(rows[:, self._needed]).any(axis=1))
         if able.all():
             return self._runner.run(rows)
         answers = np.full((len(rows), len(self.classes)), np.nan)
@@ -104,8 +103,7 @@ class OnnxModel:
 
 def answered(probabilities: Probabilities) -> Mask:
     """Return for each row (n,) whether it is an answer."""
-    mask: Mask = np.isfinite(probabilities).all(axis=1)
-    return mask
+    return np.asarray(np.isfinite(probabilities).all(axis=1))
 
 
 def load_onnx(content: bytes, model: Model) -> OnnxModel:

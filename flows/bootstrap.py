@@ -15,7 +15,15 @@ from flows.registry.versions import Champion, UnfitVersionError, load_champion, 
 from flows.run_history import recorded
 from flows.settings import FlowSettings
 from flows.training.collection import newest_row
-from flows.training.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
+from flows.training.pipeline import (
+    PARAMETERS,
+    export_onnx,
+    feature_matrix,
+    predict_out_of_fold,
+    sample_of,
+    train,
+    with_predictions,
+)
 from flows.training.reliability import fit_reliability_curve, kept_performance
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
@@ -30,7 +38,8 @@ def bootstrap() -> State[None]:
 
     Ends COMPLETED as `Ready` (nothing was to do) or `Promoted` (a version was trained and is champion); FAILED if the
     reference does not fit the config. A champion that takes other features than the config, and a reference that is
-    absent or without predictions, ask for a new version.
+    absent or without predictions, ask for a new version; but a champion that a person has registered predicts such a
+    reference by itself, and stays.
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
@@ -42,8 +51,10 @@ def bootstrap() -> State[None]:
         if former is not None:
             complete(layout, former)
         present = read_reference(layout, config.model, predicted=False) if layout.reference.exists() else None
-        if champion is not None and present is not None and _predicted(present, config):
+        if champion is not None and present is not None and (_predicted(present, config) or champion.is_brought):
             champion.require_answers(present.table, config.model)
+            if not _predicted(present, config):
+                fill_predictions(layout, config.model, champion, present)
             return Completed(name="Ready", message=f"version {champion.version} is champion; the reference is complete")
         table: pa.Table = draw_sample(config.model) if present is None else present.table
         origin = "sample" if present is None else present.origin
@@ -72,6 +83,20 @@ def draw_sample(model: Model) -> pa.Table:
     table = draw_reference(model)
     get_run_logger().info("There is no reference: %s sample rows were drawn", len(table))
     return table.append_column(model.prediction, pa.nulls(len(table), pa.string()))
+
+
+@task(cache_policy=NO_CACHE)
+def fill_predictions(layout: Layout, model: Model, champion: Champion, present: Reference) -> None:
+    """Fill the reference's predictions by the champion.
+
+    Nobody has measured how good it is on rows that it has not seen, so the reference promises no accuracy.
+    """
+    table, place = present.table, present.table.column_names.index(model.prediction)
+    predicted, _ = champion.onnx.predict(feature_matrix(table, model))
+    table = table.set_column(place, model.prediction, pa.array(predicted.tolist(), pa.string()))
+    stage(layout, model, champion.version, table, origin=present.origin, through=present.through)
+    complete(layout, champion.version)
+    get_run_logger().info("Version %s has predicted the reference's %s rows", champion.version, len(table))
 
 
 @task(cache_policy=NO_CACHE)

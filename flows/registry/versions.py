@@ -49,6 +49,7 @@ class Champion:
 
     version: str
     onnx: OnnxModel
+    is_brought: bool = False  # a person has registered it, and no flow
 
     def require_answers(self, reference: pa.Table, model: Model) -> None:
         """Raise UnusableVersionError if it has no answer for some of the reference's rows."""
@@ -104,11 +105,12 @@ def load_version(model: Model, version: str) -> Champion:
             content = Path(path).read_bytes()
     except (MlflowException, RequestException, OSError) as error:
         raise UnusableVersionError(f"model.onnx of {name} version {version} cannot be fetched: {error}") from error
-    digest = tags_of(name, version).get(MODEL_SHA256)
+    tags = tags_of(name, version)
+    digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
     try:
-        return Champion(version, load_onnx(content, model))
+        return Champion(version, load_onnx(content, model), is_brought="origin" not in tags)
     except UnfitModelError as error:
         kind = UnusableVersionError if error.faults else UnfitVersionError
         raise kind(f"{name} version {version} cannot be used: {error}") from error

@@ -91,6 +91,7 @@ def test_a_champion_that_a_hand_promoted_is_loaded_or_refused_by_name(
     champion = load_champion(WINES.model)
     assert champion is not None
     assert champion.onnx.classes == ("red", "white")
+    assert champion.is_brought
     champion.require_answers(labelled(WINES, 50), WINES.model)
     with pytest.raises(UnusableVersionError, match="3 of 50 rows of the reference: it needs a value of sugar"):
         champion.require_answers(labelled(WINES, 50, missing=3), WINES.model)

@@ -6,19 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from api.onnx_runtime import InferenceSession, SessionOptions
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]
-
-_CHUNK = 10_000  # rows a run: bounds what a model's intermediate tensors take
 
 
 class ModelRefusedError(DriftloopError):
@@ -43,21 +38,13 @@ class ServedModel:
 
     release: Release
     source: Source
-    categories: tuple[str, ...]
-    session: InferenceSession
-    input: str
-    output: str
+    onnx: OnnxModel
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return a row of probabilities per row of features, in the order of `categories`; NaN is a missing value."""
-        runs = [
-            self.session.run([self.output], {self.input: rows[start : start + _CHUNK]})[0]
-            for start in range(0, len(rows), _CHUNK)
-        ]
-        # Rounded once, so that the answer and the log hold the same number.
-        probabilities: NDArray[np.float64] = np.concatenate(runs).astype(np.float64)
-        return probabilities.round(6)
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Return the categories that it answers with, in the order of its probabilities."""
+        return self.onnx.classes
 
 
 def require_intact(content: bytes, release: Release) -> None:
@@ -68,52 +55,10 @@ def require_intact(content: bytes, release: Release) -> None:
 
 def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
     """Load an ONNX model; raise ModelRefusedError if it does not fit the config."""
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the workers share the cores
-    options.log_severity_level = 3
     try:
-        session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise ModelRefusedError(f"the file is not a readable ONNX model: {error}") from error
-    metadata = session.get_modelmeta().custom_metadata_map
-    features, categories = _names(metadata, ONNX_FEATURES), _names(metadata, ONNX_CLASSES)
-    if features != model.features:
-        raise ModelRefusedError(
-            f"its features are {', '.join(features)}; the config's are {', '.join(model.features)}, in this order"
-        )
-    if not set(categories) <= set(model.categories):  # it may have learnt from rows that lack a category
-        raise ModelRefusedError(
-            f"its classes are {', '.join(categories)}; the config's categories are {', '.join(model.categories)}"
-        )
-    inputs, outputs = session.get_inputs(), [o for o in session.get_outputs() if o.type == "tensor(float)"]
-    if [i.type for i in inputs] != ["tensor(float)"] or len(outputs) != 1:
-        raise ModelRefusedError("it must take one float tensor and give one float tensor, the probabilities")
-    served = ServedModel(release, source, categories, session, inputs[0].name, outputs[0].name)
-    _try_out(served, len(model.features))
-    return served
-
-
-def _names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
-    try:
-        names = orjson.loads(metadata[key])
-    except (KeyError, orjson.JSONDecodeError) as error:
-        raise ModelRefusedError(f"its metadata lacks `{key}`, a JSON list of names") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelRefusedError(f"its metadata's `{key}` is not a JSON list of names")
-    return tuple(names)
-
-
-def _try_out(served: ServedModel, features: int) -> None:
-    """Predict a row of zeros and one without any value, as a request would."""
-    rows = np.array([[0.0] * features, [np.nan] * features], np.float32)
-    try:
-        probabilities = served.probabilities(rows)
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise ModelRefusedError(f"it fails on a row of {features} features: {error}") from error
-    if probabilities.shape != (2, len(served.categories)):
-        raise ModelRefusedError(f"it gives {probabilities.shape[1:]} numbers a row, not one for each class")
-    if not np.isfinite(probabilities).all():
-        raise ModelRefusedError("it gives no finite probabilities for zeros or for missing values")
+        return ServedModel(release, source, load_onnx(content, model))
+    except UnfitModelError as error:
+        raise ModelRefusedError(str(error)) from error
 
 
 def copy_path(folder: Path, name: str) -> Path:

@@ -18,6 +18,7 @@ from api.model import ServedModel
 from api.problems import Problem, unprocessable
 from api.service import Service
 from api.validation import Instances, check_target, parse_instances, parse_labels
+from monitoring.contract.onnx.model import answered, listed
 from monitoring.contract.schemas import prediction_row
 
 MAX_UPLOAD_BYTES = 25_000_000
@@ -39,16 +40,27 @@ def predict(service: Service) -> Response:
     """Predict one row, many, or an audio clip; the answer is sent after its rows are in the log."""
     served = _served(service)
     instances = _read_instances(service)
-    probabilities = served.probabilities(np.array(instances.values, dtype=np.float32))
-    if not np.isfinite(probabilities).all():
-        row = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
-        field = "features" if instances.single else f"instances[{row}]"
-        raise unprocessable("no_finite_answer", field, "the model has no finite answer for values this far out")
+    probabilities = served.onnx.probabilities(np.array(instances.values, dtype=service.config.model.dtype))
+    _require_answers(served, instances, probabilities)
     predictions, rows = _predictions(service, served, instances, probabilities)
     answer = _json(predictions[0] if instances.single else {"predictions": predictions})
     service.predictions.append(rows)
     service.metrics.predicted([prediction[service.config.model.label] for prediction in predictions])
     return answer
+
+
+def _require_answers(served: ServedModel, instances: Instances, probabilities: Any) -> None:
+    """Raise the Problem that names the first row that the model has no answer for, and why."""
+    without = np.flatnonzero(~answered(probabilities))
+    if not len(without):
+        return
+    row = int(without[0])
+    field = "features" if instances.single else f"instances[{row}]"
+    if missing := served.onnx.missing_from(instances.values[row]):
+        raise unprocessable("no_finite_answer", field, f"this model has no answer without a value of {listed(missing)}")
+    raise unprocessable(
+        "no_finite_answer", field, "the model has no finite answer for these values: one is too far out, or not whole"
+    )
 
 
 def _predictions(

@@ -1,4 +1,4 @@
-"""`python -m flows serve`: bootstrap, then serve the flows. `python -m flows rollback`: request a rollback and wait."""
+"""The flows' commands: `python -m flows serve`, `rollback` and `check-model`."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from flows.check_model import add_command, check_model
 from flows.run_request import request_run
 from flows.settings import FlowSettings
 from monitoring.contract.errors import DriftloopError
@@ -22,13 +23,17 @@ _QUIET = {
 }
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="make what is missing, then serve the flows")
     commands.add_parser("rollback", help="go back to the version that served before, and to its reference")
-    return _rollback() if parser.parse_args().command == "rollback" else _serve()
+    add_command(commands)
+    options = parser.parse_args(arguments)
+    if options.command == "check-model":
+        return check_model(options)
+    return _rollback() if options.command == "rollback" else _serve()
 
 
 def _rollback() -> int:

@@ -11,15 +11,24 @@ from prefect.states import Completed
 from data.sample import draw_reference
 from flows.registry.publication import complete, sole_run, stage
 from flows.registry.tags import model_tags
-from flows.registry.versions import Champion, load_champion, promote, register
+from flows.registry.versions import Champion, UnfitVersionError, load_champion, promote, register, version_of
 from flows.run_history import recorded
 from flows.settings import FlowSettings
 from flows.training.collection import newest_row
-from flows.training.pipeline import PARAMETERS, export_onnx, predict_out_of_fold, sample_of, train, with_predictions
+from flows.training.pipeline import (
+    PARAMETERS,
+    export_onnx,
+    feature_matrix,
+    predict_out_of_fold,
+    sample_of,
+    train,
+    with_predictions,
+)
 from flows.training.reliability import fit_reliability_curve, kept_performance
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
+from monitoring.contract.names import CHAMPION
 from monitoring.contract.reference import Performance, Reference, read_reference
 
 
@@ -29,25 +38,39 @@ def bootstrap() -> State[None]:
 
     Ends COMPLETED as `Ready` (nothing was to do) or `Promoted` (a version was trained and is champion); FAILED if the
     reference does not fit the config. A champion that takes other features than the config, and a reference that is
-    absent or without predictions, ask for a new version.
+    absent or without predictions, ask for a new version; but a champion that a person has registered predicts such a
+    reference by itself, and stays.
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "bootstrap") as record:
-        champion = load_champion(config.model.name)
-        if champion is not None:
-            complete(layout, champion.version)
+        former = version_of(config.model.name, CHAMPION)
+        champion = _fitting_champion(config.model)
+        if former is not None:
+            complete(layout, former)
         present = read_reference(layout, config.model, predicted=False) if layout.reference.exists() else None
-        if champion is not None and champion.fits(config.model) and present is not None and _predicted(present, config):
+        if champion is not None and present is not None and (_predicted(present, config) or champion.is_brought):
+            champion.require_answers(present.table, config.model)
+            if not _predicted(present, config):
+                fill_predictions(layout, config.model, champion, present)
             return Completed(name="Ready", message=f"version {champion.version} is champion; the reference is complete")
         table: pa.Table = draw_sample(config.model) if present is None else present.table
         origin = "sample" if present is None else present.origin
         keeps = origin == "user" and present is not None and _predicted(present, config)
-        version = create_champion(config, layout, table, origin, champion, keeps_predictions=keeps)
+        version = create_champion(config, layout, table, origin, former, keeps_predictions=keeps)
         record.version = version
         return record.conclude("Promoted", f"version {version} is champion; the reference has {len(table)} rows")
+
+
+def _fitting_champion(model: Model) -> Champion | None:
+    """Load the champion; None if there is none that fits the config."""
+    try:
+        return load_champion(model)
+    except UnfitVersionError as error:
+        get_run_logger().warning("A new version is trained: %s", error)
+        return None
 
 
 def _predicted(reference: Reference, config: Config) -> bool:
@@ -63,12 +86,26 @@ def draw_sample(model: Model) -> pa.Table:
 
 
 @task(cache_policy=NO_CACHE)
+def fill_predictions(layout: Layout, model: Model, champion: Champion, present: Reference) -> None:
+    """Fill the reference's predictions by the champion.
+
+    Nobody has measured how good it is on rows that it has not seen, so the reference promises no accuracy.
+    """
+    table, place = present.table, present.table.column_names.index(model.prediction)
+    predicted, _ = champion.onnx.predict(feature_matrix(table, model))
+    table = table.set_column(place, model.prediction, pa.array(predicted.tolist(), pa.string()))
+    stage(layout, model, champion.version, table, origin=present.origin, through=present.through)
+    complete(layout, champion.version)
+    get_run_logger().info("Version %s has predicted the reference's %s rows", champion.version, len(table))
+
+
+@task(cache_policy=NO_CACHE)
 def create_champion(
     config: Config,
     layout: Layout,
     table: pa.Table,
     origin: str,
-    former: Champion | None,
+    former: str | None,
     *,
     keeps_predictions: bool,
 ) -> str:
@@ -101,7 +138,7 @@ def create_champion(
     # Rows that a former model has logged are no evidence about this one: the window starts after them.
     through = newest_row(layout) or None
     stage(layout, model, registered.version, table, origin=origin, through=through, performance=performance)
-    promote(model.name, registered.version, former.version if former else None)
+    promote(model.name, registered.version, former)
     complete(layout, registered.version)
     get_run_logger().info("Version %s is champion; out of fold its accuracy is %.3f", registered.version, accuracy)
     return registered.version

@@ -18,11 +18,11 @@ from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, make_candidate, rebased
 from flows.training.collection import Collected, collect, newest_row, shortage
-from flows.training.pipeline import ModelError, Predictor
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import REFERENCE_DIGEST
+from monitoring.contract.onnx.model import OnnxModel
 from monitoring.contract.reference import Reference, read_reference
 from monitoring.contract.storage import step
 from monitoring.contract.times import BEFORE_ALL
@@ -59,12 +59,13 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         if complete(layout, champion.version):
             return record.conclude("Rebased", f"the reference of version {champion.version} is now in place")
         reference = read_reference(layout, config.model)
+        champion.require_answers(reference.table, config.model)
         collected = collect_rows(config, layout, reference)
         step("rows collected")
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
             return record.conclude("TooFewLabels", reason)
-        candidate = evaluate_candidate(config, collected, reference, champion.predictor)
+        candidate = evaluate_candidate(config, collected, reference, champion.onnx)
         step("candidate evaluated")
         registered = register_candidate(config, collected, candidate, reference, alert)
         record.compare(candidate.comparison, champion.version, registered.version)
@@ -73,11 +74,9 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
 
 
 def _champion(config: Config) -> Champion:
-    champion = load_champion(config.model.name)
+    champion = load_champion(config.model)
     if champion is None:
         raise RegistryError(f"{config.model.name} has no champion; the flow `bootstrap` makes one")
-    if not champion.fits(config.model):
-        raise ModelError(f"version {champion.version} takes {', '.join(champion.predictor.features)}: not the config's")
     return champion
 
 
@@ -92,7 +91,7 @@ def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collec
 
 
 @task(cache_policy=NO_CACHE)
-def evaluate_candidate(config: Config, collected: Collected, reference: Reference, champion: Predictor) -> Candidate:
+def evaluate_candidate(config: Config, collected: Collected, reference: Reference, champion: OnnxModel) -> Candidate:
     """Train a candidate and compare it with the champion on the same held-out rows."""
     seed = int(str(runtime.flow_run.id)[:8], 16)
     candidate = make_candidate(collected.table, reference.table, champion, config, seed)

@@ -58,7 +58,7 @@ def compare_versions(
         return None
     sample = sample_of(table, model)
     answered = np.array(table[model.prediction].to_pylist(), dtype=object)
-    predicted, _ = former.predictor.predict(sample.features)
+    predicted, _ = former.onnx.predict(sample.features)
     return VersionComparison(
         champion=_scored(champion, answered, sample.labels),
         former=_scored(former.version, predicted, sample.labels),
@@ -69,5 +69,5 @@ def compare_versions(
 
 def _scored(version: str, predicted: Labels, labels: Labels) -> Scored:
     present = sorted(set(labels))
-    macro_f1 = f1_score(labels, predicted.astype(object), labels=present, average="macro", zero_division=0)
+    macro_f1 = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
     return Scored(version=version, accuracy=float(np.mean(predicted == labels)), macro_f1=float(macro_f1))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flows.registry.publication import kept_reference
-from flows.registry.versions import Champion, load_version, tags_of, version_of
+from flows.registry.versions import Champion, UnfitVersionError, load_version, tags_of, version_of
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
@@ -35,9 +35,12 @@ def find_rollback_target(layout: Layout, config: Config, champion: str, present:
     Raise UnusableVersionError or InvalidReferenceError if there is one, and its artifact or reference is broken.
     """
     version, digest = _target(config.model.name, champion, present)
-    former = load_version(config.model.name, version)
-    if not former.fits(config.model):
-        raise NoRollbackTargetError(f"version {version}, which served before, does not fit the config any more")
+    try:
+        former = load_version(config.model, version)
+    except UnfitVersionError as error:
+        raise NoRollbackTargetError(
+            f"the version that served before does not fit the config any more: {error}"
+        ) from error
     return RollbackTarget(former, present if digest is None else kept_reference(layout, config.model, digest))
 
 

@@ -15,15 +15,17 @@ import mlflow.artifacts
 import mlflow.onnx
 import numpy as np
 import onnx
+import pyarrow as pa
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
-from flows.training.pipeline import ModelError, Predictor
+from flows.training.pipeline import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, MODEL_SHA256, PREVIOUS
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.storage import step
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
@@ -34,7 +36,11 @@ class RegistryError(DriftloopError):
 
 
 class UnusableVersionError(RegistryError):
-    """A version's artifact cannot be fetched, or is none of our models."""
+    """A version's artifact cannot be fetched, or is no model that can be used."""
+
+
+class UnfitVersionError(RegistryError):
+    """A version's model takes other features than the config's, or answers in other categories."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,15 @@ class Champion:
     """The version that serves, and its model."""
 
     version: str
-    predictor: Predictor
+    onnx: OnnxModel
+    is_brought: bool = False  # a person has registered it, and no flow
 
-    def fits(self, model: Model) -> bool:
-        """Say whether it takes the config's features and answers in its categories."""
-        return self.predictor.features == model.features and set(self.predictor.classes) <= set(model.categories)
+    def require_answers(self, reference: pa.Table, model: Model) -> None:
+        """Raise UnusableVersionError if it has no answer for some of the reference's rows."""
+        try:
+            self.onnx.require_answers(feature_matrix(reference, model), "the reference")
+        except UnfitModelError as error:
+            raise UnusableVersionError(f"{model.name} version {self.version} cannot be used: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -63,11 +73,14 @@ class Registered:
         return version, f"{server}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
 
 
-def load_champion(name: str) -> Champion | None:
-    """Load the champion's ONNX model; None if there is no champion yet; UnusableVersionError if it cannot be used."""
-    version = version_of(name, CHAMPION)
+def load_champion(model: Model) -> Champion | None:
+    """Load the champion's ONNX model; None if there is no champion yet.
+
+    Raise UnfitVersionError if it does not fit the config, UnusableVersionError if it cannot be used at all.
+    """
+    version = version_of(model.name, CHAMPION)
     try:
-        return None if version is None else load_version(name, version)
+        return None if version is None else load_version(model, version)
     except UnusableVersionError as error:
         raise UnusableVersionError(f"the champion is of no use, `make rollback` goes back from it: {error}") from error
 
@@ -82,9 +95,9 @@ def version_of(name: str, alias: str) -> str | None:
         raise RegistryError(f"MLflow cannot say which version of {name} is {alias}: {error}") from error
 
 
-def load_version(name: str, version: str) -> Champion:
-    """Load a version's ONNX model; raise UnusableVersionError if that cannot be done."""
-    client = mlflow.MlflowClient()
+def load_version(model: Model, version: str) -> Champion:
+    """Load a version's ONNX model; raise UnusableVersionError or UnfitVersionError if that cannot be done."""
+    name, client = model.name, mlflow.MlflowClient()
     try:
         uri = client.get_model_version_download_uri(name, version)
         with tempfile.TemporaryDirectory() as folder:
@@ -92,13 +105,15 @@ def load_version(name: str, version: str) -> Champion:
             content = Path(path).read_bytes()
     except (MlflowException, RequestException, OSError) as error:
         raise UnusableVersionError(f"model.onnx of {name} version {version} cannot be fetched: {error}") from error
-    digest = tags_of(name, version).get(MODEL_SHA256)
+    tags = tags_of(name, version)
+    digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
     try:
-        return Champion(version, Predictor(content))
-    except ModelError as error:
-        raise UnusableVersionError(f"{name} version {version} cannot be used: {error}") from error
+        return Champion(version, load_onnx(content, model), is_brought="origin" not in tags)
+    except UnfitModelError as error:
+        kind = UnusableVersionError if error.faults else UnfitVersionError
+        raise kind(f"{name} version {version} cannot be used: {error}") from error
 
 
 def register(

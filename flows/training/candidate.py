@@ -9,7 +9,6 @@ from sklearn.pipeline import Pipeline
 from flows.training.evaluation import Comparison, compare, hold_out
 from flows.training.pipeline import (
     PARAMETERS,
-    Predictor,
     Sample,
     choose_older,
     export_onnx,
@@ -20,6 +19,7 @@ from flows.training.pipeline import (
 )
 from flows.training.reliability import fit_reliability_curve
 from monitoring.contract.config import Config, Model
+from monitoring.contract.onnx.model import OnnxModel, load_onnx
 from monitoring.contract.reference import Performance
 
 
@@ -48,7 +48,7 @@ class Candidate:
         return {**scores, "gain": self.comparison.gain, "mcnemar_p_value": self.comparison.mcnemar_p_value}
 
 
-def make_candidate(rows: pa.Table, reference: pa.Table, champion: Predictor, config: Config, seed: int) -> Candidate:
+def make_candidate(rows: pa.Table, reference: pa.Table, champion: OnnxModel, config: Config, seed: int) -> Candidate:
     """Train a candidate and compare it with the champion on the same held-out rows.
 
     It learns from the rows that are not held out, and from the reference's where those help.
@@ -57,7 +57,7 @@ def make_candidate(rows: pa.Table, reference: pa.Table, champion: Predictor, con
     older = choose_older(training, sample_of(reference, config.model), seed)
     pipeline = train(older.extended(training) if older else training)
     exported = export_onnx(pipeline, config.model)
-    candidate = Predictor(exported.SerializeToString())
+    candidate = load_onnx(exported.SerializeToString(), config.model)
     comparison = compare(champion, candidate, held, config.retrain.minimum_gain)
     return Candidate(pipeline, older, exported, comparison, seed)
 

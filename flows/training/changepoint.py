@@ -4,12 +4,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import kolmogorov
 
+Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
 STEP = 25
 SHORTEST = 50
 LEVEL = 0.001
 
 
-def last_changepoint(features: npt.NDArray[np.float32], level: float = LEVEL) -> int:
+def last_changepoint(features: Floats, level: float = LEVEL) -> int:
     """Return the first row after the last change of distribution of rows (n, features), oldest first; 0 without one.
 
     Binary segmentation (Scott & Knott 1974) with the two-sample Kolmogorov-Smirnov test: among splits every STEP rows
@@ -18,14 +20,14 @@ def last_changepoint(features: npt.NDArray[np.float32], level: float = LEVEL) ->
     one searched again. A missing value counts as a value below all others, so that a change in what is missing is a
     change too.
     """
-    filled = np.where(np.isnan(features), np.float32(-np.inf), features)
+    filled = np.where(np.isnan(features), -np.inf, features)
     start = 0
     while (split := _change(filled[start:], level)) is not None:
         start += split
     return start
 
 
-def _change(values: npt.NDArray[np.float32], level: float) -> int | None:
+def _change(values: Floats, level: float) -> int | None:
     rows, features = values.shape
     splits = np.arange(SHORTEST, rows - SHORTEST + 1, STEP)
     if not len(splits):
@@ -37,13 +39,13 @@ def _change(values: npt.NDArray[np.float32], level: float) -> int | None:
     return _strongest(values, nearby)[0]
 
 
-def _strongest(values: npt.NDArray[np.float32], splits: npt.NDArray[np.intp]) -> tuple[int, float]:
+def _strongest(values: Floats, splits: npt.NDArray[np.intp]) -> tuple[int, float]:
     evidence = np.max([_ks_scaled(column, splits) for column in values.T], axis=0)
     best = int(np.argmax(evidence))
     return int(splits[best]), float(evidence[best])
 
 
-def _ks_scaled(column: npt.NDArray[np.float32], splits: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+def _ks_scaled(column: Floats, splits: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
     """Return sqrt(n·m/(n+m))·D of older against newer rows, per split."""
     rows = len(column)
     order = np.argsort(column, kind="stable")

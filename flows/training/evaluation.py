@@ -8,7 +8,8 @@ from scipy.special import bdtr
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from sklearn.model_selection import train_test_split
 
-from flows.training.pipeline import FOLDS, Labels, Predictor, Sample
+from flows.training.pipeline import FOLDS, Labels, Sample
+from monitoring.contract.onnx.model import OnnxModel
 
 _FLOOR = 1e-7  # a category that a model does not know has no probability; the log loss stays finite
 
@@ -64,14 +65,17 @@ def hold_out(sample: Sample, share: float, seed: int) -> tuple[Sample, Sample]:
     return sample.take(np.concatenate([kept, np.flatnonzero(rare)])), sample.take(held)
 
 
-def score(predictor: Predictor, held: Sample) -> Scores:
-    """Score a model on held-out rows; macro F1 is the mean over the categories that occur in them."""
-    predicted, probabilities = predictor.predict(held.features)
+def score(model: OnnxModel, held: Sample) -> Scores:
+    """Score a model on held-out rows; macro F1 is the mean over the categories that occur in them.
+
+    A row that the model has no answer for counts as wrong.
+    """
+    predicted, probabilities = model.predict(held.features)
     present = sorted(set(held.labels))
     return Scores(
         accuracy=float(np.mean(predicted == held.labels)),
         macro_f1=float(f1_score(held.labels, predicted, labels=present, average="macro", zero_division=0)),
-        log_loss=_log_loss(probabilities, predictor.classes, held.labels),
+        log_loss=_log_loss(probabilities, model.classes, held.labels),
         recall=dict(
             zip(
                 present,
@@ -80,19 +84,20 @@ def score(predictor: Predictor, held: Sample) -> Scores:
             )
         ),
         correct=np.asarray(predicted == held.labels, dtype=np.bool_),
-        confusion=confusion_matrix(held.labels, predicted, labels=sorted({*present, *predictor.classes})),
+        confusion=confusion_matrix(held.labels, predicted, labels=sorted({*present, *model.classes})),
     )
 
 
-def _log_loss(probabilities: npt.NDArray[np.float32], classes: tuple[str, ...], labels: Labels) -> float:
+def _log_loss(probabilities: npt.NDArray[np.float64], classes: tuple[str, ...], labels: Labels) -> float:
     place = {name: i for i, name in enumerate(classes)}
     given = [
-        float(row[place[label]]) if label in place else 0.0 for row, label in zip(probabilities, labels, strict=True)
+        float(row[place[label]]) if label in place else 0.0
+        for row, label in zip(np.nan_to_num(probabilities), labels, strict=True)
     ]
     return float(-np.mean(np.log(np.maximum(given, _FLOOR))))
 
 
-def compare(champion: Predictor, candidate: Predictor, held: Sample, minimum_gain: float) -> Comparison:
+def compare(champion: OnnxModel, candidate: OnnxModel, held: Sample, minimum_gain: float) -> Comparison:
     """Score both models on the same rows and test whether they differ."""
     old, new = score(champion, held), score(candidate, held)
     return Comparison(

@@ -1,4 +1,4 @@
-"""The model: how it is trained, how it becomes ONNX, and how ONNX predicts."""
+"""The model: how it is trained, and how it becomes ONNX."""
 
 import json
 from dataclasses import dataclass
@@ -18,12 +18,11 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from flows.training import quadratic_features
-from flows.training.onnx_runtime import InferenceSession, SessionOptions
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Labels = npt.NDArray[np.object_]
 
 FOLDS = 5
@@ -31,7 +30,7 @@ PARAMETERS = {"degree": 2, "C": 0.05, "max_iter": 1000}
 
 
 class ModelError(DriftloopError):
-    """A model cannot be trained on these rows, or a stored model is not one that these flows understand."""
+    """A model cannot be trained on these rows."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,18 @@ class Sample:
 
 
 def feature_matrix(table: pa.Table, model: Model) -> Floats:
-    """Return the table's features (n, features) in the config's order; null and infinity become NaN."""
-    columns = [table[name].cast(pa.float32()).to_numpy() for name in model.features]
-    values = np.column_stack(columns).astype(np.float32)
-    return np.where(np.isfinite(values), values, np.float32(np.nan))
+    """Return the table's features (n, features) in the config's order and type; null and infinity become NaN."""
+    return _finite(np.column_stack([table[name].to_numpy() for name in model.features]).astype(model.dtype))
+
+
+def _finite(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, np.full((), np.nan, values.dtype))
+
+
+def _single(features: Floats) -> Floats:
+    """Return features in float32, as the exported pipeline takes them: what it learns is what it will be asked."""
+    with np.errstate(over="ignore"):
+        return _finite(features.astype(np.float32))
 
 
 def sample_of(table: pa.Table, model: Model) -> Sample:
@@ -78,7 +85,7 @@ def train(sample: Sample) -> Pipeline:
     if len(np.unique(sample.labels)) < 2:  # noqa: PLR2004 - a classifier needs two
         raise ModelError("a model needs labelled rows of at least two categories")
     with threadpool_limits(1):  # small matrices: on a busy machine, threads that wait on each other cost tenfold
-        return new_pipeline().fit(sample.features, sample.labels)
+        return new_pipeline().fit(_single(sample.features), sample.labels)
 
 
 def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int = 0) -> tuple[Labels, Floats]:
@@ -97,7 +104,7 @@ def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int =
     for known, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata):
         training = sample.take(known) if older is None else older.extended(sample.take(known))
         pipeline = train(training)
-        probabilities = pipeline.predict_proba(sample.features[unseen])
+        probabilities = pipeline.predict_proba(_single(sample.features[unseen]))
         predicted[unseen] = pipeline.classes_[probabilities.argmax(axis=1)]
         confidence[unseen] = probabilities.max(axis=1)
     return predicted, confidence
@@ -119,7 +126,7 @@ def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_f
     predicted = np.empty(len(table), dtype=object)
     predicted[~unlabelled] = out_of_fold
     if unlabelled.any():
-        predicted[unlabelled] = pipeline.predict(feature_matrix(table, model)[unlabelled])
+        predicted[unlabelled] = pipeline.predict(_single(feature_matrix(table, model)[unlabelled]))
     column = pa.array([str(name) for name in predicted], pa.string())
     names = [*model.features, model.target]
     return table.select(names).append_column(model.prediction, column)
@@ -141,23 +148,3 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
     lists = {ONNX_CLASSES: [str(c) for c in pipeline.classes_], ONNX_FEATURES: list(model.features)}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})
     return exported
-
-
-class Predictor:
-    """An ONNX model in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        try:
-            options = SessionOptions()
-            options.intra_op_num_threads = 1
-            self._session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            properties = self._session.get_modelmeta().custom_metadata_map
-            self.classes: tuple[str, ...] = tuple(json.loads(properties[ONNX_CLASSES]))
-            self.features: tuple[str, ...] = tuple(json.loads(properties[ONNX_FEATURES]))
-        except Exception as error:  # onnxruntime's errors have no base of their own
-            raise ModelError(f"the stored model is not one of ours: {error}") from error
-
-    def predict(self, features: Floats) -> tuple[Labels, Floats]:
-        """Return labels (n,) and probabilities (n, classes)."""
-        labels, probabilities = self._session.run(["label", "probabilities"], {"features": features})
-        return labels, probabilities

@@ -14,14 +14,15 @@ from tests.contract.sources import HOUSE, PACKAGES, PYPROJECT, SOURCES, Import, 
 from tests.processes import ROOT
 
 ROOMS: dict[str, list[list[str]]] = HOUSE["rooms"]
+OPTIONAL: dict[str, list[str]] = HOUSE["optional"]
 CONTRACT = "monitoring.contract"
 PROBE = "monitoring/contract/probe.py"  # a script by itself: the servers' images hold no other file of the contract
 
 # what is large, or slow to import, and the packages that load it; the trigger's container has none of the flows'
 HEAVY = {
-    "api": set(),
+    "api": {"onnxruntime"},
     "monitoring": {"evidently", "pandas", "pyspark", "sklearn"},
-    "flows": {"mlflow", "pandas", "prefect", "sklearn"},
+    "flows": {"mlflow", "onnxruntime", "pandas", "prefect", "sklearn"},
     "flows.trigger": set(),
     "data": set(),
     "scripts": set(),
@@ -109,7 +110,8 @@ def test_only_the_suite_imports_evidently() -> None:
 
 def _loaded_by(package: str) -> list[Import]:
     """Return the imports of foreign libraries in a package, and in what it imports of the others."""
-    reached = {module_of(path) for path in SOURCES if is_within(module_of(path), package)}
+    modules = {module_of(path) for path in SOURCES if is_within(module_of(path), package)}
+    reached = {one for one in modules if not any(is_within(one, optional) for optional in OPTIONAL)}
     while more := {one.imported for one in imports() if one.is_ours and one.importer in reached} - reached:
         reached |= more
     return [
@@ -136,6 +138,16 @@ def test_the_base_dependencies_are_the_contracts() -> None:
     offenders = [str(one) for one in loaded if not known[one.library] & declared]
     assert not offenders, _report(offenders)
     assert declared == set().union(*(known[one.library] for one in loaded))
+
+
+@pytest.mark.parametrize("optional", OPTIONAL)
+def test_what_is_optional_needs_what_is_listed(optional: str) -> None:
+    """Beside the base dependencies; what needs no list is no exception."""
+    loaded = {
+        one.library for one in imports()
+        if is_within(one.importer, optional) and not one.is_ours and one.library not in sys.stdlib_module_names
+    }  # fmt: skip
+    assert loaded == set(OPTIONAL[optional])
 
 
 # --- the same list everywhere -----------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from scipy.stats import binomtest
 from flows.training.evaluation import compare, hold_out, mcnemar
 from flows.training.pipeline import (
     ModelError,
-    Predictor,
     Sample,
     choose_older,
     export_onnx,
@@ -23,6 +22,7 @@ from flows.training.pipeline import (
 from flows.training.reliability import fit_reliability_curve
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
+from monitoring.contract.onnx.model import OnnxModel, load_onnx
 from tests.unit.flows_fixtures import draw_wine
 from tests.unit.models import wine
 
@@ -60,7 +60,7 @@ def test_onnx_agrees_with_scikit_learn_and_names_its_classes(
     features[::3, 1] = np.nan
     features[7] = np.nan
     pipeline = train(Sample(features, sample.labels))
-    predictor = Predictor(export_onnx(pipeline, config.model).SerializeToString())
+    predictor = load_onnx(export_onnx(pipeline, config.model).SerializeToString(), config.model)
     labels, probabilities = predictor.predict(features)
     assert predictor.features == config.model.features
     assert predictor.classes == tuple(sorted(known))
@@ -73,7 +73,7 @@ def test_feature_without_any_value_can_be_trained_on(config: Config) -> None:
     """A column that is missing throughout does not stop a training."""
     sample = blobs(config, 100, ("red", "white"))
     sample.features[:, 2] = np.nan
-    predictor = Predictor(export_onnx(train(sample), config.model).SerializeToString())
+    predictor = predictor_of(config, sample)
     assert np.isfinite(predictor.predict(sample.features)[1]).all()
 
 
@@ -87,12 +87,6 @@ def test_single_category_cannot_be_trained_on(config: Config) -> None:
     """One category is refused in plain words."""
     with pytest.raises(ModelError, match="at least two categories"):
         train(Sample(np.zeros((20, 4), np.float32), np.array(["red"] * 20, dtype=object)))
-
-
-def test_foreign_onnx_is_refused() -> None:
-    """Bytes that are not one of our models are named as such."""
-    with pytest.raises(ModelError, match="not one of ours"):
-        Predictor(b"not a model")
 
 
 def test_out_of_fold_predictions_are_honest() -> None:
@@ -172,8 +166,8 @@ def test_held_out_rows_are_stratified_and_rare_categories_stay_in_training() -> 
     assert again.features.tolist() == held.features.tolist()
 
 
-def predictor_of(config: Config, sample: Sample) -> Predictor:
-    return Predictor(export_onnx(train(sample), config.model).SerializeToString())
+def predictor_of(config: Config, sample: Sample) -> OnnxModel:
+    return load_onnx(export_onnx(train(sample), config.model).SerializeToString(), config.model)
 
 
 def test_better_candidate_passes_and_worse_one_does_not(config: Config) -> None:

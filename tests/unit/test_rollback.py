@@ -9,9 +9,10 @@ from flows.registry.publication import complete, kept_reference, stage
 from flows.registry.rollback_target import NoRollbackTargetError, find_rollback_target
 from flows.registry.versions import Champion, register
 from flows.rollback_gate import compare_versions
-from flows.training.pipeline import Predictor, export_onnx, sample_of, train
+from flows.training.pipeline import export_onnx, sample_of, train
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
+from monitoring.contract.onnx.model import load_onnx
 from monitoring.contract.reference import InvalidReferenceError, read_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.models import wine
@@ -41,7 +42,7 @@ def answer(layout: Layout, config: Config, rows: int, *, wrong: int, version: st
 @pytest.fixture(scope="module")
 def former(config: Config) -> Champion:
     pipeline = train(sample_of(draw_wine(400), config.model))
-    return Champion("1", Predictor(export_onnx(pipeline, config.model).SerializeToString()))
+    return Champion("1", load_onnx(export_onnx(pipeline, config.model).SerializeToString(), config.model))
 
 
 @pytest.mark.parametrize(

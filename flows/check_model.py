@@ -1,0 +1,90 @@
+"""`python -m flows check-model`: whether an ONNX file can be served, watched and retrained, before it is registered."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from flows.settings import FlowSettings
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, listed, load_onnx
+from monitoring.contract.reference import Reference, parse_reference
+
+FITS, CANNOT = 0, 2
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to a parser's."""
+    command = commands.add_parser(
+        "check-model",
+        help="say whether an ONNX model fits the config, or all that is wrong with it",
+        description="Say what an ONNX model takes and gives, and whether it fits the config; exit 0 if it does. "
+        "Exit 2, with all that is wrong, if it does not or if a file cannot be read.",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="the ONNX model")
+    command.add_argument("--reference", type=Path, metavar="FILE", help="rows that the model must have an answer for")
+    command.add_argument("--config", type=Path, metavar="FILE", help="the config.yml, instead of DRIFTLOOP_CONFIG's")
+
+
+def check_model(options: argparse.Namespace) -> int:
+    """Print what was found; return 0 if the model fits, 2 if not."""
+    try:
+        path = options.config or FlowSettings.read().driftloop_config
+        config = load_config(path)
+        content = _content(options.file)
+    except DriftloopError as error:
+        return _refuse([str(error)])
+    problems: list[str] = []
+    try:
+        model = load_onnx(content, config.model)
+    except UnfitModelError as error:
+        problems += [f"{options.file}: {problem}" for problem in error.problems]
+        model = None
+    reference = _reference(options.reference, config, problems)
+    if model is not None:
+        _describe(model)
+        if reference is not None:
+            _try_on(model, reference, config, problems)
+    if problems:
+        return _refuse(problems)
+    sys.stdout.write(f"{options.file} fits the config {path}\n")
+    return FITS
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DriftloopError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _reference(path: Path | None, config: Config, problems: list[str]) -> Reference | None:
+    if path is None:
+        return None
+    try:
+        return parse_reference(_content(path), path, config.model, predicted=False)
+    except DriftloopError as error:
+        problems.append(str(error))
+        return None
+
+
+def _try_on(model: OnnxModel, reference: Reference, config: Config, problems: list[str]) -> None:
+    from flows.training.pipeline import feature_matrix  # noqa: PLC0415 - scikit-learn takes seconds
+
+    try:
+        model.require_answers(feature_matrix(reference.table, config.model), "the reference")
+    except UnfitModelError as error:
+        problems += error.problems
+
+
+def _describe(model: OnnxModel) -> None:
+    needs = list(model.needs)
+    missing = f"has no answer without a value of {listed(needs)}" if needs else "has an answer where values are missing"
+    for key, found in {**model.about, "missing values": missing}.items():
+        sys.stdout.write(f"{key + ':':<16}{found}\n")
+
+
+def _refuse(problems: list[str]) -> int:
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    return CANNOT

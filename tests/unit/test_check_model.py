@@ -1,0 +1,132 @@
+"""The command that says whether a model fits before it is registered."""
+
+from pathlib import Path
+
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from onnx.external_data_helper import convert_model_to_external_data
+
+from flows.__main__ import main
+from tests.processes import ROOT
+from tests.unit.flows_fixtures import draw_wine
+from tests.unit.models import write_config
+from tests.unit.own_models import FEATURES, Graph, converted, named, regressor, train
+
+NAMES = train(("red", "white"))
+GOOD = named(converted(NAMES, zipmap=True))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path)
+
+
+def check(path: Path, config: Path, *more: str) -> int:
+    return main(["check-model", str(path), "--config", str(config), *more])
+
+
+def write_reference(path: Path, missing: int = 0) -> str:
+    table = draw_wine(40)
+    sugar = [None if row < missing else value for row, value in enumerate(table["sugar"].to_pylist())]
+    pq.write_table(table.set_column(1, "sugar", pa.array(sugar, pa.float64())), path)
+    return str(path)
+
+
+def test_what_fits_is_described(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Inputs, outputs, where names are from, and how missing values are taken; exit 0."""
+    path = tmp_path / "wine.onnx"
+    path.write_bytes(GOOD)
+    reference = write_reference(tmp_path / "reference.parquet")
+    assert check(path, config, "--reference", reference) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "inputs:         float_input tensor(float) [?, 4]",
+        "outputs:        output_label tensor(string) [?], output_probability seq(map(string,tensor(float)))",
+        "probabilities:  output_probability",
+        "features:       acidity, sugar, alcohol, density (not named in the file: taken to be the config's, in its",
+        "classes:        red, white (the keys of its maps)",
+        "missing values: has no answer without a value of acidity, sugar, alcohol, density",
+        f"{path} fits the config {config}",
+    ):
+        assert line in said
+
+
+def test_a_reference_with_missing_values_asks_for_a_model_that_takes_them(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same model is refused for one reference and fits another."""
+    path = tmp_path / "wine.onnx"
+    path.write_bytes(GOOD)
+    reference = write_reference(tmp_path / "reference.parquet", missing=3)
+    assert check(path, config, "--reference", reference) == 2
+    assert "no answer for 3 of 40 rows of the reference: it needs a value of sugar" in capsys.readouterr().err
+    path.write_bytes(named(converted(train(("red", "white"), forest=True))))
+    assert check(path, config, "--reference", reference) == 0
+
+
+def with_external_data(folder: Path) -> bytes:
+    model = Graph().tensor().probabilities().out("probabilities", ["N", 2]).model()
+    convert_model_to_external_data(model, location="elsewhere.bin", size_threshold=0)
+    onnx.save(model, folder / "external.onnx")
+    return (folder / "external.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(b"", "not a readable ONNX model", id="empty"),
+        pytest.param(b"no model\n", "not a readable ONNX model", id="text"),
+        pytest.param(GOOD[: len(GOOD) // 2], "not a readable ONNX model", id="truncated"),
+        pytest.param(
+            with_external_data,
+            "weights of it lie in other files (external data): save it as one file",
+            id="external data",
+        ),
+        pytest.param(named(regressor()), "does not name its classes", id="a regressor"),
+        pytest.param(None, "cannot be read: Is a directory", id="a folder"),
+    ],
+)
+def test_what_is_no_model_is_named_without_a_traceback(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str], content: object, says: str
+) -> None:
+    """Any file is answered by a line that names it, and exit 2."""
+    path = tmp_path / "other" / "model.onnx"
+    path.parent.mkdir()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content(tmp_path) if callable(content) else content)
+    assert check(path, config) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert all(line.startswith(str(path)) for line in said.err.splitlines())
+    assert said.out == ""
+
+
+def test_all_files_that_are_wrong_are_told_of_at_once(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model's problems and the reference's; a config or a model that is not there ends it at once."""
+    path = tmp_path / "wine.onnx"
+    path.write_bytes(named(converted(NAMES), features=FEATURES[::-1], classes=["red", "rosé"]))
+    assert check(path, config, "--reference", str(config)) == 2
+    said = capsys.readouterr().err
+    for part in ("in this order", "its classes are red, rosé", "wine.yml: is not a readable Parquet file"):
+        assert part in said
+    assert check(tmp_path / "none.onnx", config) == 2
+    assert "none.onnx: cannot be read: No such file" in capsys.readouterr().err
+    assert check(path, tmp_path / "none.yml") == 2
+    assert "none.yml: cannot be read" in capsys.readouterr().err
+
+
+def test_the_page_lists_what_is_required() -> None:
+    """docs/own-model.md has the command and a row for each thing that is checked."""
+    page = (ROOT / "docs/own-model.md").read_text()
+    _, _, section = page.partition("## Bring a model of your own")
+    assert ".venv/bin/python -m flows check-model" in section
+    rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("|")][2:]
+    assert rows[:7] == [
+        "file", "inputs", "features", "probabilities", "classes", "number of rows", "missing values",
+    ]  # fmt: skip

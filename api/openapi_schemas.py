@@ -1,9 +1,11 @@
 """The schemas that the API's description names."""
 
+import re
 from typing import Any
 
 from api.audio import MAX_SECONDS
 from api.validation import MAX_INSTANCES
+from monitoring.contract.categories import category_text
 from monitoring.contract.config import Model
 
 Schema = dict[str, Any]
@@ -24,7 +26,8 @@ def closed_object(properties: Schema, required: list[str], **more: Any) -> Schem
 def schemas_of(model: Model) -> Schema:
     """Return the named schemas for this model."""
     category = {"type": "string", "enum": list(model.categories)}
-    known = {"oneOf": [category, {"type": "null"}], "description": f"the {model.label}, where it is known already"}
+    label = _label(model)
+    known = {"oneOf": [label, {"type": "null"}], "description": f"the {model.label}, where it is known already"}
     number = {
         "type": ["number", "null"],
         "minimum": -_LARGEST,
@@ -59,13 +62,27 @@ def schemas_of(model: Model) -> Schema:
         "Prediction": closed_object(prediction, list(prediction)),
         "Predictions": closed_object({"predictions": {"type": "array", "items": ref("Prediction")}}, ["predictions"]),
         "Label": closed_object(
-            {"prediction_id": {"type": "string", "format": "uuid"}, model.target: category},
+            {"prediction_id": {"type": "string", "format": "uuid"}, model.target: label},
             ["prediction_id", model.target],
         ),
         "Model": _model_schema(model),
         "Problem": _problem_schema(),
     }
     return named | ({"Clip": _clip(known, model.target)} if model.audio else {})
+
+
+def _label(model: Model) -> Schema:
+    """Describe a label: a category, or the number or the boolean that is called so."""
+    bare = [_bare(name) for name in model.categories]
+    return {"enum": [*model.categories, *(value for value in bare if value is not None)]}
+
+
+def _bare(category: str) -> int | bool | None:
+    for value in (True, False):
+        if category_text(value) == category:
+            return value
+    number = int(category) if re.fullmatch("-?[0-9]{1,18}", category) else None
+    return number if number is not None and category_text(number) == category else None
 
 
 def _model_schema(model: Model) -> Schema:

@@ -1,5 +1,7 @@
 """The Markdown that a retrain run leaves behind: what was compared, and the gate's decision."""
 
+import re
+
 from flows.training.collection import Collected
 from flows.training.evaluation import Comparison, Scores
 
@@ -49,7 +51,12 @@ def _scores(champion: Scores, candidate: Scores) -> str:
 
 def _recall(comparison: Comparison) -> str:
     old, new = comparison.champion.recall, comparison.candidate.recall
-    return "\n".join(f"| {name} | {old[name]:.2f} | {new[name]:.2f} |" for name in comparison.categories)
+    return "\n".join(f"| {_literal(name)} | {old[name]:.2f} | {new[name]:.2f} |" for name in comparison.categories)
+
+
+def _literal(text: str) -> str:
+    """Escape what Markdown takes for its own: a category may hold a pipe, or a tag."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def _unreadable(collected: Collected) -> str:

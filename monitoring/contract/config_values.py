@@ -74,7 +74,7 @@ def require_readable(name: str) -> str:
     """Return the name; raise ValueError if it holds a character that nobody could read back or write."""
     for character in name:
         if unicodedata.category(character) in _UNREADABLE:
-            raise ValueError(f"holds the control character {ascii(character)}; a name is text without any")
+            raise ValueError(f"holds the control character {character!a}; a name is text without any")
     return name
 
 

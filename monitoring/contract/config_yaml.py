@@ -33,8 +33,7 @@ def parse_yaml(content: bytes) -> Any:
         if node is None:
             return None
         _require_small(node)
-        if problems := list(dict.fromkeys(_problems(loader, node, ()))):
-            raise ConfigYAMLError("\n".join(problems if len(problems) == 1 else ["says what it cannot mean:", *problems]))
+        _require_plain(loader, node)
         return loader.construct_document(node)
     except ConfigYAMLError:
         raise
@@ -79,6 +78,15 @@ def _require_small(root: yaml.Node) -> None:
     size(root)
 
 
+def _require_plain(loader: yaml.SafeLoader, root: yaml.Node) -> None:
+    """Raise ConfigYAMLError with all that says something else than it seems to."""
+    problems = list(dict.fromkeys(_problems(loader, root, ())))
+    if len(problems) > 1:
+        problems.insert(0, f"{len(problems)} places say something else than they seem to:")
+    if problems:
+        raise ConfigYAMLError("\n".join(problems))
+
+
 def _line(node: yaml.Node) -> str:
     return f"line {node.start_mark.line + 1}"
 
@@ -92,7 +100,7 @@ def _problems(loader: yaml.SafeLoader, node: yaml.Node, path: tuple[str, ...]) -
     elif isinstance(node, yaml.SequenceNode):
         for place, item in enumerate(node.value):
             yield from _problems(loader, item, (*path, str(place)))
-    else:
+    elif isinstance(node, yaml.MappingNode):
         yield from _mapping_problems(loader, node, path)
 
 
@@ -105,7 +113,8 @@ def _scalar_problems(loader: yaml.SafeLoader, node: yaml.ScalarNode, path: tuple
     where = f"{_key(path)}{_line(node)}"
     if kind == "str":
         return
-    if node.tag != loader.resolve(yaml.ScalarNode, text, (node.style is None, node.style is not None)):
+    implicit = node.style is None, node.style is not None
+    if node.tag != loader.resolve(yaml.ScalarNode, text, implicit):  # type: ignore[no-untyped-call]
         yield _foreign(node, path)
     elif len(text) > _LONGEST_NUMBER:
         yield f"{where}: a number of {len(text):,} characters; {_LONGEST_NUMBER} are read at most"

@@ -26,7 +26,7 @@ NASTY = (
     "<script>alert(1)</script>",
     'say "hi"',
     "back\\slash\\n",
-    'x"} 1\nup{job="api"',
+    'x"} 1 up{job="api"',
     "{}",
     "../../etc/passwd",
     "{{ 7 * 7 }}${jndi:ldap://x}%s",

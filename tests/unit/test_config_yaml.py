@@ -37,11 +37,12 @@ retrain: {rows: 4000, minimum_labels: 400, holdout: 0.3, minimum_gain: 0.0}
 """
 # what YAML makes more of than it looks, and what breaks parsers
 FRAGMENTS = [
-    "drift: {default: {test: t_test, threshold: 0.5}}\n", "&a ", "*a", "<<: *a\n", "&a [*a]", "? [a, b]\n: c\n", "\t", "---\n",
-    "...\n", "!!python/object/apply:os.system ['true']", "!!binary aGk=", "!!set {a, b}", "!!int x", "!!float ''", "!!timestamp x",
-    "!<tag:yaml.org,2002:bool> maybe", "2026-13-45", "2026-01-01", "0x" + "f" * 99, "1:" * 40 + "1", "9" * 400, "010", "-0", "=", "<<",
-    "~", "null", ".nan", "-.inf", "yes", "on: 1\n", "true", "\0", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), '"\\ud800"',
-    "\u2028", "\x85", "[" * 30, "{" * 30, "- " * 30, "|\n", ">-\n ", "'", '"', ": ", "# ", "%YAML 9.9\n", "@", "`", "1: a\n1.0: b\n", "é\ufeff", "%",
+    "drift: {default: {test: t_test, threshold: 0.5}}\n", "&a ", "*a", "<<: *a\n", "&a [*a]", "? [a, b]\n: c\n", "\t",
+    "---\n", "...\n", "!!python/object/apply:os.system ['true']", "!!binary aGk=", "!!set {a, b}", "!!int x",
+    "!!float ''", "!!timestamp x", "!<tag:yaml.org,2002:bool> maybe", "2026-13-45", "2026-01-01", "0x" + "f" * 99,
+    "1:" * 40 + "1", "9" * 400, "010", "-0", "=", "<<", "~", "null", ".nan", "-.inf", "yes", "on: 1\n", "true", "\0",
+    "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), '"\\ud800"', "\u2028", "\x85", "[" * 30, "{" * 30,
+    "- " * 30, "|\n", ">-\n ", "'", '"', ": ", "# ", "%YAML 9.9\n", "@", "`", "1: a\n1.0: b\n", "é\ufeff", "%",
 ]  # fmt: skip
 
 
@@ -67,21 +68,29 @@ def test_a_section_that_stands_twice_is_named_with_both_lines(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        pytest.param("threshold: 0.05}", "threshold: 0.05, threshold: 0.5}", "drift.default.threshold: stands", id="deep"),
+        pytest.param(
+            "threshold: 0.05}", "threshold: 0.05, threshold: 0.5}", "drift.default.threshold: stands", id="deep"
+        ),
         pytest.param("{lt: 1}", "{lt: 1, lt: 2}", "tests.2.TestNumberOfDriftedColumns.lt: stands", id="in-a-list"),
-        pytest.param('rows: 1000', '"rows": 9, rows: 1000', "window.rows: stands", id="quoted-and-not"),
+        pytest.param("rows: 1000", '"rows": 9, rows: 1000', "window.rows: stands", id="quoted-and-not"),
         pytest.param("metrics:", "1: a\n1.0: b\nmetrics:", "1.0: stands at line 8 and line 9", id="equal-as-numbers"),
         pytest.param("metrics:", "true: a\n1: b\nmetrics:", "1: stands at line 8 and line 9", id="equal-as-truth"),
         pytest.param("window: {", "window: {<<: {rows: 5}, <<: {rows: 6}, ", "window.<<: stands", id="merge-twice"),
-        pytest.param('["no", "yes"]', "[no, yes]", "model.categories.0: line 7: YAML reads a bare no as a bool", id="bare-no"),
-        pytest.param("metrics:", "on: 1\nmetrics:", "a key: line 8: YAML reads a bare on as a bool", id="bare-on-as-a-key"),
+        pytest.param(
+            '["no", "yes"]', "[no, yes]", "model.categories.0: line 7: YAML reads a bare no as a bool", id="bare-no"
+        ),
+        pytest.param(
+            "metrics:", "on: 1\nmetrics:", "a key: line 8: YAML reads a bare on as a bool", id="bare-on-as-a-key"
+        ),
         pytest.param('["no", "yes"]', "[010, 20]", "line 7: YAML reads 010 as 8: quote it", id="octal"),
         pytest.param('["no", "yes"]', "[1:30, 20]", "line 7: YAML reads 1:30 as 90: quote it", id="minutes"),
         pytest.param("rows: 1000", "rows: 0x" + "f" * 200, "a number of 202 characters; 100 are read", id="endless"),
         pytest.param("rows: 1000", "rows: !!python/object:os.x {}", "the tag 'tag:yaml.org,2002:python", id="python"),
         pytest.param("rows: 1000", "rows: !!int '1'", "the tag 'tag:yaml.org,2002:int'", id="tag"),
         pytest.param("rows: 1000", "[a]: 1000", "line 9: a key is text", id="key-of-a-list"),
-        pytest.param("rows: 1000", "rows: &a [*a]", "line 9: an alias stands for a value that holds", id="endless-alias"),
+        pytest.param(
+            "rows: 1000", "rows: &a [*a]", "line 9: an alias stands for a value that holds", id="endless-alias"
+        ),
         pytest.param("rows: 1000", "rows: 2026-02-30", "a value that cannot be read: day", id="no-date"),
         pytest.param("rows: 1000", "rows: " + "[" * 5000, "lie too deep in one another", id="deep-lists"),
         pytest.param("name: taxi", "name: \0", "is not YAML", id="nul"),
@@ -89,7 +98,7 @@ def test_a_section_that_stands_twice_is_named_with_both_lines(tmp_path: Path) ->
         pytest.param("label: tip", 'label: "\\uD800"', r"model.label = '\ud800'", id="half-a-character"),
         pytest.param("metrics:", "---\nmetrics:", "expected a single document", id="two-documents"),
     ],
-)  # fmt: skip
+)
 def test_what_yaml_takes_in_silence_is_refused_with_its_place(
     tmp_path: Path, before: str, after: str, told: str
 ) -> None:
@@ -124,14 +133,31 @@ def test_merge_keys_and_aliases_work(tmp_path: Path) -> None:
 def test_whole_numbers_and_booleans_are_categories_as_text(tmp_path: Path) -> None:
     """Bare as people write them; text may stand beside them."""
     path = tmp_path / "config.yml"
-    for given, read in (("[0, 1]", ("0", "1")), ("[true, False]", ("true", "false")), ("[-1, other]", ("-1", "other"))):
-        path.write_text(TAXI.replace('["no", "yes"]', given))
+    for written, read in (
+        ("[0, 1]", ("0", "1")),
+        ("[true, False]", ("true", "false")),
+        ("[-1, other]", ("-1", "other")),
+    ):
+        path.write_text(TAXI.replace('["no", "yes"]', written))
         assert load_config(path).model.categories == read
 
 
 def test_names_are_any_text_without_control_characters(tmp_path: Path) -> None:
     """Also where they name a drift test's column."""
-    names = ["_id", "Fläche in m²", "price.per.unit", 'he said "hi"', "a\\b", "a|b", "{x}", "🚕", "--x", "X", "x", " y "]
+    names = [
+        "_id",
+        "Fläche in m²",
+        "price.per.unit",
+        'he said "hi"',
+        "a\\b",
+        "a|b",
+        "{x}",
+        "🚕",
+        "--x",
+        "X",
+        "x",
+        " y ",
+    ]
     content = yaml.safe_load(TAXI)
     content["model"] |= {"features": names, "target": "tip ($)", "prediction": "tip?", "categories": ["<=50K", " >50K"]}
     content["drift"]["columns"] = {name: {"test": "t_test", "threshold": 0.01} for name in names}

@@ -35,10 +35,11 @@ from tests.unit.models import LOANS
 from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
 FEATURES = [
-    "_id", "Fläche in m²", "price.per.unit", "price", 'he said "hi"', "a\\b", "a|b", "{x}", "🚕", "--x", "X", "x", " y ",
-    "features", "instances", "target", "</script>", "`tick`", "it's", "$feature", ".first", "[0]", "label", "100 %", ",", "0",
+    "_id", "Fläche in m²", "price.per.unit", "price", 'he said "hi"', "a\\b", "a|b", "{x}", "🚕", "--x", "X", "x",
+    " y ", "features", "instances", "target", "</script>", "`tick`", "it's", "$feature", ".first", "[0]", "label",
+    "100 %", ",", "0",
 ]  # fmt: skip
-PREDICTION, TARGET = "vorhergesagte Klasse (v2.0)", "wahr? |\"x\"|"
+PREDICTION, TARGET = "vorhergesagte Klasse (v2.0)", 'wahr? |"x"|'
 CATEGORIES = ["<=50K", " >50K", 1, True, 'a|"b"\\', "other"]
 TEXTS = ["<=50K", " >50K", "1", "true", 'a|"b"\\', "other"]
 
@@ -131,9 +132,11 @@ def test_a_prediction_and_its_label_are_logged_under_their_names(data: Path, pat
 
 @pytest.mark.parametrize(
     ("label", "status"),
-    [(1, 200), ("1", 200), (1.0, 200), (True, 200), ("true", 200), (False, 422), (2, 422), (1.5, 422), ([1], 422)]
-    + [(float("inf"), 422), (10**400, 422)],
-)  # fmt: skip
+    [
+        *((label, 200) for label in (1, "1", 1.0, True, "true")),
+        *((label, 422) for label in (False, 2, 1.5, [1], float("inf"), 10**400)),
+    ],
+)
 def test_a_label_is_taken_as_its_text_if_that_is_a_category(
     data: Path, path: Path, config: Config, label: Any, status: int
 ) -> None:
@@ -149,7 +152,10 @@ def test_a_label_that_stands_twice_is_found_without_quotes_too(data: Path, path:
     """The second one would win in silence, bare or not."""
     keep_champion(data, config)
     name = json.dumps(TARGET)
-    bodies = [f'{{"features": {{"x": 1}}, {name}: 1, {name}: true}}', f'{{"features": {{"x": 1}}, {name}: "1", {name}: 1}}']
+    bodies = [
+        f'{{"features": {{"x": 1}}, {name}: 1, {name}: true}}',
+        f'{{"features": {{"x": 1}}, {name}: "1", {name}: 1}}',
+    ]
     with running(settings(data, path)) as app:
         client = app.test_client()
         answers = [client.post("/predict", data=body, content_type="application/json") for body in bodies]
@@ -192,7 +198,14 @@ def test_profile_report_and_backtest_know_the_names(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each feature has its line, and Prometheus takes what a replay exported."""
-    names = ["price.per.unit", 'he said "hi"', "a\\b", "a|b", "🚕", "</script>"]  # few: the replay calibrates its detector
+    names = [
+        "price.per.unit",
+        'he said "hi"',
+        "a\\b",
+        "a|b",
+        "🚕",
+        "</script>",
+    ]  # few: the replay calibrates its detector
     path = write_config(tmp_path, false_alarm_every=1000, features=names)
     config = load_config(path)
     begin = datetime(2026, 3, 1, tzinfo=UTC)
@@ -202,7 +215,9 @@ def test_profile_report_and_backtest_know_the_names(
     against = ["--reference", str(data / "reference.parquet"), "--config", str(path)]
     log = str(data / "current.parquet")
     assert main(["profile", "--input", log, "--out", str(tmp_path / "p"), *against]) == 0
-    assert main(["report", "--profile", str(tmp_path / "p"), "--html", str(tmp_path / "r.html"), *against]) < CANNOT_START
+    assert (
+        main(["report", "--profile", str(tmp_path / "p"), "--html", str(tmp_path / "r.html"), *against]) < CANNOT_START
+    )
     told = capsys.readouterr().out
     for name in (*names, PREDICTION):
         assert f"TestColumnDrift:{name}: {name} " in told

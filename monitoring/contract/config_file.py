@@ -28,7 +28,10 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        lines = [f"{error.error_count()} value(s) cannot be used:", *map(_explain, error.errors())]
+        found = error.errors()
+        inside = {one["loc"][:-1] for one in found}  # a list that is too short without them is no mistake beside them
+        lines = [_explain(one) for one in found if one["type"] != "too_short" or one["loc"] not in inside]
+        lines.insert(0, f"{len(lines)} value(s) cannot be used:")
         raise ConfigError(_told(path, lines)) from error
 
 

@@ -39,7 +39,8 @@ McNemar's exact test: p = {comparison.mcnemar_p_value:.2g}.
 
 def shortage_report(reason: str, collected: Collected) -> str:
     """Say for a person why there is no candidate."""
-    return f"# Too few labels\n\nNo candidate was trained, and nothing changed. {reason}. {_unreadable(collected)}\n"
+    told = f"No candidate was trained, and nothing changed. {_literal(reason)}. {_unreadable(collected)}"
+    return f"# Too few labels\n\n{told}\n"
 
 
 def _scores(champion: Scores, candidate: Scores) -> str:
@@ -56,7 +57,7 @@ def _recall(comparison: Comparison) -> str:
 
 def _literal(text: str) -> str:
     """Escape what Markdown takes for its own: a category may hold a pipe, or a tag."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>#|~&!$])", r"\\\1", text)
 
 
 def _unreadable(collected: Collected) -> str:

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.model import Release, save_copy
 from flows.registry.publication import complete, stage
 from flows.registry.tags import model_tags
-from flows.run_report import comparison_report
+from flows.run_report import comparison_report, shortage_report
 from flows.training.candidate import make_candidate, rebased
 from flows.training.collection import collect
 from flows.training.pipeline import Predictor, export_onnx, sample_of, train
@@ -243,6 +243,7 @@ def test_a_retrained_model_serves_and_its_reference_holds(data: Path, path: Path
     told = comparison_report(candidate.comparison, collected, name="n", champion="1", candidate="2", links=links)
     rows = [line for line in told.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}  # none has a cell more
+    assert r"a\|\<b\>" in shortage_report("those that have them: a|<b>", collected)
     assert json.loads(model_tags(config, TEXTS)["features"]) == FEATURES
     table, performance = rebased(collected.table, candidate, config.model)
     stage(layout, config.model, "2", table, origin="rebased", performance=performance)

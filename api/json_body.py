@@ -46,9 +46,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def count_strings(item: Any) -> int:
-    """Count the names of one instance, those of its features included."""
+def count_strings(item: Any, *texts: str) -> int:
+    """Count the strings of one instance or label: its names, those of its features, and what stands at `texts`."""
     if not isinstance(item, dict):
         return 0
     features = item.get("features")
-    return len(item) + len(features) if isinstance(features, dict) else len(item)
+    inside = len(features) if isinstance(features, dict) else 0
+    return len(item) + inside + sum(isinstance(item.get(name), str) for name in texts)

@@ -1,10 +1,12 @@
 """The schemas that the API's description names."""
 
+import re
 from typing import Any
 
 from api.audio import MAX_SECONDS
 from api.metrics import LABEL_OUTCOMES
 from api.validation import MAX_INSTANCES
+from monitoring.contract.categories import category_text
 from monitoring.contract.config import Model
 
 Schema = dict[str, Any]
@@ -25,7 +27,8 @@ def closed_object(properties: Schema, required: list[str], **more: Any) -> Schem
 def schemas_of(model: Model) -> Schema:
     """Return the named schemas for this model."""
     category = {"type": "string", "enum": list(model.categories)}
-    known = {"oneOf": [category, {"type": "null"}], "description": f"the {model.label}, where it is known already"}
+    label = _label(model)
+    known = {"oneOf": [label, {"type": "null"}], "description": f"the {model.label}, where it is known already"}
     number = {
         "type": ["number", "null"],
         "minimum": -_LARGEST[model.dtype],
@@ -60,7 +63,7 @@ def schemas_of(model: Model) -> Schema:
         "Prediction": closed_object(prediction, list(prediction)),
         "Predictions": closed_object({"predictions": {"type": "array", "items": ref("Prediction")}}, ["predictions"]),
         "Label": closed_object(
-            {"prediction_id": {"type": "string", "format": "uuid"}, model.target: category},
+            {"prediction_id": {"type": "string", "format": "uuid"}, model.target: label},
             ["prediction_id", model.target],
         ),
         "Labelled": _labelled_schema(),
@@ -90,6 +93,20 @@ def _labelled_schema() -> Schema:
     counts: Schema = {name: {"type": "integer", "minimum": 0} for name in LABEL_OUTCOMES}
     results = {"type": "array", "items": result, "minItems": 1, "description": "in the order sent"}
     return closed_object({**counts, "results": results}, [*counts, "results"])
+
+
+def _label(model: Model) -> Schema:
+    """Describe a label: a category, or the number or the boolean that is called so."""
+    bare = [_bare(name) for name in model.categories]
+    return {"enum": [*model.categories, *(value for value in bare if value is not None)]}
+
+
+def _bare(category: str) -> int | bool | None:
+    for value in (True, False):
+        if category_text(value) == category:
+            return value
+    number = int(category) if re.fullmatch("-?[0-9]{1,18}", category) else None
+    return number if number is not None and category_text(number) == category else None
 
 
 def _model_schema(model: Model) -> Schema:

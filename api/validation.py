@@ -1,10 +1,12 @@
 """From a request's body to rows of numbers; what does not fit is refused by a problem that names the field."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from api.json_body import count_strings, parse_json, require_each_once
 from api.problems import Problem, shown, unprocessable
+from monitoring.contract.categories import category_text
 from monitoring.contract.config import Model
 from monitoring.contract.prediction_ids import canonical_id
 
@@ -14,7 +16,6 @@ MAX_LABELS = 10_000
 # The smallest number that rounds to infinity in the log's type.
 _TOO_LARGE = {"float32": (2 - 2**-24) * 2.0**127, "float64": 2**1024 - 2**970}
 _NAMED = 5
-_STRINGS_OF_A_LABEL = 4  # two names, an id, a category
 _NOT_COUNTED = -1
 
 Values = list[float | None]
@@ -41,15 +42,13 @@ class SentLabel:
 
 def parse_instances(body: bytes, model: Model) -> Instances:
     """Read a prediction request's JSON body; raise the Problem that says what cannot be used."""
-    # Refuse what cannot be a request of that many rows before it is built in memory.
-    if body.count(b"{") > 2 * MAX_INSTANCES + 1 or body.count(b",") > (len(model.features) + 2) * MAX_INSTANCES:
-        raise _too_many("instances", MAX_INSTANCES)
+    _require_few(body, model)
     content = _object(parse_json(body), "body")
     if "instances" not in content:
-        strings = count_strings(content)
+        strings = count_strings(content, model.target)
         _require_keys(content, ("features", model.target, "instances"), "")
         values, target = _instance(content, model, "")
-        require_each_once(body, strings + (target is not None))
+        require_each_once(body, strings)
         return Instances([values], [target], single=True)
     _require_keys(content, ("instances",), "")
     instances = content["instances"]
@@ -59,10 +58,18 @@ def parse_instances(body: bytes, model: Model) -> Instances:
         raise unprocessable("empty_batch", "instances", "is empty; give at least one")
     if len(instances) > MAX_INSTANCES:
         raise _too_many("instances", MAX_INSTANCES)
-    strings = 1 + sum(map(count_strings, instances))
+    strings = 1 + sum(count_strings(item, model.target) for item in instances)
     pairs = [_instance_or_features(item, model, f"instances[{i}]") for i, item in enumerate(instances)]
-    require_each_once(body, strings + sum(target is not None for _, target in pairs))
+    require_each_once(body, strings)
     return Instances([values for values, _ in pairs], [target for _, target in pairs], single=False)
+
+
+def _require_few(body: bytes, model: Model) -> None:
+    """Refuse what cannot be a request of that many rows before it is built in memory."""
+    names = "".join((*model.features, model.target, max(model.categories, key=len)))
+    for sign, most in (("{", 2), (",", len(model.features) + 2)):  # of an instance, beside those in the names
+        if body.count(sign.encode()) > (most + names.count(sign)) * MAX_INSTANCES + 1:
+            raise _too_many("instances", MAX_INSTANCES)
 
 
 def _too_many(field: str, limit: int) -> Problem:
@@ -72,7 +79,7 @@ def _too_many(field: str, limit: int) -> Problem:
 def _instance_or_features(item: Any, model: Model, at: str) -> tuple[Values, str | None]:
     """Read one of `instances`: the body of a single prediction, or the features themselves."""
     content = _object(item, at)
-    if "features" in content and "features" not in model.features:
+    if "features" in content and ("features" not in model.features or isinstance(content["features"], dict)):
         _require_keys(content, ("features", model.target), f"{at}.")
         return _instance(content, model, f"{at}.")
     target = check_target(content.pop(model.target, None), model, f"{at}.{model.target}")
@@ -136,9 +143,13 @@ def _require_keys(content: dict[str, Any], allowed: tuple[str, ...], prefix: str
 
 
 def check_target(value: Any, model: Model, at: str) -> str | None:
-    """Return a label that is one of the categories, or None if it is not given."""
+    """Return the text of a label that is one of the categories, or None if it is not given."""
     if value is None or (isinstance(value, str) and value in model.categories):
         return value
+    with contextlib.suppress(ValueError):
+        text = category_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+        if text in model.categories:
+            return text
     raise unprocessable(
         "unknown_category", at, f"{shown(value)} is not a {model.label}; there are {', '.join(model.categories)}"
     )
@@ -156,7 +167,8 @@ def parse_labels(body: bytes, model: Model) -> list[SentLabel]:
         raise _too_many("body", MAX_LABELS)
     labels = [_sent_label(item, model, "" if single else f"[{i}].") for i, item in enumerate(content)]
     readable = all(label.problem is None for label in labels)
-    require_each_once(body, _STRINGS_OF_A_LABEL * len(labels) if readable else _NOT_COUNTED)
+    strings = sum(count_strings(item, "prediction_id", model.target) for item in content)
+    require_each_once(body, strings if readable else _NOT_COUNTED)
     return labels
 
 

@@ -1,5 +1,7 @@
 """The Markdown that a retrain run leaves behind: what was compared, and the gate's decision."""
 
+import re
+
 from flows.training.collection import Collected
 from flows.training.evaluation import Comparison, Scores
 
@@ -37,7 +39,8 @@ McNemar's exact test: p = {comparison.mcnemar_p_value:.2g}.
 
 def shortage_report(reason: str, collected: Collected) -> str:
     """Say for a person why there is no candidate."""
-    return f"# Too few labels\n\nNo candidate was trained, and nothing changed. {reason}. {_unreadable(collected)}\n"
+    told = f"No candidate was trained, and nothing changed. {_literal(reason)}. {_unreadable(collected)}"
+    return f"# Too few labels\n\n{told}\n"
 
 
 def _scores(champion: Scores, candidate: Scores) -> str:
@@ -49,7 +52,12 @@ def _scores(champion: Scores, candidate: Scores) -> str:
 
 def _recall(comparison: Comparison) -> str:
     old, new = comparison.champion.recall, comparison.candidate.recall
-    return "\n".join(f"| {name} | {old[name]:.2f} | {new[name]:.2f} |" for name in comparison.categories)
+    return "\n".join(f"| {_literal(name)} | {old[name]:.2f} | {new[name]:.2f} |" for name in comparison.categories)
+
+
+def _literal(text: str) -> str:
+    """Escape what Markdown takes for its own: a category may hold a pipe, or a tag."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&!$])", r"\\\1", text)
 
 
 def _unreadable(collected: Collected) -> str:

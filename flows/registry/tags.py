@@ -17,8 +17,8 @@ from monitoring.contract.config import Config
 def model_tags(config: Config, classes: Iterable[str]) -> dict[str, str]:
     """Return the tags of a version's features, classes and config."""
     return {
-        "features": json.dumps(config.model.features),
-        "classes": json.dumps([str(name) for name in classes]),
+        "features": json.dumps(config.model.features, ensure_ascii=False),
+        "classes": json.dumps([str(name) for name in classes], ensure_ascii=False),
         "config_digest": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
     }
 

@@ -30,6 +30,8 @@ from monitoring.contract.storage import step
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
+_LONGEST_RUN_TAG = 8000  # characters that MLflow's database takes; a version's tag, which has all, may be 100,000 long
+
 
 class RegistryError(DriftloopError):
     """MLflow cannot be used, or does not hold what is needed."""
@@ -128,7 +130,7 @@ def register(
     tags = {**tags, MODEL_SHA256: hashlib.sha256(exported.SerializeToString()).hexdigest()}
     try:
         mlflow.set_experiment(model.name)
-        with mlflow.start_run(tags=tags) as run:
+        with mlflow.start_run(tags={key: text for key, text in tags.items() if len(text) <= _LONGEST_RUN_TAG}) as run:
             mlflow.log_params(dict(parameters))
             mlflow.log_metrics(dict(metrics))
             logged = mlflow.onnx.log_model(

@@ -16,7 +16,9 @@ from monitoring.contract.config_values import (
     Name,
     Names,
     Probability,
+    Word,
     require_free,
+    require_free_target,
     require_unique,
 )
 
@@ -54,7 +56,7 @@ class _Section(BaseModel):
 class Audio(_Section):
     """How a clip becomes features: the time means of librosa.feature.<extractor>."""
 
-    extractor: Name
+    extractor: Word
     sample_rate: int = Field(gt=0)
     options: dict[str, int | float | str | bool] = {}
 
@@ -65,8 +67,8 @@ class Model(_Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     features: Names
     prediction: Name
-    target: Name
-    label: Annotated[Name, AfterValidator(require_free)]
+    target: Annotated[Name, AfterValidator(require_free_target)]
+    label: Annotated[Word, AfterValidator(require_free)]
     categories: Categories
     dtype: Literal["float32", "float64"] = "float64"
     audio: Audio | None = None
@@ -76,6 +78,8 @@ class Model(_Section):
         require_unique(
             (*self.features, self.prediction, self.target, "prediction_id", "timestamp", "confidence", "model_version")
         )
+        if self.audio and self.target == "file":
+            raise ValueError("target 'file' is taken: a request with a clip has it in a field of that name")
         return self
 
 
@@ -155,14 +159,6 @@ def _require_test(key: str, drift: DriftTest, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{key}.test is {drift.test!r}; allowed there are {', '.join(allowed)}")
 
 
-def _require_profiled(key: str, drift: DriftTest) -> None:
-    if drift.test not in _FROM_PROFILES:
-        raise ValueError(
-            f"{key}.test is {drift.test!r}, which cannot be computed from profiles; take one of"
-            f" {', '.join(_FROM_PROFILES)}, or set `engine: dataframe`"
-        )
-
-
 class Config(_Section):
     """The whole of config.yml."""
 
@@ -186,9 +182,8 @@ class Config(_Section):
                 raise ValueError(f"drift.columns names {column!r}; allowed are {', '.join(columns)}")
             kind = CategoricalDriftTest if column == self.model.prediction else NumericDriftTest
             _require_test(f"drift.columns.{column}", drift, get_args(kind))
-        if self.engine == "profile":
-            for key, drift in {"default": self.drift.default, **self.drift.columns}.items():
-                _require_profiled(f"drift.{key}", drift)
+        if self.engine == "profile" and (problem := self.beyond_profiles()):
+            raise ValueError(f"{problem}, or set `engine: dataframe`")
         require_unique(tuple(entry.name for entry in self.tests))
         _require_test("drift.default", self.drift.default, get_args(NumericDriftTest))
         if self.window.rows is not None and self.window.rows < self.minimum_rows:
@@ -196,6 +191,15 @@ class Config(_Section):
         if (rows := self.retrain.rows) < (needed := self.retrain.minimum_labels):
             raise ValueError(f"retrain.rows ({rows}) must be at least retrain.minimum_labels ({needed})")
         return self
+
+    def beyond_profiles(self) -> str | None:
+        """Say which keys ask for a drift test that profiles do not give, and which they give; None if none does."""
+        keys = {"default": self.drift.default, **{f"columns.{name}": of for name, of in self.drift.columns.items()}}
+        found = [f"drift.{key}.test is {of.test!r}" for key, of in keys.items() if of.test not in _FROM_PROFILES]
+        if not found:
+            return None
+        named = ", ".join(found)
+        return f"{named}, which cannot be computed from profiles; take one of {', '.join(_FROM_PROFILES)}"
 
     def false_alarm_rows(self, rate: float) -> float:
         """Return the rows that are promised between false alarms, from the rows per second; LEAST_PROMISE at least."""

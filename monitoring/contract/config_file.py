@@ -3,34 +3,50 @@
 import os
 import textwrap
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from monitoring.contract.config import Audio, Config, Drift, DriftTest, Metrics, Model, Retrain, SuiteEntry, Window
+from monitoring.contract.config import Config
+from monitoring.contract.config_yaml import ConfigYAMLError, dotted, parse_yaml
 from monitoring.contract.errors import ConfigError
+
+_SHOWN = 20  # mistakes
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
     """Read and validate config.yml; raise ConfigError with every key that is wrong and what it takes."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = parse_yaml(Path(path).read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    except ConfigYAMLError as error:
+        raise ConfigError(_told(path, str(error).splitlines())) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: is not a mapping; it takes the keys {', '.join(Config.model_fields)}")
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        lines = "\n".join(f"  {_explain(e)}" for e in error.errors())
-        raise ConfigError(f"{path}: {error.error_count()} value(s) cannot be used:\n{lines}") from error
+        found = error.errors()
+        inside = {one["loc"][:-1] for one in found}  # a list that is too short without them is no mistake beside them
+        lines = [_explain(one) for one in found if one["type"] != "too_short" or one["loc"] not in inside]
+        lines.insert(0, f"{len(lines)} value(s) cannot be used:")
+        raise ConfigError(_told(path, lines)) from error
+
+
+def _told(path: str | os.PathLike[str], lines: list[str]) -> str:
+    more = [f"and {len(lines) - 1 - _SHOWN} more"] if len(lines) - 1 > _SHOWN else []
+    return "\n  ".join(map(_printable, [f"{path}: {lines[0]}", *lines[1 : _SHOWN + 1], *more]))
+
+
+def _printable(line: str) -> str:
+    """Escape what would break the line, or the terminal that shows it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "config"
+    key = dotted(error["loc"]) or "config"
     value = repr(error["input"])
     shown = textwrap.shorten(value, 80, placeholder="...")
     if error["type"] == "extra_forbidden":
@@ -41,16 +57,30 @@ def _explain(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if isinstance(error["input"], dict) and shown != value:  # a whole section; the message names what does not fit
         return f"{key}: {message}"
-    if error["type"] == "string_type" and isinstance(error["input"], bool):
-        message += " (YAML reads a bare yes, no, on and off as booleans: quote it)"
+    if error["type"] == "string_type" and not isinstance(error["input"], list | dict):
+        message += " (quote it)"
     return f"{key} = {shown}: {message}"
 
 
 def _section(location: tuple[Any, ...]) -> type[BaseModel]:
     """Return the section class that stands at a key's place, to list its keys."""
-    known: dict[str, type[BaseModel]] = {
-        "model": Model, "audio": Audio, "metrics": Metrics, "window": Window,
-        "drift": Drift, "default": DriftTest, "columns": DriftTest, "tests": SuiteEntry, "retrain": Retrain,
-    }  # fmt: skip
-    named = [known[part] for part in location if part in known]
-    return named[-1] if named else Config
+    section, kind = Config, Config
+    for part in location:
+        kind = _inside(kind, part)
+        section = kind if _is_section(kind) else section
+    return section
+
+
+def _inside(kind: Any, part: Any) -> Any:
+    """Return the type of what a value of a type holds at a key or a place."""
+    if _is_section(kind):
+        inside = kind.model_fields[part].annotation
+    else:
+        inside = get_args(kind)[-1] if get_origin(kind) is dict else next(iter(get_args(kind)), None)
+    if get_origin(inside) in (Union, UnionType):  # of a section and None, say
+        return next((one for one in get_args(inside) if _is_section(one)), inside)
+    return inside
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

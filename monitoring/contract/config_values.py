@@ -1,15 +1,24 @@
 """The kinds of value that config.yml and the environment take: names, durations, URIs."""
 
 import re
+import unicodedata
+from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
+from monitoring.contract.categories import category_text
+
 LEAST_PROMISE = 1000  # rows between false alarms: fewer would be no promise
 
 # the fields that stand beside model.label in an answer of the API
 _ANSWER = ("prediction_id", "confidence", "probabilities", "model_version")
+# the fields of a request that model.target stands beside
+_REQUEST = ("features", "instances")
+# control characters, halves of characters outside the first plane, and what ends a line or a paragraph
+_UNREADABLE = ("Cc", "Cs", "Zl", "Zp")
+_SCRAPED = ("job", "instance")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -42,23 +51,41 @@ def _rows_or_duration(given: Any) -> timedelta | int:
 
 def require_unique(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names; raise ValueError with those that stand more than once."""
-    twice = sorted({n for n in names if names.count(n) > 1})
+    twice = sorted(name for name, number in Counter(names).items() if number > 1)
     if twice:
         raise ValueError(f"names must differ, but these stand more than once: {', '.join(twice)}")
     return names
 
 
 def require_free(label: str) -> str:
-    """Return the label; raise ValueError if the API's answers have a field of that name."""
+    """Return the label; raise ValueError if the API's answers have a field of that name, or Prometheus a label."""
+    if label in _SCRAPED:
+        raise ValueError(f"is a label that Prometheus sets itself, as it does {' and '.join(_SCRAPED)}")
     if label in _ANSWER:
         raise ValueError(f"is taken in the API's answers; allowed is any name but {', '.join(_ANSWER)}")
     return label
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+def require_free_target(target: str) -> str:
+    """Return the target; raise ValueError if the API's requests have a field of that name beside it."""
+    if target in _REQUEST:
+        raise ValueError(f"is taken in the API's requests; allowed is any name but {', '.join(_REQUEST)}")
+    return target
+
+
+def require_readable(name: str) -> str:
+    """Return the name; raise ValueError if it holds a character that nobody could read back or write."""
+    for character in name:
+        if unicodedata.category(character) in _UNREADABLE:
+            raise ValueError(f"holds the control character {character!a}; a name is text without any")
+    return name
+
+
+Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]  # what other languages take for a name too
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(require_readable)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(require_unique)]
 Categories = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), AfterValidator(require_unique)
+    tuple[Annotated[Name, BeforeValidator(category_text)], ...], Field(min_length=2), AfterValidator(require_unique)
 ]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_write_duration, when_used="json")]
 StorageURI = Annotated[str, Field(pattern=r"^(s3|gs|abfss?)://[^/?]+")]

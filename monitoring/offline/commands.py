@@ -64,6 +64,8 @@ def _engine(options: argparse.Namespace) -> Callable[..., Profile]:
 
 def make_report(options: argparse.Namespace, config: Config) -> int:
     """Run the config's tests on a profile, print each verdict, and return 1 if one of them failed."""
+    if problem := config.beyond_profiles():
+        raise DriftloopError(f"`report` computes from profiles, whatever `engine` says: {problem}")
     grid, reference = _read_reference(options.reference, config)
     try:
         content = options.profile.read_bytes()

@@ -41,13 +41,13 @@ def measure_quality(profile: Profile) -> Quality:
 
 
 def share_categories(counts: Mapping[str, int], categories: tuple[str, ...]) -> Mapping[str, float]:
-    """Return each category's share; unknown categories are summed up as `other`."""
+    """Return each category's share; unknown categories are summed up as `other`, with one that is called so."""
     total = sum(counts.values())
     if not total:
         return {}
     shares = {name: counts.get(name, 0) / total for name in categories}
     unknown = total - sum(counts.get(name, 0) for name in categories)
-    return shares | ({OTHER: unknown / total} if unknown else {})
+    return shares | ({OTHER: shares.get(OTHER, 0.0) + unknown / total} if unknown else {})
 
 
 def confidence_quantiles(profile: Profile) -> Mapping[str, float]:

@@ -13,7 +13,8 @@ from scripts.dashboards.panels import DATASOURCE, Display, Query, bars, heat, le
 FAMILY = load_config(CONFIG).metrics.feature_prefix.upper()
 KS = '{__name__=~".+_ks_statistic",feature!=""}'
 EFFECT = '{__name__=~".+_effect_size",feature!=""}'
-CHOSEN = 'feature=~"$feature"'
+# between backticks nothing but a backtick ends the text, whatever a feature is called
+CHOSEN = "feature=~`${feature:regex}`"
 SHIFTS = "sum by (feature_a, feature_b) (feature_correlation_shift)"
 
 

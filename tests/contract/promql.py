@@ -11,7 +11,7 @@ from scripts.prometheus_tools import Tools
 from tests.processes import ROOT
 
 _NOT_METRICS = (
-    r'"[^"]*"',  # strings
+    r'"[^"]*"|`[^`]*`',  # strings
     r"\{[^}]*\}",  # matchers
     r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)",  # label lists
     r"\[[^\]]*\]",  # ranges

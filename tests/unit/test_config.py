@@ -83,9 +83,21 @@ def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
             id="prefix-of-another-metric",
         ),
         pytest.param(
-            _set("model", "categories", to=[False, True]),
-            "model.categories.0 = False: Input should be a valid string (YAML reads a bare yes, no, on and off",
-            id="yaml-booleans",
+            _set("model", "categories", to=[0.5, 1.5]),
+            "model.categories.0 = 0.5: a category is text, a whole number, true or false: quote it",
+            id="category-of-a-float",
+        ),
+        pytest.param(
+            _set("model", "categories", to=["none", None]),
+            "model.categories.1 = None: a category is text, a whole number, true or false: quote it",
+            id="category-of-nothing",
+        ),
+        pytest.param(
+            _set("model", "categories", to=[1, "1", True]), "these stand more than once: 1", id="category-twice"
+        ),
+        pytest.param(_set("model", "categories", to=["a", ""]), "model.categories.1 = ''", id="empty-category"),
+        pytest.param(
+            _set("model", "categories", to=["a", "b\nc"]), r"holds the control character '\n'", id="category-of-lines"
         ),
         pytest.param(
             _set("windw", to={"rows": 5}),
@@ -106,6 +118,11 @@ def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
             _set("drift", "columns", "mfcc_1", to={"test": "ks", "thrshold": 0.1}),
             "drift.columns.mfcc_1.thrshold = 0.1: no such key; allowed here are test, threshold",
             id="column-key",
+        ),
+        pytest.param(
+            _set("drift", "columns", "model", to={"test": "ks", "thrshold": 0.1}),
+            "drift.columns.model.thrshold = 0.1: no such key; allowed here are test, threshold",
+            id="column-of-a-section's-name",
         ),
         pytest.param(_drop("model", "target"), "model.target: is missing", id="missing"),
         pytest.param(_drop("tests"), "tests: is missing", id="missing-section"),
@@ -170,7 +187,15 @@ def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
             _set("model", "features", to=["a", "b", "a"]), "these stand more than once: a", id="feature-twice"
         ),
         pytest.param(_set("model", "features", to=[]), "model.features = []", id="no-features"),
-        pytest.param(_set("model", "features", to=["a b"]), "model.features.0 = 'a b'", id="feature-name"),
+        pytest.param(
+            _set("model", "features", to=["a\tb"]), r"model.features.0 = 'a\tb': holds the control", id="feature-name"
+        ),
+        pytest.param(_set("model", "features", to=["a" * 129]), "should have at most 128", id="feature-of-a-novel"),
+        pytest.param(_set("model", "features", to=["\u2028"]), "control character '\\u2028'", id="line-separator"),
+        pytest.param(_set("model", "features", to=[2019]), "should be a valid string (quote it)", id="number-as-name"),
+        pytest.param(_set("model", "label", to="Größe"), "model.label = 'Größe'", id="label-is-a-metric's"),
+        pytest.param(_set("model", "target", to="instances"), "is taken in the API's requests", id="reserved-request"),
+        pytest.param(_set("model", "target", to="file"), "target 'file' is taken", id="reserved-form-field"),
         pytest.param(_set("model", "prediction", to="mfcc_2"), "more than once: mfcc_2", id="column-clash"),
         pytest.param(_set("model", "target", to="timestamp"), "more than once: timestamp", id="reserved-column"),
         pytest.param(

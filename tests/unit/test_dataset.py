@@ -19,6 +19,7 @@ from monitoring.offline.dataset import DatasetError, list_files, profile_locally
 from monitoring.offline.spark import SparkError, profile_on_spark
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
+from tests.processes import ROOT
 from tests.unit.models import GENRES
 from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
@@ -172,6 +173,17 @@ def test_a_test_that_the_profile_cannot_answer_is_refused_by_name(data, capsys):
     assert run("profile", data, "--no-duplicates") == 0
     assert run("report", data) == 2
     assert "TestNumberOfDuplicatedRows cannot be computed" in capsys.readouterr().err
+
+
+def test_a_drift_test_that_profiles_do_not_give_is_named_with_its_key(data, capsys, tmp_path):
+    """Before anything is read: `engine: dataframe` is what the monitor obeys, and `report` has no rows."""
+    text = (ROOT / "monitoring/config.yml").read_text().replace("engine: profile", "engine: dataframe")
+    path = tmp_path / "config.yml"
+    path.write_text(text.replace("test: ks", "test: mannw"))
+    assert run("report", data, "--config", str(path)) == 2
+    told = capsys.readouterr().err
+    assert "drift.default.test is 'mannw'" in told
+    assert "take one of ks, t_test, chi_square_two_sample, chisquare" in told
 
 
 def test_a_profile_of_another_reference_is_refused(data, capsys):

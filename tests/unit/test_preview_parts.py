@@ -84,6 +84,7 @@ def test_series_are_named_by_template_or_by_what_differs(
         ("increase(x[$__range])", "increase(x[3600s])"),
         ('x{f=~"$one"}', 'x{f=~"a\\\\.b"}'),
         ('x{f=~"$all"}', 'x{f=~".*"}'),
+        ("x{f=~`${one:regex}`,g=~`${all:regex}`}", "x{f=~`a\\.b`,g=~`.*`}"),
         ('label_replace(x, "a", "$1", "b", "(.+)") $unknown', 'label_replace(x, "a", "$1", "b", "(.+)") $unknown'),
     ],
 )
@@ -97,7 +98,7 @@ def test_variables_are_filled_in_as_people_read_them() -> None:
     assert VARIABLES.fill_text("$one of $all") == "a.b of All"
 
 
-@pytest.mark.parametrize("name", ["${one}", "${one:csv}", "[[one]]", "$__interval", "$__from"])
+@pytest.mark.parametrize("name", ["${one}", "${one:csv}", "${nobody:regex}", "[[one]]", "$__interval", "$__from"])
 def test_another_way_to_name_a_variable_is_refused(name: str) -> None:
     """It would go to Prometheus as it is written."""
     with pytest.raises(DashboardError, match=re.escape(name)):

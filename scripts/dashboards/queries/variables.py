@@ -8,7 +8,7 @@ from scripts.dashboards.queries.json_paths import DashboardError, Json, KnownSet
 from scripts.dashboards.queries.prometheus import Prometheus
 from scripts.dashboards.queries.time_range import TimeRange, rate_interval
 
-_NAMES = re.compile(r"\$(\w+)|\$\{[^}]*\}|\[\[\w[^]]*\]\]")
+_NAMES = re.compile(r"\$(\w+)|\$\{(\w+):regex\}|\$\{[^}]*\}|\[\[\w[^]]*\]\]")
 _LABEL_VALUES = re.compile(r"label_values\((.+),\s*(\w+)\s*\)", re.DOTALL)
 _NATURAL_ORDER = 7
 
@@ -42,8 +42,13 @@ class Variable:
 
     @property
     def matcher(self) -> str:
-        """Return the selected values as an expression that matches them in a query."""
+        """Return the selected values as an expression that matches them in a query's text between quotes."""
         return self.all_value or re.sub(r"([\\^$*+?.()|{}\[\]/])", r"\\\\\1", self.values[0])
+
+    @property
+    def regex(self) -> str:
+        """Return the same for a text between backticks, in which a backslash is one."""
+        return self.all_value or re.sub(r"([-\\^$*+?.()|{}\[\]/])", r"\\\1", self.values[0])
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Scope:
     def fill(self, query: str, step: float) -> str:
         """Return a query with what it names; raise DashboardError for a name of a form that is not known."""
         built_in = {"__range": f"{round(self.time.seconds)}s", "__rate_interval": f"{round(rate_interval(step))}s"}
-        return _filled(query, built_in | {name: one.matcher for name, one in self.variables.items()})
+        regexes = {f"{name}:regex": one.regex for name, one in self.variables.items()}
+        return _filled(query, built_in | {name: one.matcher for name, one in self.variables.items()} | regexes)
 
     def fill_text(self, text: str) -> str:
         """Return a title or the like with the variables that it names; raise DashboardError as `fill` does."""
@@ -69,9 +75,11 @@ class Scope:
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name is None or (name.startswith("__") and name not in values):
-            raise DashboardError(f"{text}: the preview fills in $name, $__range and $__rate_interval, not {match[0]}")
+        name = match[1] or (f"{match[2]}:regex" if match[2] else None)
+        if name is None or (name not in values and (match[2] or name.startswith("__"))):
+            raise DashboardError(
+                f"{text}: the preview fills in $name, ${{name:regex}}, $__range and $__rate_interval, not {match[0]}"
+            )
         return values.get(name, match[0])  # what is nobody's name stays: `$1` of label_replace
 
     return _NAMES.sub(value, text)

@@ -21,12 +21,13 @@ from flows.registry.tags import model_tags
 from flows.run_report import comparison_report, shortage_report
 from flows.training.candidate import make_candidate, rebased
 from flows.training.collection import collect
-from flows.training.pipeline import Predictor, export_onnx, sample_of, train
+from flows.training.pipeline import export_onnx, sample_of, train
 from monitoring.__main__ import CANNOT_START, main
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
+from monitoring.contract.onnx.model import load_onnx
 from monitoring.contract.reference import read_reference
 from monitoring.page.page import create_app
 from scripts.prometheus_tools import find_tools
@@ -234,7 +235,9 @@ def test_a_retrained_model_serves_and_its_reference_holds(data: Path, path: Path
     layout = Layout(data)
     keep_reference(data, config, _rows(config, 400))
     reference = read_reference(layout, config.model).table
-    champion = Predictor(export_onnx(train(sample_of(reference, config.model)), config.model).SerializeToString())
+    champion = load_onnx(
+        export_onnx(train(sample_of(reference, config.model)), config.model).SerializeToString(), config.model
+    )
     log_rows(data, config, _rows(config, 600, seed=1))
     collected = collect(layout, config, None)
     candidate = make_candidate(collected.table, reference, champion, config, seed=1)

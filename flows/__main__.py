@@ -10,6 +10,7 @@ import structlog
 from flows.run_request import request_run
 from flows.settings import FlowSettings
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import CANNOT, PASSES, run_command
 from monitoring.contract.logs import start_logging
 
 _QUIET = {
@@ -28,16 +29,14 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="make what is missing, then serve the flows")
     commands.add_parser("rollback", help="go back to the version that served before, and to its reference")
-    return _rollback() if parser.parse_args().command == "rollback" else _serve()
+    command = _rollback if parser.parse_args().command == "rollback" else _serve
+    return run_command(command)
 
 
 def _rollback() -> int:
-    """Print the outcome of a rollback; return 0 if there was one, 1 if not."""
-    try:
-        run = request_run("rollback", FlowSettings.read(), print)
-    except DriftloopError as error:
-        sys.exit(f"driftloop: {error}")
-    return 0 if run.state_name == "RolledBack" else 1
+    """Print the outcome of a rollback; return PASSES if there was one, CANNOT if not."""
+    run = request_run("rollback", FlowSettings.read(), print)
+    return PASSES if run.state_name == "RolledBack" else CANNOT
 
 
 def _serve() -> int:
@@ -55,8 +54,8 @@ def _serve() -> int:
         serve(settings)
     except DriftloopError as error:
         log.error("flows_stopped", reason=str(error))  # noqa: TRY400 - the reason is meant for a person
-        return 1
-    return 0
+        return CANNOT
+    return PASSES
 
 
 if __name__ == "__main__":

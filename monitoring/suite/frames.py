@@ -43,13 +43,17 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def to_arrow(data: pd.DataFrame, model: Model) -> pa.Table:
-    """Return the columns that a profile is made of; a feature that does not hold numbers becomes text."""
+    """Return the columns that a profile is made of; a feature that does not hold numbers becomes text.
+
+    Of labels there is a column only where the data have one.
+    """
     frame = conform(data, model)
     columns = {
         name: frame[name].to_numpy() if _is_number(frame[name]) else frame[name].map(str, na_action="ignore")
         for name in model.features
     }
-    columns |= {name: pa.array(frame[name], pa.string()) for name in (model.prediction, model.target)}
+    kept = [name for name in (model.prediction, model.target) if name in data]
+    columns |= {name: pa.array(frame[name], pa.string()) for name in kept}
     if "confidence" in data and _is_number(data["confidence"]):
         columns["confidence"] = data["confidence"].to_numpy(dtype="float64")
     if "timestamp" in data:

@@ -8,7 +8,7 @@ from monitoring.contract.config import Model
 
 Schema = dict[str, Any]
 
-_LARGEST = 3.4028234663852886e38  # float32's
+_LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 
 
 def ref(name: str) -> Schema:
@@ -27,9 +27,9 @@ def schemas_of(model: Model) -> Schema:
     known = {"oneOf": [category, {"type": "null"}], "description": f"the {model.label}, where it is known already"}
     number = {
         "type": ["number", "null"],
-        "minimum": -_LARGEST,
-        "maximum": _LARGEST,
-        "description": "a finite float32; null or absent is a missing value",
+        "minimum": -_LARGEST[model.dtype],
+        "maximum": _LARGEST[model.dtype],
+        "description": f"a finite {model.dtype}; null or absent is a missing value",
     }
     values: Schema = dict.fromkeys(model.features, number)
     prediction = {

@@ -10,8 +10,8 @@ from monitoring.contract.config import Model
 MAX_INSTANCES = 100_000
 MAX_LABELS = 10_000
 
-# The smallest double that rounds to infinity as float32: the log and the model hold float32.
-_TOO_LARGE = (2 - 2**-24) * 2.0**127
+# The smallest number that rounds to infinity in the log's type.
+_TOO_LARGE = {"float32": (2 - 2**-24) * 2.0**127, "float64": 2**1024 - 2**970}
 _NAMED = 5
 
 Values = list[float | None]
@@ -85,18 +85,18 @@ def _instance(content: dict[str, Any], model: Model, prefix: str) -> tuple[Value
 
 
 def _numbers(features: dict[str, Any], model: Model, at: str) -> Values:
-    get = features.get
+    get, too_large = features.get, _TOO_LARGE[model.dtype]
     values: Values = []
     present = known = 0
     for name in model.features:
         value = get(name)
         if value is None:
             known += name in features
-        elif (type(value) is float or type(value) is int) and -_TOO_LARGE < value < _TOO_LARGE:
+        elif (type(value) is float or type(value) is int) and -too_large < value < too_large:
             value = float(value)
             present += 1
         else:
-            raise _not_a_number(value, f"{at}.{name}")
+            raise _not_a_number(value, f"{at}.{name}", model.dtype)
         values.append(value)
     if present + known < len(features):
         unknown = next(name for name in features if name not in model.features)
@@ -106,9 +106,9 @@ def _numbers(features: dict[str, Any], model: Model, at: str) -> Values:
     return values
 
 
-def _not_a_number(value: Any, at: str) -> Problem:
+def _not_a_number(value: Any, at: str, dtype: str) -> Problem:
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124 - NaN differs
-        return unprocessable("out_of_range", at, f"{shown(value)} is out of range; a feature is a finite float32")
+        return unprocessable("out_of_range", at, f"{shown(value)} is out of range; a feature is a finite {dtype}")
     return unprocessable("not_a_number", at, f"must be a number or null, not {shown(value)}")
 
 

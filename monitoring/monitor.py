@@ -30,6 +30,7 @@ from monitoring.contract.parts import Unreadable
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
 from monitoring.contract.storage import Place
 from monitoring.contract.times import from_microseconds
+from monitoring.contract.values import UnfitColumnError
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
@@ -39,7 +40,7 @@ from monitoring.snapshot.exporter import CycleMetrics, SnapshotCollector
 from monitoring.snapshot.report_archive import ReportArchive
 from monitoring.snapshot.snapshot import Origin, Snapshot
 from monitoring.suite.assessment import assess
-from monitoring.suite.frames import Frames, conform, to_arrow
+from monitoring.suite.frames import Frames, frame_of, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
 from monitoring.window.window import ProfiledWindow
 
@@ -67,19 +68,20 @@ def generate_evidently_report(
     """Hold current rows against reference rows: counts for any number of rows, an assessment for enough of them.
 
     Without a config it is that of DRIFTLOOP_CONFIG, or the built-in one. Raise DataError if the frames hold none of
-    the config's features.
+    the config's features, or a column that cannot be what the config says.
     """
     config = config or _default_config()
     model = config.model
     for name, data in (("reference", reference_data), ("current", current_data)):
         if not set(model.features) & set(data.columns):
             raise DataError(f"the {name} data holds none of the config's features: {', '.join(model.features)}")
-    tables = [to_arrow(data, model) for data in (reference_data, current_data)]
-    grid = grid_of(model, tables[0])
-    reference, current = (profile_rows(grid, table) for table in tables)
-    frames = None
-    if config.engine == "dataframe":
-        frames = Frames(conform(reference_data, model), conform(current_data, model))
+    try:
+        tables = [to_arrow(data, model) for data in (reference_data, current_data)]
+        grid = grid_of(model, tables[0])
+        reference, current = (profile_rows(grid, table) for table in tables)
+        frames = Frames(*(frame_of(table, model) for table in tables)) if config.engine == "dataframe" else None
+    except UnfitColumnError as error:
+        raise DataError(str(error)) from error
     return report_on(config, reference, current, frames)
 
 
@@ -279,7 +281,7 @@ class Monitor:
             return look.profile, None, look.unreadable
         model = self.config.model
         rows = read_rows(self._layout, model, self.config.window, after=watched.reference.through)
-        frames = Frames(*(conform(table.to_pandas(), model) for table in (watched.reference.table, rows.table)))
+        frames = Frames(*(frame_of(table, model) for table in (watched.reference.table, rows.table)))
         return profile_rows(watched.profile.grid, rows.table), frames, rows.unreadable
 
     def _read_reference(self) -> Watched:

@@ -16,7 +16,7 @@ from monitoring.contract.times import Micros
 
 _FEW = 16
 _UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError, OverflowError)
-_TYPES = {str(kind): kind for kind in (pa.string(), pa.float32(), TIMESTAMP)}
+_TYPES = {str(kind): kind for kind in (pa.string(), pa.float32(), pa.float64(), TIMESTAMP)}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.storage import Place, place
 from monitoring.contract.times import Micros, from_microseconds
+from monitoring.contract.values import conform
 from monitoring.offline.dataset import demands_of
 from monitoring.offline.listing import DatasetError, LeftOut, list_files
 from monitoring.offline.partitions import Partition, with_partition
@@ -150,20 +151,13 @@ def _spans(source: str, demands: Demands) -> tuple[list[RowGroup], tuple[LeftOut
 
 def _row_groups(file: SurveyedFile) -> list[RowGroup]:
     path = _local(file.uri)
-    times = dict(file.partition).get("timestamp")
-    if times is not None:
-        moment = _moment(times)
+    if "timestamp" in dict(file.partition):
+        given = with_partition(pa.table({"": pa.nulls(1)}), file.partition, ["timestamp"])
+        moment = Micros(conform(given, pa.schema([("timestamp", TIMESTAMP)]))["timestamp"][0].value or 0)
         ranges = [(moment, moment, rows) for rows in file.groups]
     else:
         ranges = time_ranges(path)
     return [RowGroup(*one, path, group, file.partition) for group, one in enumerate(ranges) if one[1] > 0]
-
-
-def _moment(value: float | str) -> Micros:
-    """Read the time that a folder's name gives; raise ValueError if it is none."""
-    if not isinstance(value, str):
-        raise ValueError(f"the folder's name says timestamp={value}; it must be a time like 2026-11-01")
-    return Micros(pa.scalar(value).cast(TIMESTAMP).value)
 
 
 def _local(uri: str) -> Place:
@@ -174,10 +168,9 @@ def _read(span: RowGroup, schema: pa.Schema) -> Iterator[pa.Table]:
     """Read a row group as the schema, with the columns that its folders' names give; raise DatasetError if it fails."""
     given = {name for name, _ in span.partition}
     own = pa.schema([field for field in schema if field.name not in given])
-    nullable = pa.schema([field.with_nullable(True) for field in schema])
     try:
         for table in read_groups(span.path, own, [span.group]):
-            yield with_partition(table, span.partition, schema.names).select(schema.names).cast(nullable)
+            yield conform(with_partition(table, span.partition, schema.names), schema)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:

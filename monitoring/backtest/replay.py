@@ -20,7 +20,7 @@ from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 from monitoring.snapshot.exporter import SnapshotCollector
 from monitoring.snapshot.snapshot import Origin, Snapshot
-from monitoring.suite.frames import Frames, conform
+from monitoring.suite.frames import Frames, frame_of
 
 MOST_LOOKS = 2_000  # if nobody says how often
 STEPS = tuple(
@@ -67,7 +67,7 @@ class WindowAssessor:
         """Return what a look at a window's rows finds, but for the tests that look at each row once."""
         model, frames = self._config.model, None
         if self._config.engine == "dataframe":
-            frames = Frames(*(conform(table.to_pandas(), model) for table in (self._reference.table, rows)))
+            frames = Frames(*(frame_of(table, model) for table in (self._reference.table, rows)))
         current = profile_rows(self._grid, rows)
         snapshot = report_on(self._config, self._profile, current, frames).snapshot
         estimate = estimate_accuracy(self._reference.performance, current, self._config.minimum_rows)

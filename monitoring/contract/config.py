@@ -60,7 +60,7 @@ class Audio(_Section):
 
 
 class Model(_Section):
-    """The watched model's inputs and outputs."""
+    """The watched model's inputs and outputs; `dtype` is the type of the log's numeric columns."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     features: Names
@@ -68,6 +68,7 @@ class Model(_Section):
     target: Name
     label: Annotated[Name, AfterValidator(require_free)]
     categories: Categories
+    dtype: Literal["float32", "float64"] = "float64"
     audio: Audio | None = None
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ decoded page by page.
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,11 +15,11 @@ import pyarrow.parquet as pq
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
+from monitoring.contract.values import conform, require_once
 
 _ROWS_READ = 65_536  # at once
 LARGE = 4 * _ROWS_READ  # rows of a row group that is not read at once
 _TIMES = pa.schema([("timestamp", TIMESTAMP)])
-_CALENDAR = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds since 1970
 
 # what reading a damaged or foreign file raises; FileNotFoundError, an OSError too, says that it is gone
 UNREADABLE = (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError)
@@ -43,8 +44,9 @@ def read_part(path: Place, schema: pa.Schema, after: Micros | None = None) -> It
 def read_groups(path: Place, schema: pa.Schema, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
     """Read row groups, all or some, as the schema: a few small ones, or a piece of a large one, at a time.
 
-    A missing column is null, another type is cast, an unknown column is left out. Text may be read as a dictionary.
-    Raise one of UNREADABLE if that cannot be, or if rows have no timestamp at all or one outside the calendar.
+    A missing column is null, another type is converted (`monitoring.contract.values`), an unknown column is left out.
+    Text may be read as a dictionary. Raise one of UNREADABLE if that cannot be, or if rows have no timestamp at all or
+    one outside the calendar.
     """
     with open_parquet(path, [f.name for f in schema if pa.types.is_dictionary(f.type)]) as file:
         yield from read_file(file, schema, groups)
@@ -94,6 +96,7 @@ def _join(ranges: Iterable[tuple[Micros, Micros]], rows: int) -> tuple[Micros, M
 
 def _read(file: pq.ParquetFile, groups: Sequence[int], rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
     """Read row groups of so many rows at once, or what is too large for that piece by piece."""
+    require_once(file.schema_arrow, schema.names)
     names = [name for name in schema.names if name in file.schema_arrow.names]
     if rows <= LARGE:
         yield _conform(file.read_row_groups(groups, columns=names), schema)
@@ -103,29 +106,27 @@ def _read(file: pq.ParquetFile, groups: Sequence[int], rows: int, schema: pa.Sch
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    if "timestamp" in schema.names:
-        _check_times(table)
-    # not safe: a foreign part may hold nanoseconds, and integers that a float32 rounds
-    columns = [
-        table[f.name].cast(f.type, safe=False) if f.name in table.column_names else pa.nulls(len(table), f.type)
-        for f in schema
-    ]
-    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
-
-
-def _check_times(table: pa.Table) -> None:
-    if "timestamp" not in table.column_names:
+    if "timestamp" in schema.names and "timestamp" not in table.column_names:
         raise ValueError("has no column timestamp, without which nobody knows when its rows came")
-    bounds = pc.min_max(table["timestamp"].cast(TIMESTAMP, safe=False))
-    if bounds["max"].is_valid and (bounds["min"].value < _CALENDAR[0] or bounds["max"].value > _CALENDAR[1]):
-        raise ValueError("holds timestamps outside the years 1 to 9999")
+    return conform(table, schema)
 
 
 def _may_be_later(metadata: pq.FileMetaData, group: int, after: Micros) -> bool:
-    place = metadata.schema.names.index("timestamp")
-    statistics = metadata.row_group(group).column(place).statistics
+    bounds = group_bounds(metadata, group, "timestamp")
+    return bounds is None or not isinstance(bounds[1], datetime) or _later(bounds[1], after)
+
+
+def _later(last: datetime, after: Micros) -> bool:
+    return last.tzinfo is None or last > from_microseconds(after)
+
+
+def group_bounds(metadata: pq.FileMetaData, group: int, name: str) -> tuple[Any, Any] | None:
+    """Return the least and the largest value of a column in a row group; None where the file does not tell."""
+    paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    if name not in paths:
+        return None
+    statistics = metadata.row_group(group).column(paths.index(name)).statistics
     try:
-        last = None if statistics is None else statistics.max
+        return None if statistics is None or not statistics.has_min_max else (statistics.min, statistics.max)
     except (ArithmeticError, ValueError):  # outside the calendar: who reads the rows says so
-        return True
-    return not isinstance(last, datetime) or last.tzinfo is None or last > from_microseconds(after)
+        return None

@@ -19,6 +19,7 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.schemas import reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
+from monitoring.contract.values import UnfitColumnError, conform
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
@@ -100,13 +101,10 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
         stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
-    problems = list(_misfits(stored, model, predicted=predicted))
+    table, problems = _rows(stored, reference_schema(model))
+    problems += _misfits(stored, table, model, predicted=predicted)
     if problems:
         raise InvalidReferenceError(f"{path} does not fit the config:\n" + "\n".join(f"  {p}" for p in problems))
-    schema = reference_schema(model)
-    if model.prediction not in stored.column_names:
-        stored = stored.append_column(model.prediction, pa.nulls(len(stored), pa.string()))
-    table = stored.select(schema.names).cast(schema, safe=False)
     metadata = {
         key.decode(errors="replace"): value.decode(errors="replace")
         for key, value in (stored.schema.metadata or {}).items()
@@ -122,6 +120,17 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     )
 
 
+def _rows(stored: pa.Table, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
+    """Return a reference's columns as the schema, without those that cannot be, and why they cannot."""
+    columns, problems = {}, []
+    for field in schema:
+        try:
+            columns |= {field.name: conform(stored, pa.schema([field]))[field.name]}
+        except UnfitColumnError as error:
+            problems.append(str(error))
+    return pa.table(columns), problems
+
+
 def _performance(metadata: Mapping[str, str], path: str | Path) -> Performance | None:
     if names.PERFORMANCE not in metadata:
         return None
@@ -132,36 +141,25 @@ def _performance(metadata: Mapping[str, str], path: str | Path) -> Performance |
         raise InvalidReferenceError(f"{path}: its metadata {names.PERFORMANCE} cannot be used:\n{lines}") from error
 
 
-def _misfits(stored: pa.Table, model: Model, *, predicted: bool) -> Iterator[str]:
+def _misfits(stored: pa.Table, rows: pa.Table, model: Model, *, predicted: bool) -> Iterator[str]:
+    """Say what is wrong with a reference's columns, as they are stored and, as far as they fit, as rows."""
     if not len(stored):
         yield "it has no rows"
     required = {*model.features, model.target} | ({model.prediction} if predicted else set())
-    for name in (*model.features, model.prediction, model.target):
-        if name in stored.column_names:
-            yield from (_feature_misfits if name in model.features else _category_misfits)(stored[name], name, model)
-            if name in required and name not in model.features and 0 < stored[name].null_count == len(stored):
-                yield f"column {name} has no value"
-        elif name in required:
-            yield f"column {name} is missing"
-
-
-def _feature_misfits(column: pa.ChunkedArray, name: str, _model: Model) -> Iterator[str]:
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        yield f"column {name} is {column.type}; it must be a number"
-    elif pc.all(pc.is_null(column, nan_is_null=True)).as_py():
-        yield f"column {name} has no value"
-    elif pc.any(pc.is_inf(column)).as_py():
-        yield f"column {name} holds infinite values"
-
-
-def _category_misfits(column: pa.ChunkedArray, name: str, model: Model) -> Iterator[str]:
-    try:
-        unknown = set(column.cast(pa.string()).unique().to_pylist()) - {*model.categories, None}
-    except pa.ArrowException:
-        yield f"column {name} is {column.type}; it must be text"
-        return
-    if unknown:
-        yield f"column {name} holds {', '.join(sorted(unknown)[:5])}; allowed are {', '.join(model.categories)}"
+    for field in reference_schema(model):
+        if field.name not in stored.column_names:
+            if field.name in required:
+                yield f"column {field.name} is missing"
+        elif field.name in rows.column_names:
+            column = rows[field.name]
+            if field.name in required and len(column) and pc.all(pc.is_null(column, nan_is_null=True)).as_py():
+                yield f"column {field.name} has no value"
+            elif field.name in model.features:
+                if pc.any(pc.is_inf(column)).as_py():
+                    yield f"column {field.name} holds infinite values"
+            elif unknown := set(column.unique().to_pylist()) - {*model.categories, None}:
+                named = ", ".join(sorted(unknown)[:5])
+                yield f"column {field.name} holds {named}; allowed are {', '.join(model.categories)}"
 
 
 def write_reference(

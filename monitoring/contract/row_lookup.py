@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.contract.log_reader import read_listed
-from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of
+from monitoring.contract.part_reader import UNREADABLE, group_bounds, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, is_ours
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.storage import Place, open_parquet
@@ -67,7 +67,7 @@ def _select(path: Place, schema: pa.Schema, ids: list[str]) -> list[pa.Table]:
 
 
 def _may_hold(metadata: pq.FileMetaData, group: int, first: str, last: str) -> bool:
-    statistics = metadata.row_group(group).column(metadata.schema.names.index("prediction_id")).statistics
-    if statistics is None or not isinstance(statistics.max, str):
+    bounds = group_bounds(metadata, group, "prediction_id")
+    if bounds is None or not isinstance(bounds[1], str):
         return True
-    return bool(statistics.min <= last and first <= statistics.max)
+    return bool(bounds[0] <= last and first <= bounds[1])

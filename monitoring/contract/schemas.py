@@ -17,15 +17,20 @@ Row = list[Any]
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
+def number_type(model: Model) -> pa.DataType:
+    """Return the type of the numeric columns: features and confidence."""
+    return pa.float32() if model.dtype == "float32" else pa.float64()
+
+
 def log_schema(model: Model) -> pa.Schema:
     """Return the columns of current.parquet: one row per prediction."""
     return pa.schema(
         [
             pa.field("prediction_id", pa.string(), nullable=False),
             pa.field("timestamp", TIMESTAMP, nullable=False),
-            *(pa.field(name, pa.float32()) for name in model.features),
+            *(pa.field(name, number_type(model)) for name in model.features),
             pa.field(model.prediction, pa.string()),
-            pa.field("confidence", pa.float32()),
+            pa.field("confidence", number_type(model)),
             pa.field("model_version", pa.string()),
             pa.field(model.target, pa.string()),
         ]
@@ -77,7 +82,7 @@ def reference_schema(model: Model) -> pa.Schema:
     """Return the columns of reference.parquet: features, prediction, target."""
     return pa.schema(
         [
-            *(pa.field(name, pa.float32()) for name in model.features),
+            *(pa.field(name, number_type(model)) for name in model.features),
             pa.field(model.prediction, pa.string()),
             pa.field(model.target, pa.string()),
         ]

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
-from monitoring.contract.schemas import TIMESTAMP
+from monitoring.contract.schemas import TIMESTAMP, number_type
 from monitoring.contract.times import BEFORE_ALL, Micros
+from monitoring.contract.values import convert, is_text
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
@@ -17,19 +18,25 @@ from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, G
 CHUNK_ROWS = 65_536  # profiled at once
 PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
 
+CATEGORIES = pa.dictionary(pa.int32(), pa.string())
+
 Codes = npt.NDArray[np.int64]
 
 
 def grid_of(model: Model, reference: pa.Table) -> Grid:
     """Make the grid of a reference."""
-    return Grid.of(model, [_numbers(reference, name)[0] for name in model.features])
+    return Grid.of(model, [_numbers(reference, field)[0] for field in _features(model)])
+
+
+def _features(model: Model) -> list[pa.Field]:
+    return [pa.field(name, number_type(model)) for name in model.features]
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
     """Profile rows; an absent column counts as null, columns that are not the model's are ignored.
 
-    Features may be of any numeric type, categories strings or dictionaries of strings, timestamps of any unit. A
-    feature column of another type counts as mismatched, and its values as missing.
+    What values may be is said in `monitoring.contract.values`; raise UnfitColumnError for a column that cannot be what
+    is due. But a feature that is text counts as mismatched, and its values as missing: that is for the tests to say.
     """
     chunks = (rows.slice(start, CHUNK_ROWS) for start in range(0, len(rows), CHUNK_ROWS))
     return merge(grid, (_profile_chunk(grid, chunk, hashes=hashes) for chunk in chunks), hashes=hashes)
@@ -37,7 +44,7 @@ def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
 
 def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
     model = grid.model
-    columns = [_numbers(rows, name) for name in model.features]
+    columns = [_numbers(rows, field) for field in _features(model)]
     x = np.array([values for values, _ in columns])
     finite = np.isfinite(x)
     predictions, names = _categories(rows, model.prediction)
@@ -60,7 +67,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         predictions=_count(predictions, names),
         unpredicted=int(np.count_nonzero(unpredicted)),
         confusion=_confusion(targets, target_names, predictions, names),
-        confidence=_confidence(rows),
+        confidence=_confidence(rows, model),
         first=first,
         last=last,
         distinct=DistinctRows.of(hash_rows(x, hash_text(names)[predictions])) if hashes else None,
@@ -75,14 +82,14 @@ def _special(x: Floats, finite: npt.NDArray[np.bool_]) -> Counts:
     return np.stack([np.count_nonzero(found, axis=1) for found in (np.isnan(x), x == -np.inf, x == np.inf)], axis=1)
 
 
-def _numbers(rows: pa.Table, name: str) -> tuple[Floats, bool]:
-    """Return a column (n,) as float64 with NaN for null, and whether its type is not numeric."""
-    if name not in rows.schema.names:
+def _numbers(rows: pa.Table, field: pa.Field) -> tuple[Floats, bool]:
+    """Return a column (n,) as float64 with NaN for null, and whether it is text, which no number is taken from."""
+    if field.name not in rows.schema.names:
         return np.full(len(rows), np.nan), False
-    column = rows[name]
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        return np.full(len(rows), np.nan), not pa.types.is_null(column.type)
-    values: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    column = rows[field.name]
+    if is_text(column.type):
+        return np.full(len(rows), np.nan), True
+    values: Floats = convert(column, field).cast(pa.float64()).to_numpy()
     return values, False
 
 
@@ -90,13 +97,9 @@ def _categories(rows: pa.Table, name: str) -> tuple[Codes, list[str]]:
     """Return a column's categories as codes (n,), -1 for null, and the codes' names."""
     if name not in rows.schema.names:
         return np.full(len(rows), -1), []
-    column = rows[name]
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string()).dictionary_encode()
-    names = column.dictionary.cast(pa.string()).to_pylist()
+    column = convert(rows[name], pa.field(name, CATEGORIES)).combine_chunks()
     codes: Codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    return codes, names
+    return codes, column.dictionary.to_pylist()
 
 
 def _count(codes: Codes, names: list[str]) -> Counter[str]:
@@ -145,9 +148,9 @@ def _equal(a: Floats, b: Floats) -> npt.NDArray[np.bool_]:
     return equal
 
 
-def _confidence(rows: pa.Table) -> Counts:
+def _confidence(rows: pa.Table, model: Model) -> Counts:
     """Return how many confidences lie in each of CONFIDENCE_BINS equal bins from 0 to 1 (bins,)."""
-    values = _numbers(rows, "confidence")[0]
+    values = _numbers(rows, pa.field("confidence", number_type(model)))[0]
     values = values[(values >= 0) & (values <= 1)]
     bins = np.minimum((values * CONFIDENCE_BINS).astype(np.int64), CONFIDENCE_BINS - 1)
     return np.bincount(bins, minlength=CONFIDENCE_BINS)
@@ -157,5 +160,5 @@ def _time_range(rows: pa.Table) -> tuple[Micros, Micros]:
     """Return the earliest and the latest time of the rows; NEVER and BEFORE_ALL if they have none."""
     if "timestamp" not in rows.schema.names:
         return NEVER, BEFORE_ALL
-    bounds = pc.min_max(rows["timestamp"].cast(TIMESTAMP, safe=False).cast(pa.int64())).as_py()
+    bounds = pc.min_max(convert(rows["timestamp"], pa.field("timestamp", TIMESTAMP)).cast(pa.int64())).as_py()
     return (NEVER, BEFORE_ALL) if bounds["max"] is None else (bounds["min"], bounds["max"])

@@ -69,7 +69,8 @@ class Grid:
     @cached_property
     def digest(self) -> str:
         """Return the SHA-256 of all that a profile's counts depend on."""
-        names = (FORMAT, CONFIDENCE_BINS, *self.model.features, self.model.prediction, self.model.target)
+        model = self.model
+        names = (FORMAT, CONFIDENCE_BINS, model.dtype, *model.features, model.prediction, model.target)
         digest = hashlib.sha256(repr(names).encode())
         for marks in self.marks:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())

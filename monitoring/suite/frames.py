@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from monitoring.contract.config import Model
+from monitoring.contract.schemas import reference_schema
+from monitoring.contract.values import UnfitColumnError, convert, is_text
 
 
 @dataclass(frozen=True)
@@ -17,48 +18,44 @@ class Frames:
     current: pd.DataFrame
 
 
+def to_arrow(data: pd.DataFrame, model: Model) -> pa.Table:
+    """Return the columns that a profile is made of, as pandas would write them to a file.
+
+    A column of objects that are of no one type becomes text. Raise UnfitColumnError for a column that stands twice.
+    """
+    wanted = [*reference_schema(model).names, "confidence", "timestamp"]
+    return pa.table({name: _array(data, name) for name in wanted if name in data.columns})
+
+
+def _array(data: pd.DataFrame, name: str) -> pa.Array:
+    column = data[name]
+    if isinstance(column, pd.DataFrame):
+        raise UnfitColumnError(f"column {name} stands more than once")
+    try:
+        return pa.array(column, from_pandas=True)
+    except pa.ArrowException:
+        return pa.array(column.map(str, na_action="ignore"), from_pandas=True)
+
+
 def conform(data: pd.DataFrame, model: Model) -> pd.DataFrame:
+    """Return what `frame_of` does of a DataFrame."""
+    return frame_of(to_arrow(data, model), model)
+
+
+def frame_of(rows: pa.Table, model: Model) -> pd.DataFrame:
     """Return the model's columns alone: numbers as float64, categories as text, an absent column as null.
 
-    A feature that holds something else than numbers stays as it is, and counts as a type mismatch.
+    A feature that is text stays so, and counts as a type mismatch.
     """
-    frame = data.reindex(columns=[*model.features, model.prediction, model.target]).reset_index(drop=True)
-    for name in model.features:
-        frame[name] = _numbers(frame[name])
-    for name in (model.prediction, model.target):
-        frame[name] = frame[name].map(str, na_action="ignore").astype(object).where(frame[name].notna(), None)
-    return frame
-
-
-def _numbers(column: pd.Series) -> pd.Series:
-    if column.isna().all():
-        return pd.Series(np.nan, index=column.index, dtype="float64")
-    if _is_number(column):
-        return column.astype("float64")
-    return column.astype(object)
-
-
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def to_arrow(data: pd.DataFrame, model: Model) -> pa.Table:
-    """Return the columns that a profile is made of; a feature that does not hold numbers becomes text.
-
-    Of labels there is a column only where the data have one.
-    """
-    frame = conform(data, model)
-    columns = {
-        name: frame[name].to_numpy() if _is_number(frame[name]) else frame[name].map(str, na_action="ignore")
-        for name in model.features
-    }
-    kept = [name for name in (model.prediction, model.target) if name in data]
-    columns |= {name: pa.array(frame[name], pa.string()) for name in kept}
-    if "confidence" in data and _is_number(data["confidence"]):
-        columns["confidence"] = data["confidence"].to_numpy(dtype="float64")
-    if "timestamp" in data:
-        columns["timestamp"] = pa.array(data["timestamp"])
-    return pa.table(columns)
+    columns = {}
+    for field in reference_schema(model):
+        column = rows[field.name] if field.name in rows.column_names else pa.chunked_array([pa.nulls(len(rows))])
+        if field.name in model.features and not is_text(column.type):
+            columns[field.name] = pd.Series(convert(column, field).cast(pa.float64()).to_numpy())
+        else:
+            texts = convert(column, field.with_type(pa.string())).to_numpy()
+            columns[field.name] = pd.Series(texts, dtype=object)
+    return pd.DataFrame(columns)
 
 
 def labelled_rows(frame: pd.DataFrame, model: Model) -> pd.DataFrame:

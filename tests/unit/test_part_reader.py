@@ -74,7 +74,7 @@ def test_a_foreign_part_is_placed_by_its_timestamps(layout: Layout) -> None:
     assert rows.unreadable == ()
     assert offsets(rows.table) == [10, 20, 30]
     assert rows.table["predicted"].to_pylist() == ["a", "a", "a"]
-    assert rows.table["y"].to_pylist() == [20_000_000.0, 0.5, 3.0]
+    assert rows.table["y"].to_pylist() == [20_000_001.0, 0.5, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,6 @@ def test_parts_of_former_schemas_are_read_as_todays(layout: Layout) -> None:
     path = write_table(layout.current, table)
     part = pa.concat_tables(read_part(path, log_schema(MODEL)))
     assert part.column_names == log_schema(MODEL).names
-    assert part["x"].type == pa.float32()
+    assert part["x"].type == pa.float64()
     assert part["x"].to_pylist() == [1.0, 2.0]
     assert part["y"].null_count == part["actual"].null_count == 2

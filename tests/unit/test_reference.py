@@ -120,7 +120,7 @@ def test_a_reference_that_does_not_fit_gives_the_full_list(layout: Layout) -> No
         pytest.param({"x": pa.nulls(2, pa.float32())}, "column x has no value", id="null-feature"),
         pytest.param({"x": [float("nan")] * 2}, "column x has no value", id="nan-feature"),
         pytest.param({"x": [1.0, float("inf")]}, "column x holds infinite values", id="infinity"),
-        pytest.param({"x": [True, False]}, "column x is bool; it must be a number", id="boolean"),
+        pytest.param({"x": ["1", "2"]}, "column x is string; it must be a number", id="text"),
         pytest.param({"predicted": pa.nulls(2, pa.string())}, "column predicted has no value", id="null-prediction"),
         pytest.param({"actual": pa.nulls(2, pa.string())}, "column actual has no value", id="null-target"),
         pytest.param({"actual": [[1], [2]]}, "column actual is list.*; it must be text", id="list"),

@@ -179,7 +179,6 @@ def test_too_few_labels_give_no_scores() -> None:
         pytest.param(None, "TestNumberOfColumnsWithMissingValues", id="all null"),
         pytest.param("high", "TestColumnsType", id="text"),
         pytest.param(float("inf"), "TestNumberOfColumnsWithMissingValues", id="infinite"),
-        pytest.param(True, "TestColumnsType", id="boolean"),
     ],
 )
 def test_a_column_that_cannot_be_judged_spoils_no_other(values: object, failing: str) -> None:

@@ -27,7 +27,7 @@ from monitoring.contract.config import Config, Model
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
 from monitoring.contract.reference import Reference
-from monitoring.contract.schemas import TIMESTAMP
+from monitoring.contract.schemas import TIMESTAMP, number_type
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
 
@@ -82,7 +82,7 @@ class DriftWatch:
         self._key = _digest(reference.digest, *model.features, "", *model.categories)
         self._columns = pa.schema(
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP), (model.prediction, pa.string())]
-            + [(name, pa.float32()) for name in model.features]
+            + [(name, number_type(model)) for name in model.features]
         )
         self._job: CalibrationJob | None = None
         self._detector: DriftDetector | None = None

@@ -86,11 +86,11 @@ def open_log(
 
 def open_labels(source: str, model: Model, *, skip_unreadable: bool = False) -> PastLog:
     """Open labels that came later; raise DatasetError if there are none."""
-    columns = (model.target, "prediction_id", "timestamp")
-    demands = Demands(frozenset(), frozenset(columns), required=columns, skip_unreadable=skip_unreadable)
+    schema = labels_schema(model)
+    demands = Demands(schema, required=(model.target, "prediction_id"), skip_unreadable=skip_unreadable)
     spans, left_out = _survey(source, demands)
     end = max((s.last for s in spans), default=Micros(0))
-    return PastLog(source, labels_schema(model), Micros(0), end, demands, left_out)
+    return PastLog(source, schema, Micros(0), end, demands, left_out)
 
 
 def rate_of(log: PastLog) -> float:
@@ -132,9 +132,9 @@ def _survey(source: str, demands: Demands) -> tuple[list[RowGroup], tuple[LeftOu
 
 def _spans(source: str, demands: Demands) -> tuple[list[RowGroup], tuple[LeftOut, ...]]:
     """Return the row groups of a log in the order of time, and what cannot be read."""
-    demands = replace(demands, wanted=demands.wanted | {"timestamp"}, required=("timestamp", *demands.required))
+    demands = replace(demands, required=("timestamp", *demands.required), text_counts=False)
     listing = list_files(source)
-    surveyed = survey(listing, inspect_all(listing.files), demands)
+    surveyed = survey(listing, inspect_all(listing.files, demands), demands)
     spans: list[RowGroup] = []
     left_out = list(surveyed.left_out)
     for file in surveyed.files:

@@ -3,8 +3,7 @@
 import argparse
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,21 +104,15 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
         sys.stdout.write(f"{verdict.status.upper():7} {verdict.test}: {verdict.found}\n")
     if current.left_out:
         sys.stdout.write(f"{_files(current.left_out)} left out, wholly or in part, when the profile was made\n")
-    verdicts = Counter(v.status if v.status == "skipped" else v.failed for v in report.run.verdicts)
-    sys.stdout.write(f"{current.rows:,} rows against {reference.rows:,}: {_overall(verdicts)}\n")
+    verdicts = report.run.verdicts
+    failed, skipped = sum(v.failed for v in verdicts), sum(v.skipped for v in verdicts)
+    word = "failing" if failed else "passing" if len(verdicts) > skipped else "no test could run"
+    aside = f", {skipped} test{'s' if skipped > 1 else ''} skipped" if skipped else ""
+    sys.stdout.write(f"{current.rows:,} rows against {reference.rows:,}: {word}{aside}\n")
     if options.html:
         _write(options.html, report.run.html().encode())
         sys.stdout.write(f"{options.html}: Evidently's report\n")
-    if verdicts[True]:
-        return FAILS
-    return SKIPPED if verdicts["skipped"] and options.require_all else PASSES
-
-
-def _overall(verdicts: Mapping[bool | str, int]) -> str:
-    """Say in a word how all tests ended, test by test, and how many were skipped."""
-    word = "failing" if verdicts[True] else "passing" if verdicts[False] else "no test could run"
-    skipped = verdicts["skipped"]
-    return f"{word}, {skipped} test{'s' if skipped > 1 else ''} skipped" if skipped else word
+    return FAILS if failed else SKIPPED if skipped and options.require_all else PASSES
 
 
 def _read_profile(options: argparse.Namespace, grid: Grid, config: Config) -> Profile:

@@ -9,8 +9,11 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from monitoring.contract.config import Model
 from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
 from monitoring.offline.listing import DatasetError, LeftOut, list_files
 from monitoring.offline.partitions import Partition, with_partition
 from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, open_file, survey
@@ -49,13 +52,13 @@ class DatasetProfile:
 
 def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: bool = True) -> Demands:
     """Return what a data set of a model's rows must hold; labels may come later, and columns be missing if allowed."""
-    numeric = frozenset({*model.features, "confidence"})
+    confidence = pa.field("confidence", number_type(model))
     return Demands(
+        due=pa.schema([*reference_schema(model), confidence, pa.field("timestamp", TIMESTAMP)]),
         any_of=frozenset(model.features),
-        wanted=numeric | {model.prediction, model.target, "timestamp"},
-        numeric=numeric,
         required=() if missing_columns else (*model.features, model.prediction),
         skip_unreadable=skip_unreadable,
+        text_counts=True,
     )
 
 
@@ -101,7 +104,7 @@ def profile_locally(
     demands = demands or demands_of(grid.model)
     listing = list_files(source)
     try:
-        surveyed = survey(listing, inspect_all(listing.files), demands)
+        surveyed = survey(listing, inspect_all(listing.files, demands), demands)
     except FileNotFoundError as error:
         raise DatasetError(f"{source}: changes while it is read: {error}") from error
     units = divide(surveyed.files)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def profile_on_spark(
     try:
         _send_package(session)
         listing = list_files(source)
-        surveyed = survey(listing, _inspect_all(session, listing.files), demands)
+        surveyed = survey(listing, _inspect_all(session, listing.files, demands), demands)
         units = [(json.dumps([u.uri, u.groups, u.partition]),) for u in divide(surveyed.files)]
         tasks = 4 * session.sparkContext.defaultParallelism
         profiling = _profiling(grid, hashes=hashes, skip_unreadable=demands.skip_unreadable)
@@ -78,18 +79,18 @@ def profile_on_spark(
         session.stop()
 
 
-def _inspect_all(session: Any, files: Sequence[DataFile]) -> list[Inspected]:
+def _inspect_all(session: Any, files: Sequence[DataFile], demands: Demands) -> list[Inspected]:
     """Read the footers of all files on the workers."""
     if not files:
         return []
     rows = [(json.dumps([file.uri, file.partition]),) for file in files]
     number = min(len(rows), 100 * session.sparkContext.defaultParallelism)
-    found = session.createDataFrame(rows, _TEXT).repartition(number).mapInArrow(_inspect_files, _TEXT).collect()
-    return [_inspected(row.text) for row in found]
+    found = session.createDataFrame(rows, _TEXT).repartition(number).mapInArrow(_inspecting(demands), _TEXT)
+    return [_inspected(row.text) for row in found.collect()]
 
 
 def _inspected(text: str) -> Inspected:
-    uri, partition, columns, groups, covers, problem = json.loads(text)
+    (uri, partition), columns, groups, covers, problem = json.loads(text)
     file = DataFile(uri, tuple((name, value) for name, value in partition))
     return Inspected(file, tuple(columns), tuple(groups), tuple(covers), problem)
 
@@ -129,12 +130,15 @@ def _reason(error: Exception) -> str:
     return (ours or lines or [type(error).__name__])[0]
 
 
-def _inspect_files(batches: Batches) -> Batches:
-    for batch in batches:
-        files = (DataFile(*json.loads(text)) for text in batch.column("text").to_pylist())
-        found = (inspect(file) for file in files)
-        texts = [json.dumps([o.file.uri, o.file.partition, o.columns, o.groups, o.covers, o.problem]) for o in found]
-        yield pa.record_batch([pa.array(texts, pa.string())], names=["text"])
+def _inspecting(demands: Demands) -> Callable[[Batches], Batches]:
+    def inspect_files(batches: Batches) -> Batches:
+        for batch in batches:
+            files = (DataFile(*json.loads(text)) for text in batch.column("text").to_pylist())
+            found = (inspect(file, demands) for file in files)
+            texts = [json.dumps(astuple(one)) for one in found]
+            yield pa.record_batch([pa.array(texts, pa.string())], names=["text"])
+
+    return inspect_files
 
 
 def _profiling(grid: Grid, *, hashes: bool, skip_unreadable: bool) -> Callable[[Batches], Batches]:

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.parts import is_merged, noted
+from monitoring.contract.values import UnfitColumnError, convert, is_text
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing, shown
 from monitoring.offline.partitions import Partition, typed
 
@@ -24,16 +26,21 @@ NAMED = 10  # files and columns that a message names
 class Demands:
     """What a data set must hold to be computed on.
 
-    Files that hold none of `any_of`, if it names some, are no part of it. Each file must have the columns `required`; what cannot be read
-    stops the command, or with `skip_unreadable` is left out. `wanted` are all columns that will be read, and `numeric`
-    those of them that are numbers.
+    Files that hold none of `any_of`, if it names some, are no part of it. Each file must have the columns `required`;
+    what cannot be read stops the command, or with `skip_unreadable` is left out. `due` are all columns that will be
+    read, with what is due there; with `text_counts` text in the place of a number is for the tests to tell.
     """
 
-    any_of: frozenset[str]
-    wanted: frozenset[str]
-    numeric: frozenset[str] = frozenset()
+    due: pa.Schema
+    any_of: frozenset[str] = frozenset()
     required: tuple[str, ...] = ()
     skip_unreadable: bool = False
+    text_counts: bool = False
+
+    @property
+    def numeric(self) -> frozenset[str]:
+        """Return the columns where numbers are due."""
+        return frozenset(field.name for field in self.due if pa.types.is_floating(field.type))
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def open_file(uri: str) -> pq.ParquetFile:
     return pq.ParquetFile(path, filesystem=filesystem, memory_map=uri.startswith("file:"))
 
 
-def inspect(file: DataFile) -> Inspected:
+def inspect(file: DataFile, demands: Demands) -> Inspected:
     """Read a file's footer; raise FileNotFoundError if it is gone."""
     try:
         if problem := _not_parquet(file.uri):
@@ -79,11 +86,26 @@ def inspect(file: DataFile) -> Inspected:
             columns = (*opened.schema_arrow.names, *(name for name, _ in file.partition))
             groups = tuple(opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups))
             covers = noted(opened) if is_merged(file.uri.rpartition("/")[2]) else ()
+            problem = _misfit(opened.schema_arrow, demands)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
         return Inspected(file, problem=f"is not a readable Parquet file: {reason_of(error)}")
-    return Inspected(file, columns, groups, covers)
+    return Inspected(file, columns, groups, covers, problem)
+
+
+def _misfit(schema: pa.Schema, demands: Demands) -> str | None:
+    """Say which column cannot be what is due, by its type; the values are looked at when they are read."""
+    for field in demands.due:
+        indices = schema.get_all_field_indices(field.name)
+        given = [schema.field(index).type for index in indices]
+        if len(given) != 1 or (demands.text_counts and is_text(given[0]) and pa.types.is_floating(field.type)):
+            continue
+        try:
+            convert(pa.chunked_array([], given[0]), field)
+        except UnfitColumnError as error:
+            return str(error)
+    return None
 
 
 def _not_parquet(uri: str) -> str | None:
@@ -128,7 +150,7 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
 def _problem(one: Inspected, demands: Demands) -> str | None:
     if one.problem:
         return one.problem
-    twice = sorted({name for name in demands.wanted if one.columns.count(name) > 1})
+    twice = sorted(name for name in demands.due.names if one.columns.count(name) > 1)
     if twice:
         beside = any(name in twice for name, _ in one.file.partition)
         where = "in the file and in its folder's name" if beside else "more than once"
@@ -169,7 +191,7 @@ def _lacking(listing: Listing, kept: Sequence[Inspected], required: Sequence[str
     return "\n".join([said, *lines, "  --allow-missing-columns counts them as missing values"])
 
 
-def inspect_all(files: Sequence[DataFile]) -> list[Inspected]:
+def inspect_all(files: Sequence[DataFile], demands: Demands) -> list[Inspected]:
     """Read the footers of many files, several at a time."""
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        return list(pool.map(inspect, files))
+        return list(pool.map(inspect, files, repeat(demands)))

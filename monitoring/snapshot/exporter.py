@@ -129,7 +129,7 @@ def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
         "evidently_test_status",
         "1 if the test passes, else 0.",
         "test",
-        {v.test: float(v.passed) for v in verdicts if v.status != "skipped"},
+        {v.test: float(v.passed) for v in verdicts if not v.skipped},
     )
     yield from _series(
         "evidently_tests",

@@ -35,6 +35,11 @@ class Verdict:
         return self.status in ("fail", "error")
 
     @property
+    def skipped(self) -> bool:
+        """Return whether there was nothing to run the test on."""
+        return self.status == "skipped"
+
+    @property
     def counts(self) -> bool:
         """Return whether a failure speaks against the model by itself; a single p-value below its threshold does not.
 
@@ -125,7 +130,7 @@ class Assessment:
     @property
     def skipped(self) -> tuple[Verdict, ...]:
         """Return the tests that there was nothing to run on."""
-        return tuple(v for v in self.verdicts if v.status == "skipped")
+        return tuple(v for v in self.verdicts if v.skipped)
 
     @property
     def drifted_features(self) -> int:

@@ -111,7 +111,7 @@ class SuiteRun:
 
     def _not_run(self) -> str:
         """Return our own words about the tests that Evidently's report knows nothing of; nothing if there are none."""
-        skipped = [v for v in self.verdicts if v.status == "skipped"]
+        skipped = [v for v in self.verdicts if v.skipped]
         if not skipped:
             return ""
         items = "".join(f"<li><b>{html.escape(v.test)}</b>: {html.escape(v.found)}</li>" for v in skipped)

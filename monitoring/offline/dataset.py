@@ -55,7 +55,7 @@ def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: 
     confidence = pa.field("confidence", number_type(model))
     return Demands(
         due=pa.schema([*reference_schema(model), confidence, pa.field("timestamp", TIMESTAMP)]),
-        any_of=frozenset(model.features),
+        any_of=model.features,
         required=() if missing_columns else (*model.features, model.prediction),
         skip_unreadable=skip_unreadable,
         text_counts=True,

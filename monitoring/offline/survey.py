@@ -32,7 +32,7 @@ class Demands:
     """
 
     due: pa.Schema
-    any_of: frozenset[str] = frozenset()
+    any_of: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     skip_unreadable: bool = False
     text_counts: bool = False
@@ -155,8 +155,8 @@ def _problem(one: Inspected, demands: Demands) -> str | None:
         beside = any(name in twice for name, _ in one.file.partition)
         where = "in the file and in its folder's name" if beside else "more than once"
         return f"holds the column {', '.join(twice)} {where}"
-    if demands.any_of and demands.any_of.isdisjoint(one.columns):
-        return f"holds none of the config's features: {', '.join(sorted(demands.any_of))}"
+    if demands.any_of and not {*demands.any_of} & {*one.columns}:
+        return f"holds none of the config's features: {', '.join(demands.any_of)}"
     return None
 
 

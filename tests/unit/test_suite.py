@@ -167,7 +167,7 @@ def test_a_reference_without_labels_is_no_hindrance() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        pytest.param(lambda rows: rows.assign(target=None), "0 of 30 labels", id="none"),
+        pytest.param(lambda rows: rows.assign(target=None), "0 of 20 labels", id="none"),
         pytest.param(
             lambda rows: rows.assign(target=rows["target"].where(rows.index < 29)), "29 of 30 labels", id="few"
         ),

@@ -122,6 +122,11 @@ def _checked(column: Column, field: pa.Field) -> Column:
         bounds = pc.min_max(column)
         if bounds["max"].is_valid and (bounds["min"].value < _CALENDAR[0] or bounds["max"].value > _CALENDAR[1]):
             raise UnfitColumnError(f"column {field.name} holds times outside the years 1 to 9999")
+    elif is_text(field.type):
+        try:
+            column.validate(full=True)
+        except pa.ArrowException as error:  # damage that Parquet does not notice; who reads the text would break
+            raise UnfitColumnError(f"column {field.name} holds text that is not UTF-8: {_line(error)}") from error
     return column
 
 

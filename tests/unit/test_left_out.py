@@ -75,9 +75,7 @@ def _damaged(path: Path) -> None:
         pytest.param("x.parquet", lambda p: p.symlink_to("nowhere"), "link to nothing", id="broken link"),
         pytest.param("x.parquet", os.mkfifo, "is a pipe, no file", id="pipe"),
         pytest.param("x", lambda p: p.symlink_to(p.parent), "link to a folder that holds it", id="loop"),
-        pytest.param(
-            "x.parquet", lambda p: trips(9)[["tip"]].to_parquet(p), "none of the config's features", id="other"
-        ),
+        pytest.param("x.parquet", trips(9)[["tip"]].to_parquet, "none of the config's features", id="other"),
         pytest.param(
             "x.parquet",
             lambda p: trips(9).assign(fare_amount=[[1.0]] * 9).to_parquet(p),

@@ -11,6 +11,8 @@ from monitoring.contract.exit_status import CANNOT, run_command
 from tests.processes import ROOT
 from tests.unit.taxi import Desk, trips
 
+DEAR = trips(1000, seed=5).assign(fare_amount=lambda rows: rows["fare_amount"] * 5)
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
@@ -18,24 +20,21 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.mark.parametrize(
-    ("dearer", "labels", "plain", "strict", "word"),
+    ("rows", "statuses", "word"),
     [
-        pytest.param(1, True, 0, 0, "passing", id="passing"),
-        pytest.param(5, True, 1, 1, "failing", id="failing"),
-        pytest.param(1, False, 0, 3, "passing, 1 test skipped", id="skipped"),
-        pytest.param(5, False, 1, 1, "failing, 1 test skipped", id="failing and skipped"),
+        pytest.param(trips(1000, seed=5), [0, 0], "passing", id="passing"),
+        pytest.param(DEAR, [1, 1], "failing", id="failing"),
+        pytest.param(trips(1000, seed=5).drop(columns="tip"), [0, 3], "passing, 1 test skipped", id="skipped"),
+        pytest.param(DEAR.drop(columns="tip"), [1, 1], "failing, 1 test skipped", id="failing and skipped"),
     ],
 )
-def test_the_report_says_by_its_status_how_the_tests_ended(tmp_path, capsys, dearer, labels, plain, strict, word):
-    desk = Desk(tmp_path)
-    rows = trips(1000, seed=5).assign(fare_amount=lambda d: d["fare_amount"] * dearer)
-    (rows if labels else rows.drop(columns="tip")).to_parquet(tmp_path / "rows.parquet")
-    assert desk.profile(tmp_path / "rows.parquet") == 0
-    assert desk.report() == plain
-    assert desk.report("--require-all") == strict
+def test_the_report_says_by_its_status_how_the_tests_ended(desk, capsys, rows, statuses, word):
+    rows.to_parquet(desk.folder / "rows.parquet")
+    assert desk.profile(desk.folder / "rows.parquet") == 0
+    assert [desk.report(), desk.report("--require-all")] == statuses
     said = capsys.readouterr().out
     assert f"1,000 rows against 2,000: {word}\n" in said
-    assert labels or "SKIPPED TestAccuracyScore: not run: the rows have no column tip\n" in said
+    assert "tip" in rows or "SKIPPED TestAccuracyScore: not run: the rows have no column tip\n" in said
 
 
 def test_what_cannot_be_written_is_no_failing_test(desk, capsys):
@@ -83,11 +82,8 @@ def test_a_mistake_of_ours_is_told_in_full_and_is_no_failing_test(capsys):
 )
 def test_processes_end_with_2_and_without_a_traceback(tmp_path, command):
     """As real processes: what cannot be done is said in words."""
-    environment = {
-        "DRIFTLOOP_CONFIG": "absent.yml",
-        "PREFECT_API_URL": "http://127.0.0.1:9/api",
-        "PYTHONPATH": str(ROOT),
-    }
+    nobody = "http://127.0.0.1:9/api"
+    environment = {"DRIFTLOOP_CONFIG": "absent.yml", "PREFECT_API_URL": nobody, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
     )

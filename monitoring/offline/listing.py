@@ -80,9 +80,13 @@ def uri_of(source: str) -> str:
 
 
 def shown(uri: str) -> str:
-    """Return a URI as people write it: a path on this machine, and without the options, which may hold keys."""
-    parts = urlsplit(uri)
-    return unquote(parts.path) if parts.scheme == "file" else uri.partition("?")[0]
+    """Return a URI as people write it: a path on this machine, and without user and options, which may hold keys."""
+    scheme, mark, rest = uri.partition("://")
+    if scheme == "file":
+        return unquote(urlsplit(uri).path)
+    where = rest.partition("?")[0]
+    host, slash, path = where.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
 
 
 def _some(source: str, files: Iterable[DataFile], left_out: Iterable[LeftOut]) -> Listing:
@@ -158,7 +162,8 @@ def _is_data(path: str) -> bool:
 
 
 def _address(uri: str, file: str) -> str:
-    """Return the URI of a file that was found below a source: its scheme and its options stay."""
+    """Return the URI of a file that was found below a source: its scheme, its user and its options stay."""
     scheme, _, rest = uri.partition("://")
-    options = rest.partition("?")[2]
-    return f"{scheme}://{file}" + (f"?{options}" if options else "")
+    where, _, options = rest.partition("?")
+    user, at, _ = where.partition("/")[0].rpartition("@")
+    return f"{scheme}://{user}{at}{file}" + (f"?{options}" if options else "")

@@ -139,7 +139,7 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
     gone = {name for one in found for name in one.covers}
     kept = [one for one in found if one.file.uri not in bad and one.file.uri.rpartition("/")[2] not in gone]
     if not kept:
-        raise DatasetError("\n".join([f"{listing.source}: holds no file that can be read", *_some_of(left_out)]))
+        raise DatasetError("\n".join([f"{shown(listing.source)}: holds no file that can be read", *_some_of(left_out)]))
     if problem := _lacking(listing, kept, demands.required):
         raise DatasetError(problem)
     partitions = typed((one.file.partition for one in kept), demands.numeric)
@@ -164,7 +164,9 @@ def _refusal(listing: Listing, left_out: Sequence[LeftOut]) -> str:
     if listing.alone:
         return str(left_out[0])
     number = f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}"
-    said = f"{listing.source}: {number} cannot be read, so nothing was computed; --skip-unreadable goes on without"
+    said = (
+        f"{shown(listing.source)}: {number} cannot be read, so nothing was computed; --skip-unreadable goes on without"
+    )
     return "\n".join([said, *_some_of(left_out)])
 
 
@@ -187,7 +189,7 @@ def _lacking(listing: Listing, kept: Sequence[Inspected], required: Sequence[str
         return None
     others = sorted({name for one in kept for name in one.columns} - set(required))
     there = f"; other columns are {', '.join(others[:NAMED])}{', …' if len(others) > NAMED else ''}" if others else ""
-    said = f"{listing.source}: columns of the config are missing{there}"
+    said = f"{shown(listing.source)}: columns of the config are missing{there}"
     return "\n".join([said, *lines, "  --allow-missing-columns counts them as missing values"])
 
 

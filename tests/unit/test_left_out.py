@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
 from monitoring.offline.listing import list_files
 from monitoring.offline.partitions import texts_in, typed
 from scripts.prometheus_tools import find_tools
+from tests.unit.object_storage import served_folder
 from tests.unit.taxi import Desk, trips
 
 
@@ -122,6 +124,27 @@ def test_a_partitioned_folder_gives_its_column_back(desk, capsys, column):
         said.append(capsys.readouterr().out.partition("\n")[2])
     assert said[0] == said[1]
     assert "FAIL" not in said[0]
+
+
+def test_object_storage_is_listed_by_the_same_rules(desk, capsys, monkeypatch):
+    """Folders give columns, other names are read, marks are nobody's, the rest is named; no key is shown."""
+    with served_folder(monkeypatch) as uri:
+        filesystem, folder = pyarrow.fs.FileSystem.from_uri(uri)
+        for name in ("_SUCCESS", "predicted_tip=no/_temporary/x.parquet"):
+            with filesystem.open_output_stream(f"{folder}/{name}") as stream:
+                stream.write(b"nobody's")
+        for tip in ("no", "yes"):
+            part = trips(500).query("predicted_tip == @tip").drop(columns="predicted_tip")
+            pq.write_table(pa.Table.from_pandas(part), f"{folder}/predicted_tip={tip}/0001", filesystem=filesystem)
+        assert desk.profile(uri) == 0
+        assert "the profile of 500 rows in 2 files" in capsys.readouterr().out
+        assert desk.report() == 0
+        capsys.readouterr()
+        with filesystem.open_output_stream(f"{folder}/x.csv") as stream:
+            stream.write(b"a,b\n1,2\n")
+        assert desk.profile(uri) == 2
+        said = capsys.readouterr().err
+        assert re.search(r"  s3://log-\w+/driftloop/x\.csv: is not a Parquet file\n", said)
 
 
 def test_partition_values_have_the_types_that_pandas_gives_them(tmp_path):

@@ -23,7 +23,9 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.reference import read_reference
 from monitoring.monitor import export_metrics_to_prometheus, report_on
-from monitoring.offline.dataset import divide, list_files, profile_locally, profile_unit
+from monitoring.offline.dataset import demands_of, divide, profile_locally, profile_unit
+from monitoring.offline.listing import list_files
+from monitoring.offline.survey import inspect_all, survey
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import compact, to_bytes
 from monitoring.snapshot.exporter import SnapshotCollector
@@ -81,7 +83,8 @@ def main() -> None:
         registry = CollectorRegistry()
         registry.register(collector)
         series = sum(len(family.samples) for family in registry.collect())
-        units = list(divide(model, list_files(source)))
+        listing, demands = list_files(source), demands_of(model)
+        units = list(divide(survey(listing, inspect_all(listing.files, demands), demands).files))
         one_core = best(lambda: [profile_unit(grid, unit) for unit in units])
         suite = best(lambda: run_suite(config, reference, whole))
         figures = {

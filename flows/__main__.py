@@ -11,6 +11,7 @@ from flows.check_model import add_command, check_model
 from flows.run_request import request_run
 from flows.settings import FlowSettings
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import CANNOT, PASSES, run_command
 from monitoring.contract.logs import start_logging
 
 _QUIET = {
@@ -32,17 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     add_command(commands)
     options = parser.parse_args(arguments)
     if options.command == "check-model":
-        return check_model(options)
-    return _rollback() if options.command == "rollback" else _serve()
+        return run_command(lambda: check_model(options))
+    return run_command(_rollback if options.command == "rollback" else _serve)
 
 
 def _rollback() -> int:
-    """Print the outcome of a rollback; return 0 if there was one, 1 if not."""
-    try:
-        run = request_run("rollback", FlowSettings.read(), print)
-    except DriftloopError as error:
-        sys.exit(f"driftloop: {error}")
-    return 0 if run.state_name == "RolledBack" else 1
+    """Print the outcome of a rollback; return PASSES if there was one, CANNOT if not."""
+    run = request_run("rollback", FlowSettings.read(), print)
+    return PASSES if run.state_name == "RolledBack" else CANNOT
 
 
 def _serve() -> int:
@@ -60,8 +58,8 @@ def _serve() -> int:
         serve(settings)
     except DriftloopError as error:
         log.error("flows_stopped", reason=str(error))  # noqa: TRY400 - the reason is meant for a person
-        return 1
-    return 0
+        return CANNOT
+    return PASSES
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ from flows.settings import FlowSettings
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import CANNOT, PASSES
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, listed, load_onnx
 from monitoring.contract.reference import Reference, parse_reference
-
-FITS, CANNOT = 0, 2
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,7 +48,7 @@ def check_model(options: argparse.Namespace) -> int:
     if problems:
         return _refuse(problems)
     sys.stdout.write(f"{options.file} fits the config {path}\n")
-    return FITS
+    return PASSES
 
 
 def _content(path: Path) -> bytes:

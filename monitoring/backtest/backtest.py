@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from monitoring.backtest.alert_rules import SHIPPED, AlertRule, read_alerts
@@ -24,6 +25,7 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros
 from monitoring.offline.commands import load_reference
+from monitoring.offline.dataset import demands_of
 
 NO_PROMETHEUS = """\
 The rules were not evaluated: that takes prometheus and promtool, and neither PATH nor .local/tools/bin has them.
@@ -39,13 +41,17 @@ def run(options: argparse.Namespace, config: Config) -> int:
         check_rules(binaries, paths)
     reference = load_reference(options.reference, config)
     after = None if options.whole_log else reference.through
-    log = open_log(options.log, config.model, _later(options.begin, after), options.end)
-    labels = PastLabels(open_labels(options.labels, config.model) if options.labels else None, config.model)
+    skip = options.skip_unreadable
+    demands = demands_of(config.model, skip_unreadable=skip, missing_columns=options.allow_missing_columns)
+    log = open_log(options.log, config.model, _later(options.begin, after), options.end, demands)
+    late = open_labels(options.labels, config.model, skip_unreadable=skip) if options.labels else None
+    labels = PastLabels(late, config.model)
     calibration = calibrate_for(reference, config.model, _progress("calibrating the drift detector"))
     detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate_of(log)))
     past = Past(log, labels, config, reference, detector)
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
         found = backtest(past, alerts, options, Path(folder), binaries)
+    found = replace(found, unread=tuple(str(one) for one in (*log.left_out, *(late.left_out if late else ()))))
     sys.stdout.write(as_text(found))
     if found.outcomes is None:
         sys.stderr.write(f"{NO_PROMETHEUS}\n")

@@ -25,6 +25,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument(
         "--whole-log", action="store_true", help="also rows up to the newest that the reference was taken from"
     )
+    command.add_argument(
+        "--skip-unreadable", action="store_true", help="go on without files that cannot be read, and name them"
+    )
+    command.add_argument(
+        "--allow-missing-columns", action="store_true", help="a column that is not there counts as missing values"
+    )
     command.add_argument("--openmetrics", type=Path, metavar="FILE", help="write the metrics for promtool to import")
     command.add_argument("--instance", default="monitor:8000", help="their label `instance` (default: %(default)s)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the findings for machines")

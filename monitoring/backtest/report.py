@@ -17,7 +17,7 @@ class Backtest:
     """A replay: its period, rows and looks, and what would have fired.
 
     `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
-    replayed. `promise` is the rows between false alarms of drift.
+    replayed. `promise` is the rows between false alarms of drift, `unread` names the files that could not be read.
     """
 
     first: int
@@ -29,11 +29,19 @@ class Backtest:
     alarms: tuple[PastAlarm, ...]
     promise: float
     left_out: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def days(self) -> float:
         """Return how many days the log is long."""
         return max((self.last - self.first) / DAY, 1e-9)
+
+    @property
+    def share_in_alarm(self) -> float:
+        """Return the share of the time in which the drift detector was in alarm."""
+        length = max(self.last - self.first, 1)
+        ended = ((one.alarm.noticed, self.last if one.over is None else one.over) for one in self.alarms)
+        return min(sum(max(over - noticed, 1) for noticed, over in ended) / length, 1.0)
 
 
 def as_text(found: Backtest) -> str:
@@ -42,13 +50,24 @@ def as_text(found: Backtest) -> str:
 
 
 def _lines(found: Backtest) -> Iterator[str]:
+    yield f"In alarm {_percent(found.share_in_alarm)} of the time: the drift detector."
+    if found.outcomes is not None:
+        firing = sorted((o for o in found.outcomes if o.share), key=lambda o: (-o.share, o.alert.name))
+        shares = ", ".join(f"{o.alert.name} {_percent(o.share)}" for o in firing)
+        yield f"Alert rules that fire, by the share of the time: {shares or 'none'}."
+    yield ""
+    if found.unread:
+        number = len(found.unread)
+        yield f"{number} file{'s were' if number > 1 else ' was'} left out, wholly or in part:"
+        yield from (f"  {one}" for one in found.unread)
+        yield ""
     period = f"{utc(found.first)} to {utc(found.last)} UTC"
     yield f"{period}: {found.rows:,} rows, {found.looks:,} looks, one each {found.step:g} s"
     yield ""
     if found.outcomes is None:
         yield "Alert rules: not evaluated."
     else:
-        yield f"{'alert':<34}{'times':>6}{'per day':>9}{'of the time':>13}  when (UTC), value"
+        yield f"{'alert':<34}{'of the time':>12}{'times':>7}{'per day':>9}  when (UTC), value"
         for outcome in sorted(found.outcomes, key=lambda one: one.alert.name):
             yield from _of_alert(outcome, found.days)
         if found.left_out:
@@ -57,6 +76,7 @@ def _lines(found: Backtest) -> Iterator[str]:
     number = len(found.alarms)
     yield (
         f"Drift detector, one false alarm in {found.promise:,.0f} rows promised: "
+        f"in alarm {_percent(found.share_in_alarm)} of the time, "
         f"{number} alarm{'s' if number != 1 else ''}, {number / found.days:.2g} per day"
     )
     for alarm in found.alarms:
@@ -70,12 +90,21 @@ def _of_alert(outcome: Outcome, days: float) -> Iterator[str]:
         yield f"{name:<34}cannot be asked: {outcome.problem}"
         return
     first, *others = [_span(one) for one in outcome.firings[:SHOWN]] or [""]
-    yield f"{name:<34}{number:>6}{number / days:>9.2g}{outcome.share:>13.1%}  {first}"
+    yield f"{name:<34}{_percent(outcome.share):>12}{number:>7}{number / days:>9.2g}  {first}"
     yield from (f"{'':<62}  {other}" for other in others)
     if number > SHOWN:
         yield f"{'':<62}  and {number - SHOWN} more"
     if outcome.absent:
         yield f"{'':<34}without {', '.join(outcome.absent)}, which had no value"
+
+
+def _percent(share: float) -> str:
+    """Write a share so that a little is not nothing, and almost all is not all."""
+    if 0 < share < 0.0005:  # noqa: PLR2004 - what would be written as 0.0
+        return "<0.1 %"
+    if 0.9995 <= share < 1:  # noqa: PLR2004 - what would be written as 100.0
+        return ">99.9 %"
+    return f"{100 * share:.1f} %"
 
 
 def _span(one: Firing) -> str:
@@ -103,9 +132,9 @@ def as_json(found: Backtest) -> dict[str, Any]:
             {
                 "alert": one.alert.name,
                 "severity": one.alert.severity,
+                "share_of_time": one.share,
                 "times": len(one.firings),
                 "per_day": len(one.firings) / found.days,
-                "share_of_time": one.share,
                 "problem": one.problem,
                 "absent": list(one.absent),
                 "firings": [vars(f) | {"series": list(f.series)} for f in one.firings],
@@ -131,5 +160,11 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "seconds_between_looks": found.step,
         "alerts": outcomes,
         "alerts_left_out": sorted(found.left_out),
-        "detector": {"promise_rows": found.promise, "per_day": len(alarms) / found.days, "alarms": alarms},
+        "files_left_out": list(found.unread),
+        "detector": {
+            "share_of_time": found.share_in_alarm,
+            "promise_rows": found.promise,
+            "per_day": len(alarms) / found.days,
+            "alarms": alarms,
+        },
     }

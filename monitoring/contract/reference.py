@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from monitoring.contract import names
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
+from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.schemas import reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
 from monitoring.contract.values import UnfitColumnError, conform
+
+_MICROS = re.compile(r"-?[0-9]{1,18}")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
@@ -99,8 +103,8 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     try:
         # a thread of Arrow's may be the last to hold the bytes, and aborts a process that ends just then
         stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
+    except UNREADABLE as error:
+        raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
     table, problems = _rows(stored, reference_schema(model))
     problems += _misfits(stored, table, model, predicted=predicted)
     if problems:
@@ -109,11 +113,10 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
         key.decode(errors="replace"): value.decode(errors="replace")
         for key, value in (stored.schema.metadata or {}).items()
     }
-    through = metadata.get(names.THROUGH)
     return Reference(
         table=table,
         digest=hashlib.sha256(content).hexdigest(),
-        through=Micros(int(through)) if through and int(through) <= latest_time() else None,
+        through=_through(metadata, path),
         origin=metadata.get(names.ORIGIN, "user"),
         model_version=metadata.get(names.REFERENCE_MODEL),
         performance=_performance(metadata, path),
@@ -130,6 +133,16 @@ def _rows(stored: pa.Table, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
         except UnfitColumnError as error:
             problems.append(str(error))
     return pa.table(columns), problems
+
+
+def _through(metadata: Mapping[str, str], path: str | Path) -> Micros | None:
+    text = metadata.get(names.THROUGH)
+    if not text:
+        return None
+    if not _MICROS.fullmatch(text):
+        raise InvalidReferenceError(f"{path}: its metadata {names.THROUGH} is {text[:40]!r}; it must be microseconds")
+    through = Micros(int(text))
+    return through if through <= latest_time() else None
 
 
 def _performance(metadata: Mapping[str, str], path: str | Path) -> Performance | None:

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +12,12 @@ import pyarrow.fs
 
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import CANNOT, FAILS, PASSES, SKIPPED
 from monitoring.contract.reference import Reference, parse_reference
 from monitoring.contract.storage import replaced
+from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
-
-FAILING = 1
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,12 +32,23 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     profile.add_argument(
         "--no-duplicates", action="store_true", help="do not look for repeated rows, which takes 8 bytes a row"
     )
+    profile.add_argument(
+        "--skip-unreadable", action="store_true", help="go on without files that cannot be read, and name them"
+    )
+    profile.add_argument(
+        "--allow-missing-columns",
+        action="store_true",
+        help="a column that is not there counts as missing values",
+    )
     profile.set_defaults(run=make_profile)
-    report = commands.add_parser("report", help="run the tests on a profile; exit code 1 if one fails")
+    report = commands.add_parser("report", help="run the tests on a profile; exit status 1 if one fails")
     report.add_argument("--profile", required=True, type=Path, help="what `profile` has written")
     report.add_argument("--reference", required=True, help="the reference that it was made against")
     report.add_argument("--html", type=Path, help="where Evidently's report is written to")
     report.add_argument("--config", type=Path, help="default: DRIFTLOOP_CONFIG")
+    report.add_argument(
+        "--require-all", action="store_true", help="exit status 3 if none fails and one could not be run"
+    )
     report.set_defaults(run=make_report)
 
 
@@ -44,29 +56,72 @@ def make_profile(options: argparse.Namespace, config: Config) -> int:
     """Profile the input and write the profile, whole or not at all."""
     grid, _ = _read_reference(options.reference, config)
     begun = time.monotonic()
-    profile = _engine(options)(grid, options.input, hashes=not options.no_duplicates)
-    with replaced(options.out) as temporary:
-        temporary.write_bytes(to_bytes(profile))
+    demands = demands_of(
+        config.model, skip_unreadable=options.skip_unreadable, missing_columns=options.allow_missing_columns
+    )
+    made = _engine(options)(grid, options.input, hashes=not options.no_duplicates, demands=demands)
+    profile = replace(made.profile, left_out=len({one.uri for one in made.left_out}))
+    _write(options.out, to_bytes(profile))
     seconds = time.monotonic() - begun
-    sys.stdout.write(f"{options.out}: the profile of {profile.rows:,} rows, in {seconds:.1f} s\n")
-    return 0
+    files = f"{made.files:,} file{'s' if made.files != 1 else ''}"
+    sys.stdout.write(f"{options.out}: the profile of {profile.rows:,} rows in {files}, in {seconds:.1f} s\n")
+    if made.left_out:
+        sys.stdout.write(f"{_files(profile.left_out)} left out, wholly or in part:\n")
+        sys.stdout.writelines(f"  {one}\n" for one in made.left_out)
+    return PASSES
 
 
-def _engine(options: argparse.Namespace) -> Callable[..., Profile]:
+def _files(number: int) -> str:
+    return f"{number:,} file{'s were' if number > 1 else ' was'}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; raise DriftloopError if it cannot be written."""
+    try:
+        with replaced(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise DriftloopError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _engine(options: argparse.Namespace) -> Callable[..., DatasetProfile]:
     if options.engine == "local":
-        from monitoring.offline.dataset import profile_locally  # noqa: PLC0415 - only one of the two is needed
-
         return profile_locally
-    from monitoring.offline.spark import profile_on_spark  # noqa: PLC0415
+    from monitoring.offline.spark import profile_on_spark  # noqa: PLC0415 - an extra that few need
 
     return lambda *arguments, **named: profile_on_spark(*arguments, **named, master=options.master)
 
 
 def make_report(options: argparse.Namespace, config: Config) -> int:
-    """Run the config's tests on a profile, print each verdict, and return 1 if one of them failed."""
+    """Run the config's tests on a profile, print each verdict, and return the exit status that they give."""
     if problem := config.beyond_profiles():
         raise DriftloopError(f"`report` computes from profiles, whatever `engine` says: {problem}")
     grid, reference = _read_reference(options.reference, config)
+    current = _read_profile(options, grid, config)
+    from monitoring.monitor import report_on  # noqa: PLC0415 - Evidently takes seconds; errors above need none
+
+    report = report_on(config, reference, current)
+    assert report.run is not None  # there are enough rows
+    for verdict in report.run.verdicts:
+        sys.stdout.write(f"{verdict.status.upper():7} {verdict.test}: {verdict.found}\n")
+    if current.left_out:
+        sys.stdout.write(f"{_files(current.left_out)} left out, wholly or in part, when the profile was made\n")
+    verdicts = report.run.verdicts
+    failed, skipped = sum(v.failed for v in verdicts), sum(v.skipped for v in verdicts)
+    word = "failing" if failed else "passing" if len(verdicts) > skipped else "no test could run"
+    aside = f", {skipped} test{'s' if skipped > 1 else ''} skipped" if skipped else ""
+    sys.stdout.write(f"{current.rows:,} rows against {reference.rows:,}: {word}{aside}\n")
+    if options.html:
+        _write(options.html, report.run.html().encode())
+        sys.stdout.write(f"{options.html}: Evidently's report\n")
+    if failed:
+        return FAILS
+    if skipped and options.require_all:
+        return SKIPPED
+    return CANNOT if skipped == len(verdicts) else PASSES
+
+
+def _read_profile(options: argparse.Namespace, grid: Grid, config: Config) -> Profile:
     try:
         content = options.profile.read_bytes()
     except OSError as error:
@@ -77,19 +132,7 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
         raise DriftloopError(f"{options.profile}: {error}") from error
     if current.rows < config.minimum_rows:
         raise DriftloopError(f"{options.profile}: {current.rows} rows; config.yml wants {config.minimum_rows} at least")
-    from monitoring.monitor import report_on  # noqa: PLC0415 - Evidently takes seconds; errors above need none
-
-    report = report_on(config, reference, current)
-    for verdict in report.run.verdicts if report.run else ():
-        sys.stdout.write(f"{verdict.status.upper():7} {verdict.test}: {verdict.found}\n")
-    assessment = report.snapshot.assessment
-    word = "waiting" if assessment is None else "failing" if assessment.failed else "passing"  # test by test
-    sys.stdout.write(f"{current.rows:,} rows against {reference.rows:,}: {word}\n")
-    if options.html and report.run:
-        with replaced(options.html) as temporary:
-            temporary.write_text(report.run.html(), encoding="utf-8")
-        sys.stdout.write(f"{options.html}: Evidently's report\n")
-    return 0 if word == "passing" else FAILING
+    return current
 
 
 def load_reference(source: str, config: Config) -> Reference:

@@ -8,16 +8,15 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.fs
-import pyarrow.parquet as pq
 
 from monitoring.contract.config import Model
-from monitoring.contract.errors import DriftloopError
-from monitoring.contract.parts import is_merged, noted
-from monitoring.contract.values import UnfitColumnError
+from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
+from monitoring.offline.listing import DatasetError, LeftOut, list_files
+from monitoring.offline.partitions import Partition, with_partition
+from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, open_file, survey
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
 from monitoring.profile.profile import Grid, Profile, merge
@@ -27,110 +26,90 @@ UNIT_ROWS = 131_072
 GIVE_BACK = 64  # units
 
 
-class DatasetError(DriftloopError):
-    """A data set cannot be read, or does not hold the model's columns."""
-
-
 @dataclass(frozen=True)
 class Unit:
-    """Some row groups of a file, by the file's URI."""
+    """Some row groups of a file, by the file's URI, with what its folders' names say of the rows."""
 
     uri: str
     groups: tuple[int, ...]
+    partition: Partition = ()
+
+    def left_out(self, error: Exception) -> LeftOut:
+        """Name the unit as one that cannot be read."""
+        first, last = self.groups[0], self.groups[-1]
+        which = f"row group {first}" if first == last else f"row groups {first} to {last}"
+        return LeftOut(self.uri, f"{which} cannot be read: {reason_of(error)}")
 
 
-def list_files(source: str) -> list[str]:
-    """List the URIs of a data set's Parquet files, those in folders of a folder too.
+@dataclass(frozen=True)
+class DatasetProfile:
+    """A data set's profile, and what of it could not be read."""
 
-    Names that begin with `_` or `.` are nobody's data, and a part whose rows a merged part holds does not count.
-    Raise DatasetError if there is none.
-    """
-    try:
-        filesystem, path = pa.fs.FileSystem.from_uri(_uri(source))
-        found = filesystem.get_file_info(path)
-        if found.type == pa.fs.FileType.NotFound:
-            raise DatasetError(f"{source}: there is no such file or folder")
-        infos = [found]
-        if found.type == pa.fs.FileType.Directory:
-            infos = filesystem.get_file_info(pa.fs.FileSelector(path, recursive=True))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"{source}: cannot be listed: {error}") from error
-    below = len(path.rstrip("/")) + 1
-    files = [i.path for i in infos if i.type == pa.fs.FileType.File and _is_data(i.path[below:] or i.base_name)]
-    if not files:
-        raise DatasetError(f"{source}: holds no file *.parquet")
-    gone: set[str] = set()
+    profile: Profile
+    files: int
+    left_out: tuple[LeftOut, ...]
+
+
+def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: bool = True) -> Demands:
+    """Return what a data set of a model's rows must hold; labels may come later, and columns be missing if allowed."""
+    confidence = pa.field("confidence", number_type(model))
+    return Demands(
+        due=pa.schema([*reference_schema(model), confidence, pa.field("timestamp", TIMESTAMP)]),
+        any_of=model.features,
+        required=() if missing_columns else (*model.features, model.prediction),
+        skip_unreadable=skip_unreadable,
+        text_counts=True,
+    )
+
+
+def divide(files: Iterable[SurveyedFile]) -> Iterator[Unit]:
+    """Divide files into units."""
     for file in files:
-        if is_merged(_name(file)):
-            with _open(_address(source, file)) as merged:
-                gone.update(noted(merged))
-    return sorted(_address(source, file) for file in files if _name(file) not in gone)
-
-
-def _name(file: str) -> str:
-    return file.rpartition("/")[2]
-
-
-def _uri(source: str) -> str:
-    return source if "://" in source else Path(source).absolute().as_uri()
-
-
-def _address(source: str, file: str) -> str:
-    """Return the URI of a file that was found below a source: its scheme and its options stay."""
-    scheme, _, rest = _uri(source).partition("://")
-    if scheme == "file":
-        return Path(file).as_uri()
-    options = rest.partition("?")[2]
-    return f"{scheme}://{file}" + (f"?{options}" if options else "")
-
-
-def _is_data(path: str) -> bool:
-    return path.endswith(".parquet") and not any(name.startswith(("_", ".")) for name in path.split("/"))
-
-
-def _open(uri: str) -> pq.ParquetFile:
-    try:
-        filesystem, path = pa.fs.FileSystem.from_uri(uri)
-        return pq.ParquetFile(path, filesystem=filesystem, memory_map=uri.startswith("file:"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"{uri}: is not a readable Parquet file: {error}") from error
-
-
-def divide(model: Model, files: Iterable[str]) -> Iterator[Unit]:
-    """Divide files into units; raise DatasetError where a file holds none of the model's features."""
-    for uri in files:
-        with _open(uri) as file:
-            if not set(model.features) & set(file.schema_arrow.names):
-                raise DatasetError(f"{uri}: holds none of the config's features: {', '.join(model.features)}")
-            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         few: list[int] = []
-        for group, _ in enumerate(sizes):
+        for group, _ in enumerate(file.groups):
             few.append(group)
-            if group + 1 == len(sizes) or sum(sizes[g] for g in few) + sizes[group + 1] > UNIT_ROWS:
-                yield Unit(uri, tuple(few))
+            after = file.groups[group + 1] if group + 1 < len(file.groups) else UNIT_ROWS
+            if sum(file.groups[g] for g in few) + after > UNIT_ROWS:
+                yield Unit(file.uri, tuple(few), file.partition)
                 few = []
+        if few:
+            yield Unit(file.uri, tuple(few), file.partition)
 
 
 def profile_unit(grid: Grid, unit: Unit, *, hashes: bool = True) -> Profile:
-    """Read a unit's rows, whatever the columns' types, and profile them."""
+    """Read a unit's rows, whatever the columns' types, and profile them; raise one of UNREADABLE if that cannot be."""
     model = grid.model
     wanted = [*model.features, model.prediction, model.target, "confidence", "timestamp"]
-    with _open(unit.uri) as file:
+    with open_file(unit.uri) as file:
         columns = [name for name in wanted if name in file.schema_arrow.names]
-        try:
-            rows = file.read_row_groups(unit.groups, columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{unit.uri}: cannot be read: {error}") from error
+        rows = file.read_row_groups(unit.groups, columns=columns, use_threads=False)
+    return profile_rows(grid, with_partition(rows, unit.partition, wanted), hashes=hashes)
+
+
+def try_unit(grid: Grid, unit: Unit, *, hashes: bool, skip_unreadable: bool) -> tuple[Profile, tuple[LeftOut, ...]]:
+    """Profile a unit; one that cannot be read counts no rows and is named, or raises DatasetError if none may lack."""
     try:
-        return profile_rows(grid, rows, hashes=hashes)
-    except UnfitColumnError as error:
-        raise DatasetError(f"{unit.uri}: {error}") from error
+        return profile_unit(grid, unit, hashes=hashes), ()
+    except UNREADABLE as error:
+        left_out = unit.left_out(error)
+        if skip_unreadable:
+            return Profile.empty(grid, hashes=hashes), (left_out,)
+        raise DatasetError(str(left_out)) from error
 
 
-def profile_locally(grid: Grid, source: str, *, hashes: bool = True, workers: int | None = None) -> Profile:
+def profile_locally(
+    grid: Grid, source: str, *, hashes: bool = True, workers: int | None = None, demands: Demands | None = None
+) -> DatasetProfile:
     """Profile a data set on all cores; each thread takes one unit after the other and keeps their sum alone."""
-    units = divide(grid.model, list_files(source))
+    demands = demands or demands_of(grid.model)
+    listing = list_files(source)
+    try:
+        surveyed = survey(listing, inspect_all(listing.files, demands), demands)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{source}: changes while it is read: {error}") from error
+    units = divide(surveyed.files)
     lock = threading.Lock()
+    left_out = list(surveyed.left_out)
 
     def add_up(_worker: int) -> Profile:
         total = Profile.empty(grid, hashes=hashes)
@@ -139,11 +118,14 @@ def profile_locally(grid: Grid, source: str, *, hashes: bool = True, workers: in
                 unit = next(units, None)
             if unit is None:
                 break
-            total += profile_unit(grid, unit, hashes=hashes)
+            profile, unread = try_unit(grid, unit, hashes=hashes, skip_unreadable=demands.skip_unreadable)
+            left_out.extend(unread)
+            total += profile
             if taken % GIVE_BACK == 0:
                 release_memory()
         return total
 
     number = workers or os.cpu_count() or 1
     with threads(number) as pool:
-        return merge(grid, pool.map(add_up, range(number)), hashes=hashes)
+        profile = merge(grid, pool.map(add_up, range(number)), hashes=hashes)
+    return DatasetProfile(profile, len(surveyed.files), tuple(sorted(left_out)))

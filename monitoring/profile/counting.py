@@ -73,6 +73,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         first=first,
         last=last,
         distinct=DistinctRows.of(hash_rows(x, hash_text(names)[predictions])) if hashes else None,
+        rows_without_target=0 if model.target in rows.schema.names else len(rows),
     )
 
 

@@ -28,12 +28,13 @@ from monitoring.profile.kernel import Marks
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-FORMAT = 1
+FORMAT = 2
 BINS = 10
 FENCE = 1.5  # Tukey's fences: this many interquartile ranges beyond the quartiles
 CONFIDENCE_BINS = 1000
 NEVER = Micros(int(np.iinfo(np.int64).max))  # later than every row
 _HEADER = b"driftloop.profile"
+_DIGEST = hashlib.sha256().digest_size
 
 
 class ProfileMismatchError(DriftloopError):
@@ -127,6 +128,8 @@ class Profile:
       squared deviations, and the sum of products of both deviations. Equal up to rounding for any division of the rows.
     - `apart` (d, d): whether two features differ in some row. `mismatched` (d,): whether a column was not numeric.
     - `first`, `last`: the range of the timestamps, each as `Micros`.
+    - `rows_without_target`: rows that came without a column of labels, which is not the same as with an empty one.
+    - `left_out`: the files that could not be read, whose rows are not among these.
     """
 
     grid: Grid
@@ -149,6 +152,8 @@ class Profile:
     first: Micros = field(metadata={"merge": min})
     last: Micros = field(metadata={"merge": max})
     distinct: DistinctRows | None = field(metadata={"merge": _add_distinct})
+    rows_without_target: int = field(default=0, metadata={"merge": operator.add})
+    left_out: int = field(default=0, metadata={"merge": operator.add})
 
     @classmethod
     def empty(cls, grid: Grid, *, hashes: bool = True) -> "Profile":
@@ -256,7 +261,7 @@ def compact(profile: Profile) -> Profile:
 
 
 def to_bytes(profile: Profile) -> bytes:
-    """Return a profile as a compressed Arrow IPC file: its arrays are columns of one row, all else is metadata."""
+    """Return a profile as a SHA-256 and a compressed Arrow IPC file, whose columns are the arrays, with one row."""
     values = {f.name: getattr(profile, f.name) for f in MERGED}
     arrays = {name: _narrow(value).ravel() for name, value in values.items() if isinstance(value, np.ndarray)}
     if profile.distinct is not None:
@@ -269,7 +274,8 @@ def to_bytes(profile: Profile) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_batch(batch)
-    return bytes(sink.getvalue())
+    content = bytes(sink.getvalue())
+    return hashlib.sha256(content).digest() + content
 
 
 def _narrow(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -280,7 +286,10 @@ def _narrow(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def from_bytes(grid: Grid, content: bytes) -> Profile:
-    """Read a profile; raise ProfileMismatchError if it is none, of another format, or of another reference."""
+    """Read a profile; raise ProfileMismatchError if it is none, damaged, of another format, or of another reference."""
+    digest, content = content[:_DIGEST], content[_DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ProfileMismatchError(f"not a profile of format {FORMAT}, or a damaged one; make it again")
     try:
         with pa.ipc.open_file(content) as reader:
             header = json.loads(reader.schema.metadata[_HEADER])

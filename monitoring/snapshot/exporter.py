@@ -126,7 +126,10 @@ def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
     yield shifts
     verdicts = assessment.verdicts
     yield from _series(
-        "evidently_test_status", "1 if the test passes, else 0.", "test", {v.test: float(v.passed) for v in verdicts}
+        "evidently_test_status",
+        "1 if the test passes, else 0.",
+        "test",
+        {v.test: float(v.passed) for v in verdicts if not v.skipped},
     )
     yield from _series(
         "evidently_tests",

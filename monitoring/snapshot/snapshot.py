@@ -9,8 +9,8 @@ from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.drift_watch import DriftVerdict
 
-Status = Literal["success", "warning", "fail", "error"]
-STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error")
+Status = Literal["success", "warning", "fail", "error", "skipped"]
+STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error", "skipped")
 # tests whose outcome is that of p-values, each looked at by itself
 COLUMN_TEST = "TestColumnDrift"
 TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
@@ -18,7 +18,7 @@ TABLE_TESTS = ("TestNumberOfDriftedColumns", "TestShareOfDriftedColumns")
 
 @dataclass(frozen=True)
 class Verdict:
-    """One test of the suite: how it ended and what was found, in words."""
+    """One test of the suite: how it ended and what was found, in words; of one that was skipped, why."""
 
     test: str
     status: Status
@@ -30,10 +30,20 @@ class Verdict:
         return self.status in ("success", "warning")
 
     @property
+    def failed(self) -> bool:
+        """Return whether the test failed or broke off; one that was skipped has neither passed nor failed."""
+        return self.status in ("fail", "error")
+
+    @property
+    def skipped(self) -> bool:
+        """Return whether there was nothing to run the test on."""
+        return self.status == "skipped"
+
+    @property
     def counts(self) -> bool:
         """Return whether a failure speaks against the model by itself; a single p-value below its threshold does not.
 
-        A test that could not run does: nobody knows what it would have found.
+        A test that broke off does: nobody knows what it would have found.
         """
         return self.status == "error" or not self.test.startswith((COLUMN_TEST, *TABLE_TESTS))
 
@@ -114,8 +124,13 @@ class Assessment:
 
     @property
     def failed(self) -> tuple[Verdict, ...]:
-        """Return the tests that did not pass."""
-        return tuple(v for v in self.verdicts if not v.passed)
+        """Return the tests that failed."""
+        return tuple(v for v in self.verdicts if v.failed)
+
+    @property
+    def skipped(self) -> tuple[Verdict, ...]:
+        """Return the tests that there was nothing to run on."""
+        return tuple(v for v in self.verdicts if v.skipped)
 
     @property
     def drifted_features(self) -> int:

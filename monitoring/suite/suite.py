@@ -4,6 +4,7 @@ Everything that Evidently would choose by itself is pinned: its choice changes w
 default conditions with the reference's content.
 """
 
+import html
 import math
 import re
 from collections import Counter
@@ -35,6 +36,8 @@ DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
 LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
 # the report's data: JSON in a script, which a name with `</script>` in it would end
 _DATA = re.compile(r"^ *var (evidently_dashboard|additional_graphs)_\w+ = .*$", re.MULTILINE)
+_BODY = re.compile(r"<body[^>]*>")
+_NOTE = "margin: 1em; padding: 1em; border-left: 6px solid #b26a00; font-family: sans-serif"
 CONDITIONS = {"eq": "exactly ", "not_eq": "not ", "lt": "below ", "lte": "at most ", "gt": "above ", "gte": "at least "}
 
 
@@ -103,7 +106,16 @@ class SuiteRun:
         kinds = {type(test) for test in context.test_results}
         renderers = {kind: _WithoutErrors(find_test_renderer(kind, context.renderers)) for kind in kinds}
         context.renderers = RenderersDefinitions(typed_renderers=renderers)
-        return _DATA.sub(lambda data: data[0].replace("<", r"\u003c"), str(self.suite.get_html()))
+        report = _DATA.sub(lambda data: data[0].replace("<", r"\u003c"), str(self.suite.get_html()))
+        return _BODY.sub(lambda body: body[0] + self._not_run(), report, count=1)
+
+    def _not_run(self) -> str:
+        """Return our own words about the tests that Evidently's report knows nothing of; nothing if there are none."""
+        skipped = [v for v in self.verdicts if v.skipped]
+        if not skipped:
+            return ""
+        items = "".join(f"<li><b>{html.escape(v.test)}</b>: {html.escape(v.found)}</li>" for v in skipped)
+        return f'<section style="{_NOTE}"><b>Tests that were skipped: {len(skipped)}</b><ul>{items}</ul></section>'
 
 
 @dataclass(frozen=True)
@@ -133,7 +145,11 @@ def run_suite(config: Config, reference: Profile, current: Profile, frames: Fram
         )
     suite, outcomes = _run_data_tests(config, reference, current, frames)
     scores: Mapping[str, float] = {}
-    if current.labelled >= config.minimum_labels:
+    skipped: tuple[Verdict, ...] = ()
+    if current.labelled < config.minimum_labels:
+        reason = _why_no_scores(config, current)
+        skipped = tuple(Verdict(entry.name, "skipped", reason) for entry in config.tests if entry.name in LABEL_TESTS)
+    else:
         label_suite, label_outcomes = _run_label_tests(config, reference, current, frames)
         scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
         outcomes += label_outcomes
@@ -141,12 +157,21 @@ def run_suite(config: Config, reference: Profile, current: Profile, frames: Fram
         suite._inner_suite.context.test_results.update(label_suite._inner_suite.context.test_results)  # noqa: SLF001
     drift = {o.name: _column_drift(config, o) for o in outcomes if o.name.startswith(COLUMN_TEST)}
     return SuiteRun(
-        verdicts=tuple(Verdict(o.name, o.status, _describe(o, drift.get(o.name))) for o in outcomes),
+        verdicts=(*(Verdict(o.name, o.status, _describe(o, drift.get(o.name))) for o in outcomes), *skipped),
         drift={d.column: d for d in drift.values()},
         accuracy=scores.get("TestAccuracyScore"),
         f1=scores.get("TestF1Score"),
         suite=suite,
     )
+
+
+def _why_no_scores(config: Config, current: Profile) -> str:
+    """Say why there is nothing to score: no column of labels, or too few labels in it."""
+    target, without = config.model.target, current.rows_without_target
+    if current.rows and without == current.rows:
+        return f"not run: the rows have no column {target}"
+    some = f"; {without:,} of {current.rows:,} rows have no column {target}" if without else ""
+    return f"not run: {current.labelled} of {config.minimum_labels} labels{some}"
 
 
 def _run_data_tests(

@@ -44,7 +44,7 @@ def _verdict(board: builders.Dashboard) -> None:
     board.with_panel(
         number(
             "Tests that fail",
-            "Tests of the Evidently suite that failed or could not run.",
+            "Tests of the Evidently suite that failed or broke off; skipped ones are not among them.",
             Display(4, 5),
             Query('sum(evidently_tests{status=~"fail|error"})'),
         )

@@ -15,7 +15,8 @@ from monitoring.__main__ import main
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import covering, list_parts, merged_name
 from monitoring.offline import dataset
-from monitoring.offline.dataset import DatasetError, list_files, profile_locally
+from monitoring.offline.dataset import demands_of, profile_locally
+from monitoring.offline.listing import DatasetError
 from monitoring.offline.spark import SparkError, profile_on_spark
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
@@ -76,21 +77,41 @@ def test_threads_count_what_one_pass_over_all_rows_counts(grid, mixed, monkeypat
     assert whole.rows == 4550
     assert whole.duplicated > 400
     assert whole.mismatched[5]
-    same_profile(profile_locally(grid, str(mixed), workers=3), whole)
-    same_profile(profile_locally(grid, mixed.as_uri(), workers=1), whole)
+    same_profile(profile_locally(grid, str(mixed), workers=3).profile, whole)
+    same_profile(profile_locally(grid, mixed.as_uri(), workers=1).profile, whole)
 
 
 @JAVA
 @pytest.mark.timeout(180)  # two sessions of Spark
 def test_spark_counts_the_same_to_the_last_row(grid, mixed, tmp_path, monkeypatch):
     """Over more tasks than are merged at once, so that the profiles are merged as a tree."""
-    whole = profile_locally(grid, str(mixed))
+    whole = profile_locally(grid, str(mixed)).profile
     monkeypatch.setattr("monitoring.offline.spark.FAN", 3)
-    same_profile(profile_on_spark(grid, str(mixed), master="local[2]"), whole)
+    same_profile(profile_on_spark(grid, str(mixed), master="local[2]").profile, whole)
     foreign = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"other": [1.0]}), foreign)
-    with pytest.raises(SparkError, match=r"foreign\.parquet: holds none of the config's features"):
+    with pytest.raises(DatasetError, match=r"foreign\.parquet: holds none of the config's features"):
         profile_on_spark(grid, str(foreign), master="local[2]")
+
+
+@JAVA
+@pytest.mark.timeout(180)
+def test_spark_reads_folders_that_say_something_and_names_what_it_leaves_out(grid, tmp_path):
+    """The same columns out of folders' names, and the same files and row groups left out, as on this machine."""
+    folder = tmp_path / "rows"
+    rows = make_rows(GENRES, 600)
+    rows.to_parquet(folder, partition_cols=[MODEL.prediction])
+    (folder / "notes.txt").write_text("x")
+    content = bytearray(next(folder.rglob("*.parquet")).read_bytes())
+    content[4:400] = bytes(396)
+    (folder / f"{MODEL.prediction}=jazz" / "damaged.parquet").write_bytes(content)
+    demands = demands_of(MODEL, skip_unreadable=True)
+    here = profile_locally(grid, str(folder), demands=demands)
+    there = profile_on_spark(grid, str(folder), master="local[2]", demands=demands)
+    same_profile(there.profile, here.profile)
+    assert here.profile.predictions == rows[MODEL.prediction].value_counts().to_dict()
+    assert [Path(one.uri).name for one in here.left_out] == ["notes.txt", "damaged.parquet"]
+    assert (there.files, there.left_out) == (here.files, here.left_out)
 
 
 def test_without_java_the_error_names_it(grid, mixed, monkeypatch):
@@ -108,8 +129,7 @@ def test_rows_of_merged_parts_count_once(grid, tmp_path):
     parts, _ = list_parts(folder)
     table = pq.read_table(parts[0].path).replace_schema_metadata(covering(parts))
     pq.write_table(table, folder / merged_name(parts))
-    assert len(list_files(str(folder))) == 1
-    assert profile_locally(grid, str(folder)).rows == 400
+    assert profile_locally(grid, str(folder)).profile.rows == 400
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,14 @@ def test_statuses_count_the_verdicts() -> None:
     assert total == len(labels_of(registry, "evidently_test_status", "test"))
 
 
+def test_a_skipped_test_is_counted_and_has_no_status() -> None:
+    """Without labels the scores' tests have neither passed nor failed, and are not gone without a word."""
+    registry = _export(LOANS, make_rows(LOANS, 100), make_rows(LOANS, 100, seed=1).assign(target=None))
+    assert registry.get_sample_value("evidently_tests", {"status": "skipped"}) == 2
+    assert registry.get_sample_value("evidently_tests", {"status": "error"}) == 0
+    assert "TestF1Score" not in labels_of(registry, "evidently_test_status", "test")
+
+
 def test_a_feature_without_values_has_no_series() -> None:
     """A feature that cannot be judged any more disappears, rather than keeping its last value."""
     collector, registry = _collector()

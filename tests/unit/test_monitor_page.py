@@ -63,6 +63,20 @@ def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
         assert f'href="{link}"' in text
 
 
+def test_page_and_report_name_the_tests_that_were_skipped(tmp_path: Path) -> None:
+    """Too few labels: the tests of labels stand among the others with their reason, and the headline counts them."""
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 200))
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 120, seed=1).assign(target=None))
+    monitor, registry = monitor_of(tmp_path)
+    monitor.cycle()
+    client = _client(monitor, registry)
+    text = client.get("/").text
+    assert ", 2 were skipped" in text
+    assert ">skipped</td>" in text
+    for shown in (text, client.get("/report").text):
+        assert "not run: 0 of 20 labels" in shown
+
+
 def test_the_page_loads_nothing(tmp_path: Path) -> None:
     """No script, style sheet, font or picture from anywhere: the page is complete in itself."""
     response = _watch(tmp_path).get("/")

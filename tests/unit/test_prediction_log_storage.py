@@ -1,16 +1,13 @@
 """Parts in object storage, against a local server that speaks S3; journals stay on this machine."""
 
 import os
-import secrets
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.fs
 import pytest
-from moto.server import ThreadedMotoServer
 
 from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
@@ -25,8 +22,7 @@ from tests.unit.api_fixtures import gunicorn, keep_champion
 from tests.unit.log_fixtures import ALL, MODEL, Log, ids, rows
 from tests.unit.log_traffic import Traffic
 from tests.unit.models import write_config
-
-KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+from tests.unit.object_storage import KEY, served_folder
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -34,16 +30,8 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve a bucket; yield the URI of a folder in it."""
-    for name, value in KEY.items():
-        monkeypatch.setenv(name, value)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    name = f"log-{secrets.token_hex(4)}"  # the server's buckets outlive it
-    host, port = server.get_host_and_port()
-    query = f"region=eu-central-1&scheme=http&endpoint_override={host}:{port}"
-    pyarrow.fs.FileSystem.from_uri(f"s3://?{query}&allow_bucket_creation=true")[0].create_dir(name)
-    yield f"s3://{name}/driftloop?{query}"
-    server.stop()
+    with served_folder(monkeypatch) as uri:
+        yield uri
 
 
 def test_parts_go_to_storage_and_come_back(tmp_path: Path, bucket: str) -> None:

@@ -164,13 +164,24 @@ def test_a_reference_without_labels_is_no_hindrance() -> None:
     assert _run(LOANS, reference, make_rows(LOANS, 100, seed=1)).accuracy is not None
 
 
-def test_too_few_labels_give_no_scores() -> None:
-    """Below minimum_labels there is neither a score nor a verdict on it."""
-    current = make_rows(LOANS, 100, seed=1)
-    current.loc[LOANS.minimum_labels - 1 :, "target"] = None
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(lambda rows: rows.assign(target=None), "0 of 20 labels", id="none"),
+        pytest.param(lambda rows: rows.assign(target=rows["target"][:19]), "19 of 20 labels", id="few"),
+        pytest.param(lambda rows: rows.drop(columns="target"), "the rows have no column target", id="no column"),
+    ],
+)
+def test_tests_without_labels_are_skipped_and_say_why(make: Callable[..., pd.DataFrame], reason: str) -> None:
+    """Below minimum_labels there is no score, and a verdict that is neither; the report names it too."""
+    current = make(make_rows(LOANS, 100, seed=1))
     run = _run(LOANS, make_rows(LOANS, 100), current)
     assert (run.accuracy, run.f1) == (None, None)
-    assert not {"TestAccuracyScore", "TestF1Score"} & {*_status(run)}
+    skipped = {v.test: v.found for v in run.verdicts if v.skipped}
+    assert skipped == dict.fromkeys(("TestAccuracyScore", "TestF1Score"), f"not run: {reason}")
+    assert not any(v.passed or v.failed for v in run.verdicts if v.skipped)
+    body = run.html().partition("<body")[2]
+    assert f"TestAccuracyScore</b>: not run: {reason}" in body
 
 
 @pytest.mark.parametrize(

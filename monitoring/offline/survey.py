@@ -1,0 +1,199 @@
+"""A look into every file of a data set before anything is computed: what is not Parquet, and which columns lack."""
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.parts import is_merged, noted
+from monitoring.contract.values import UnfitColumnError, convert, is_text
+from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing, shown
+from monitoring.offline.partitions import Partition, typed
+
+MAGIC, ENCRYPTED = b"PAR1", b"PARE"
+NAMED = 10  # files and columns that a message names
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a data set must hold to be computed on.
+
+    Files that hold none of `any_of`, if it names some, are no part of it. Each file must have the columns `required`;
+    what cannot be read stops the command, or with `skip_unreadable` is left out. `due` are all columns that will be
+    read, with what is due there; with `text_counts` text in the place of a number is for the tests to tell.
+    """
+
+    due: pa.Schema
+    any_of: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    skip_unreadable: bool = False
+    text_counts: bool = False
+
+    @property
+    def numeric(self) -> frozenset[str]:
+        """Return the columns where numbers are due."""
+        return frozenset(field.name for field in self.due if pa.types.is_floating(field.type))
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a file's footer says: columns, rows by row group, and the parts whose rows it holds; or the problem."""
+
+    file: DataFile
+    columns: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    covers: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class SurveyedFile:
+    """A file that will be read, with its typed partition and its rows by row group."""
+
+    uri: str
+    partition: Partition
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The files that will be read, and those that will not."""
+
+    files: tuple[SurveyedFile, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def open_file(uri: str) -> pq.ParquetFile:
+    """Open a Parquet file by its URI."""
+    filesystem, path = pa.fs.FileSystem.from_uri(uri)
+    return pq.ParquetFile(path, filesystem=filesystem, memory_map=uri.startswith("file:"))
+
+
+def inspect(file: DataFile, demands: Demands) -> Inspected:
+    """Read a file's footer; raise FileNotFoundError if it is gone."""
+    try:
+        if problem := _not_parquet(file.uri):
+            return Inspected(file, problem=problem)
+        with open_file(file.uri) as opened:
+            columns = (*opened.schema_arrow.names, *(name for name, _ in file.partition))
+            groups = tuple(opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups))
+            covers = noted(opened) if is_merged(file.uri.rpartition("/")[2]) else ()
+            problem = _misfit(opened.schema_arrow, demands)
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        return Inspected(file, problem=f"is not a readable Parquet file: {reason_of(error)}")
+    return Inspected(file, columns, groups, covers, problem)
+
+
+def _misfit(schema: pa.Schema, demands: Demands) -> str | None:
+    """Say which column cannot be what is due, by its type; the values are looked at when they are read."""
+    for field in demands.due:
+        indices = schema.get_all_field_indices(field.name)
+        given = [schema.field(index).type for index in indices]
+        if len(given) != 1 or (demands.text_counts and is_text(given[0]) and pa.types.is_floating(field.type)):
+            continue
+        try:
+            convert(pa.chunked_array([], given[0]), field)
+        except UnfitColumnError as error:
+            return str(error)
+    return None
+
+
+def _not_parquet(uri: str) -> str | None:
+    """Say what a file is that does not begin and end as Parquet does; None for one that does."""
+    filesystem, path = pa.fs.FileSystem.from_uri(uri)
+    if isinstance(filesystem, pa.fs.LocalFileSystem) and not stat.S_ISREG(Path(path).stat().st_mode):
+        return "is no file"  # it has changed since it was listed; a pipe would be waited for
+    with filesystem.open_input_file(path) as stream:
+        size = stream.size()
+        head, tail = stream.read_at(4, 0), stream.read_at(4, max(0, size - 4))
+    if not size:
+        return "is not a readable Parquet file: it is empty"
+    if ENCRYPTED in (head, tail):
+        return "is not a readable Parquet file: it is encrypted"
+    if MAGIC not in (head, tail):
+        return "is not a Parquet file"
+    if head != MAGIC or tail != MAGIC or size < 2 * len(MAGIC):
+        cut = "ends" if head == MAGIC else "begins"
+        return f"is not a readable Parquet file: it {cut} in the middle, as if it had been cut off"
+    return None
+
+
+def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -> Survey:
+    """Decide which files are read; raise DatasetError if some cannot be, or lack a column that is required."""
+    found = list(inspected)
+    problems = [LeftOut(one.file.uri, problem) for one in found if (problem := _problem(one, demands))]
+    left_out = sorted([*listing.left_out, *problems])
+    if left_out and (listing.alone or not demands.skip_unreadable):
+        raise DatasetError(_refusal(listing, left_out))
+    bad = {one.uri for one in left_out}
+    gone = {name for one in found for name in one.covers}
+    kept = [one for one in found if one.file.uri not in bad and one.file.uri.rpartition("/")[2] not in gone]
+    if not kept:
+        raise DatasetError("\n".join([f"{shown(listing.source)}: holds no file that can be read", *_some_of(left_out)]))
+    if problem := _lacking(listing, kept, demands.required):
+        raise DatasetError(problem)
+    partitions = typed((one.file.partition for one in kept), demands.numeric)
+    files = zip(kept, partitions, strict=True)
+    return Survey(tuple(SurveyedFile(o.file.uri, partition, o.groups) for o, partition in files), tuple(left_out))
+
+
+def _problem(one: Inspected, demands: Demands) -> str | None:
+    if one.problem:
+        return one.problem
+    twice = sorted(name for name in demands.due.names if one.columns.count(name) > 1)
+    if twice:
+        beside = any(name in twice for name, _ in one.file.partition)
+        where = "in the file and in its folder's name" if beside else "more than once"
+        return f"holds the column {', '.join(twice)} {where}"
+    if demands.any_of and not {*demands.any_of} & {*one.columns}:
+        return f"holds none of the config's features: {', '.join(demands.any_of)}"
+    return None
+
+
+def _refusal(listing: Listing, left_out: Sequence[LeftOut]) -> str:
+    if listing.alone:
+        return str(left_out[0])
+    number = f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}"
+    said = (
+        f"{shown(listing.source)}: {number} cannot be read, so nothing was computed; --skip-unreadable goes on without"
+    )
+    return "\n".join([said, *_some_of(left_out)])
+
+
+def _some_of(left_out: Sequence[LeftOut]) -> list[str]:
+    lines = [f"  {one}" for one in left_out[:NAMED]]
+    return lines if len(left_out) <= NAMED else [*lines, f"  and {len(left_out) - NAMED} more"]
+
+
+def _lacking(listing: Listing, kept: Sequence[Inspected], required: Sequence[str]) -> str | None:
+    """Name the columns that files lack, and in which files; None if all are there."""
+    lines = []
+    for column in required:
+        without = [shown(one.file.uri) for one in kept if column not in one.columns]
+        if without and len(without) == len(kept) > 1:
+            lines.append(f"  {column}: in none of the {len(kept)} files")
+        elif without:
+            more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+            lines.append(f"  {column}: not in {', '.join(without[:NAMED])}{more}")
+    if not lines:
+        return None
+    others = sorted({name for one in kept for name in one.columns} - set(required))
+    there = f"; other columns are {', '.join(others[:NAMED])}{', …' if len(others) > NAMED else ''}" if others else ""
+    said = f"{shown(listing.source)}: columns of the config are missing{there}"
+    return "\n".join([said, *lines, "  --allow-missing-columns counts them as missing values"])
+
+
+def inspect_all(files: Sequence[DataFile], demands: Demands) -> list[Inspected]:
+    """Read the footers of many files, several at a time."""
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        return list(pool.map(inspect, files, repeat(demands)))

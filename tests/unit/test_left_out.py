@@ -1,0 +1,247 @@
+"""Nothing of a data set is left out in silence: files of any name, folders that say something, columns that lack."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+
+from monitoring.offline.listing import list_files
+from monitoring.offline.partitions import texts_in, typed
+from scripts.prometheus_tools import find_tools
+from tests.unit.object_storage import served_folder
+from tests.unit.taxi import Desk, trips
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+def data(desk: Desk) -> Path:
+    folder = desk.folder / "data"
+    folder.mkdir()
+    trips(500).to_parquet(folder / "a.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["b", "b.pq", "b.parquet.gzip", "b.parquet.gz", "b.parq", "0001_part_00", "b.PARQUET"])
+def test_a_parquet_file_is_read_whatever_its_name(desk, data, capsys, name):
+    trips(300).to_parquet(data / name, compression="gzip")
+    assert desk.profile(data) == 0
+    assert "the profile of 800 rows in 2 files" in capsys.readouterr().out
+
+
+def test_folders_that_spark_writes_are_read_without_its_marks(desk, data, capsys):
+    spark = data / "trips.parquet"
+    spark.mkdir()
+    trips(300).to_parquet(spark / "part-00000-c000.snappy.parquet")
+    (spark / "_SUCCESS").touch()
+    (spark / ".part-00000-c000.snappy.parquet.crc").write_bytes(b"crc")
+    assert desk.profile(data) == 0
+    assert "the profile of 800 rows in 2 files" in capsys.readouterr().out
+
+
+def _encrypted(path: Path) -> None:
+    content = (path.parent / "a.parquet").read_bytes()
+    path.write_bytes(b"PARE" + content[4:-4] + b"PARE")
+
+
+def _damaged(path: Path) -> None:
+    content = bytearray((path.parent / "a.parquet").read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        pytest.param("x.csv", lambda p: p.write_text("a,b\n1,2\n"), "is not a Parquet file", id="csv"),
+        pytest.param("README", lambda p: p.write_text("x"), "is not a Parquet file", id="one byte"),
+        pytest.param("x.parquet", lambda p: p.touch(), "it is empty", id="empty"),
+        pytest.param("x.parquet", lambda p: p.write_bytes(b"PAR1"), "begins|ends|footer", id="magic alone"),
+        pytest.param(
+            "x.parquet",
+            lambda p: p.write_bytes((p.parent / "a.parquet").read_bytes()[:-100]),
+            "ends in the middle",
+            id="cut off",
+        ),
+        pytest.param("x.parquet", _encrypted, "it is encrypted", id="encrypted"),
+        pytest.param("x.parquet", _damaged, "row group 0 cannot be read", id="damaged pages"),
+        pytest.param("x.parquet", lambda p: p.symlink_to("nowhere"), "link to nothing", id="broken link"),
+        pytest.param("x.parquet", os.mkfifo, "is a pipe, no file", id="pipe"),
+        pytest.param("x", lambda p: p.symlink_to(p.parent), "link to a folder that holds it", id="loop"),
+        pytest.param("x.parquet", trips(9)[["tip"]].to_parquet, "none of the config's features", id="other"),
+        pytest.param(
+            "x.parquet",
+            lambda p: trips(9).assign(fare_amount=[[1.0]] * 9).to_parquet(p),
+            "column fare_amount is list<.*it must be a number",
+            id="type",
+        ),
+    ],
+)
+def test_what_cannot_be_read_stops_the_command_or_is_counted(data, capsys, name, make, reason):
+    """Named with its reason before anything is computed; with the flag the rest counts, and both commands say so."""
+    desk = Desk(data.parent)
+    make(data / name)
+    assert desk.profile(data) == 2
+    said = capsys.readouterr()
+    assert re.search(rf"{re.escape(str(data / name))}: .*({reason})", said.err)
+    assert not (desk.folder / "_p").exists()
+    assert desk.profile(data, "--skip-unreadable") == 0
+    said = capsys.readouterr().out
+    assert "the profile of 500 rows" in said
+    assert "1 file was left out" in said
+    assert re.search(rf"{re.escape(str(data / name))}: .*({reason})", said)
+    desk.report()
+    assert "1 file was left out" in capsys.readouterr().out
+
+
+def test_a_folder_without_one_readable_file_is_refused_with_the_flag_too(desk, capsys):
+    folder = desk.folder / "data"
+    folder.mkdir()
+    (folder / "x.csv").write_text("a")
+    assert desk.profile(folder, "--skip-unreadable") == 2
+    assert "holds no file that can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["predicted_tip", "tip", "passenger_count", "fare_amount"])
+def test_a_partitioned_folder_gives_its_column_back(desk, capsys, column):
+    """The verdicts, and the profile's counts, are those of the same rows in one file."""
+    january = trips(1500, seed=2)
+    january.to_parquet(desk.folder / "whole.parquet")
+    january.to_parquet(desk.folder / "folder", partition_cols=[column])
+    said = []
+    for source in ("whole.parquet", "folder"):
+        assert desk.profile(desk.folder / source) == 0
+        assert desk.report() == 0
+        said.append(capsys.readouterr().out.partition("\n")[2])
+    assert said[0] == said[1]
+    assert "FAIL" not in said[0]
+
+
+def test_object_storage_is_listed_by_the_same_rules(desk, capsys, monkeypatch):
+    """Folders give columns, other names are read, marks are nobody's, the rest is named; no key is shown."""
+    with served_folder(monkeypatch) as uri:
+        filesystem, folder = pyarrow.fs.FileSystem.from_uri(uri)
+        for name in ("_SUCCESS", "predicted_tip=no/_temporary/x.parquet"):
+            with filesystem.open_output_stream(f"{folder}/{name}") as stream:
+                stream.write(b"nobody's")
+        for tip in ("no", "yes"):
+            part = trips(500).query("predicted_tip == @tip").drop(columns="predicted_tip")
+            pq.write_table(pa.Table.from_pandas(part), f"{folder}/predicted_tip={tip}/0001", filesystem=filesystem)
+        assert desk.profile(uri) == 0
+        assert "the profile of 500 rows in 2 files" in capsys.readouterr().out
+        assert desk.report() == 0
+        capsys.readouterr()
+        with filesystem.open_output_stream(f"{folder}/x.csv") as stream:
+            stream.write(b"a,b\n1,2\n")
+        assert desk.profile(uri) == 2
+        said = capsys.readouterr().err
+        assert re.search(r"  s3://log-\w+/driftloop/x\.csv: is not a Parquet file\n", said)
+
+
+def test_partition_values_have_the_types_that_pandas_gives_them(tmp_path):
+    """Whole numbers are numbers, leading zeros or not; other numbers where numbers are due; the rest is text."""
+    frame = pd.DataFrame({"month": ["01", "12"], "place": ["São Paulo/é", "100%"], "code": ["1", "a"], "x": [1, 2]})
+    frame.to_parquet(tmp_path, partition_cols=["month", "place", "code"])
+    files = list_files(str(tmp_path)).files
+    ours = [dict(partition) for partition in typed((f.partition for f in files), {"month"})]
+    theirs = pd.read_parquet(tmp_path).sort_values("month")
+    assert [one["month"] for one in ours] == theirs["month"].tolist() == [1, 12]
+    assert [one["place"] for one in ours] == theirs["place"].tolist()
+    assert [one["code"] for one in ours] == theirs["code"].tolist()
+    assert typed([texts_in("fare=2.5/x"), texts_in("fare=__HIVE_DEFAULT_PARTITION__/x")], {"fare"}) == [
+        (("fare", 2.5),),
+        (("fare", None),),
+    ]
+
+
+def test_a_folder_named_like_a_column_with_an_underscore_is_data(tmp_path):
+    (tmp_path / "_month=1").mkdir()
+    (tmp_path / "_temporary").mkdir()
+    for folder in ("_month=1", "_temporary"):
+        trips(9).to_parquet(tmp_path / folder / "a.parquet")
+    assert [file.partition for file in list_files(str(tmp_path)).files] == [(("_month", "1"),)]
+
+
+def test_a_column_in_the_file_and_in_its_folders_name_is_refused_as_pandas_does(desk, capsys):
+    folder = desk.folder / "data" / "predicted_tip=yes"
+    folder.mkdir(parents=True)
+    trips(300).to_parquet(folder / "a.parquet")
+    with pytest.raises(pa.ArrowTypeError):
+        pd.read_parquet(folder.parent)
+    assert desk.profile(folder.parent) == 2
+    assert "the column predicted_tip in the file and in its folder's name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["predicted_tip", "fare_amount"])
+def test_a_missing_column_is_named_before_anything_is_computed(desk, data, capsys, column):
+    """In all files or in one of them; labels alone may come later."""
+    trips(300).rename(columns={column: "other"}).to_parquet(data / "b.parquet")
+    assert desk.profile(data) == 2
+    said = capsys.readouterr().err
+    assert f"{column}: not in {data / 'b.parquet'}" in said
+    assert "other columns are other" in said
+    assert desk.profile(data / "b.parquet") == 2
+    assert f"{column}: not in {data / 'b.parquet'}" in capsys.readouterr().err
+    assert desk.profile(data, "--allow-missing-columns") == 0
+    assert desk.report() == 1
+    assert "FAIL    TestNumberOfColumnsWithMissingValues" in capsys.readouterr().out
+
+
+def test_backtest_names_what_is_missing_or_unreadable(desk, data, capsys):
+    times = pd.date_range("2026-01-01", periods=500, freq="min")
+    timed = trips(500).assign(timestamp=times)
+    for rows, says in (
+        (timed.rename(columns={"predicted_tip": "pred"}), "predicted_tip: not in"),
+        (trips(500), "timestamp: not in"),
+        (timed.assign(timestamp=times.astype("int64")), "column timestamp is int64; it must be a time"),
+        (timed.assign(fare_amount="dear"), "column fare_amount is .*; it must be a number"),
+    ):
+        rows.to_parquet(data / "a.parquet")
+        assert desk.backtest(data) == 2
+        assert re.search(f"{says}.*", capsys.readouterr().err)
+    timed.to_parquet(data / "a.parquet")
+    (data / "notes.txt").write_text("x")
+    assert desk.backtest(data) == 2
+    assert "notes.txt: is not a Parquet file" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(120)  # two calibrations of the detector
+def test_backtest_leads_with_the_share_of_time_in_alarm(desk, capsys):
+    """One alarm that does not end is nearly all the time; a log in folders by day and prediction is the log."""
+    times = pd.date_range("2026-01-01", periods=3000, freq="min")
+    rows = trips(3000, seed=3).assign(timestamp=times, day=times.date)
+    rows["fare_amount"] *= 5
+    rows.drop(columns="day").to_parquet(desk.folder / "whole.parquet")
+    rows.to_parquet(desk.folder / "folder", partition_cols=["day", "predicted_tip"])
+    tools = ["--prometheus-bin", str(Path(find_tools().promtool).parent)]
+    said, found = [], []
+    for source in ("whole.parquet", "folder"):
+        assert desk.backtest(desk.folder / source, *tools, "--json", str(desk.folder / "_found")) == 0
+        said.append(capsys.readouterr().out)
+        found.append(json.loads((desk.folder / "_found").read_text()))
+    share = re.match(
+        r"In alarm >?(\d+\.\d) % of the time: the drift detector\.\nAlert rules that fire.*DriftDetected", said[0]
+    )
+    assert share
+    assert float(share[1]) > 95
+    assert found[0]["detector"]["share_of_time"] > 0.95
+    assert len(found[0]["detector"]["alarms"]) == 1
+    assert said[0] == said[1]
+    assert found[0] == found[1]
+
+
+def test_labels_without_their_columns_are_named(desk, capsys):
+    times = pd.date_range("2026-01-01", periods=500, freq="min")
+    trips(500).assign(timestamp=times).to_parquet(desk.folder / "log.parquet")
+    pq.write_table(pa.table({"prediction_id": ["a"], "timestamp": times[:1]}), desk.folder / "labels.parquet")
+    assert desk.backtest(desk.folder / "log.parquet", "--labels", str(desk.folder / "labels.parquet")) == 2
+    assert f"tip: not in {desk.folder / 'labels.parquet'}" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from monitoring.contract.config import Model
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.times import BEFORE_ALL, Micros
-from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.distinct_rows import DistinctRows, Hashes
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
 
@@ -22,7 +22,9 @@ Codes = npt.NDArray[np.int64]
 
 def grid_of(model: Model, reference: pa.Table) -> Grid:
     """Make the grid of a reference."""
-    return Grid.of(model, [_numbers(reference, name)[0] for name in model.features])
+    columns = [_numbers(reference, name)[0] for name in model.features]
+    predictions = _hash_predictions(*_categories(reference, model.prediction))
+    return Grid.of(model, columns, hash_rows(np.array(columns), predictions))
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
@@ -45,6 +47,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
     unpredicted = predictions < 0
     no_prediction = unpredicted | (predictions == names.index("")) if "" in names else unpredicted
     first, last = _time_range(rows)
+    hashed = hash_rows(x, _hash_predictions(predictions, names)) if hashes else None
     return Profile(
         grid,
         rows=len(rows),
@@ -63,8 +66,14 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         confidence=_confidence(rows),
         first=first,
         last=last,
-        distinct=DistinctRows.of(hash_rows(x, hash_text(names)[predictions])) if hashes else None,
+        known=np.zeros(len(grid.known.hashes), np.int64) if hashed is None else grid.known.count(hashed),
+        distinct=None if hashed is None else DistinctRows.of(hashed),
     )
+
+
+def _hash_predictions(codes: Codes, names: list[str]) -> Hashes:
+    """Return a hash of each row's prediction (n,)."""
+    return hash_text(names)[codes]
 
 
 def _special(x: Floats, finite: npt.NDArray[np.bool_]) -> Counts:

@@ -22,13 +22,13 @@ import pyarrow as pa
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.times import BEFORE_ALL, Micros
-from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
 from monitoring.profile.kernel import Marks
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-FORMAT = 1
+FORMAT = 2
 BINS = 10
 FENCE = 1.5  # Tukey's fences: this many interquartile ranges beyond the quartiles
 CONFIDENCE_BINS = 1000
@@ -45,17 +45,18 @@ class Grid:
     """The fixed marks that rows are counted against, made from the reference.
 
     A feature's marks are the distinct finite values of the reference, its Tukey fences, and the edges of its
-    histogram's bins, sorted.
+    histogram's bins, sorted. `known` are its rows, so that repetitions of them can be told from others.
     """
 
     model: Model
     marks: tuple[Marks, ...]
     fences: tuple[tuple[float, float], ...]
     edges: tuple[Floats, ...]
+    known: KnownRows
 
     @classmethod
-    def of(cls, model: Model, columns: Sequence[Floats]) -> "Grid":
-        """Make the grid of a reference's features; one without a finite value gets no marks."""
+    def of(cls, model: Model, columns: Sequence[Floats], hashes: Hashes) -> "Grid":
+        """Make the grid of a reference's features and its rows' hashes; one without a finite value gets no marks."""
         values = [column[np.isfinite(column)] for column in columns]
         fences = tuple(_tukey_fences(v) for v in values)
         edges = tuple(_bin_edges(v) for v in values)
@@ -63,7 +64,7 @@ class Grid:
             Marks(np.unique(np.concatenate([v, f, e])) if len(v) else v)
             for v, f, e in zip(values, fences, edges, strict=True)
         )
-        return cls(model, marks, fences, edges)
+        return cls(model, marks, fences, edges, KnownRows.of(hashes))
 
     @cached_property
     def digest(self) -> str:
@@ -72,6 +73,7 @@ class Grid:
         digest = hashlib.sha256(repr(names).encode())
         for marks in self.marks:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
+        digest.update(self.known.hashes.tobytes())
         return digest.hexdigest()
 
     @cached_property
@@ -125,6 +127,7 @@ class Profile:
     - `moments` (4, d, d): over the rows where features a and b are finite: their number, the mean of a, the sum of its
       squared deviations, and the sum of products of both deviations. Equal up to rounding for any division of the rows.
     - `apart` (d, d): whether two features differ in some row. `mismatched` (d,): whether a column was not numeric.
+    - `known` (u,): how many rows equal each of the reference's distinct rows; 0 where nobody looked for repetitions.
     - `first`, `last`: the range of the timestamps, each as `Micros`.
     """
 
@@ -145,6 +148,7 @@ class Profile:
         metadata={"merge": operator.add}
     )  # (target, prediction) of the labelled rows
     confidence: Counts = field(metadata={"merge": _add})
+    known: Counts = field(metadata={"merge": _add})
     first: Micros = field(metadata={"merge": min})
     last: Micros = field(metadata={"merge": max})
     distinct: DistinctRows | None = field(metadata={"merge": _add_distinct})
@@ -166,6 +170,7 @@ class Profile:
             unpredicted=0,
             confusion=Counter(),
             confidence=np.zeros(CONFIDENCE_BINS, np.int64),
+            known=np.zeros(len(grid.known.hashes), np.int64),
             first=NEVER,
             last=BEFORE_ALL,
             distinct=DistinctRows() if hashes else None,
@@ -251,7 +256,8 @@ def merge(grid: Grid, profiles: Iterable[Profile], *, hashes: bool = True) -> Pr
 
 def compact(profile: Profile) -> Profile:
     """Return a profile without its rows' hashes, with counts in the narrowest type, so that many fit in memory."""
-    return replace(profile, cells=_narrow(profile.cells), confidence=_narrow(profile.confidence), distinct=None)
+    counts = {name: _narrow(getattr(profile, name)) for name in ("cells", "confidence", "known")}
+    return replace(profile, **counts, distinct=None)
 
 
 def to_bytes(profile: Profile) -> bytes:

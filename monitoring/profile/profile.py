@@ -207,8 +207,9 @@ class Profile:
 
     def histogram(self, index: int) -> Counts:
         """Return how many finite values of a feature lie in each of the grid's bins (BINS,); the outer two are open."""
-        inner = [self.below(index, edge) for edge in self.grid.edges[index][1:-1]]
-        return np.diff([0, *inner, self.finite(index)])
+        places = np.searchsorted(self.grid.marks[index].values, self.grid.edges[index][1:-1])
+        inner = np.cumsum(self.column(index))[2 * places]  # below an edge: all cells up to the one before it
+        return np.diff(inner, prepend=0, append=self.finite(index))
 
     def mean(self, index: int) -> float:
         """Return the mean of a feature's finite values."""

@@ -257,8 +257,13 @@ def merge(grid: Grid, profiles: Iterable[Profile], *, hashes: bool = True) -> Pr
 
 def compact(profile: Profile) -> Profile:
     """Return a profile without its rows' hashes, with counts in the narrowest type, so that many fit in memory."""
-    counts = {name: _narrow(getattr(profile, name)) for name in ("cells", "confidence", "known")}
-    return replace(profile, **counts, distinct=None)
+    return replace(
+        profile,
+        cells=_narrow(profile.cells),
+        confidence=_narrow(profile.confidence),
+        known=_narrow(profile.known),
+        distinct=None,
+    )
 
 
 def to_bytes(profile: Profile) -> bytes:

@@ -110,6 +110,8 @@ def extract_prometheus_metrics(
         confidence=quality.confidence_quantiles(current),
         reference_rows=reference.rows,
         reference_predictions=quality.share_categories(reference.predictions, model.categories),
+        reference_missing_shares=quality.missing_shares(reference),
+        missing_p_values=quality.missing_p_values(reference, current),
         reference_origin=None,
         assessment=assess(config, monitoring_suite, reference, current) if monitoring_suite else None,
     )

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from monitoring.backtest.alert_rules import SHIPPED, AlertRule, read_alerts
 from monitoring.backtest.detector_replay import PastDetector, calibrate_for
 from monitoring.backtest.log_rows import open_labels, open_log, rate_of
@@ -34,6 +36,11 @@ The rules were not evaluated: that takes prometheus and promtool, and neither PA
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Replay the log and print what would have fired."""
+    with threadpool_limits(1, user_api="blas"):  # small matrices: threads that wait on each other cost fourfold
+        return _run(options, config)
+
+
+def _run(options: argparse.Namespace, config: Config) -> int:
     binaries = find_binaries(options.prometheus_bin)
     paths = options.rules or sorted(SHIPPED.glob("*_alerts.yml"))
     alerts = read_alerts(paths)
@@ -64,7 +71,7 @@ def backtest(
     past: Past, alerts: tuple[AlertRule, ...], options: argparse.Namespace, folder: Path, binaries: Binaries | None
 ) -> Backtest:
     """Replay a log in a folder for temporary files, and let Prometheus say when the alerts would have fired."""
-    step = options.every or choose_step(past.log)
+    step = options.every or choose_step(past.log, len(past.config.model.features))
     moments = moments_of(past.log, step)
     (folder / "families").mkdir()
     spool = Spool(folder / "families", {"job": "monitor", "instance": options.instance})

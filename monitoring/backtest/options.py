@@ -7,6 +7,7 @@ from pathlib import Path
 from monitoring.contract.config import Config
 from monitoring.contract.config_values import parse_duration
 from monitoring.contract.times import Micros, microseconds
+from monitoring.suite.lean_evidently import leave_out_the_rest
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,6 +40,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
+    leave_out_the_rest()
     from monitoring.backtest.backtest import run  # noqa: PLC0415 - Evidently takes seconds; the other commands need none
 
     return run(options, config)

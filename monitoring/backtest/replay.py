@@ -23,6 +23,7 @@ from monitoring.snapshot.snapshot import Origin, Snapshot
 from monitoring.suite.frames import Frames, frame_of
 
 MOST_LOOKS = 2_000  # if nobody says how often
+MOST_LOOKS_AT_FEATURES = 26_000  # a look's cost grows with the features
 STEPS = tuple(
     timedelta(seconds=s) for s in (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 )
@@ -42,10 +43,11 @@ class Past:
     detector: PastDetector
 
 
-def choose_step(log: PastLog) -> timedelta:
-    """Return how often to look so that there are at most MOST_LOOKS looks."""
-    fitting = (step for step in STEPS if len(moments_of(log, step)) <= MOST_LOOKS)
-    return next(fitting, timedelta(days=1 + (log.last - log.first) // (86_400 * SECOND * MOST_LOOKS)))
+def choose_step(log: PastLog, features: int) -> timedelta:
+    """Return how often to look so that there are at most MOST_LOOKS looks, and fewer at many features."""
+    most = min(MOST_LOOKS, MOST_LOOKS_AT_FEATURES // features + 1)
+    fitting = (step for step in STEPS if len(moments_of(log, step)) <= most)
+    return next(fitting, timedelta(days=1 + (log.last - log.first) // (86_400 * SECOND * most)))
 
 
 def moments_of(log: PastLog, step: timedelta) -> range:

@@ -18,6 +18,7 @@ from monitoring.contract.storage import replaced
 from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
+from monitoring.suite.lean_evidently import leave_out_the_rest
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -98,6 +99,7 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
         raise DriftloopError(f"`report` computes from profiles, whatever `engine` says: {problem}")
     grid, reference = _read_reference(options.reference, config)
     current = _read_profile(options, grid, config)
+    leave_out_the_rest()
     from monitoring.monitor import report_on  # noqa: PLC0415 - Evidently takes seconds; errors above need none
 
     report = report_on(config, reference, current)

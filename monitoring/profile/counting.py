@@ -11,7 +11,7 @@ from monitoring.contract.config import Model
 from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
 from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.contract.values import UnfitColumnError, convert, is_text, require_once
-from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.distinct_rows import DistinctRows, Hashes
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
 
@@ -25,7 +25,9 @@ Codes = npt.NDArray[np.int64]
 
 def grid_of(model: Model, reference: pa.Table) -> Grid:
     """Make the grid of a reference."""
-    return Grid.of(model, [_numbers(reference, field)[0] for field in _features(model)])
+    columns = [_numbers(reference, field)[0] for field in _features(model)]
+    predictions = _hash_predictions(*_categories(reference, model.prediction))
+    return Grid.of(model, columns, hash_rows(np.array(columns), predictions))
 
 
 def _features(model: Model) -> list[pa.Field]:
@@ -54,6 +56,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
     unpredicted = predictions < 0
     no_prediction = unpredicted | (predictions == names.index("")) if "" in names else unpredicted
     first, last = _time_range(rows)
+    hashed = hash_rows(x, _hash_predictions(predictions, names)) if hashes else None
     return Profile(
         grid,
         rows=len(rows),
@@ -72,9 +75,15 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         confidence=_confidence(rows, model),
         first=first,
         last=last,
-        distinct=DistinctRows.of(hash_rows(x, hash_text(names)[predictions])) if hashes else None,
         rows_without_target=0 if model.target in rows.schema.names else len(rows),
+        known=np.zeros(len(grid.known.hashes), np.int64) if hashed is None else grid.known.count(hashed),
+        distinct=None if hashed is None else DistinctRows.of(hashed),
     )
+
+
+def _hash_predictions(codes: Codes, names: list[str]) -> Hashes:
+    """Return a hash of each row's prediction (n,)."""
+    return hash_text(names)[codes]
 
 
 def _special(x: Floats, finite: npt.NDArray[np.bool_]) -> Counts:

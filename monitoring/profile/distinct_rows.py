@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,28 @@ class DistinctRows:
         if len(self.runs) == 1:
             return self.runs[0]
         return _join(list(self.runs)) if self.runs else np.empty(0, np.uint64)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownRows:
+    """The distinct rows of a reference: their hashes (u,), sorted, and how often each occurs in it (u,)."""
+
+    hashes: Hashes
+    counts: Counts
+
+    @classmethod
+    def of(cls, hashes: Hashes) -> "KnownRows":
+        """Return the rows with these hashes, in any order and with repetitions."""
+        distinct = sort_distinct(hashes)
+        return cls(distinct, _count(distinct, hashes))
+
+    def count(self, hashes: Hashes) -> Counts:
+        """Return how often each of the known rows occurs among others (u,)."""
+        return _count(self.hashes, hashes[contained(hashes, self.hashes)])
+
+
+def _count(distinct: Hashes, hashes: Hashes) -> Counts:
+    return np.bincount(np.searchsorted(distinct, hashes), minlength=len(distinct))
 
 
 def _compacted(runs: list[Hashes]) -> list[Hashes]:

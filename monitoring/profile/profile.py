@@ -22,7 +22,7 @@ import pyarrow as pa
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.times import BEFORE_ALL, Micros
-from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
 from monitoring.profile.kernel import Marks
 
 Floats = npt.NDArray[np.float64]
@@ -46,17 +46,18 @@ class Grid:
     """The fixed marks that rows are counted against, made from the reference.
 
     A feature's marks are the distinct finite values of the reference, its Tukey fences, and the edges of its
-    histogram's bins, sorted.
+    histogram's bins, sorted. `known` are its rows, so that repetitions of them can be told from others.
     """
 
     model: Model
     marks: tuple[Marks, ...]
     fences: tuple[tuple[float, float], ...]
     edges: tuple[Floats, ...]
+    known: KnownRows
 
     @classmethod
-    def of(cls, model: Model, columns: Sequence[Floats]) -> "Grid":
-        """Make the grid of a reference's features; one without a finite value gets no marks."""
+    def of(cls, model: Model, columns: Sequence[Floats], hashes: Hashes) -> "Grid":
+        """Make the grid of a reference's features and its rows' hashes; one without a finite value gets no marks."""
         values = [column[np.isfinite(column)] for column in columns]
         fences = tuple(_tukey_fences(v) for v in values)
         edges = tuple(_bin_edges(v) for v in values)
@@ -64,7 +65,7 @@ class Grid:
             Marks(np.unique(np.concatenate([v, f, e])) if len(v) else v)
             for v, f, e in zip(values, fences, edges, strict=True)
         )
-        return cls(model, marks, fences, edges)
+        return cls(model, marks, fences, edges, KnownRows.of(hashes))
 
     @cached_property
     def digest(self) -> str:
@@ -74,6 +75,7 @@ class Grid:
         digest = hashlib.sha256(repr(names).encode())
         for marks in self.marks:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
+        digest.update(self.known.hashes.tobytes())
         return digest.hexdigest()
 
     @cached_property
@@ -127,6 +129,7 @@ class Profile:
     - `moments` (4, d, d): over the rows where features a and b are finite: their number, the mean of a, the sum of its
       squared deviations, and the sum of products of both deviations. Equal up to rounding for any division of the rows.
     - `apart` (d, d): whether two features differ in some row. `mismatched` (d,): whether a column was not numeric.
+    - `known` (u,): how many rows equal each of the reference's distinct rows; 0 where nobody looked for repetitions.
     - `first`, `last`: the range of the timestamps, each as `Micros`.
     - `rows_without_target`: rows that came without a column of labels, which is not the same as with an empty one.
     - `left_out`: the files that could not be read, whose rows are not among these.
@@ -149,6 +152,7 @@ class Profile:
         metadata={"merge": operator.add}
     )  # (target, prediction) of the labelled rows
     confidence: Counts = field(metadata={"merge": _add})
+    known: Counts = field(metadata={"merge": _add})
     first: Micros = field(metadata={"merge": min})
     last: Micros = field(metadata={"merge": max})
     distinct: DistinctRows | None = field(metadata={"merge": _add_distinct})
@@ -172,6 +176,7 @@ class Profile:
             unpredicted=0,
             confusion=Counter(),
             confidence=np.zeros(CONFIDENCE_BINS, np.int64),
+            known=np.zeros(len(grid.known.hashes), np.int64),
             first=NEVER,
             last=BEFORE_ALL,
             distinct=DistinctRows() if hashes else None,
@@ -208,8 +213,9 @@ class Profile:
 
     def histogram(self, index: int) -> Counts:
         """Return how many finite values of a feature lie in each of the grid's bins (BINS,); the outer two are open."""
-        inner = [self.below(index, edge) for edge in self.grid.edges[index][1:-1]]
-        return np.diff([0, *inner, self.finite(index)])
+        places = np.searchsorted(self.grid.marks[index].values, self.grid.edges[index][1:-1])
+        inner = np.cumsum(self.column(index))[2 * places]  # below an edge: all cells up to the one before it
+        return np.diff(inner, prepend=0, append=self.finite(index))
 
     def mean(self, index: int) -> float:
         """Return the mean of a feature's finite values."""
@@ -257,7 +263,13 @@ def merge(grid: Grid, profiles: Iterable[Profile], *, hashes: bool = True) -> Pr
 
 def compact(profile: Profile) -> Profile:
     """Return a profile without its rows' hashes, with counts in the narrowest type, so that many fit in memory."""
-    return replace(profile, cells=_narrow(profile.cells), confidence=_narrow(profile.confidence), distinct=None)
+    return replace(
+        profile,
+        cells=_narrow(profile.cells),
+        confidence=_narrow(profile.confidence),
+        known=_narrow(profile.known),
+        distinct=None,
+    )
 
 
 def to_bytes(profile: Profile) -> bytes:

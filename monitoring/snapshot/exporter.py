@@ -90,6 +90,21 @@ def _count(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _gauge("duplicated_rows", "Rows that repeat an earlier row of the window.", quality.duplicated_rows)
     yield from _gauge("constant_columns", "Columns of the window with one value or none.", quality.constant_columns)
     yield from _gauge("column_type_mismatches", "Features that do not hold numbers.", quality.column_type_mismatches)
+    yield from _series(
+        "missing_share", "Share of the window's rows that lack the feature.", "feature", quality.missing_shares
+    )
+    yield from _series(
+        "reference_missing_share",
+        "Share of the reference's rows that lack the feature.",
+        "feature",
+        snapshot.reference_missing_shares,
+    )
+    yield from _series(
+        "missing_p_value",
+        "P-value of the feature being missing no more often than in the reference (Fisher's exact test).",
+        "feature",
+        snapshot.missing_p_values,
+    )
     yield from _gauge("labelled_rows", "Rows in the window whose label is known.", snapshot.labelled_rows)
     yield from _gauge("reference_rows", "Rows in the reference.", snapshot.reference_rows)
 
@@ -119,7 +134,9 @@ def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
     prediction_p_value = assessment.prediction.p_value if assessment.prediction else None
     yield from _gauge("prediction_drift_p_value", "P-value of the predictions.", prediction_p_value)
     shifts = GaugeMetricFamily(
-        "feature_correlation_shift", "Pearson correlation minus the reference's.", labels=["feature_a", "feature_b"]
+        "feature_correlation_shift",
+        "Pearson correlation minus the reference's: the three largest changes of each feature.",
+        labels=["feature_a", "feature_b"],
     )
     for pair in assessment.correlation_shifts:
         shifts.add_metric([pair.feature_a, pair.feature_b], pair.shift)

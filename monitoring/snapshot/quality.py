@@ -1,16 +1,19 @@
 """What a profile says beyond Evidently's tests: counts of bad data, shares, and each feature's shift and shape."""
 
 from collections.abc import Mapping
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
+from scipy import stats
 
 from monitoring.profile.profile import CONFIDENCE_BINS, Floats, Profile
 from monitoring.profile.two_sample_tests import ks_statistic
+from monitoring.snapshot.repetitions import count_unexplained
 from monitoring.snapshot.snapshot import Bin, CorrelationShift, Quality
 
 QUANTILES = (0.1, 0.5, 0.9)
 OTHER = "other"
+SHIFTS = 3  # of a feature: the number of all pairs grows with the square of the features'
 ROUNDING = 1e-14  # a deviation of less than this share of the mean is rounding
 
 
@@ -23,21 +26,45 @@ def judgeable(*profiles: Profile) -> tuple[str, ...]:
 def measure_quality(profile: Profile) -> Quality:
     """Count what is wrong with rows.
 
-    The score is the share of feature cells that hold a finite number, times the share of rows that do not repeat an
-    earlier one: it falls for missing, infinite, ill-typed and repeated data, and not for drift.
+    The score is the share of feature cells that hold a finite number, times the share of rows that do not repeat others
+    beyond what the reference explains: it falls for missing, infinite, ill-typed and repeated data, and not for drift.
     """
     features = range(len(profile.grid.model.features))
     cells = profile.rows * len(features)
     usable = cells - int(profile.special.sum())
-    duplicates = profile.duplicated
+    unexplained = count_unexplained(profile)
     constant = sum(profile.constant(index) for index in features) + (len(profile.predictions) <= 1)
     return Quality(
         missing_values=int(profile.special[~profile.mismatched, 0].sum()),
-        duplicated_rows=duplicates,
+        duplicated_rows=profile.duplicated,
         constant_columns=constant if profile.rows else 0,
         column_type_mismatches=int(profile.mismatched.sum()),
-        score=None if duplicates is None or not profile.rows else usable / cells * (1 - duplicates / profile.rows),
+        score=None if unexplained is None or not profile.rows else usable / cells * (1 - unexplained / profile.rows),
+        missing_shares=missing_shares(profile),
     )
+
+
+def missing_shares(profile: Profile) -> Mapping[str, float]:
+    """Return each feature's share of missing values, of those that hold numbers; nothing if there are no rows."""
+    if not profile.rows:
+        return {}
+    shares = profile.special[:, 0] / profile.rows
+    return {
+        name: float(share)
+        for name, share, mismatched in zip(profile.grid.model.features, shares, profile.mismatched, strict=True)
+        if not mismatched
+    }
+
+
+def missing_p_values(reference: Profile, current: Profile) -> Mapping[str, float]:
+    """Return the p-value of each feature's missing values being as frequent as in the reference, against more frequent.
+
+    It is Fisher's exact test, one-sided.
+    """
+    ours, theirs = reference.special[:, 0], current.special[:, 0]
+    p_values = stats.hypergeom.sf(theirs - 1, reference.rows + current.rows, ours + theirs, current.rows)
+    by_name = dict(zip(current.grid.model.features, map(float, p_values), strict=True))
+    return {name: by_name[name] for name in missing_shares(current)}
 
 
 def share_categories(counts: Mapping[str, int], categories: tuple[str, ...]) -> Mapping[str, float]:
@@ -109,14 +136,17 @@ def _bin_names(edges: Floats) -> list[str]:
 
 
 def shift_correlations(reference: Profile, current: Profile) -> tuple[CorrelationShift, ...]:
-    """Return the change of each pair's Pearson correlation; a pair with a constant feature has none."""
+    """Return the changes of Pearson's correlation that are among the SHIFTS largest of one of both features.
+
+    Each pair is there once; a pair with a constant feature has none.
+    """
     features = current.grid.model.features
     shifts = correlations(current) - correlations(reference)
-    return tuple(
-        CorrelationShift(features[a], features[b], float(shifts[a, b]))
-        for a, b in combinations(range(len(features)), 2)
-        if np.isfinite(shifts[a, b])
-    )
+    sizes = np.where(np.isfinite(shifts), np.abs(shifts), -1.0)
+    np.fill_diagonal(sizes, -1.0)
+    partners = np.argsort(-sizes, axis=1, kind="stable")[:, :SHIFTS]
+    pairs = {(min(a, b), max(a, b)) for a, few in enumerate(partners.tolist()) for b in few if sizes[a, b] >= 0}
+    return tuple(CorrelationShift(features[a], features[b], float(shifts[a, b])) for a, b in sorted(pairs))
 
 
 def correlations(profile: Profile) -> Floats:

@@ -90,7 +90,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True)
 class CorrelationShift:
-    """By how much two features' Pearson correlation differs from the reference's."""
+    """By how much two features' Pearson correlation differs from the reference's; only the largest few are kept."""
 
     feature_a: str
     feature_b: str
@@ -102,6 +102,7 @@ class Quality:
     """Counts over the window's features and predictions.
 
     Duplicates, and with them the score, are None where nobody looked for them; so is the score of an empty window.
+    `missing_shares` are the shares of missing values, by feature.
     """
 
     missing_values: int
@@ -109,6 +110,7 @@ class Quality:
     constant_columns: int
     column_type_mismatches: int
     score: float | None
+    missing_shares: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,8 @@ class Snapshot:
     confidence: Mapping[str, float]
     reference_rows: int
     reference_predictions: Mapping[str, float]
+    reference_missing_shares: Mapping[str, float]
+    missing_p_values: Mapping[str, float]
     reference_origin: Origin | None
     assessment: Assessment | None
     drift: DriftVerdict | None = None

@@ -14,6 +14,7 @@ from evidently.legacy.calculation_engine.metric_implementation import MetricImpl
 from evidently.legacy.calculations.data_drift import ColumnDataDriftMetrics, DriftStatsField, get_dataset_drift
 from evidently.legacy.calculations.stattests.registry import get_registered_stattest
 from evidently.legacy.core import ColumnType
+from evidently.legacy.metric_results import Distribution
 from evidently.legacy.metrics import (
     ClassificationConfusionMatrix,
     ClassificationQualityMetric,
@@ -64,6 +65,7 @@ class ProfileEngine(Engine):  # type: ignore[misc]  # Evidently is not followed 
         super().__init__()
         self._calculations: dict[Metric, _Once] = {}
         self._p_values: dict[tuple[Any, ...], float] = {}
+        self._pictures: dict[int, list[Distribution]] = {}
 
     def convert_input_data(self, data: GenericInputData) -> GenericInputData:
         """Return the data as they are: profiles need no conversion."""
@@ -103,6 +105,12 @@ class ProfileEngine(Engine):  # type: ignore[misc]  # Evidently is not followed 
         if key not in self._p_values:
             self._p_values[key] = _numeric_test(test)(reference, current, index, infinite)
         return self._p_values[key]
+
+    def pictures(self, reference: Profile, current: Profile, index: int) -> list[Distribution]:
+        """Return a feature's histograms, current and reference, made once for all tests that show them."""
+        if index not in self._pictures:
+            self._pictures[index] = [histogram(side, index, reference, current) for side in (current, reference)]
+        return self._pictures[index]
 
 
 def _numeric_test(name: str) -> Callable[..., float]:
@@ -183,7 +191,7 @@ def _column_drift(
         # Evidently's table leaves infinities in columns that hold no missing value; its test of one column does not.
         kept = [in_table and not s.special[index, 0] and bool(s.special[index, 1:].any()) for s in (reference, current)]
         p_value = engine.p_value(reference, current, index, test, (kept[0], kept[1]))
-        pictures = [histogram(side, index, reference, current) for side in (current, reference)]
+        pictures = engine.pictures(reference, current, index)
     return ColumnDataDriftMetrics(
         column_name=name,
         column_type=kind.value,

@@ -18,7 +18,10 @@ TWO = 2
 
 def no_rows(profile: Profile) -> pd.DataFrame:
     """Return an empty frame of the tested columns, with their types."""
-    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _types(profile).items()})
+    types = _types(profile)
+    return pd.DataFrame(np.empty((0, len(types))), columns=list(types)).astype(
+        {name: dtype for name, dtype in types.items() if dtype != "float64"}
+    )
 
 
 def _types(profile: Profile) -> dict[str, str]:

@@ -26,7 +26,7 @@ def feature_monitoring() -> builders.Dashboard:
     feature.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.NATURAL_ASC)
     everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
     board.with_variable(feature.current(everything).all_value(".*"))
-    for row in (_blamed, _tests, _each, _together):
+    for row in (_blamed, _tests, _each, _together, _missing):
         row(board)
     return board
 
@@ -142,6 +142,11 @@ def _each(board: builders.Dashboard) -> None:
     )
 
 
+def _of_pair(label: str) -> str:
+    """Return the changes of correlations under the name of one feature of each pair."""
+    return f'label_replace(abs(feature_correlation_shift), "feature", "$1", "{label}", "(.*)")'
+
+
 def _together(board: builders.Dashboard) -> None:
     board.with_row(builders.Row("Feature Correlation: what moved together?"))
     board.with_panel(
@@ -157,10 +162,9 @@ def _together(board: builders.Dashboard) -> None:
     board.with_panel(
         levels(
             "Mean change of correlations, per feature",
-            "Mean size of the changes of a feature's correlations with those after it: a feature that moved alone "
-            "stands out.",
+            "Mean size of the largest changes of a feature's correlations: a feature that moved alone stands out.",
             Display(height=10, unit="none", minimum=0, decimals=3),
-            Query("avg by (feature_a) (abs(feature_correlation_shift))"),
+            Query(f"avg by (feature) ({' or '.join(_of_pair(label) for label in ('feature_a', 'feature_b'))})"),
         )
     )
     board.with_panel(
@@ -177,5 +181,37 @@ def _together(board: builders.Dashboard) -> None:
             "Values more than 1.5 interquartile ranges beyond the reference's quartiles, of all features.",
             Display(span=4, height=10),
             Query("sum(outliers)"),
+        )
+    )
+
+
+def _missing(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row("Missing values: which features lack more than in the reference?"))
+    board.with_panel(
+        time_series(
+            "Missing values by feature",
+            "Share of the window's rows that lack the feature, less the reference's; the line is the difference from "
+            "which on the alert FeatureMissingMoreOften asks whether it may be chance.",
+            Display(span=14, unit="percentunit"),
+            Query(f"missing_share{{{CHOSEN}}} - reference_missing_share", "{{feature}}"),
+            limit=limit_of("FeatureMissingMoreOften"),
+        )
+    )
+    board.with_panel(
+        rows(
+            "Missing values now",
+            "Per feature: the share of the window's rows that lack it, the reference's, and the p-value of its being "
+            "missing no more often than there.",
+            Display(span=10, unit="none", decimals=4),
+            *(
+                Query(f"sum by (feature) ({name}{{{CHOSEN}}})", label)
+                for name, label in (
+                    ("missing_share", "window"),
+                    ("reference_missing_share", "reference"),
+                    ("missing_p_value", "p-value"),
+                )
+            ),
+            names={},
+            by="feature",
         )
     )

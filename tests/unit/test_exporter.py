@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry
 from scipy import stats
+from sklearn.datasets import load_digits
 
 from monitoring.contract.config import Config
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
@@ -179,3 +182,81 @@ def test_columns_that_frames_lack_or_add_are_no_hindrance() -> None:
     registry = _export(LOANS, make_rows(LOANS, 100), current[sorted(current)])
     assert registry.get_sample_value("missing_values") == 100
     assert labels_of(registry, "loan_drift_p_value", "feature") == {"age", "income", "debt"}
+
+
+def _wide(features: int, rows: int, seed: int) -> pd.DataFrame:
+    """Return rows whose features are products of the digits' pixels, and so depend on each other."""
+    rng = np.random.default_rng(seed)
+    pixels, digits = load_digits(return_X_y=True)
+    left, right = np.random.default_rng(1).integers(0, 64, (2, features))
+    places = rng.integers(0, len(pixels), rows)
+    values = np.sqrt(pixels[places][:, left] * pixels[places][:, right]) + rng.standard_normal((rows, features)) / 5
+    frame = pd.DataFrame(values, columns=[f"f{n}" for n in range(features)])
+    return frame.assign(prediction=np.where(digits[places] < 5, "no", "yes"), outcome=None)
+
+
+def _of_width(features: int) -> Config:
+    model = LOANS.model.model_copy(update={"features": tuple(f"f{n}" for n in range(features))})
+    return LOANS.model_copy(update={"model": model})
+
+
+def _series(registry: CollectorRegistry) -> int:
+    return sum(len(family.samples) for family in registry.collect())
+
+
+def test_series_grow_linearly_with_the_features() -> None:
+    """Twice as many features have about twice as many series, 40 each at most."""
+    few, many = (_series(_export(_of_width(n), _wide(n, 400, seed=1), _wide(n, 300, seed=2))) for n in (30, 60))
+    assert many / few == pytest.approx(2, abs=0.1)
+    assert many <= 60 * 40
+
+
+def test_the_largest_changes_of_correlations_are_exported() -> None:
+    """Those of each feature, each pair once."""
+    reference, current = _wide(20, 400, seed=1), _wide(20, 300, seed=2)
+    current["f7"] = -current["f7"]
+    registry = _export(_of_width(20), reference, current)
+    names = [f"f{n}" for n in range(20)]
+    shifts = (current[names].corr() - reference[names].corr()).abs()
+    exported = {
+        frozenset((s.labels["feature_a"], s.labels["feature_b"]))
+        for family in registry.collect()
+        for s in family.samples
+        if s.name == "feature_correlation_shift"
+    }
+    assert exported == {frozenset((a, b)) for a in names for b in shifts[a].drop(a).nlargest(3).index}
+
+
+def test_five_hundred_features_are_exported() -> None:
+    """A width at which pairs of features would be 124,750 series."""
+    registry = _export(_of_width(500), _wide(500, 400, seed=1), _wide(500, 300, seed=2))
+    assert len(labels_of(registry, "loan_drift_p_value", "feature")) == 500
+    assert _series(registry) <= 500 * 40
+
+
+def test_missing_values_are_told_by_feature_beside_the_reference() -> None:
+    """Shares of rows, and how likely so many are if they are no more frequent than in the reference."""
+    reference, current = make_rows(LOANS, 1_000), make_rows(LOANS, 500, seed=1)
+    reference.loc[:109, "age"] = None
+    current.loc[:54, "age"] = None
+    current.loc[:24, "debt"] = None
+    value = _export(LOANS, reference, current).get_sample_value
+
+    def of(name: str, feature: str) -> float | None:
+        return value(name, {"feature": feature})
+
+    assert (of("missing_share", "age"), of("reference_missing_share", "age")) == (0.11, 0.11)
+    assert (of("missing_share", "debt"), of("reference_missing_share", "debt")) == (0.05, 0)
+    expected = stats.fisher_exact([[25, 475], [0, 1_000]], alternative="greater").pvalue
+    assert of("missing_p_value", "debt") == pytest.approx(expected)
+    assert of("missing_p_value", "debt") < 1e-6
+    assert of("missing_p_value", "age") > 0.4
+    assert of("missing_p_value", "years") == 1
+
+
+def test_a_column_of_another_type_has_no_share_of_missing_values() -> None:
+    """It is counted as a mismatch; nor is anything missing where there are no rows."""
+    current = make_rows(LOANS, 100, seed=1)
+    registry = _export(LOANS, make_rows(LOANS, 100), current.assign(years="many"))
+    assert "years" not in labels_of(registry, "missing_share", "feature")
+    assert "missing_share" not in names_in(_export(LOANS, make_rows(LOANS, 100), current.head(0)))

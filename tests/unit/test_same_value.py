@@ -124,7 +124,7 @@ def test_a_file_against_itself_is_the_same_on_every_path(tmp_path: Path) -> None
         config = configured(dtype)
         path = written(tmp_path, table, group)
         reference, counted = referenced(path, config)
-        profiled = profile_locally(counted.grid, str(path.parent), workers=2)
+        profiled = profile_locally(counted.grid, str(path.parent), workers=2).profile
         run = run_suite(config, counted, profiled)
         assert [(name, found.p_value) for name, found in run.drift.items() if found.p_value != 1.0] == []
         window = ProfiledWindow(Layout(tmp_path), config, counted.grid).look(None)
@@ -175,4 +175,6 @@ def test_spark_counts_a_column_of_each_type_as_one_machine_does(tmp_path: Path) 
     config = configured("float64")
     first = next(iter(sorted(folder.iterdir())))
     grid = referenced(first, config)[1].grid
-    same_profile(profile_on_spark(grid, str(folder), master="local[2]"), profile_locally(grid, str(folder)))
+    same_profile(
+        profile_on_spark(grid, str(folder), master="local[2]").profile, profile_locally(grid, str(folder)).profile
+    )

@@ -189,7 +189,7 @@ def test_a_value_is_the_same_on_every_path(
     wide = frame_of(pq.read_table(path), config.model)
     pd.testing.assert_frame_equal(frame_of(rows, config.model), wide, check_exact=True)
     grid = grid_of(config.model, rows)
-    ours, theirs = profile_rows(grid, rows), profile_locally(grid, str(path))
+    ours, theirs = profile_rows(grid, rows), profile_locally(grid, str(path)).profile
     np.testing.assert_array_equal(ours.cells, theirs.cells)
     assert ours.special.tolist() == theirs.special.tolist()
     assert (ours.predictions, ours.confusion) == (theirs.predictions, theirs.confusion)

@@ -17,7 +17,9 @@ likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimens
 
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -26,6 +28,7 @@ from monitoring.alarms.drift.bootstrap import Bootstrap
 from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
 from monitoring.alarms.drift.statistics import KINDS
 from monitoring.alarms.drift.windows import BLOCK, WindowStatistics, window_lengths, window_statistics
+from monitoring.profile.threads import threads
 
 POPULATIONS = 100
 STRETCHES = 12  # of the pseudo-stream, per population
@@ -88,28 +91,39 @@ def calibrate(
     seed: int,
     progress: Progress = lambda _: None,
     populations: int = POPULATIONS,
+    *,
+    workers: int = 1,
 ) -> Calibration:
-    """Calibrate for a reference, the same for the same seed; call `progress` with the share that is done, 0 to 1."""
+    """Calibrate for a reference; call `progress` with the share that is done, 0 to 1.
+
+    The result is the same for the same seed, however many workers (threads) share the work.
+    """
     lengths = window_lengths(len(reference))
-    bootstrap = Bootstrap(reference, categories)
-    drawn = _draw_maxima(bootstrap, len(reference), categories, lengths, np.random.default_rng(seed))
-    maxima = []
-    for number in range(populations):
-        progress(number / populations)
-        maxima.append(next(drawn))
+    drawn = _draw(Bootstrap(reference, categories), len(reference), np.random.default_rng(seed))
+
+    def find_maxima(rows: tuple[Observations, Observations]) -> Floats:
+        """Return the maxima (stretches, windows, kinds) of a pseudo-stream, held against its pseudo-reference."""
+        scores = ReferenceScores(rows[0], categories)
+        return stretch_maxima(window_statistics(scores, lengths, scores.sums(rows[1], BLOCK), 0, 0))
+
+    maxima: list[Floats] = []
+    under_way: deque[Future[Floats]] = deque()
+    with threads(workers) as pool:
+        for _ in range(populations):
+            if len(under_way) > workers:  # no more than the workers need: wide populations are large
+                maxima.append(under_way.popleft().result())
+                progress(len(maxima) / populations)
+            under_way.append(pool.submit(find_maxima, next(drawn)))
+        maxima += [one.result() for one in under_way]
     progress(1.0)
     return fit(lengths, np.stack(maxima))
 
 
-def _draw_maxima(
-    bootstrap: Bootstrap, rows: int, categories: int, lengths: tuple[int, ...], rng: np.random.Generator
-) -> Iterator[Floats]:
-    """Yield the maxima (stretches, windows, kinds) of population after population; pseudo-references have `rows`."""
+def _draw(bootstrap: Bootstrap, rows: int, rng: np.random.Generator) -> Iterator[tuple[Observations, Observations]]:
+    """Yield the pseudo-reference, of so many rows, and the pseudo-stream of population after population."""
     while True:
         population = bootstrap.draw(rng)
-        scores = ReferenceScores(population.rows(rows), categories)
-        sums = scores.sums(population.rows(STRETCHES * STRETCH), BLOCK)
-        yield stretch_maxima(window_statistics(scores, lengths, sums, 0, 0))
+        yield population.rows(rows), population.rows(STRETCHES * STRETCH)
 
 
 def stretch_maxima(windows: list[WindowStatistics]) -> Floats:

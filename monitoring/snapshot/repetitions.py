@@ -1,0 +1,43 @@
+"""Repeated rows that the reference does not explain: coarse values repeat by chance, the more so the more rows.
+
+A row that the reference holds is expected as often as it occurs there. Rows that it does not hold may repeat as those
+do that it holds once (Good 1953: what was not seen is like what was seen once). Continuous rows do not meet the
+reference's at all, so that each repetition counts.
+"""
+
+import numpy as np
+
+from monitoring.profile.profile import Counts, Profile
+
+BEYOND_CHANCE = 4  # standard errors of the difference of two counts
+
+
+def count_unexplained(profile: Profile) -> float | None:
+    """Return how many rows repeat others beyond what the reference explains; None if nobody looked for repetitions."""
+    if profile.distinct is None:
+        return None
+    known, counts = profile.known, profile.grid.known.counts
+    times = profile.rows / max(int(counts.sum()), 1)  # the window's rows for each of the reference's
+    expected = counts * times
+    chance = 1 + expected + BEYOND_CHANCE * np.sqrt(expected * (1 + times))
+    beyond = np.where(known > chance, known - np.maximum(expected, 1), 0).sum()
+    others = profile.rows - int(known.sum())
+    different = len(profile.distinct) - int(np.count_nonzero(known))
+    wanted = others - _explained(known[(counts == 1) & (known <= chance)], others, times)
+    return float(beyond) + others * max(0.0, 1 - different / max(wanted, 1))
+
+
+def _explained(once: Counts, others: int, times: float) -> float:
+    """Return how many of the other rows may repeat, given how often those occur that the reference holds once.
+
+    No larger a share than of these, and no more than Good's formula with its error says: of the values with which the
+    reference and a sample `times` as large meet in c and k rows, there are times * (c + 1) / k as many as of those with
+    c + 1 and k - 1.
+    """
+    rows = int(once.sum())
+    if not rows:
+        return 0.0
+    share = (rows - int(np.count_nonzero(once)) + 1) / (rows + 1)
+    repeating = once / (once + 1)
+    most = times * (repeating.sum() + BEYOND_CHANCE * np.sqrt((repeating**2).sum()))
+    return min(others * share, float(most))

@@ -85,9 +85,15 @@ def generate_evidently_report(
     return report_on(config, reference, current, frames)
 
 
-def report_on(config: Config, reference: Profile, current: Profile, frames: Frames | None = None) -> Report:
-    """Hold the current rows' profile against the reference's; with `frames` of the same rows, by Evidently's engine."""
-    run = run_suite(config, reference, current, frames) if current.rows >= config.minimum_rows else None
+def report_on(
+    config: Config, reference: Profile, current: Profile, frames: Frames | None = None, *, drawn: bool = True
+) -> Report:
+    """Hold the current rows' profile against the reference's; with `frames` of the same rows, by Evidently's engine.
+
+    Not `drawn`, the run gives no HTML.
+    """
+    enough = current.rows >= config.minimum_rows
+    run = run_suite(config, reference, current, frames, drawn=drawn) if enough else None
     return Report(extract_prometheus_metrics(run, config, reference, current), run)
 
 

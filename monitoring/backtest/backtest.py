@@ -15,7 +15,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from monitoring.backtest.alert_rules import SHIPPED, AlertRule, read_alerts
-from monitoring.backtest.detector_replay import PastDetector, calibrate_for
+from monitoring.backtest.detector_replay import PastDetector, calibrate_for, populations_for
 from monitoring.backtest.log_rows import open_labels, open_log, rate_of
 from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.prometheus import Binaries, ask_alerts, check_rules, find_binaries
@@ -53,12 +53,17 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     log = open_log(options.log, config.model, _later(options.begin, after), options.end, demands)
     late = open_labels(options.labels, config.model, skip_unreadable=skip) if options.labels else None
     labels = PastLabels(late, config.model)
-    calibration = calibrate_for(reference, config.model, _progress("calibrating the drift detector"))
+    populations = populations_for(config.model)
+    calibration = calibrate_for(reference, config.model, _progress("calibrating the drift detector"), populations)
     detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate_of(log)))
     past = Past(log, labels, config, reference, detector)
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
         found = backtest(past, alerts, options, Path(folder), binaries)
-    found = replace(found, unread=tuple(str(one) for one in (*log.left_out, *(late.left_out if late else ()))))
+    found = replace(
+        found,
+        populations=populations,
+        unread=tuple(str(one) for one in (*log.left_out, *(late.left_out if late else ()))),
+    )
     sys.stdout.write(as_text(found))
     if found.outcomes is None:
         sys.stderr.write(f"{NO_PROMETHEUS}\n")

@@ -17,6 +17,9 @@ from monitoring.backtest.log_rows import Times, times_of
 from monitoring.contract.config import Model
 from monitoring.contract.reference import Reference
 
+POPULATIONS_AT_FEATURES = 5_000
+FEWEST_POPULATIONS = 25
+
 
 @dataclass
 class PastAlarm:
@@ -71,9 +74,15 @@ class PastDetector:
         return attribute(names, self._scores, self._rows, self._detector.since_onset(alarm.onset))
 
 
-def calibrate_for(
-    reference: Reference, model: Model, progress: Progress, populations: int = POPULATIONS
-) -> Calibration:
-    """Calibrate as the monitor does for a reference, on all cores."""
+def populations_for(model: Model) -> int:
+    """Return how many populations to calibrate on: as many as the monitor, or fewer of many features.
+
+    The monitor takes its time in the background; here somebody waits.
+    """
+    return max(FEWEST_POPULATIONS, min(POPULATIONS, POPULATIONS_AT_FEATURES // len(model.features)))
+
+
+def calibrate_for(reference: Reference, model: Model, progress: Progress, populations: int) -> Calibration:
+    """Calibrate for a reference on so many populations, on all cores."""
     rows = thinned(rows_of(reference.table, model))
     return calibrate(rows, len(model.categories), SEED, progress, populations, workers=os.cpu_count() or 1)

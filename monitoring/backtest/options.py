@@ -18,7 +18,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument("--config", type=Path, help="default: DRIFTLOOP_CONFIG")
     command.add_argument("--labels", help="labels.parquet: labels that came later, each from its own time on")
     command.add_argument("--rules", nargs="+", type=Path, help="rule files of your own (default: the shipped ones)")
-    command.add_argument("--every", type=_duration, help="how often to look, like 5m (default: about 2,000 times)")
+    command.add_argument("--every", type=_duration, help="how often to look, like 5m (default: about 300 times)")
     command.add_argument(
         "--from", dest="begin", type=_moment, help="leave out earlier rows, like 2026-11-01T08:00 (UTC)"
     )

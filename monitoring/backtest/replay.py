@@ -1,31 +1,29 @@
 """A recorded log, looked at again as the monitor looks: window after window, and the metrics that it exported."""
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import pyarrow as pa
-
-from monitoring.alarms.accuracy_estimate import estimate_accuracy
 from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.backtest.detector_replay import PastDetector
 from monitoring.backtest.log_rows import PastLog
+from monitoring.backtest.look_processes import looking
 from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.windows import PastLabels, look_back
 from monitoring.contract.config import Config
 from monitoring.contract.reference import Reference
 from monitoring.contract.times import Micros
-from monitoring.monitor import report_on
-from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.profile import Profile
 from monitoring.snapshot.exporter import SnapshotCollector
-from monitoring.snapshot.snapshot import Origin, Snapshot
-from monitoring.suite.frames import Frames, frame_of
+from monitoring.snapshot.snapshot import Snapshot
 
-MOST_LOOKS = 2_000  # if nobody says how often
-MOST_LOOKS_AT_FEATURES = 26_000  # a look's cost grows with the features
+MOST_LOOKS = 300  # if nobody says how often
+MOST_LOOKS_AT_FEATURES = 9_000  # a look's cost grows with the features
+LOOKS_AHEAD = 8  # windows that are under way at once
 STEPS = tuple(
-    timedelta(seconds=s) for s in (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
+    timedelta(seconds=s)
+    for s in (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 14_400, 21_600, 28_800, 43_200, 86_400)
 )
 SECOND = 1_000_000  # microseconds
 
@@ -56,41 +54,31 @@ def moments_of(log: PastLog, step: timedelta) -> range:
     return range(-(-log.first // width) * width, -(-log.last // width) * width + 1, width)
 
 
-class WindowAssessor:
-    """Holds windows against one reference."""
-
-    def __init__(self, config: Config, reference: Reference) -> None:
-        self._config, self._reference = config, reference
-        self._grid = grid_of(config.model, reference.table)
-        self._profile: Profile = profile_rows(self._grid, reference.table)
-        self._origin = Origin(reference.origin, reference.model_version, reference.digest)
-
-    def look(self, rows: pa.Table) -> Snapshot:
-        """Return what a look at a window's rows finds, but for the tests that look at each row once."""
-        model, frames = self._config.model, None
-        if self._config.engine == "dataframe":
-            frames = Frames(*(frame_of(table, model) for table in (self._reference.table, rows)))
-        current = profile_rows(self._grid, rows)
-        snapshot = report_on(self._config, self._profile, current, frames).snapshot
-        estimate = estimate_accuracy(self._reference.performance, current, self._config.minimum_rows)
-        return replace(snapshot, reference_origin=self._origin, estimate=estimate)
-
-
 def replay(past: Past, moments: range, spool: Spool, progress: Progress = lambda _: None) -> int:
     """Look at each moment, spool what a scrape would have seen, and return the rows seen."""
-    looker, collector = WindowAssessor(past.config, past.reference), SnapshotCollector()
-    snapshot: Snapshot | None = None
+    collector, rows = SnapshotCollector(), 0
+    snapshot: Future[Snapshot] | None = None
     verdict: DriftVerdict | None = None
-    rows = 0
-    for number, window in enumerate(look_back(past.log, past.labels, past.config.window, map(Micros, moments))):
-        progress(number / len(moments))
-        rows += len(window.fresh)
-        past.detector.feed(window.fresh)
-        if snapshot is None or window.changed:  # nights without traffic cost nothing
-            snapshot = looker.look(window.rows)
-        if verdict is None or len(window.fresh):
-            verdict = past.detector.verdict()
-        collector.publish(replace(snapshot, drift=verdict))
-        spool.add(window.moment / SECOND, collector.collect())
+    ahead: deque[tuple[Micros, Future[Snapshot], DriftVerdict]] = deque()
+
+    def publish() -> None:
+        moment, found, drift = ahead.popleft()
+        collector.publish(replace(found.result(), drift=drift))
+        spool.add(moment / SECOND, collector.collect())
+
+    with looking(past.config, past.reference, len(moments)) as look:
+        for number, window in enumerate(look_back(past.log, past.labels, past.config.window, map(Micros, moments))):
+            progress(number / len(moments))
+            rows += len(window.fresh)
+            past.detector.feed(window.fresh)
+            if snapshot is None or window.changed:  # nights without traffic cost nothing
+                snapshot = look(window.rows)
+            if verdict is None or len(window.fresh):
+                verdict = past.detector.verdict()
+            ahead.append((window.moment, snapshot, verdict))
+            if len(ahead) > LOOKS_AHEAD:
+                publish()
+        while ahead:
+            publish()
     progress(1.0)
     return rows

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from monitoring.alarms.drift.calibration import POPULATIONS
 from monitoring.backtest.alert_rules import Firing, Outcome
 from monitoring.backtest.detector_replay import PastAlarm
 from monitoring.backtest.log_rows import utc
@@ -17,7 +18,8 @@ class Backtest:
     """A replay: its period, rows and looks, and what would have fired.
 
     `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
-    replayed. `promise` is the rows between false alarms of drift, `unread` names the files that could not be read.
+    replayed. `promise` is the rows between false alarms of drift, `unread` names the files that could not be read,
+    `populations` is what the detector was calibrated on.
     """
 
     first: int
@@ -30,6 +32,7 @@ class Backtest:
     promise: float
     left_out: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    populations: int = POPULATIONS
 
     @property
     def days(self) -> float:
@@ -79,6 +82,8 @@ def _lines(found: Backtest) -> Iterator[str]:
         f"in alarm {_percent(found.share_in_alarm)} of the time, "
         f"{number} alarm{'s' if number != 1 else ''}, {number / found.days:.2g} per day"
     )
+    if found.populations < POPULATIONS:
+        yield f"  calibrated on {found.populations} populations instead of the monitor's {POPULATIONS}: features are many"
     for alarm in found.alarms:
         yield from _of_alarm(alarm)
 
@@ -164,6 +169,7 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "detector": {
             "share_of_time": found.share_in_alarm,
             "promise_rows": found.promise,
+            "populations": found.populations,
             "per_day": len(alarms) / found.days,
             "alarms": alarms,
         },

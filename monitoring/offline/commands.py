@@ -102,7 +102,7 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     leave_out_the_rest()
     from monitoring.monitor import report_on  # noqa: PLC0415 - Evidently takes seconds; errors above need none
 
-    report = report_on(config, reference, current)
+    report = report_on(config, reference, current, drawn=options.html is not None)
     assert report.run is not None  # there are enough rows
     for verdict in report.run.verdicts:
         sys.stdout.write(f"{verdict.status.upper():7} {verdict.test}: {verdict.found}\n")

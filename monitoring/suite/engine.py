@@ -59,13 +59,13 @@ class NotInProfileError(NotImplementedError):
 
 
 class ProfileEngine(Engine):  # type: ignore[misc]  # Evidently is not followed by mypy
-    """Runs Evidently's tests on profiles."""
+    """Runs Evidently's tests on profiles; not `drawn`, without the pictures of its report."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, drawn: bool = True) -> None:
         super().__init__()
+        self.drawn = drawn
         self._calculations: dict[Metric, _Once] = {}
-        self._p_values: dict[tuple[Any, ...], float] = {}
-        self._pictures: dict[int, list[Distribution]] = {}
+        self.drift: dict[tuple[Any, ...], ColumnDataDriftMetrics] = {}  # what the table's and the columns' tests share
 
     def convert_input_data(self, data: GenericInputData) -> GenericInputData:
         """Return the data as they are: profiles need no conversion."""
@@ -96,21 +96,6 @@ class ProfileEngine(Engine):  # type: ignore[misc]  # Evidently is not followed 
             implementation = super().get_metric_implementation(metric)
             self._calculations[metric] = _Once(metric, implementation)
         return self._calculations[metric]
-
-    def p_value(
-        self, reference: Profile, current: Profile, index: int, test: str, infinite: tuple[bool, bool]
-    ) -> float:
-        """Return a feature's p-value, computed once for all tests that ask for it."""
-        key = (index, test, infinite)
-        if key not in self._p_values:
-            self._p_values[key] = _numeric_test(test)(reference, current, index, infinite)
-        return self._p_values[key]
-
-    def pictures(self, reference: Profile, current: Profile, index: int) -> list[Distribution]:
-        """Return a feature's histograms, current and reference, made once for all tests that show them."""
-        if index not in self._pictures:
-            self._pictures[index] = [histogram(side, index, reference, current) for side in (current, reference)]
-        return self._pictures[index]
 
 
 def _numeric_test(name: str) -> Callable[..., float]:
@@ -181,27 +166,51 @@ def _column_drift(
     kind = ColumnType.Categorical if name == model.prediction else ColumnType.Numerical
     test = options.get_feature_stattest_func(name, kind.value)
     threshold = options.get_threshold(name, kind.value)
-    if kind == ColumnType.Categorical:
-        _require_values(name, reference.predictions.total(), current.predictions.total())
-        p_value = CATEGORICAL[test](reference.predictions, current.predictions)
-        pictures = [category_picture(side.predictions) for side in (current, reference)]
-    else:
+    kept = (False, False)
+    if kind == ColumnType.Numerical:
         index = model.features.index(name)
-        _require_values(name, reference.finite(index), current.finite(index))
         # Evidently's table leaves infinities in columns that hold no missing value; its test of one column does not.
-        kept = [in_table and not s.special[index, 0] and bool(s.special[index, 1:].any()) for s in (reference, current)]
-        p_value = engine.p_value(reference, current, index, test, (kept[0], kept[1]))
-        pictures = engine.pictures(reference, current, index)
-    return ColumnDataDriftMetrics(
-        column_name=name,
-        column_type=kind.value,
-        stattest_name=get_registered_stattest(test, kind).display_name,
-        stattest_threshold=threshold,
-        drift_score=p_value,
-        drift_detected=p_value <= threshold if test == "ks" else p_value < threshold,
-        current=DriftStatsField(distribution=pictures[0]),
-        reference=DriftStatsField(distribution=pictures[1]),
-    )
+        ours, theirs = (not s.special[index, 0] and bool(s.special[index, 1:].any()) for s in (reference, current))
+        kept = (in_table and ours, in_table and theirs)
+    key = (name, test, threshold, kept)
+    if key not in engine.drift:
+        compare = _compare_categories if kind == ColumnType.Categorical else _compare_numbers
+        p_value = compare(reference, current, name, test, kept)
+        draw = _draw_categories if kind == ColumnType.Categorical else _draw_numbers
+        pictures = draw(reference, current, name) if engine.drawn else (None, None)
+        engine.drift[key] = ColumnDataDriftMetrics(
+            column_name=name,
+            column_type=kind.value,
+            stattest_name=get_registered_stattest(test, kind).display_name,
+            stattest_threshold=threshold,
+            drift_score=p_value,
+            drift_detected=p_value <= threshold if test == "ks" else p_value < threshold,
+            current=DriftStatsField(distribution=pictures[0]),
+            reference=DriftStatsField(distribution=pictures[1]),
+        )
+    return engine.drift[key]
+
+
+def _compare_categories(
+    reference: Profile, current: Profile, name: str, test: str, _infinite: tuple[bool, bool]
+) -> float:
+    _require_values(name, reference.predictions.total(), current.predictions.total())
+    return CATEGORICAL[test](reference.predictions, current.predictions)
+
+
+def _compare_numbers(reference: Profile, current: Profile, name: str, test: str, infinite: tuple[bool, bool]) -> float:
+    index = current.grid.model.features.index(name)
+    _require_values(name, reference.finite(index), current.finite(index))
+    return _numeric_test(test)(reference, current, index, infinite)
+
+
+def _draw_categories(reference: Profile, current: Profile, _name: str) -> tuple[Distribution, Distribution]:
+    return category_picture(current.predictions), category_picture(reference.predictions)
+
+
+def _draw_numbers(reference: Profile, current: Profile, name: str) -> tuple[Distribution, Distribution]:
+    index = current.grid.model.features.index(name)
+    return histogram(current, index, reference, current), histogram(reference, index, reference, current)
 
 
 def _require_values(name: str, reference: int, current: int) -> None:

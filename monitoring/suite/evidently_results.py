@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,16 @@ TWO = 2
 
 
 def no_rows(profile: Profile) -> pd.DataFrame:
-    """Return an empty frame of the tested columns, with their types."""
-    types = _types(profile)
-    return pd.DataFrame(np.empty((0, len(types))), columns=list(types)).astype(
-        {name: dtype for name, dtype in types.items() if dtype != "float64"}
-    )
+    """Return an empty frame of the tested columns, with their types; nobody may write to it."""
+    return _no_rows(tuple(_types(profile).items()))
+
+
+@lru_cache(maxsize=8)
+def _no_rows(types: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    """Make the frame once: for hundreds of columns it takes longer than a test of them."""
+    columns = [name for name, _ in types]
+    others = {name: dtype for name, dtype in types if dtype != "float64"}
+    return pd.DataFrame(np.empty((0, len(columns))), columns=columns).astype(others)
 
 
 def _types(profile: Profile) -> dict[str, str]:

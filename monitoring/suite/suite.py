@@ -8,8 +8,9 @@ import html
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -31,6 +32,8 @@ from monitoring.snapshot.quality import judgeable
 from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, Status, Verdict
 from monitoring.suite.engine import ProfileEngine
 from monitoring.suite.frames import Frames, labelled_rows
+
+NewEngine = Callable[[], ProfileEngine]
 
 DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
 LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
@@ -132,10 +135,13 @@ class _Outcome:
         return status
 
 
-def run_suite(config: Config, reference: Profile, current: Profile, frames: Frames | None = None) -> SuiteRun:
+def run_suite(
+    config: Config, reference: Profile, current: Profile, frames: Frames | None = None, *, drawn: bool = True
+) -> SuiteRun:
     """Run the configured tests: the data tests on all rows, the label tests on the labelled ones.
 
-    They run on the profiles, or with `frames` on these same rows by Evidently's own engine. Raise DriftloopError if
+    They run on the profiles, or with `frames` on these same rows by Evidently's own engine. What is not `drawn` cannot
+    be rendered. Raise DriftloopError if
     one asks for repeated rows and the profile does not tell.
     """
     if current.duplicated is None and any(entry.name == DUPLICATES_TEST for entry in config.tests):
@@ -143,14 +149,15 @@ def run_suite(config: Config, reference: Profile, current: Profile, frames: Fram
             f"{DUPLICATES_TEST} cannot be computed: nobody looked for repeated rows in this profile; "
             "make one that did, or take the test out of config.yml"
         )
-    suite, outcomes = _run_data_tests(config, reference, current, frames)
+    engine = partial(ProfileEngine, drawn=drawn)
+    suite, outcomes = _run_data_tests(config, reference, current, frames or engine)
     scores: Mapping[str, float] = {}
     skipped: tuple[Verdict, ...] = ()
     if current.labelled < config.minimum_labels:
         reason = _why_no_scores(config, current)
         skipped = tuple(Verdict(entry.name, "skipped", reason) for entry in config.tests if entry.name in LABEL_TESTS)
     else:
-        label_suite, label_outcomes = _run_label_tests(config, reference, current, frames)
+        label_suite, label_outcomes = _run_label_tests(config, reference, current, frames or engine)
         scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
         outcomes += label_outcomes
         # One report for all tests: each renders from its own context, so they can stand in one suite.
@@ -175,7 +182,7 @@ def _why_no_scores(config: Config, current: Profile) -> str:
 
 
 def _run_data_tests(
-    config: Config, reference: Profile, current: Profile, frames: Frames | None
+    config: Config, reference: Profile, current: Profile, means: Frames | NewEngine
 ) -> tuple[TestSuite, list[_Outcome]]:
     model = config.model
     columns = [*model.features, model.prediction]
@@ -194,13 +201,13 @@ def _run_data_tests(
         numerical_features=numbers,
         categorical_features=[model.prediction],
     )
-    if frames is None:
-        return _run(tests, mapping, reference, current, ProfileEngine)
-    return _run(tests, mapping, frames.reference[columns], frames.current[columns])
+    if isinstance(means, Frames):
+        return _run(tests, mapping, means.reference[columns], means.current[columns])
+    return _run(tests, mapping, reference, current, means)
 
 
 def _run_label_tests(
-    config: Config, reference: Profile, current: Profile, frames: Frames | None
+    config: Config, reference: Profile, current: Profile, means: Frames | NewEngine
 ) -> tuple[TestSuite, list[_Outcome]]:
     model = config.model
     tests: dict[str, Any] = {
@@ -218,10 +225,10 @@ def _run_label_tests(
         task="classification",
         pos_label=pair[1] if len(pair) == 2 else model.categories[1],  # noqa: PLR2004 - two categories
     )
-    if frames is None:
-        return _run(tests, mapping, reference, current, ProfileEngine)
+    if not isinstance(means, Frames):
+        return _run(tests, mapping, reference, current, means)
     ours, theirs = (
-        labelled_rows(side, model)[[model.prediction, model.target]] for side in (frames.reference, frames.current)
+        labelled_rows(side, model)[[model.prediction, model.target]] for side in (means.reference, means.current)
     )
     return _run(tests, mapping, ours if len(ours) else None, theirs)
 
@@ -244,7 +251,7 @@ def _run(
     mapping: ColumnMapping,
     reference: pd.DataFrame | Profile | None,
     current: pd.DataFrame | Profile,
-    engine: type[ProfileEngine] | None = None,
+    engine: NewEngine | None = None,
 ) -> tuple[TestSuite, list[_Outcome]]:
     suite = TestSuite(tests=list(tests.values()))
     suite.run(reference_data=reference, current_data=current, column_mapping=mapping, engine=engine)

@@ -98,6 +98,7 @@ def calibrate(
 
     The result is the same for the same seed, however many workers (threads) share the work.
     """
+    reference = _coded(reference)
     lengths = window_lengths(len(reference))
     drawn = _draw(Bootstrap(reference, categories), len(reference), np.random.default_rng(seed))
 
@@ -117,6 +118,15 @@ def calibrate(
         maxima += [one.result() for one in under_way]
     progress(1.0)
     return fit(lengths, np.stack(maxima))
+
+
+def _coded(rows: Observations) -> Observations:
+    """Return rows with each value's place among the distinct ones in its stead: scores depend on the order alone."""
+    features = rows.features.copy()
+    for column in features.T:
+        finite = np.isfinite(column)
+        column[finite] = np.unique(column[finite], return_inverse=True)[1]
+    return Observations(features, rows.predictions)
 
 
 def _draw(bootstrap: Bootstrap, rows: int, rng: np.random.Generator) -> Iterator[tuple[Observations, Observations]]:

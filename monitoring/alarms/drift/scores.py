@@ -17,6 +17,7 @@ Codes = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 
+MOST_WHOLE = 65_536  # whole numbers up to which ranks are looked up
 FOLDS = 5  # of the reference, in cross-fitting its principal axes
 MOST_PAIRED = 32  # features: of more there are no statistics of pairs, whose number grows with the square
 CLIP_QUANTILE = 0.99  # of the reference's distances from its mean: rows beyond are scaled down to that distance
@@ -105,19 +106,36 @@ class _Ranks:
     values: Floats  # sorted, and infinity behind them, which a value beyond the last is compared with
     ends: Counts  # where each value's run of ties ends
     table: Floats  # normal scores by twice the rank
+    below: Counts | None  # how many values are less than 0, 1, 2, …, where all are whole numbers of that size
 
     @classmethod
     def of(cls, values: Floats) -> "_Ranks":
         values = np.sort(values)
         ends = np.append(np.searchsorted(values, values, side="right"), len(values))
         doubled = np.arange(2 * len(values) + 1) / 2
-        return cls(np.append(values, np.inf), ends, special.ndtri((doubled + 0.5) / (len(values) + 1)))
+        table = special.ndtri((doubled + 0.5) / (len(values) + 1))
+        return cls(np.append(values, np.inf), ends, table, _count_below(values))
 
     def score(self, values: Floats) -> Floats:
-        begin = np.searchsorted(self.values[:-1], values)
+        begin = self._begin(values)
         end = np.where(self.values[begin] == values, self.ends[begin], begin)
         scores: Floats = self.table[begin + end]
         return scores
+
+    def _begin(self, values: Floats) -> Counts:
+        """Return how many of the reference's values are less (n,); all are less than NaN."""
+        if self.below is None:
+            return np.searchsorted(self.values[:-1], values)
+        last = len(self.below) - 1
+        begin: Counts = self.below[np.nan_to_num(np.clip(np.ceil(values), 0, last), nan=last).astype(np.intp)]
+        return begin
+
+
+def _count_below(values: Floats) -> Counts | None:
+    """Count sorted values below each whole number, which is ten times faster to look up than to search."""
+    if not len(values) or values[0] < 0 or values[-1] > MOST_WHOLE or (values != np.floor(values)).any():
+        return None
+    return np.searchsorted(values, np.arange(values[-1] + 2))
 
 
 class ReferenceScores:

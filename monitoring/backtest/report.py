@@ -83,7 +83,7 @@ def _lines(found: Backtest) -> Iterator[str]:
         f"{number} alarm{'s' if number != 1 else ''}, {number / found.days:.2g} per day"
     )
     if found.populations < POPULATIONS:
-        yield f"  calibrated on {found.populations} populations instead of the monitor's {POPULATIONS}: features are many"
+        yield f"  calibrated on {found.populations} populations, the monitor on {POPULATIONS}: features are many"
     for alarm in found.alarms:
         yield from _of_alarm(alarm)
 

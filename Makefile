@@ -29,6 +29,7 @@ setup: .venv/.ready .local/.ready ## the virtual environment and the binaries, a
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null   # a .venv that uv has made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@TMPDIR=$(CURDIR)/.venv $(BIN)/uv sync --frozen --all-extras --inexact || { echo "The packages could not be installed: see above. A proxy? Set HTTPS_PROXY. Own certificates? Set SSL_CERT_FILE."; exit 1; }
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib >/dev/null 2>&1 || true   # once, not at each first import
 	@touch $@
 
 .local/.ready: .venv/.ready scripts/prometheus_tools.py

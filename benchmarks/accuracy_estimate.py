@@ -87,7 +87,7 @@ def trials(config: Config, reference: Sample, rows: Rows, rng: np.random.Generat
     predicted, confidence = predict_out_of_fold(reference)
     right = predicted == reference.labels
     performance = Performance(float(right.mean()), len(right), fit_reliability_curve(confidence, right))
-    pipeline, none = train(reference), Profile.empty(Grid.of(model, [], np.zeros(0, np.uint64)))
+    pipeline, none = train(reference), Profile.empty(Grid.of(model, [], np.zeros(0, np.uint64), []))
     for name, (names, strength) in DRIFTS.items():
         drifts: ActiveDrifts = choose(known, names, model, strength)
         for _ in range(windows):

@@ -52,7 +52,7 @@ def dataframe(layout: Layout, rows: int) -> Callable[[], object]:
     from monitoring.contract.log_reader import read_rows  # noqa: PLC0415
     from monitoring.contract.reference import read_reference  # noqa: PLC0415
     from monitoring.profile.counting import grid_of, profile_rows  # noqa: PLC0415
-    from monitoring.suite.frames import Frames, conform, frame_of  # noqa: PLC0415
+    from monitoring.suite.frames import Frames, to_arrow  # noqa: PLC0415
     from monitoring.suite.suite import run_suite  # noqa: PLC0415
 
     config = configured(rows)
@@ -61,8 +61,8 @@ def dataframe(layout: Layout, rows: int) -> Callable[[], object]:
     profiles = profile_rows(grid, reference), profile_rows(grid, read_rows(layout, config.model, config.window).table)
 
     def run() -> object:
-        current = conform(pd.read_parquet(layout.current), config.model)
-        return run_suite(config, *profiles, Frames(frame_of(reference, config.model), current))
+        current = to_arrow(pd.read_parquet(layout.current), config.model)
+        return run_suite(config, *profiles, Frames.of(reference, current, config.model))
 
     return run
 

@@ -26,11 +26,12 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
-from monitoring.contract.parts import Unreadable
+from monitoring.contract.part_reader import schemas_of
+from monitoring.contract.parts import Unreadable, list_parts
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
 from monitoring.contract.storage import Place
-from monitoring.contract.times import from_microseconds
-from monitoring.contract.values import UnfitColumnError
+from monitoring.contract.times import BEFORE_ALL, from_microseconds
+from monitoring.contract.values import UnfitColumnError, narrowed, narrowest
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
@@ -40,7 +41,7 @@ from monitoring.snapshot.exporter import CycleMetrics, SnapshotCollector
 from monitoring.snapshot.report_archive import ReportArchive
 from monitoring.snapshot.snapshot import Origin, Snapshot
 from monitoring.suite.assessment import assess
-from monitoring.suite.frames import Frames, frame_of, to_arrow
+from monitoring.suite.frames import Frames, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
 from monitoring.window.window import ProfiledWindow
 
@@ -76,10 +77,11 @@ def generate_evidently_report(
         if not set(model.features) & set(data.columns):
             raise DataError(f"the {name} data holds none of the config's features: {', '.join(model.features)}")
     try:
-        tables = [to_arrow(data, model) for data in (reference_data, current_data)]
-        grid = grid_of(model, tables[0])
-        reference, current = (profile_rows(grid, table) for table in tables)
-        frames = Frames(*(frame_of(table, model) for table in tables)) if config.engine == "dataframe" else None
+        ours, theirs = (to_arrow(data, model) for data in (reference_data, current_data))
+        ours = narrowed(ours, narrowest([theirs.schema], model.features))
+        grid = grid_of(model, ours)
+        reference, current = profile_rows(grid, ours), profile_rows(grid, theirs)
+        frames = Frames.of(ours, theirs, model) if config.engine == "dataframe" else None
     except UnfitColumnError as error:
         raise DataError(str(error)) from error
     return report_on(config, reference, current, frames)
@@ -289,7 +291,7 @@ class Monitor:
             return look.profile, None, look.unreadable
         model = self.config.model
         rows = read_rows(self._layout, model, self.config.window, after=watched.reference.through)
-        frames = Frames(*(frame_of(table, model) for table in (watched.reference.table, rows.table)))
+        frames = Frames.of(watched.reference.table, rows.table, model)
         return profile_rows(watched.profile.grid, rows.table), frames, rows.unreadable
 
     def _read_reference(self) -> Watched:
@@ -309,10 +311,18 @@ class Monitor:
             return self._reference[1]
 
     def _watch(self, reference: Reference) -> Watched:
+        reference = self._as_logged(reference)
         grid = grid_of(self.config.model, reference.table)
         window = ProfiledWindow(self._layout, self.config, grid)
         tests = SequentialTests(self._layout, self.config, reference) if self.settings.drift_alarm == "on" else None
         return Watched(reference, profile_rows(grid, reference.table), window, tests)
+
+    def _as_logged(self, reference: Reference) -> Reference:
+        """Return the reference in the narrower type where parts of the log hold a feature in one, as old ones may."""
+        after = BEFORE_ALL if reference.through is None else reference.through
+        paths = [part.path for part in list_parts(self._layout.current)[0] if part.last > after]
+        types = narrowest(schemas_of(paths), self.config.model.features)
+        return replace(reference, table=narrowed(reference.table, types))
 
     def _load_reference(self) -> Reference:
         try:

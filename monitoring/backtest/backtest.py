@@ -26,8 +26,9 @@ from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros
+from monitoring.contract.values import narrowed
 from monitoring.offline.commands import load_reference
-from monitoring.offline.dataset import demands_of
+from monitoring.offline.dataset import demands_of, stored_types
 
 NO_PROMETHEUS = """\
 The rules were not evaluated: that takes prometheus and promtool, and neither PATH nor .local/tools/bin has them.
@@ -54,6 +55,8 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     late = open_labels(options.labels, config.model, skip_unreadable=skip) if options.labels else None
     labels = PastLabels(late, config.model)
     populations = populations_for(config.model)
+    types = stored_types(options.log, config.model)
+    reference = replace(reference, table=narrowed(reference.table, types))
     calibration = calibrate_for(reference, config.model, _progress("calibrating the drift detector"), populations)
     detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate_of(log)))
     past = Past(log, labels, config, reference, detector)

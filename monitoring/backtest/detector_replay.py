@@ -16,6 +16,8 @@ from monitoring.alarms.drift.windows import BLOCK
 from monitoring.backtest.log_rows import Times, times_of
 from monitoring.contract.config import Model
 from monitoring.contract.reference import Reference
+from monitoring.contract.schemas import compared_fields
+from monitoring.contract.values import conform
 
 POPULATIONS_AT_FEATURES = 5_000
 FEWEST_POPULATIONS = 25
@@ -39,11 +41,13 @@ class PastDetector:
         self._rows = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._rows, len(model.categories))
         self._detector = DriftDetector(self._scores, calibration)
+        fields = compared_fields(reference.table.schema, model)
+        self._columns = pa.schema([*fields, pa.field(model.prediction, pa.string())])
 
     def feed(self, table: pa.Table) -> None:
         """Take in rows that came since."""
         if len(table):
-            self._feed(rows_of(table, self._model), times_of(table))
+            self._feed(rows_of(conform(table, self._columns), self._model), times_of(table))
 
     def verdict(self) -> DriftVerdict:
         """Return what the detector says now."""

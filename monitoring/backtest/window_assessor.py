@@ -11,7 +11,7 @@ from monitoring.monitor import report_on
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 from monitoring.snapshot.snapshot import Origin, Snapshot
-from monitoring.suite.frames import Frames, frame_of
+from monitoring.suite.frames import Frames
 
 
 class WindowAssessor:
@@ -27,7 +27,7 @@ class WindowAssessor:
         """Return what a look at a window's rows finds, but for the tests that look at each row once."""
         model, frames = self._config.model, None
         if self._config.engine == "dataframe":
-            frames = Frames(*(frame_of(table, model) for table in (self._reference.table, rows)))
+            frames = Frames.of(self._reference.table, rows, model)
         current = profile_rows(self._grid, rows)
         snapshot = report_on(self._config, self._profile, current, frames, drawn=False).snapshot
         estimate = estimate_accuracy(self._reference.performance, current, self._config.minimum_rows)

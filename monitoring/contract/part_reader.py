@@ -5,6 +5,7 @@ decoded page by page.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from monitoring.contract.times import Micros, from_microseconds
 from monitoring.contract.values import conform, require_once
 
 _ROWS_READ = 65_536  # at once
+_FOOTERS_AT_ONCE = 8
 LARGE = 4 * _ROWS_READ  # rows of a row group that is not read at once
 _TIMES = pa.schema([("timestamp", TIMESTAMP)])
 
@@ -65,6 +67,20 @@ def read_file(file: pq.ParquetFile, schema: pa.Schema, groups: Sequence[int] | N
         rows += more
     if few:
         yield from _read(file, few, rows, schema)
+
+
+def schemas_of(paths: Iterable[Place]) -> Iterator[pa.Schema]:
+    """Yield the schemas of files; one that cannot be read has none: who reads its rows says so."""
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        yield from pool.map(_schema_of, paths)
+
+
+def _schema_of(path: Place) -> pa.Schema:
+    try:
+        with open_parquet(path) as file:
+            return file.schema_arrow
+    except UNREADABLE:
+        return pa.schema([])
 
 
 def time_ranges(path: Place) -> list[tuple[Micros, Micros, int]]:

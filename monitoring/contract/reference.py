@@ -21,7 +21,7 @@ from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.schemas import reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
-from monitoring.contract.values import UnfitColumnError, conform
+from monitoring.contract.values import UnfitColumnError, conform, narrower
 
 _MICROS = re.compile(r"-?[0-9]{1,18}")
 
@@ -61,6 +61,8 @@ class Performance:
 @dataclass(frozen=True)
 class Reference:
     """The reference's rows and where they come from.
+
+    A feature that is stored in a narrower type than the log's keeps it: what is compared with it is rounded likewise.
 
     `through` is the time of the newest logged row in it; only later rows are held against it. It is None for a
     reference that was not taken from the log, and for one that was made while the clock was far ahead: it would let no
@@ -128,6 +130,9 @@ def _rows(stored: pa.Table, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
     columns: dict[str, pa.ChunkedArray] = {}
     problems = []
     for field in schema:
+        if field.name in stored.column_names and pa.types.is_floating(field.type):
+            given = stored.schema.field(stored.column_names.index(field.name)).type
+            field = field.with_type(narrower(given, field.type))  # noqa: PLW2901 - the numbers as they are stored
         try:
             columns[field.name] = conform(stored, pa.schema([field]))[field.name]
         except UnfitColumnError as error:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from monitoring.contract.config import Model
 from monitoring.contract.times import Micros
+from monitoring.contract.values import narrower
 
 Row = list[Any]
 
@@ -20,6 +21,13 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 def number_type(model: Model) -> pa.DataType:
     """Return the type of the numeric columns: features and confidence."""
     return pa.float32() if model.dtype == "float32" else pa.float64()
+
+
+def compared_fields(reference: pa.Schema, model: Model) -> list[pa.Field]:
+    """Return the features' columns as rows are compared with a reference's: of the narrower type of both."""
+    due = number_type(model)
+    given = {name: reference.field(name).type for name in model.features if name in reference.names}
+    return [pa.field(name, narrower(given.get(name, due), due)) for name in model.features]
 
 
 def log_schema(model: Model) -> pa.Schema:

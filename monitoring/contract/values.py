@@ -5,7 +5,7 @@ through here, so that the same value is the same number, category or time on bot
 cannot be one is refused with its column and its type; who reads a file adds the file's name.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from uuid import UUID
 
 import pyarrow as pa
@@ -69,6 +69,30 @@ def fits(given: pa.DataType, due: pa.DataType) -> bool:
     if pa.types.is_timestamp(due):
         return pa.types.is_timestamp(given) or pa.types.is_date(given) or is_text(given)
     return is_text(given) or _is_number(given) or _is_uuid(given)
+
+
+def narrower(given: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return the floating type in which numbers of two types are compared: the one of fewer bits.
+
+    2.7 as float32 is another number than 2.7 as float64. Rounded to float32, both are the same.
+    """
+    given = _inner(given)
+    return given if pa.types.is_floating(given) and given.bit_width < other.bit_width else other
+
+
+def narrowest(schemas: Iterable[pa.Schema], names: Collection[str]) -> dict[str, pa.DataType]:
+    """Return the narrowest floating type of each of these columns over some schemas."""
+    types: dict[str, pa.DataType] = {}
+    for field in (field for schema in schemas for field in schema):
+        if field.name in names and pa.types.is_floating(_inner(field.type)):
+            types[field.name] = narrower(field.type, types.get(field.name, _inner(field.type)))
+    return types
+
+
+def narrowed(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return a table of which some columns of numbers are of a narrower type, if one is given."""
+    fields = [f.with_type(narrower(types[f.name], f.type)) if f.name in types else f for f in table.schema]
+    return conform(table, pa.schema(fields))
 
 
 def is_text(given: pa.DataType) -> bool:

@@ -3,9 +3,10 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
@@ -15,9 +16,10 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import CANNOT, FAILS, PASSES, SKIPPED
 from monitoring.contract.reference import Reference, parse_reference
 from monitoring.contract.storage import replaced
-from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally
+from monitoring.contract.values import narrowed
+from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally, stored_types
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
+from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes, types_in
 from monitoring.suite.lean_evidently import leave_out_the_rest
 
 
@@ -55,7 +57,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def make_profile(options: argparse.Namespace, config: Config) -> int:
     """Profile the input and write the profile, whole or not at all."""
-    grid, _ = _read_reference(options.reference, config)
+    types = stored_types(options.input, config.model)
+    grid, _ = _read_reference(options.reference, config, types)
     begun = time.monotonic()
     demands = demands_of(
         config.model, skip_unreadable=options.skip_unreadable, missing_columns=options.allow_missing_columns
@@ -97,8 +100,11 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     """Run the config's tests on a profile, print each verdict, and return the exit status that they give."""
     if problem := config.beyond_profiles():
         raise DriftloopError(f"`report` computes from profiles, whatever `engine` says: {problem}")
-    grid, reference = _read_reference(options.reference, config)
-    current = _read_profile(options, grid, config)
+    content = _read_profile(options.profile)
+    grid, reference = _read_reference(options.reference, config, _about(options.profile, types_in, content))
+    current: Profile = _about(options.profile, from_bytes, grid, content)
+    if current.rows < config.minimum_rows:
+        raise DriftloopError(f"{options.profile}: {current.rows} rows; config.yml wants {config.minimum_rows} at least")
     leave_out_the_rest()
     from monitoring.monitor import report_on  # noqa: PLC0415 - Evidently takes seconds; errors above need none
 
@@ -123,18 +129,19 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     return CANNOT if skipped == len(verdicts) else PASSES
 
 
-def _read_profile(options: argparse.Namespace, grid: Grid, config: Config) -> Profile:
+def _read_profile(path: Path) -> bytes:
     try:
-        content = options.profile.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise DriftloopError(f"{options.profile}: cannot be read: {error}") from error
+        raise DriftloopError(f"{path}: cannot be read: {error}") from error
+
+
+def _about(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
+    """Read something of a profile's file; what is wrong with it is said with its name."""
     try:
-        current = from_bytes(grid, content)
+        return read(*arguments)
     except DriftloopError as error:
-        raise DriftloopError(f"{options.profile}: {error}") from error
-    if current.rows < config.minimum_rows:
-        raise DriftloopError(f"{options.profile}: {current.rows} rows; config.yml wants {config.minimum_rows} at least")
-    return current
+        raise DriftloopError(f"{path}: {error}") from error
 
 
 def load_reference(source: str, config: Config) -> Reference:
@@ -148,7 +155,8 @@ def load_reference(source: str, config: Config) -> Reference:
     return parse_reference(content, source, config.model)
 
 
-def _read_reference(source: str, config: Config) -> tuple[Grid, Profile]:
-    table = load_reference(source, config).table
+def _read_reference(source: str, config: Config, types: Mapping[str, pa.DataType]) -> tuple[Grid, Profile]:
+    """Return the reference's grid and profile, in the types in which the rows are compared with it."""
+    table = narrowed(load_reference(source, config).table, types)
     grid = grid_of(config.model, table)
     return grid, profile_rows(grid, table)

@@ -7,6 +7,7 @@ so it does not matter who takes which: threads of this machine here, a cluster's
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,7 +15,8 @@ import pyarrow as pa
 from monitoring.contract.config import Model
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
-from monitoring.offline.listing import DatasetError, LeftOut, list_files
+from monitoring.contract.values import narrowest
+from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.offline.partitions import Partition, with_partition
 from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, open_file, survey
 from monitoring.profile.allocator import release_memory
@@ -60,6 +62,20 @@ def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: 
         skip_unreadable=skip_unreadable,
         text_counts=True,
     )
+
+
+def stored_types(source: str, model: Model) -> dict[str, pa.DataType]:
+    """Return the narrowest floating types in which the files hold the features; what cannot be read says nothing."""
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        return narrowest(pool.map(_schema_of, list_files(source).files), model.features)
+
+
+def _schema_of(file: DataFile) -> pa.Schema:
+    try:
+        with open_file(file.uri) as opened:
+            return opened.schema_arrow
+    except UNREADABLE:
+        return pa.schema([])
 
 
 def divide(files: Iterable[SurveyedFile]) -> Iterator[Unit]:

@@ -32,6 +32,8 @@ def typed(partitions: Iterable[Texts], numeric: Collection[str]) -> list[Partiti
 
 def _meaning(texts: Iterable[str | None], *, numeric: bool) -> Mapping[str | None, int | float | str | None]:
     distinct = sorted({text for text in texts if text is not None})
+    if numeric and {text.lower() for text in distinct} <= {"true", "false"}:  # pandas writes True and False
+        return {None: None, **{text: float(text.lower() == "true") for text in distinct}}
     kinds = (pa.int64(), pa.float64()) if numeric else (pa.int64(),)
     values: list[int | float | str] = list(distinct)
     for kind in kinds:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
-from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
+from monitoring.contract.schemas import TIMESTAMP, compared_fields, number_type, reference_schema
 from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.contract.values import UnfitColumnError, convert, is_text, require_once
 from monitoring.profile.distinct_rows import DistinctRows, Hashes
@@ -25,13 +25,10 @@ Codes = npt.NDArray[np.int64]
 
 def grid_of(model: Model, reference: pa.Table) -> Grid:
     """Make the grid of a reference."""
-    columns = [_numbers(reference, field)[0] for field in _features(model)]
+    fields = compared_fields(reference.schema, model)
+    columns = [_numbers(reference, field)[0] for field in fields]
     predictions = _hash_predictions(*_categories(reference, model.prediction))
-    return Grid.of(model, columns, hash_rows(np.array(columns), predictions))
-
-
-def _features(model: Model) -> list[pa.Field]:
-    return [pa.field(name, number_type(model)) for name in model.features]
+    return Grid.of(model, columns, hash_rows(np.array(columns), predictions), [field.type for field in fields])
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
@@ -48,7 +45,8 @@ def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
 
 def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
     model = grid.model
-    columns = [_numbers(rows, field) for field in _features(model)]
+    fields = map(pa.field, model.features, grid.types)
+    columns = [_numbers(rows, field) for field in fields]
     x = np.array([values for values, _ in columns])
     finite = np.isfinite(x)
     predictions, names = _categories(rows, model.prediction)

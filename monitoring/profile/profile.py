@@ -46,7 +46,8 @@ class Grid:
     """The fixed marks that rows are counted against, made from the reference.
 
     A feature's marks are the distinct finite values of the reference, its Tukey fences, and the edges of its
-    histogram's bins, sorted. `known` are its rows, so that repetitions of them can be told from others.
+    histogram's bins, sorted. `known` are its rows, so that repetitions of them can be told from others; `types` are
+    the features', to which the values of rows are rounded.
     """
 
     model: Model
@@ -54,9 +55,10 @@ class Grid:
     fences: tuple[tuple[float, float], ...]
     edges: tuple[Floats, ...]
     known: KnownRows
+    types: tuple[pa.DataType, ...]
 
     @classmethod
-    def of(cls, model: Model, columns: Sequence[Floats], hashes: Hashes) -> "Grid":
+    def of(cls, model: Model, columns: Sequence[Floats], hashes: Hashes, types: Sequence[pa.DataType]) -> "Grid":
         """Make the grid of a reference's features and its rows' hashes; one without a finite value gets no marks."""
         values = [column[np.isfinite(column)] for column in columns]
         fences = tuple(_tukey_fences(v) for v in values)
@@ -65,13 +67,14 @@ class Grid:
             Marks(np.unique(np.concatenate([v, f, e])) if len(v) else v)
             for v, f, e in zip(values, fences, edges, strict=True)
         )
-        return cls(model, marks, fences, edges, KnownRows.of(hashes))
+        return cls(model, marks, fences, edges, KnownRows.of(hashes), tuple(types))
 
     @cached_property
     def digest(self) -> str:
         """Return the SHA-256 of all that a profile's counts depend on."""
         model = self.model
-        names = (FORMAT, CONFIDENCE_BINS, model.dtype, *model.features, model.prediction, model.target)
+        types = map(str, self.types)
+        names = (FORMAT, CONFIDENCE_BINS, *types, *model.features, model.prediction, model.target)
         digest = hashlib.sha256(repr(names).encode())
         for marks in self.marks:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
@@ -280,7 +283,8 @@ def to_bytes(profile: Profile) -> bytes:
         arrays["distinct"] = profile.distinct.joined()
     header: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, int)}
     header |= {name: list(value.items()) for name, value in values.items() if isinstance(value, Counter)}
-    header |= {"format": FORMAT, "grid": profile.grid.digest}
+    types = dict(zip(profile.grid.model.features, map(str, profile.grid.types), strict=True))
+    header |= {"format": FORMAT, "grid": profile.grid.digest, "types": types}
     columns = [pa.ListArray.from_arrays([0, len(a)], pa.array(a)) for a in arrays.values()]
     batch = pa.record_batch(columns, names=list(arrays)).replace_schema_metadata({_HEADER: json.dumps(header)})
     sink = pa.BufferOutputStream()
@@ -297,8 +301,13 @@ def _narrow(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.astype(np.min_scalar_type(int(array.max(initial=0))))
 
 
-def from_bytes(grid: Grid, content: bytes) -> Profile:
-    """Read a profile; raise ProfileMismatchError if it is none, damaged, of another format, or of another reference."""
+def types_in(content: bytes) -> dict[str, pa.DataType]:
+    """Return the types that a profile's features were rounded to; raise ProfileMismatchError if it is none."""
+    header, _ = _open(content)
+    return {name: pa.type_for_alias(text) for name, text in header["types"].items()}
+
+
+def _open(content: bytes) -> tuple[dict[str, Any], pa.RecordBatch]:
     digest, content = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
         raise ProfileMismatchError(f"not a profile of format {FORMAT}, or a damaged one; make it again")
@@ -310,6 +319,12 @@ def from_bytes(grid: Grid, content: bytes) -> Profile:
         raise ProfileMismatchError(f"not a profile: {error}") from error
     if header["format"] != FORMAT:
         raise ProfileMismatchError(f"a profile of format {header['format']}; this version reads {FORMAT}")
+    return header, batch
+
+
+def from_bytes(grid: Grid, content: bytes) -> Profile:
+    """Read a profile; raise ProfileMismatchError if it is none, damaged, of another format, or of another reference."""
+    header, batch = _open(content)
     if header["grid"] != grid.digest:
         raise ProfileMismatchError(_other_reference(header["grid"], grid.digest))
     arrays = {name: batch.column(name).flatten().to_numpy(zero_copy_only=False) for name in batch.schema.names}

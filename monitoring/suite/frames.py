@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from monitoring.contract.config import Model
-from monitoring.contract.schemas import reference_schema
+from monitoring.contract.schemas import compared_fields, reference_schema
 from monitoring.contract.values import UnfitColumnError, convert, is_text
 
 
@@ -16,6 +16,12 @@ class Frames:
 
     reference: pd.DataFrame
     current: pd.DataFrame
+
+    @classmethod
+    def of(cls, reference: pa.Table, current: pa.Table, model: Model) -> "Frames":
+        """Make the frames of two tables; numbers of both are rounded to the reference's types."""
+        fields = compared_fields(reference.schema, model)
+        return cls(frame_of(reference, model, fields), frame_of(current, model, fields))
 
 
 def to_arrow(data: pd.DataFrame, model: Model) -> pa.Table:
@@ -37,20 +43,15 @@ def _array(data: pd.DataFrame, name: str) -> pa.Array:
         return pa.array(column.map(str, na_action="ignore"), from_pandas=True)
 
 
-def conform(data: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """Return what `frame_of` does of a DataFrame."""
-    return frame_of(to_arrow(data, model), model)
-
-
-def frame_of(rows: pa.Table, model: Model) -> pd.DataFrame:
+def frame_of(rows: pa.Table, model: Model, features: list[pa.Field]) -> pd.DataFrame:
     """Return the model's columns alone: numbers as float64, categories as text, an absent column as null.
 
     A feature that is text stays so, and counts as a type mismatch.
     """
     columns = {}
-    for field in reference_schema(model):
+    for field in (*features, *(pa.field(name, pa.string()) for name in (model.prediction, model.target))):
         column = rows[field.name] if field.name in rows.column_names else pa.chunked_array([pa.nulls(len(rows))])
-        if field.name in model.features and not is_text(column.type):
+        if pa.types.is_floating(field.type) and not is_text(column.type):
             columns[field.name] = pd.Series(convert(column, field).cast(pa.float64()).to_numpy())
         else:
             texts = convert(column, field.with_type(pa.string())).to_numpy()

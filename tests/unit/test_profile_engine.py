@@ -18,7 +18,7 @@ from monitoring.contract.config import Config
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import ProfileMismatchError, from_bytes, merge, to_bytes
 from monitoring.snapshot.snapshot import Verdict
-from monitoring.suite.frames import Frames, conform, to_arrow
+from monitoring.suite.frames import Frames, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
 from tests.unit.models import loans
 from tests.unit.monitor_fixtures import make_rows
@@ -71,7 +71,7 @@ def _both(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> tup
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Evidently's, of columns that are constant or empty
         ours = run_suite(config, *profiles)
-        theirs = run_suite(config, *profiles, Frames(conform(reference, config.model), conform(current, config.model)))
+        theirs = run_suite(config, *profiles, Frames.of(*tables, config.model))
     return ours, theirs
 
 

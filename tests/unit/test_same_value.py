@@ -8,25 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from monitoring.__main__ import main
 from monitoring.backtest.log_rows import open_log
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Reference, parse_reference
+from monitoring.monitor import generate_evidently_report
 from monitoring.offline.dataset import profile_locally
 from monitoring.offline.spark import profile_on_spark
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 from monitoring.snapshot.quality import count_outliers
-from monitoring.suite.frames import Frames, frame_of
+from monitoring.suite.frames import Frames
 from monitoring.suite.suite import run_suite
 from monitoring.window.window import ProfiledWindow
 from tests.unit.models import loans
+from tests.unit.monitor_fixtures import monitor_of
 from tests.unit.profile_strategies import same_profile
 from tests.unit.test_dataset import JAVA
 
@@ -137,6 +141,37 @@ def test_a_file_against_itself_is_the_same_on_every_path(tmp_path: Path) -> None
     compare()
 
 
+@pytest.mark.parametrize("width", ["float16", "float32"])
+@pytest.mark.parametrize("narrow", ["reference", "rows"])
+def test_a_copy_in_a_narrower_type_is_the_same_file(tmp_path: Path, width: str, narrow: str) -> None:
+    """2.7 as float32 is another number than 2.7 as float64: both sides are rounded to the narrower type."""
+    config = configured("float64")
+    random = np.random.default_rng(5)
+    columns = {name: np.round(random.normal(0, 10, 400), 1) for name in FEATURES}
+    columns |= {"income": random.choice([1 / 3, 2.7, 1e4 / 7], 400)}  # no ties but by the type
+    labels = {"prediction": random.integers(0, 3, 400), "target": random.integers(0, 3, 400)}
+    rows = pd.DataFrame({**columns, **labels})
+    rows["timestamp"] = [START + dt.timedelta(seconds=n) for n in range(400)]
+    rows["prediction_id"] = [f"row-{n}" for n in range(400)]
+    single = rows.astype(dict.fromkeys(FEATURES, width))
+    reference, current = (single, rows) if narrow == "reference" else (rows, single)
+    path = written(tmp_path, pa.Table.from_pandas(current, preserve_index=False), 100)
+    reference.to_parquet(tmp_path / "reference.parquet")
+    (tmp_path / "config.yml").write_text(config.model_dump_json(exclude_none=True))
+    common = ["--reference", str(tmp_path / "reference.parquet"), "--config", str(tmp_path / "config.yml")]
+    assert main(["profile", "--input", str(path), "--out", str(tmp_path / "p"), *common]) == 0
+    assert main(["report", "--profile", str(tmp_path / "p"), *common]) == 0
+    monitor, registry = monitor_of(tmp_path, config)
+    monitor.cycle()
+    p_values = [registry.get_sample_value("loan_drift_p_value", {"feature": name}) for name in FEATURES]
+    assert p_values == [1.0] * 4
+    report = generate_evidently_report(reference, current, config=config)
+    assert report.run is not None
+    assert {name: found.p_value for name, found in report.run.drift.items()} == dict.fromkeys(
+        [*FEATURES, "prediction"], 1
+    )
+
+
 def _same_counts(ours: Profile, theirs: Profile) -> None:
     np.testing.assert_array_equal(ours.cells, theirs.cells)
     np.testing.assert_array_equal(ours.special, theirs.special)
@@ -150,7 +185,7 @@ def _agrees_with_evidently(config: Config, reference: Reference, counted: Profil
     """Hold the older half of the rows against all of them, by profiles and by Evidently's own engine."""
     half = rows.slice(0, max(2, len(rows) // 2))
     current = profile_rows(counted.grid, half)
-    frames = Frames(*(frame_of(table, config.model) for table in (reference.table, half)))
+    frames = Frames.of(reference.table, half, config.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Evidently's, of columns that are constant or empty
         ours, theirs = run_suite(config, counted, current), run_suite(config, counted, current, frames)

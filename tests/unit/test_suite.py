@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from monitoring.contract.config import Config
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.two_sample_tests import two_sample_chi_square
-from monitoring.suite.frames import Frames, conform, to_arrow
+from monitoring.suite.frames import Frames, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
 from tests.unit.models import GENRES, LOANS, loans
 from tests.unit.monitor_fixtures import make_rows
@@ -22,7 +22,7 @@ from tests.unit.monitor_fixtures import make_rows
 def _run(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> SuiteRun:
     tables = [to_arrow(rows, config.model) for rows in (reference, current)]
     grid = grid_of(config.model, tables[0])
-    frames = Frames(conform(reference, config.model), conform(current, config.model))
+    frames = Frames.of(*tables, config.model)
     profiles = [profile_rows(grid, table) for table in tables]
     return run_suite(config, *profiles, frames if config.engine == "dataframe" else None)
 

@@ -23,7 +23,7 @@ from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.values import UnfitColumnError, convert
 from monitoring.offline.dataset import profile_locally
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.suite.frames import frame_of
+from monitoring.suite.frames import Frames
 from tests.unit.models import loans
 
 NUMBER, TEXT, TIME = pa.float64(), pa.string(), TIMESTAMP
@@ -186,8 +186,8 @@ def test_a_value_is_the_same_on_every_path(
     path.parent.mkdir()
     rows_of(500, 1).to_parquet(path)
     rows = entrance(path, config).sort_by("timestamp") if entrance is not by_reference else entrance(path, config)
-    wide = frame_of(pq.read_table(path), config.model)
-    pd.testing.assert_frame_equal(frame_of(rows, config.model), wide, check_exact=True)
+    frames = Frames.of(rows, pq.read_table(path), config.model)
+    pd.testing.assert_frame_equal(frames.reference, frames.current, check_exact=True)
     grid = grid_of(config.model, rows)
     ours, theirs = profile_rows(grid, rows), profile_locally(grid, str(path)).profile
     np.testing.assert_array_equal(ours.cells, theirs.cells)

@@ -27,7 +27,7 @@ from monitoring.contract.config import Config, Model
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
 from monitoring.contract.reference import Reference
-from monitoring.contract.schemas import TIMESTAMP, number_type
+from monitoring.contract.schemas import TIMESTAMP, compared_fields
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
 
@@ -79,10 +79,16 @@ class DriftWatch:
         self._scores = ReferenceScores(self._reference, len(model.categories))
         self._through = BEFORE_ALL if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
-        self._key = _digest(reference.digest, *model.features, "", *model.categories)
+        features = compared_fields(reference.table.schema, model)
+        types = (str(field.type) for field in features)
+        self._key = _digest(reference.digest, *model.features, "", *model.categories, "", *types)
         self._columns = pa.schema(
-            [("prediction_id", pa.string()), ("timestamp", TIMESTAMP), (model.prediction, pa.string())]
-            + [(name, number_type(model)) for name in model.features]
+            [
+                ("prediction_id", pa.string()),
+                ("timestamp", TIMESTAMP),
+                (model.prediction, pa.string()),
+                *features,
+            ]
         )
         self._job: CalibrationJob | None = None
         self._detector: DriftDetector | None = None

@@ -181,7 +181,7 @@ class WaitingForReferenceError(DriftloopError):
 def _stage(name: str) -> Iterator[None]:
     try:
         yield
-    except WaitingForReferenceError:
+    except (WaitingForReferenceError, CycleError):  # a stage within this one knows better
         raise
     except DriftloopError as error:
         raise CycleError(name, str(error)) from error
@@ -320,8 +320,9 @@ class Monitor:
     def _as_logged(self, reference: Reference) -> Reference:
         """Return the reference in the narrower type where parts of the log hold a feature in one, as old ones may."""
         after = BEFORE_ALL if reference.through is None else reference.through
-        paths = [part.path for part in list_parts(self._layout.current)[0] if part.last > after]
-        types = narrowest(schemas_of(paths), self.config.model.features)
+        with _stage("read"):
+            paths = [part.path for part in list_parts(self._layout.current)[0] if part.last > after]
+            types = narrowest(schemas_of(paths), self.config.model.features)
         return replace(reference, table=narrowed(reference.table, types))
 
     def _load_reference(self) -> Reference:

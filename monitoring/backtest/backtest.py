@@ -20,7 +20,7 @@ from monitoring.backtest.log_rows import open_labels, open_log, rate_of
 from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.prometheus import Binaries, ask_alerts, check_rules, find_binaries
 from monitoring.backtest.replay import Past, choose_step, moments_of, replay
-from monitoring.backtest.report import Backtest, as_json, as_text
+from monitoring.backtest.report import Backtest, LabelsMet, as_json, as_text
 from monitoring.backtest.windows import PastLabels
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
@@ -50,6 +50,8 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     after = None if options.whole_log else reference.through
     skip = options.skip_unreadable
     demands = demands_of(config.model, skip_unreadable=skip, missing_columns=options.allow_missing_columns)
+    if options.labels:
+        demands = replace(demands, required=(*demands.required, "prediction_id"))
     log = open_log(options.log, config.model, _later(options.begin, after), options.end, demands)
     late = open_labels(options.labels, config.model, skip_unreadable=skip) if options.labels else None
     labels = PastLabels(late, config.model)
@@ -63,6 +65,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
         found,
         populations=populations,
         unread=tuple(str(one) for one in (*log.left_out, *(late.left_out if late else ()))),
+        labels=LabelsMet(labels.taken, labels.met) if late else None,
     )
     sys.stdout.write(as_text(found))
     if found.outcomes is None:

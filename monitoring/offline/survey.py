@@ -134,12 +134,12 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
     problems = [LeftOut(one.file.uri, problem) for one in found if (problem := _problem(one, demands))]
     left_out = sorted([*listing.left_out, *problems])
     if left_out and (listing.alone or not demands.skip_unreadable):
-        raise DatasetError(_refusal(listing, left_out))
+        raise DatasetError(refusal(listing, left_out))
     bad = {one.uri for one in left_out}
     gone = {name for one in found for name in one.covers}
     kept = [one for one in found if one.file.uri not in bad and one.file.uri.rpartition("/")[2] not in gone]
     if not kept:
-        raise DatasetError("\n".join([f"{shown(listing.source)}: holds no file that can be read", *_some_of(left_out)]))
+        raise DatasetError("\n".join([f"{shown(listing.source)}: holds no file that can be read", *some_of(left_out)]))
     if problem := _lacking(listing, kept, demands.required):
         raise DatasetError(problem)
     partitions = typed((one.file.partition for one in kept), demands.numeric)
@@ -160,17 +160,20 @@ def _problem(one: Inspected, demands: Demands) -> str | None:
     return None
 
 
-def _refusal(listing: Listing, left_out: Sequence[LeftOut]) -> str:
+def refusal(listing: Listing, left_out: Sequence[LeftOut]) -> str:
+    """Return what is said of files that cannot be read, wholly or in part, and may not be left out."""
     if listing.alone:
         return str(left_out[0])
     number = f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}"
     said = (
-        f"{shown(listing.source)}: {number} cannot be read, so nothing was computed; --skip-unreadable goes on without"
+        f"{shown(listing.source)}: {number} cannot be read, wholly or in part, so nothing was computed; "
+        "--skip-unreadable goes on without"
     )
-    return "\n".join([said, *_some_of(left_out)])
+    return "\n".join([said, *some_of(left_out)])
 
 
-def _some_of(left_out: Sequence[LeftOut]) -> list[str]:
+def some_of(left_out: Sequence[LeftOut]) -> list[str]:
+    """Return a line for each of the first few files."""
     lines = [f"  {one}" for one in left_out[:NAMED]]
     return lines if len(left_out) <= NAMED else [*lines, f"  and {len(left_out) - NAMED} more"]
 

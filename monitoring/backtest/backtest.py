@@ -32,6 +32,7 @@ from monitoring.offline.dataset import demands_of
 NO_PROMETHEUS = """\
 The rules were not evaluated: that takes prometheus and promtool, and neither PATH nor .local/tools/bin has them.
 `make setup` fetches them; --prometheus-bin DIR says where else they are."""
+BEFORE_1970 = "The rules were not evaluated: Prometheus knows no time before 1970. --from leaves earlier rows out."
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     )
     sys.stdout.write(as_text(found))
     if found.outcomes is None:
-        sys.stderr.write(f"{NO_PROMETHEUS}\n")
+        sys.stderr.write(f"{NO_PROMETHEUS if binaries is None else BEFORE_1970}\n")
     if options.json:
         _write(options.json, json.dumps(as_json(found), indent=1))
     return 0
@@ -87,7 +88,8 @@ def backtest(
         rows = replay(past, moments, spool, _progress(f"replaying, {len(moments):,} looks each {step}"))
         if options.openmetrics:
             spool.write(options.openmetrics)
-        outcomes = None if binaries is None else ask_alerts(binaries, alerts, spool, moments, folder)
+        unasked = binaries is None or moments[0] < 0
+        outcomes = None if unasked else ask_alerts(binaries, alerts, spool, moments, folder)
     seconds = step.total_seconds()
     alarms, promise = tuple(past.detector.alarms), past.detector.promise
     asked = {outcome.alert for outcome in outcomes or ()}

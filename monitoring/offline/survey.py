@@ -19,6 +19,7 @@ from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing,
 from monitoring.offline.partitions import Partition, typed
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
+_NEVER_LACKING = ("timestamp", "prediction_id")  # where they are required, no value can stand for them
 NAMED = 10  # files and columns that a message names
 
 
@@ -140,7 +141,7 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
     kept = [one for one in found if one.file.uri not in bad and one.file.uri.rpartition("/")[2] not in gone]
     if not kept:
         raise DatasetError("\n".join([f"{shown(listing.source)}: holds no file that can be read", *some_of(left_out)]))
-    if problem := _lacking(listing, kept, demands.required):
+    if problem := _lacking(listing, kept, demands):
         raise DatasetError(problem)
     partitions = typed((one.file.partition for one in kept), demands.numeric)
     files = zip(kept, partitions, strict=True)
@@ -178,11 +179,12 @@ def some_of(left_out: Sequence[LeftOut]) -> list[str]:
     return lines if len(left_out) <= NAMED else [*lines, f"  and {len(left_out) - NAMED} more"]
 
 
-def _lacking(listing: Listing, kept: Sequence[Inspected], required: Sequence[str]) -> str | None:
+def _lacking(listing: Listing, kept: Sequence[Inspected], demands: Demands) -> str | None:
     """Name the columns that files lack, and in which files; None if all are there."""
-    lines = []
-    for column in required:
+    lines, may_lack = [], False
+    for column in demands.required:
         without = [shown(one.file.uri) for one in kept if column not in one.columns]
+        may_lack |= bool(without and demands.any_of) and column not in _NEVER_LACKING
         if without and len(without) == len(kept) > 1:
             lines.append(f"  {column}: in none of the {len(kept)} files")
         elif without:
@@ -190,10 +192,11 @@ def _lacking(listing: Listing, kept: Sequence[Inspected], required: Sequence[str
             lines.append(f"  {column}: not in {', '.join(without[:NAMED])}{more}")
     if not lines:
         return None
-    others = sorted({name for one in kept for name in one.columns} - set(required))
+    others = sorted({name for one in kept for name in one.columns} - set(demands.required))
     there = f"; other columns are {', '.join(others[:NAMED])}{', …' if len(others) > NAMED else ''}" if others else ""
-    said = f"{shown(listing.source)}: columns of the config are missing{there}"
-    return "\n".join([said, *lines, "  --allow-missing-columns counts them as missing values"])
+    said = f"{shown(listing.source)}: columns {'of the config ' if may_lack else ''}are missing{there}"
+    hint = ["  --allow-missing-columns counts them as missing values"] if may_lack else []
+    return "\n".join([said, *lines, *hint])
 
 
 def inspect_all(files: Sequence[DataFile], demands: Demands) -> list[Inspected]:

@@ -17,6 +17,7 @@ from monitoring.contract.parts import is_merged, noted
 from monitoring.contract.values import UnfitColumnError, convert, is_text
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing, shown
 from monitoring.offline.partitions import Partition, typed
+from monitoring.offline.unused_columns import unused_in
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 _NEVER_LACKING = ("timestamp", "prediction_id")  # where they are required, no value can stand for them
@@ -46,13 +47,17 @@ class Demands:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What a file's footer says: columns, rows by row group, and the parts whose rows it holds; or the problem."""
+    """What a file's footer says: columns, rows by row group, and the parts whose rows it holds; or the problem.
+
+    `unused` says which columns that no test needs are there and cannot be used.
+    """
 
     file: DataFile
     columns: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
     covers: tuple[str, ...] = ()
     problem: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,11 @@ class SurveyedFile:
 
 @dataclass(frozen=True)
 class Survey:
-    """The files that will be read, and those that will not."""
+    """The files that will be read, those that will not, and columns that are there and cannot be used."""
 
     files: tuple[SurveyedFile, ...]
     left_out: tuple[LeftOut, ...]
+    unused: tuple[LeftOut, ...] = ()
 
 
 def open_file(uri: str) -> pq.ParquetFile:
@@ -88,11 +94,12 @@ def inspect(file: DataFile, demands: Demands) -> Inspected:
             groups = tuple(opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups))
             covers = noted(opened) if is_merged(file.uri.rpartition("/")[2]) else ()
             problem = _misfit(opened.schema_arrow, demands)
+            unused = tuple(unused_in(opened)) if demands.text_counts and not problem else ()
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
         return Inspected(file, problem=f"is not a readable Parquet file: {reason_of(error)}")
-    return Inspected(file, columns, groups, covers, problem)
+    return Inspected(file, columns, groups, covers, problem, unused)
 
 
 def _misfit(schema: pa.Schema, demands: Demands) -> str | None:
@@ -145,7 +152,8 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
         raise DatasetError(problem)
     partitions = typed((one.file.partition for one in kept), demands.numeric)
     files = zip(kept, partitions, strict=True)
-    return Survey(tuple(SurveyedFile(o.file.uri, partition, o.groups) for o, partition in files), tuple(left_out))
+    read = tuple(SurveyedFile(one.file.uri, partition, one.groups) for one, partition in files)
+    return Survey(read, tuple(left_out), tuple(LeftOut(one.file.uri, text) for one in kept for text in one.unused))
 
 
 def _problem(one: Inspected, demands: Demands) -> str | None:

@@ -315,3 +315,30 @@ def test_labels_of_no_row_are_told(desk, capsys):
     rows.assign(prediction_id=[f"other {n}" for n in range(500)]).to_parquet(desk.folder / "labels.parquet")
     assert desk.backtest(desk.folder / "log.parquet", "--labels", str(desk.folder / "labels.parquet")) == 0
     assert "Late labels: 500 up to the last look; 0 rows had one" in capsys.readouterr().out
+
+
+def test_columns_that_cannot_be_used_are_told(desk, data, capsys):
+    """No test needs times or confidence, so a profile is made; that they were not used is said by file."""
+    trips(9).assign(timestamp="2026-01-01T12:00:00Z", confidence=0.5).to_parquet(data / "b.parquet")
+    assert desk.profile(data) == 0
+    assert "Not used" not in capsys.readouterr().out
+    trips(9).assign(timestamp=["2026-01-01"] * 8 + ["soon"], confidence="high").to_parquet(data / "b.parquet")
+    assert desk.profile(data) == 0
+    said = capsys.readouterr().out
+    assert f"{data / 'b.parquet'}: column confidence is " in said
+    assert f"{data / 'b.parquet'}: column timestamp holds 'soon', no time" in said
+
+
+@pytest.mark.parametrize("command", ["profile", "report", "backtest"])
+def test_a_reference_that_is_no_file_is_refused_at_once(desk, data, capsys, command):
+    """Nobody writes into a pipe that lies where the reference should."""
+    assert desk.profile(data) == 0
+    (desk.folder / "reference.parquet").unlink()
+    os.mkfifo(desk.folder / "reference.parquet")
+    assert (desk.report() if command == "report" else getattr(desk, command)(data)) == 2
+    assert "reference.parquet: is a pipe; it must be a file" in capsys.readouterr().err
+    (desk.folder / "reference.parquet").unlink()
+    (desk.folder / "reference.parquet").mkdir()
+    trips(500).to_parquet(desk.folder / "reference.parquet" / "a.parquet")
+    assert (desk.report() if command == "report" else getattr(desk, command)(data)) == 2
+    assert "reference.parquet: is a folder; a reference is one Parquet file" in capsys.readouterr().err

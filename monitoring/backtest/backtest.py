@@ -20,7 +20,7 @@ from monitoring.backtest.log_rows import open_labels, open_log, rate_of
 from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.prometheus import Binaries, ask_alerts, check_rules, find_binaries
 from monitoring.backtest.replay import Past, choose_step, moments_of, replay
-from monitoring.backtest.report import Backtest, as_json, as_text
+from monitoring.backtest.report import Backtest, LabelsMet, as_json, as_text
 from monitoring.backtest.windows import PastLabels
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
@@ -33,6 +33,7 @@ from monitoring.offline.dataset import demands_of, stored_types
 NO_PROMETHEUS = """\
 The rules were not evaluated: that takes prometheus and promtool, and neither PATH nor .local/tools/bin has them.
 `make setup` fetches them; --prometheus-bin DIR says where else they are."""
+BEFORE_1970 = "The rules were not evaluated: Prometheus knows no time before 1970. --from leaves earlier rows out."
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
@@ -51,6 +52,8 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     after = None if options.whole_log else reference.through
     skip = options.skip_unreadable
     demands = demands_of(config.model, skip_unreadable=skip, missing_columns=options.allow_missing_columns)
+    if options.labels:
+        demands = replace(demands, required=(*demands.required, "prediction_id"))
     log = open_log(options.log, config.model, _later(options.begin, after), options.end, demands)
     late = open_labels(options.labels, config.model, skip_unreadable=skip) if options.labels else None
     labels = PastLabels(late, config.model)
@@ -66,10 +69,11 @@ def _run(options: argparse.Namespace, config: Config) -> int:
         found,
         populations=populations,
         unread=tuple(str(one) for one in (*log.left_out, *(late.left_out if late else ()))),
+        labels=LabelsMet(labels.taken, labels.met) if late else None,
     )
     sys.stdout.write(as_text(found))
     if found.outcomes is None:
-        sys.stderr.write(f"{NO_PROMETHEUS}\n")
+        sys.stderr.write(f"{NO_PROMETHEUS if binaries is None else BEFORE_1970}\n")
     if options.json:
         _write(options.json, json.dumps(as_json(found), indent=1))
     return 0
@@ -87,7 +91,8 @@ def backtest(
         rows = replay(past, moments, spool, _progress(f"replaying, {len(moments):,} looks each {step}"))
         if options.openmetrics:
             spool.write(options.openmetrics)
-        outcomes = None if binaries is None else ask_alerts(binaries, alerts, spool, moments, folder)
+        unasked = binaries is None or moments[0] < 0
+        outcomes = None if unasked else ask_alerts(binaries, alerts, spool, moments, folder)
     seconds = step.total_seconds()
     alarms, promise = tuple(past.detector.alarms), past.detector.promise
     asked = {outcome.alert for outcome in outcomes or ()}

@@ -14,6 +14,14 @@ DAY = 86_400e6  # microseconds
 
 
 @dataclass(frozen=True)
+class LabelsMet:
+    """How many late labels were known at the last look, and how many rows had one of them."""
+
+    read: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class Backtest:
     """A replay: its period, rows and looks, and what would have fired.
 
@@ -33,6 +41,7 @@ class Backtest:
     left_out: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     populations: int = POPULATIONS
+    labels: LabelsMet | None = None
 
     @property
     def days(self) -> float:
@@ -66,6 +75,8 @@ def _lines(found: Backtest) -> Iterator[str]:
         yield ""
     period = f"{utc(found.first)} to {utc(found.last)} UTC"
     yield f"{period}: {found.rows:,} rows, {found.looks:,} looks, one each {found.step:g} s"
+    if found.labels:
+        yield f"Late labels: {found.labels.read:,} up to the last look; {found.labels.rows:,} rows had one"
     yield ""
     if found.outcomes is None:
         yield "Alert rules: not evaluated."
@@ -166,6 +177,7 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "alerts": outcomes,
         "alerts_left_out": sorted(found.left_out),
         "files_left_out": list(found.unread),
+        "labels": None if found.labels is None else {"read": found.labels.read, "rows": found.labels.rows},
         "detector": {
             "share_of_time": found.share_in_alarm,
             "promise_rows": found.promise,

@@ -30,12 +30,16 @@ class PastWindow:
 
 
 class PastLabels:
-    """Labels that came later, each from its own time on; they count by the rule of windows."""
+    """Labels that came later, each from its own time on; they count by the rule of windows.
+
+    `taken` are the labels that were known at the last moment, `met` the rows that had one when they left.
+    """
 
     def __init__(self, log: PastLog | None, model: Model) -> None:
-        self.taken = 0
+        self.taken = self.met = 0
         self._target = model.target
-        self._known: dict[str, str] = {}
+        self._timed: dict[str, str] = {}  # by ids that tell when their row came
+        self._timeless: dict[str, str] = {}  # by others, which may be any row's until it has left
         self._pieces = iter(()) if log is None else log.read()
         self._times: Times = np.zeros(0, np.int64)
         self._ids: list[str] = []
@@ -45,24 +49,36 @@ class PastLabels:
     def join(self, rows: pa.Table, moment: Micros) -> pa.Table:
         """Return the rows with the targets that were known at a moment; moments ascend."""
         self._take(moment)
-        if not self._known:
+        if not self._timed and not self._timeless:
             return rows
-        late = pa.array([self._known.get(i) for i in rows["prediction_id"].to_pylist()], pa.string())
+        late = pa.array([self._label(i) for i in rows["prediction_id"].to_pylist()], pa.string())
         column = rows.schema.get_field_index(self._target)
         return rows.set_column(column, self._target, newest_targets(rows[self._target], late))
 
-    def forget(self, rows: pa.Table) -> None:
+    def forget(self, gone: pa.Table, rows: pa.Table) -> None:
         """Forget the labels of rows that have left: those of other rows than these, unless they are yet to come."""
-        if not self._known or not len(rows):
+        if not self._timed and not self._timeless:
             return
-        here, newest = set(rows["prediction_id"].to_pylist()), int(times_of(rows)[-1]) // 1000
-        self._known = {i: label for i, label in self._known.items() if i in here or (id_milliseconds(i) or 0) >= newest}
+        left = gone["prediction_id"].to_pylist()
+        self.met += sum(self._label(i) is not None for i in left)
+        here = set(rows["prediction_id"].to_pylist())
+        for i in left:
+            if i not in here:
+                self._timeless.pop(i, None)
+        if len(rows):
+            newest = int(times_of(rows)[-1]) // 1000
+            self._timed = {i: one for i, one in self._timed.items() if i in here or (id_milliseconds(i) or 0) >= newest}
+
+    def _label(self, prediction_id: str) -> str | None:
+        return self._timed.get(prediction_id, self._timeless.get(prediction_id))
 
     def _take(self, moment: Micros) -> None:
         while True:
             end = int(np.searchsorted(self._times, moment, "right"))
             new = zip(self._ids[self._at : end], self._values[self._at : end], strict=True)
-            self._known.update((i, label) for i, label in new if label is not None)
+            for i, label in new:
+                if i is not None and label is not None:
+                    (self._timeless if id_milliseconds(i) is None else self._timed)[i] = label
             self.taken += end - self._at
             self._at = end
             if end < len(self._times) or (piece := next(self._pieces, None)) is None:
@@ -88,8 +104,9 @@ def look_back(log: PastLog, labels: PastLabels, window: Window, moments: Iterabl
             yield PastWindow(moment, rows, held.slice(told, end - told), state != before)
             told, before, moment = end, state, next(ahead, None)
         keep = min(told, _begin(times, window, Micros(times[-1]))) if len(times) else 0
+        labels.forget(held.slice(0, keep), held.slice(keep))
         held, told, left = held.slice(keep), told - keep, left + keep
-        labels.forget(held)
+    labels.forget(held, held.slice(len(held)))
 
 
 def _begin(times: Times, window: Window, moment: Micros) -> int:

@@ -11,7 +11,7 @@ from monitoring.contract.config import Model, Window
 from monitoring.contract.labels import newest_labels, newest_targets
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_part, reason_of
-from monitoring.contract.parts import Part, Unreadable, from_the_future, is_ours, list_parts
+from monitoring.contract.parts import Part, Unreadable, from_the_future, is_ours, list_parts, without_times
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import labels_schema, log_schema
 from monitoring.contract.storage import Place
@@ -32,7 +32,7 @@ def read_rows(
     """Read the window's rows from the log, joined with the labels that came later.
 
     Only rows whose timestamp is later than `after` are taken, and none that is more than an hour ahead of the clock. A
-    file that cannot be read, or holds such rows, is named in the answer.
+    file that cannot be read, or holds such rows or some without a timestamp, is named in the answer.
     """
     earliest = BEFORE_ALL if after is None else after
     if window.duration is not None:
@@ -63,7 +63,7 @@ def _newest(
 ) -> tuple[pa.Table, list[Unreadable]]:
     """Read at least the newest rows of parts that are listed newest first, and not many more."""
     tables: list[pa.Table] = []
-    unreadable = from_the_future(parts, latest)
+    unreadable = [*without_times(parts), *from_the_future(parts, latest)]
     for part in parts:
         if part.last <= earliest:
             break

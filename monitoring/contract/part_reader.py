@@ -6,6 +6,7 @@ decoded page by page.
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,21 @@ _TIMES = pa.schema([("timestamp", TIMESTAMP)])
 
 # what reading a damaged or foreign file raises; FileNotFoundError, an OSError too, says that it is gone
 UNREADABLE = (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """The first and the last timestamp of rows, how many rows have one, and how many have none."""
+
+    first: Micros
+    last: Micros
+    rows: int
+    timeless: int = 0
+
+    @property
+    def problem(self) -> str | None:
+        """Say how many rows have no timestamp; None if all have one."""
+        return f"{self.timeless:,} of {self.rows + self.timeless:,} rows have no timestamp" if self.timeless else None
 
 
 def reason_of(error: Exception) -> str:
@@ -83,31 +99,32 @@ def _schema_of(path: Place) -> pa.Schema:
         return pa.schema([])
 
 
-def time_ranges(path: Place) -> list[tuple[Micros, Micros, int]]:
-    """Return of each row group the first and the last timestamp, and the rows.
-
-    Where there is no timestamp both are 0.
-    """
+def time_ranges(path: Place) -> list[TimeRange]:
+    """Return the times of each row group; both are 0 where no row has one."""
     with open_parquet(path) as file:
         rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        return [_join((_range_of(t) for t in _read(file, [g], count, _TIMES)), count) for g, count in enumerate(rows)]
+        return [join_ranges(map(_range_of, _read(file, [g], count, _TIMES))) for g, count in enumerate(rows)]
 
 
-def time_range(path: Place) -> tuple[Micros, Micros, int]:
-    """Return what `time_ranges` does of a whole file."""
-    ranges = time_ranges(path)
-    return _join(((first, last) for first, last, _ in ranges), sum(rows for *_, rows in ranges))
+def _range_of(table: pa.Table) -> TimeRange:
+    times = table["timestamp"].cast(pa.int64())
+    timeless = times.null_count
+    if timeless == len(times):
+        return TimeRange(Micros(0), Micros(0), 0, timeless)
+    bounds = pc.min_max(times).as_py()
+    return TimeRange(Micros(bounds["min"]), Micros(bounds["max"]), len(times) - timeless, timeless)
 
 
-def _range_of(table: pa.Table) -> tuple[Micros, Micros]:
-    bounds = pc.min_max(table["timestamp"].cast(pa.int64())).as_py()
-    return Micros(bounds["min"] or 0), Micros(bounds["max"] or 0)
-
-
-def _join(ranges: Iterable[tuple[Micros, Micros]], rows: int) -> tuple[Micros, Micros, int]:
-    timed = [(first, last) for first, last in ranges if last]
-    none = Micros(0)
-    return min((first for first, _ in timed), default=none), max((last for _, last in timed), default=none), rows
+def join_ranges(ranges: Iterable[TimeRange]) -> TimeRange:
+    """Return the times of several row groups as of one."""
+    every = list(ranges)
+    timed = [one for one in every if one.rows]
+    return TimeRange(
+        min((one.first for one in timed), default=Micros(0)),
+        max((one.last for one in timed), default=Micros(0)),
+        sum(one.rows for one in timed),
+        sum(one.timeless for one in every),
+    )
 
 
 def _read(file: pq.ParquetFile, groups: Sequence[int], rows: int, schema: pa.Schema) -> Iterator[pa.Table]:

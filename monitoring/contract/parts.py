@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import COVERS
-from monitoring.contract.part_reader import UNREADABLE, reason_of, time_range
+from monitoring.contract.part_reader import UNREADABLE, join_ranges, reason_of, time_ranges
 from monitoring.contract.rereading import attempts
 from monitoring.contract.storage import Place, list_names, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
@@ -33,12 +33,16 @@ _LISTINGS = 100
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """One immutable file of rows, from the first to the last time in it, both included."""
+    """One immutable file of rows, from the first to the last time in it, both included.
+
+    `rows` have a time; `partial` says how many have none, which are in no window.
+    """
 
     last: Micros
     first: Micros
     rows: int
     path: Place
+    partial: str | None = None
 
     @property
     def name(self) -> str:
@@ -65,6 +69,11 @@ def from_the_future(parts: Iterable[Part], latest: Micros) -> list[Unreadable]:
         for part in parts
         if part.last > latest
     ]
+
+
+def without_times(parts: Iterable[Part]) -> list[Unreadable]:
+    """Name the parts of which some rows have no timestamp; these are in no window."""
+    return [Unreadable(part.path, part.partial) for part in parts if part.partial]
 
 
 def part_name(first: Micros, last: Micros, rows: int, writer: str, segment: int) -> str:
@@ -193,10 +202,10 @@ def _place_once(path: Path, _version: tuple[int, int, int]) -> Part:
 
 
 def _place_by_rows(path: Place) -> Part:
-    first, last, rows = time_range(path)
-    if rows and not last:
-        raise ValueError("its timestamps are null")
-    return Part(last, first, rows, path)
+    times = join_ranges(time_ranges(path))
+    if times.problem and not times.rows:
+        raise ValueError(times.problem)
+    return Part(times.last, times.first, times.rows, path, times.problem)
 
 
 def is_ours(part: Part) -> bool:

@@ -18,6 +18,7 @@ from monitoring.contract.reference import Reference, parse_reference
 from monitoring.contract.storage import replaced
 from monitoring.contract.values import narrowed
 from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally, stored_types
+from monitoring.offline.listing import list_files, shown
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes, types_in
 from monitoring.suite.lean_evidently import leave_out_the_rest
@@ -72,6 +73,9 @@ def make_profile(options: argparse.Namespace, config: Config) -> int:
     if made.left_out:
         sys.stdout.write(f"{_files(profile.left_out)} left out, wholly or in part:\n")
         sys.stdout.writelines(f"  {one}\n" for one in made.left_out)
+    if made.unused:
+        sys.stdout.write("Not used:\n")
+        sys.stdout.writelines(f"  {one}\n" for one in made.unused)
     return PASSES
 
 
@@ -146,6 +150,8 @@ def _about(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
 
 def load_reference(source: str, config: Config) -> Reference:
     """Read a reference, a Parquet file or its URI; raise DriftloopError if it is none that fits the config."""
+    if not list_files(source).alone:  # which refuses pipes and devices too: they would be waited for
+        raise DriftloopError(f"{shown(source)}: is a folder; a reference is one Parquet file")
     try:
         filesystem, path = pa.fs.FileSystem.from_uri(source if "://" in source else Path(source).absolute().as_uri())
         with filesystem.open_input_file(path) as file:

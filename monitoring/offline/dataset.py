@@ -45,11 +45,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class DatasetProfile:
-    """A data set's profile, and what of it could not be read."""
+    """A data set's profile, and what of it could not be read or used."""
 
     profile: Profile
     files: int
     left_out: tuple[LeftOut, ...]
+    unused: tuple[LeftOut, ...] = ()  # columns that are there and cannot be used
 
 
 def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: bool = True) -> Demands:
@@ -144,4 +145,4 @@ def profile_locally(
     number = workers or os.cpu_count() or 1
     with threads(number) as pool:
         profile = merge(grid, pool.map(add_up, range(number)), hashes=hashes)
-    return DatasetProfile(profile, len(surveyed.files), tuple(sorted(left_out)))
+    return DatasetProfile(profile, len(surveyed.files), tuple(sorted(left_out)), surveyed.unused)

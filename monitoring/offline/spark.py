@@ -70,7 +70,7 @@ def profile_on_spark(
                 yield from_bytes(grid, bytes(row.profile))
 
         profile = merge(grid, each(), hashes=hashes)
-        return DatasetProfile(profile, len(surveyed.files), tuple(sorted(left_out)))
+        return DatasetProfile(profile, len(surveyed.files), tuple(sorted(left_out)), surveyed.unused)
     except DriftloopError:
         raise
     except Exception as error:
@@ -90,9 +90,9 @@ def _inspect_all(session: Any, files: Sequence[DataFile], demands: Demands) -> l
 
 
 def _inspected(text: str) -> Inspected:
-    (uri, partition), columns, groups, covers, problem = json.loads(text)
+    (uri, partition), columns, groups, covers, problem, unused = json.loads(text)
     file = DataFile(uri, tuple((name, value) for name, value in partition))
-    return Inspected(file, tuple(columns), tuple(groups), tuple(covers), problem)
+    return Inspected(file, tuple(columns), tuple(groups), tuple(covers), problem, tuple(unused))
 
 
 def _session(master: str) -> Any:

@@ -17,8 +17,10 @@ from monitoring.contract.parts import is_merged, noted
 from monitoring.contract.values import UnfitColumnError, convert, is_text
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing, shown
 from monitoring.offline.partitions import Partition, typed
+from monitoring.offline.unused_columns import unused_in
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
+_NEVER_LACKING = ("timestamp", "prediction_id")  # where they are required, no value can stand for them
 NAMED = 10  # files and columns that a message names
 
 
@@ -45,13 +47,17 @@ class Demands:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What a file's footer says: columns, rows by row group, and the parts whose rows it holds; or the problem."""
+    """What a file's footer says: columns, rows by row group, and the parts whose rows it holds; or the problem.
+
+    `unused` says which columns that no test needs are there and cannot be used.
+    """
 
     file: DataFile
     columns: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
     covers: tuple[str, ...] = ()
     problem: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,11 @@ class SurveyedFile:
 
 @dataclass(frozen=True)
 class Survey:
-    """The files that will be read, and those that will not."""
+    """The files that will be read, those that will not, and columns that are there and cannot be used."""
 
     files: tuple[SurveyedFile, ...]
     left_out: tuple[LeftOut, ...]
+    unused: tuple[LeftOut, ...] = ()
 
 
 def open_file(uri: str) -> pq.ParquetFile:
@@ -87,11 +94,12 @@ def inspect(file: DataFile, demands: Demands) -> Inspected:
             groups = tuple(opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups))
             covers = noted(opened) if is_merged(file.uri.rpartition("/")[2]) else ()
             problem = _misfit(opened.schema_arrow, demands)
+            unused = tuple(unused_in(opened)) if demands.text_counts and not problem else ()
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
         return Inspected(file, problem=f"is not a readable Parquet file: {reason_of(error)}")
-    return Inspected(file, columns, groups, covers, problem)
+    return Inspected(file, columns, groups, covers, problem, unused)
 
 
 def _misfit(schema: pa.Schema, demands: Demands) -> str | None:
@@ -134,17 +142,18 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
     problems = [LeftOut(one.file.uri, problem) for one in found if (problem := _problem(one, demands))]
     left_out = sorted([*listing.left_out, *problems])
     if left_out and (listing.alone or not demands.skip_unreadable):
-        raise DatasetError(_refusal(listing, left_out))
+        raise DatasetError(refusal(listing, left_out))
     bad = {one.uri for one in left_out}
     gone = {name for one in found for name in one.covers}
     kept = [one for one in found if one.file.uri not in bad and one.file.uri.rpartition("/")[2] not in gone]
     if not kept:
-        raise DatasetError("\n".join([f"{shown(listing.source)}: holds no file that can be read", *_some_of(left_out)]))
-    if problem := _lacking(listing, kept, demands.required):
+        raise DatasetError("\n".join([f"{shown(listing.source)}: holds no file that can be read", *some_of(left_out)]))
+    if problem := _lacking(listing, kept, demands):
         raise DatasetError(problem)
     partitions = typed((one.file.partition for one in kept), demands.numeric)
     files = zip(kept, partitions, strict=True)
-    return Survey(tuple(SurveyedFile(o.file.uri, partition, o.groups) for o, partition in files), tuple(left_out))
+    read = tuple(SurveyedFile(one.file.uri, partition, one.groups) for one, partition in files)
+    return Survey(read, tuple(left_out), tuple(LeftOut(one.file.uri, text) for one in kept for text in one.unused))
 
 
 def _problem(one: Inspected, demands: Demands) -> str | None:
@@ -160,26 +169,30 @@ def _problem(one: Inspected, demands: Demands) -> str | None:
     return None
 
 
-def _refusal(listing: Listing, left_out: Sequence[LeftOut]) -> str:
+def refusal(listing: Listing, left_out: Sequence[LeftOut]) -> str:
+    """Return what is said of files that cannot be read, wholly or in part, and may not be left out."""
     if listing.alone:
         return str(left_out[0])
     number = f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}"
     said = (
-        f"{shown(listing.source)}: {number} cannot be read, so nothing was computed; --skip-unreadable goes on without"
+        f"{shown(listing.source)}: {number} cannot be read, wholly or in part, so nothing was computed; "
+        "--skip-unreadable goes on without"
     )
-    return "\n".join([said, *_some_of(left_out)])
+    return "\n".join([said, *some_of(left_out)])
 
 
-def _some_of(left_out: Sequence[LeftOut]) -> list[str]:
+def some_of(left_out: Sequence[LeftOut]) -> list[str]:
+    """Return a line for each of the first few files."""
     lines = [f"  {one}" for one in left_out[:NAMED]]
     return lines if len(left_out) <= NAMED else [*lines, f"  and {len(left_out) - NAMED} more"]
 
 
-def _lacking(listing: Listing, kept: Sequence[Inspected], required: Sequence[str]) -> str | None:
+def _lacking(listing: Listing, kept: Sequence[Inspected], demands: Demands) -> str | None:
     """Name the columns that files lack, and in which files; None if all are there."""
-    lines = []
-    for column in required:
+    lines, may_lack = [], False
+    for column in demands.required:
         without = [shown(one.file.uri) for one in kept if column not in one.columns]
+        may_lack |= bool(without and demands.any_of) and column not in _NEVER_LACKING
         if without and len(without) == len(kept) > 1:
             lines.append(f"  {column}: in none of the {len(kept)} files")
         elif without:
@@ -187,10 +200,11 @@ def _lacking(listing: Listing, kept: Sequence[Inspected], required: Sequence[str
             lines.append(f"  {column}: not in {', '.join(without[:NAMED])}{more}")
     if not lines:
         return None
-    others = sorted({name for one in kept for name in one.columns} - set(required))
+    others = sorted({name for one in kept for name in one.columns} - set(demands.required))
     there = f"; other columns are {', '.join(others[:NAMED])}{', …' if len(others) > NAMED else ''}" if others else ""
-    said = f"{shown(listing.source)}: columns of the config are missing{there}"
-    return "\n".join([said, *lines, "  --allow-missing-columns counts them as missing values"])
+    said = f"{shown(listing.source)}: columns {'of the config ' if may_lack else ''}are missing{there}"
+    hint = ["  --allow-missing-columns counts them as missing values"] if may_lack else []
+    return "\n".join([said, *lines, *hint])
 
 
 def inspect_all(files: Sequence[DataFile], demands: Demands) -> list[Inspected]:

@@ -161,15 +161,15 @@ class LateLabels:
         if not near.any():
             return found
         labels, asked = self._waiting.filter(pa.array(near)), times[near]
-        groups = [g for g, (first, last, _) in enumerate(time_ranges(part.path)) if _any_in(asked, first, last)]
+        groups = [g for g, t in enumerate(time_ranges(part.path)) if _any_in(asked, t.first, t.last)]
         matches = [self._matches[part.name]] if part.name in self._matches else []
         for rows in read_groups(part.path, self._rows_schema, groups):
             place = pc.index_in(
                 labels["prediction_id"].combine_chunks(), value_set=rows["prediction_id"].combine_chunks()
             )
-            there = place.is_valid()
-            found[np.flatnonzero(near)[there.to_numpy(zero_copy_only=False)]] = True
-            matches.append(self._match(labels.filter(there), rows.take(place.filter(there))))
+            found[np.flatnonzero(near)[place.is_valid().to_numpy(zero_copy_only=False)]] = True
+            timed = rows["timestamp"].combine_chunks().take(place).is_valid()  # a row without a time is in no window
+            matches.append(self._match(labels.filter(timed), rows.take(place.filter(timed))))
         if matches:
             self._matches[part.name] = _latest(matches)
         return found

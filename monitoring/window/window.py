@@ -19,7 +19,7 @@ from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
-from monitoring.contract.parts import Part, Unreadable, covers, from_the_future, is_ours, list_parts
+from monitoring.contract.parts import Part, Unreadable, covers, from_the_future, is_ours, list_parts, without_times
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, log_schema
 from monitoring.contract.times import BEFORE_ALL, Micros, before, latest_time
@@ -173,7 +173,7 @@ class ProfiledWindow:
     def look(self, after: Micros | None, now: datetime | None = None) -> WindowProfile:
         """Return the window's profile as of now; only rows later than `after` count.
 
-        Rows more than an hour ahead of the clock do not count, and their files are named.
+        Rows more than an hour ahead of the clock and rows without a timestamp do not count; their files are named.
         """
         earliest = BEFORE_ALL if after is None else after
         if (duration := self._window.duration) is not None:
@@ -186,7 +186,7 @@ class ProfiledWindow:
 
     def _look(self, span: Span) -> WindowProfile:
         parts, unreadable = list_parts(self._layout.current)
-        unreadable += from_the_future(parts, span.latest)
+        unreadable += [*without_times(parts), *from_the_future(parts, span.latest)]
         while True:
             try:
                 division = self._divide(parts, span)
@@ -328,7 +328,7 @@ class ProfiledWindow:
 
 def _row_groups(part: Part) -> list[Block]:
     with _reading(part):
-        return [Block(part, n, *times) for n, times in enumerate(time_ranges(part.path))]
+        return [Block(part, n, t.first, t.last, t.rows) for n, t in enumerate(time_ranges(part.path)) if t.rows]
 
 
 def _as_codes(field: pa.Field) -> pa.Field:

@@ -225,7 +225,7 @@ def test_an_input_that_fails_leaves_no_profile(data, capsys):
     assert "there is no such file or folder" in capsys.readouterr().err
     assert not (data / "out.profile").exists()
     assert run("profile", data, "--reference", str(data / "absent.parquet")) == 2
-    assert "absent.parquet: the reference cannot be read" in capsys.readouterr().err
+    assert "absent.parquet: there is no such file" in capsys.readouterr().err
 
 
 def test_a_profile_that_was_cut_off_is_refused(data, capsys, grid):

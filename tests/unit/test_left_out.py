@@ -241,7 +241,104 @@ def test_backtest_leads_with_the_share_of_time_in_alarm(desk, capsys):
 
 def test_labels_without_their_columns_are_named(desk, capsys):
     times = pd.date_range("2026-01-01", periods=500, freq="min")
-    trips(500).assign(timestamp=times).to_parquet(desk.folder / "log.parquet")
+    rows = trips(500).assign(timestamp=times)
+    rows.to_parquet(desk.folder / "log.parquet")
     pq.write_table(pa.table({"prediction_id": ["a"], "timestamp": times[:1]}), desk.folder / "labels.parquet")
     assert desk.backtest(desk.folder / "log.parquet", "--labels", str(desk.folder / "labels.parquet")) == 2
+    assert f"prediction_id: not in {desk.folder / 'log.parquet'}" in capsys.readouterr().err
+    rows.assign(prediction_id=[f"trip {n}" for n in range(500)]).to_parquet(desk.folder / "log.parquet")
+    assert desk.backtest(desk.folder / "log.parquet", "--labels", str(desk.folder / "labels.parquet")) == 2
     assert f"tip: not in {desk.folder / 'labels.parquet'}" in capsys.readouterr().err
+
+
+def _timed(number: int, begin: str = "2026-01-01", missing: int = 0) -> pd.DataFrame:
+    """Draw trips, one a minute, the first of which have no time."""
+    times = pd.Series(pd.date_range(begin, periods=number, freq="min"))
+    times[:missing] = pd.NaT
+    return trips(number).assign(timestamp=times, prediction_id=[f"trip {n}" for n in range(number)])
+
+
+@pytest.mark.timeout(120)  # a calibration of the detector
+def test_backtest_names_rows_without_a_time(desk, data, capsys):
+    """In one file, in one of a folder's, or in all of them: a backtest is of all rows, or says of which it is."""
+    _timed(900, missing=500).to_parquet(data / "a.parquet")
+    assert desk.backtest(data / "a.parquet") == 2
+    assert "a.parquet: 500 of 900 rows have no timestamp; --skip-unreadable goes on" in capsys.readouterr().err
+    _timed(300, missing=300).to_parquet(data / "b.parquet")
+    assert desk.backtest(data) == 2
+    said = capsys.readouterr().err
+    assert f"{data / 'a.parquet'}: 500 of 900 rows have no timestamp" in said
+    assert f"{data / 'b.parquet'}: 300 of 300 rows have no timestamp" in said
+    assert desk.backtest(data / "b.parquet", "--skip-unreadable") == 2
+    assert "300 of 300 rows have no timestamp" in capsys.readouterr().err
+    assert desk.backtest(data, "--skip-unreadable", "--json", str(desk.folder / "_found")) == 0
+    assert "2 files were left out, wholly or in part" in capsys.readouterr().out
+    found = json.loads((desk.folder / "_found").read_text())
+    assert found["rows"] == 400
+    assert len(found["files_left_out"]) == 2
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("begin", ["1960-01-01", "1969-12-31T20:00"])
+def test_backtest_reads_rows_from_before_1970(desk, capsys, begin):
+    """Prometheus cannot be asked about them, which is said; from 1970 on it can."""
+    _timed(500, begin).to_parquet(desk.folder / "log.parquet")
+    tools = ["--prometheus-bin", str(Path(find_tools().promtool).parent)]
+    assert desk.backtest(desk.folder / "log.parquet", *tools) == 0
+    said = capsys.readouterr()
+    assert ": 500 rows" in said.out
+    assert "not evaluated: Prometheus knows no time before 1970" in said.err
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("missing", [1, 1500])
+def test_labels_without_a_time_are_the_oldest(desk, capsys, missing):
+    """They count from the first row on, like those that the monitor's window reads; how many met a row is said."""
+    rows = _timed(1500)
+    rows.drop(columns="tip").to_parquet(desk.folder / "log.parquet")
+    labels = rows[["prediction_id", "tip", "timestamp"]].copy()
+    labels.loc[: missing - 1, "timestamp"] = pd.NaT
+    labels.to_parquet(desk.folder / "labels.parquet")
+    more = ["--labels", str(desk.folder / "labels.parquet"), "--openmetrics", str(desk.folder / "past.om")]
+    assert desk.backtest(desk.folder / "log.parquet", *more, "--json", str(desk.folder / "_found")) == 0
+    assert "Late labels: 1,500 up to the last look; 1,500 rows had one" in capsys.readouterr().out
+    assert json.loads((desk.folder / "_found").read_text())["labels"] == {"read": 1500, "rows": 1500}
+    lines = (desk.folder / "past.om").read_text().splitlines()
+    labelled = [float(line.split()[1]) for line in lines if line.startswith("labelled_rows{")]
+    assert labelled[-1] == 1000  # the window
+
+
+@pytest.mark.timeout(120)
+def test_labels_of_no_row_are_told(desk, capsys):
+    rows = _timed(500)
+    rows.to_parquet(desk.folder / "log.parquet")
+    rows.assign(prediction_id=[f"other {n}" for n in range(500)]).to_parquet(desk.folder / "labels.parquet")
+    assert desk.backtest(desk.folder / "log.parquet", "--labels", str(desk.folder / "labels.parquet")) == 0
+    assert "Late labels: 500 up to the last look; 0 rows had one" in capsys.readouterr().out
+
+
+def test_columns_that_cannot_be_used_are_told(desk, data, capsys):
+    """No test needs times or confidence, so a profile is made; that they were not used is said by file."""
+    trips(9).assign(timestamp="2026-01-01T12:00:00Z", confidence=0.5).to_parquet(data / "b.parquet")
+    assert desk.profile(data) == 0
+    assert "Not used" not in capsys.readouterr().out
+    trips(9).assign(timestamp=["2026-01-01"] * 8 + ["soon"], confidence="high").to_parquet(data / "b.parquet")
+    assert desk.profile(data) == 0
+    said = capsys.readouterr().out
+    assert f"{data / 'b.parquet'}: column confidence is " in said
+    assert f"{data / 'b.parquet'}: column timestamp holds 'soon', no time" in said
+
+
+@pytest.mark.parametrize("command", ["profile", "report", "backtest"])
+def test_a_reference_that_is_no_file_is_refused_at_once(desk, data, capsys, command):
+    """Nobody writes into a pipe that lies where the reference should."""
+    assert desk.profile(data) == 0
+    (desk.folder / "reference.parquet").unlink()
+    os.mkfifo(desk.folder / "reference.parquet")
+    assert (desk.report() if command == "report" else getattr(desk, command)(data)) == 2
+    assert "reference.parquet: is a pipe; it must be a file" in capsys.readouterr().err
+    (desk.folder / "reference.parquet").unlink()
+    (desk.folder / "reference.parquet").mkdir()
+    trips(500).to_parquet(desk.folder / "reference.parquet" / "a.parquet")
+    assert (desk.report() if command == "report" else getattr(desk, command)(data)) == 2
+    assert "reference.parquet: is a folder; a reference is one Parquet file" in capsys.readouterr().err

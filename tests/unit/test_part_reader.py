@@ -96,6 +96,18 @@ def test_a_foreign_part_that_does_not_fit_is_named(layout: Layout, table: pa.Tab
     assert [one.path.name for one in rows.unreadable] == ["foreign.parquet"] * unreadable
 
 
+def test_rows_without_a_timestamp_are_in_no_window_and_named(layout: Layout) -> None:
+    """The file's other rows count, and the rows that have none take nobody's place."""
+    write_table(layout.current, log_table([T0 + 1, T0 + 2]))
+    times = pd.to_datetime([None if t % 3 == 0 else (T0 + t) * 1000 for t in range(9)], unit="ns", utc=True)
+    log_table([T0] * 9).to_pandas().assign(timestamp=times).to_parquet(layout.current / "foreign.parquet")
+    rows = read_rows(layout, MODEL, Window(rows=7))
+    assert offsets(rows.table) == [1, 2, 2, 4, 5, 7, 8]
+    assert [(one.path.name, one.reason) for one in rows.unreadable] == [
+        ("foreign.parquet", "3 of 9 rows have no timestamp")
+    ]
+
+
 def test_a_file_in_the_folders_place_is_named(layout: Layout) -> None:
     """Where current.parquet is one file, the window is empty and the file is named."""
     pq.write_table(log_table([T0]), layout.current)

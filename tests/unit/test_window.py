@@ -10,17 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from api.log.quarantine import why_unreadable
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import covering, list_leftovers, list_parts, merged_name, part_name
-from monitoring.contract.schemas import labels_schema, log_schema
+from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.times import microseconds
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid
 from monitoring.window.window import ProfiledWindow
 from tests.unit.models import LOANS, loans
-from tests.unit.monitor_fixtures import START, log_rows, make_rows
+from tests.unit.monitor_fixtures import START, label_rows, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
 
 ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 25
@@ -209,6 +210,27 @@ def test_a_part_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Path
         assert [file.path for file in look.unreadable] == [damaged]
         assert look.profile.rows == 60
         assert look.profile.first < BEGIN + 60_000_000
+
+
+@pytest.mark.parametrize("rows", [60, 1000])
+def test_rows_without_a_time_are_in_no_window(tmp_path: Path, rows: int) -> None:
+    """Both readers leave them out, name the file, and take a label of such a row for none of the window's."""
+    config = loans(window={"rows": rows}, minimum_rows=2)
+    layout, grid = _parts(tmp_path, config, [50, 40]), _grid(config)
+    (ours, other) = sorted(layout.current.iterdir())
+    table = pq.read_table(other, partitioning=None)
+    times = pa.array([None if n % 2 else t for n, t in enumerate(table["timestamp"].to_pylist())], TIMESTAMP)
+    foreign = layout.current / "foreign.parquet"
+    pq.write_table(table.drop_columns("timestamp").append_column("timestamp", times), foreign, row_group_size=10)
+    other.unlink()
+    label_rows(tmp_path, config, table["prediction_id"].to_pylist(), [config.model.categories[0]] * 40)
+    read = read_rows(layout, config.model, config.window)
+    look = ProfiledWindow(layout, config, grid).look(None)
+    same_profile(look.profile, profile_rows(grid, read.table))
+    assert look.profile.rows == min(rows, 70)
+    for found in (read.unreadable, look.unreadable):
+        assert [(file.path, file.reason) for file in found] == [(foreign, "20 of 40 rows have no timestamp")]
+    assert why_unreadable(foreign, log_schema(config.model)) is None  # it is not quarantined
 
 
 def test_rows_beyond_the_horizon_are_not_searched_for_repetitions(tmp_path: Path) -> None:

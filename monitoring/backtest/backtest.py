@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from monitoring.backtest.alert_rules import SHIPPED, AlertRule, read_alerts
 from monitoring.backtest.detector_replay import PastDetector, calibrate_for, populations_for
-from monitoring.backtest.log_rows import open_labels, open_log, rate_of
+from monitoring.backtest.log_rows import open_labels, open_log, rate_of, require_rows
 from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.prometheus import Binaries, ask_alerts, check_rules, find_binaries
 from monitoring.backtest.replay import Past, choose_step, moments_of, replay
@@ -29,6 +29,7 @@ from monitoring.contract.times import Micros
 from monitoring.contract.values import narrowed
 from monitoring.offline.commands import load_reference
 from monitoring.offline.dataset import demands_of, stored_types
+from monitoring.offline.unknown_categories import told
 
 NO_PROMETHEUS = """\
 The rules were not evaluated: that takes prometheus and promtool, and neither PATH nor .local/tools/bin has them.
@@ -57,6 +58,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     log = open_log(options.log, config.model, _later(options.begin, after), options.end, demands)
     late = open_labels(options.labels, config.model, skip_unreadable=skip) if options.labels else None
     labels = PastLabels(late, config.model)
+    require_rows(log, config)
     populations = populations_for(config.model)
     types = stored_types(options.log, config.model)
     reference = replace(reference, table=narrowed(reference.table, types))
@@ -68,6 +70,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     found = replace(
         found,
         populations=populations,
+        unknown=told(config.model, config.model.prediction, detector.unknown),
         unread=tuple(str(one) for one in (*log.left_out, *(late.left_out if late else ()))),
         labels=LabelsMet(labels.taken, labels.met) if late else None,
     )
@@ -91,8 +94,8 @@ def backtest(
         rows = replay(past, moments, spool, _progress(f"replaying, {len(moments):,} looks each {step}"))
         if options.openmetrics:
             spool.write(options.openmetrics)
-        unasked = binaries is None or moments[0] < 0
-        outcomes = None if unasked else ask_alerts(binaries, alerts, spool, moments, folder)
+        early = moments[0] < 0
+        outcomes = None if binaries is None or early else ask_alerts(binaries, alerts, spool, moments, folder)
     seconds = step.total_seconds()
     alarms, promise = tuple(past.detector.alarms), past.detector.promise
     asked = {outcome.alert for outcome in outcomes or ()}

@@ -2,9 +2,11 @@
 
 import copy
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import POPULATIONS, Calibration, Progress, calibrate
@@ -37,6 +39,7 @@ class PastDetector:
 
     def __init__(self, reference: Reference, model: Model, calibration: Calibration, promise: float) -> None:
         self.alarms: list[PastAlarm] = []
+        self.unknown: Counter[str] = Counter()  # predictions that the config does not name
         self.promise, self._model = promise, model
         self._rows = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._rows, len(model.categories))
@@ -47,7 +50,12 @@ class PastDetector:
     def feed(self, table: pa.Table) -> None:
         """Take in rows that came since."""
         if len(table):
+            named = pc.value_counts(table[self._model.prediction].combine_chunks()).to_pylist()
+            self.unknown.update({one["values"]: one["counts"] for one in named if self._is_unknown(one["values"])})
             self._feed(rows_of(conform(table, self._columns), self._model), times_of(table))
+
+    def _is_unknown(self, name: str | None) -> bool:
+        return name is not None and name not in self._model.categories
 
     def verdict(self) -> DriftVerdict:
         """Return what the detector says now."""

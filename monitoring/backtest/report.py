@@ -27,7 +27,7 @@ class Backtest:
 
     `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
     replayed. `promise` is the rows between false alarms of drift, `unread` names the files that could not be read,
-    `populations` is what the detector was calibrated on.
+    `populations` is what the detector was calibrated on, `unknown` says which predictions are no categories.
     """
 
     first: int
@@ -41,6 +41,7 @@ class Backtest:
     left_out: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     populations: int = POPULATIONS
+    unknown: str | None = None
     labels: LabelsMet | None = None
 
     @property
@@ -68,6 +69,8 @@ def _lines(found: Backtest) -> Iterator[str]:
         shares = ", ".join(f"{o.alert.name} {_percent(o.share)}" for o in firing)
         yield f"Alert rules that fire, by the share of the time: {shares or 'none'}."
     yield ""
+    if found.unknown:
+        yield found.unknown
     if found.unread:
         number = len(found.unread)
         yield f"{number} file{'s were' if number > 1 else ' was'} left out, wholly or in part:"
@@ -177,6 +180,7 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "alerts": outcomes,
         "alerts_left_out": sorted(found.left_out),
         "files_left_out": list(found.unread),
+        "unknown_predictions": found.unknown,
         "labels": None if found.labels is None else {"read": found.labels.read, "rows": found.labels.rows},
         "detector": {
             "share_of_time": found.share_in_alarm,

@@ -19,6 +19,7 @@ from monitoring.contract.storage import replaced
 from monitoring.contract.values import narrowed
 from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally, stored_types
 from monitoring.offline.listing import list_files, shown
+from monitoring.offline.unknown_categories import unknown_in
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes, types_in
 from monitoring.suite.lean_evidently import leave_out_the_rest
@@ -58,6 +59,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def make_profile(options: argparse.Namespace, config: Config) -> int:
     """Profile the input and write the profile, whole or not at all."""
+    _spare(options.out, options.input, options.reference, options.config)
     types = stored_types(options.input, config.model)
     grid, _ = _read_reference(options.reference, config, types)
     begun = time.monotonic()
@@ -77,6 +79,16 @@ def make_profile(options: argparse.Namespace, config: Config) -> int:
         sys.stdout.write("Not used:\n")
         sys.stdout.writelines(f"  {one}\n" for one in made.unused)
     return PASSES
+
+
+def _spare(out: Path | None, *inputs: str | Path | None) -> None:
+    """Raise DriftloopError if what is to be written would take the place of something that is read."""
+    if out is not None and out.exists() and any(_is_same(out, one) for one in inputs if one is not None):
+        raise DriftloopError(f"{out}: is read by this command, and would be overwritten; choose another name")
+
+
+def _is_same(path: Path, source: str | Path) -> bool:
+    return "://" not in str(source) and Path(source).exists() and path.samefile(source)
 
 
 def _files(number: int) -> str:
@@ -104,11 +116,13 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     """Run the config's tests on a profile, print each verdict, and return the exit status that they give."""
     if problem := config.beyond_profiles():
         raise DriftloopError(f"`report` computes from profiles, whatever `engine` says: {problem}")
+    _spare(options.html, options.profile, options.reference, options.config)
     content = _read_profile(options.profile)
     grid, reference = _read_reference(options.reference, config, _about(options.profile, types_in, content))
     current: Profile = _about(options.profile, from_bytes, grid, content)
     if current.rows < config.minimum_rows:
-        raise DriftloopError(f"{options.profile}: {current.rows} rows; config.yml wants {config.minimum_rows} at least")
+        raise DriftloopError(f"{options.profile}: {current.rows} rows; minimum_rows is {config.minimum_rows}")
+    unknown = _about(options.profile, lambda: list(unknown_in(current)))
     leave_out_the_rest()
     from monitoring.monitor import report_on  # noqa: PLC0415 - Evidently takes seconds; errors above need none
 
@@ -116,6 +130,7 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     assert report.run is not None  # there are enough rows
     for verdict in report.run.verdicts:
         sys.stdout.write(f"{verdict.status.upper():7} {verdict.test}: {verdict.found}\n")
+    sys.stdout.writelines(f"{line}\n" for line in unknown)
     if current.left_out:
         sys.stdout.write(f"{_files(current.left_out)} left out, wholly or in part, when the profile was made\n")
     verdicts = report.run.verdicts

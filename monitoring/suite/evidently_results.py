@@ -111,6 +111,8 @@ def confusion_of(confusion: Counter[tuple[str, str]]) -> ConfusionMatrix:
     """Return the matrix of the labelled rows, over the labels that occur."""
     targets, predictions, weights = _cases(confusion)
     labels = sorted({*targets, *predictions})
+    if len(labels) == 1:  # which scikit-learn warns of
+        return ConfusionMatrix(labels=labels, values=[[sum(weights)]])
     values = confusion_matrix(targets, predictions, labels=labels, sample_weight=weights)
     return ConfusionMatrix(labels=labels, values=values.tolist())
 

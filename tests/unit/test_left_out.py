@@ -342,3 +342,45 @@ def test_a_reference_that_is_no_file_is_refused_at_once(desk, data, capsys, comm
     trips(500).to_parquet(desk.folder / "reference.parquet" / "a.parquet")
     assert (desk.report() if command == "report" else getattr(desk, command)(data)) == 2
     assert "reference.parquet: is a folder; a reference is one Parquet file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["predicted_tip", "tip"])
+def test_values_that_are_no_categories_are_told(desk: Desk, capsys: pytest.CaptureFixture[str], column: str) -> None:
+    """A typing error is named beside the verdicts; where no value is a category, the rows do not fit the config."""
+    rows = trips(1500, 2)
+    rows.loc[:2, column] = "maybe"
+    rows.to_parquet(desk.folder / "some.parquet")
+    other = {"no": "False", "yes": "True", "maybe": "False"}
+    rows.assign(**{column: rows[column].map(other)}).to_parquet(desk.folder / "all.parquet")
+    assert desk.profile(desk.folder / "some.parquet") == 0
+    desk.report()
+    assert f"{column} holds maybe in 3 rows; the config's categories are no, yes\n" in capsys.readouterr().out
+    assert desk.profile(desk.folder / "all.parquet") == 0
+    assert desk.report() == 2
+    assert f"{column} holds " in capsys.readouterr().err
+
+
+def test_what_is_read_is_not_overwritten(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A swapped argument costs no data."""
+    path = desk.folder / "new.parquet"
+    trips(1500, 2).to_parquet(path)
+    before = path.read_bytes()
+    assert desk.profile(path, "--out", str(path)) == 2
+    assert desk.profile(path) == 0
+    assert desk.report("--html", str(desk.folder / "reference.parquet")) == 2
+    assert path.read_bytes() == before
+    assert capsys.readouterr().err.count("would be overwritten") == 2
+
+
+def test_backtest_wants_enough_rows_and_names_unknown_predictions(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log too short to be looked at is no quiet one; another coding of the predictions is named."""
+    rows = trips(300, 2).assign(timestamp=pd.date_range("2026-01-01", periods=300, freq="min"))
+    rows["prediction_id"] = [f"row-{n}" for n in range(300)]
+    rows[:100].to_parquet(desk.folder / "short.parquet")
+    assert desk.backtest(desk.folder / "short.parquet") == 2
+    assert "100 rows; minimum_rows is 200" in capsys.readouterr().err
+    rows.assign(predicted_tip="1").to_parquet(desk.folder / "coded.parquet")
+    assert desk.backtest(desk.folder / "coded.parquet") == 0
+    assert "predicted_tip holds 1 in 300 rows; the config's categories are no, yes" in capsys.readouterr().out

@@ -94,8 +94,7 @@ def backtest(
         rows = replay(past, moments, spool, _progress(f"replaying, {len(moments):,} looks each {step}"))
         if options.openmetrics:
             spool.write(options.openmetrics)
-        early = moments[0] < 0
-        outcomes = None if binaries is None or early else ask_alerts(binaries, alerts, spool, moments, folder)
+        outcomes = ask_alerts(binaries, alerts, spool, moments, folder) if binaries and moments[0] >= 0 else None
     seconds = step.total_seconds()
     alarms, promise = tuple(past.detector.alarms), past.detector.promise
     asked = {outcome.alert for outcome in outcomes or ()}

@@ -217,7 +217,7 @@ def test_rows_without_a_time_are_in_no_window(tmp_path: Path, rows: int) -> None
     """Both readers leave them out, name the file, and take a label of such a row for none of the window's."""
     config = loans(window={"rows": rows}, minimum_rows=2)
     layout, grid = _parts(tmp_path, config, [50, 40]), _grid(config)
-    (_, other) = sorted(layout.current.iterdir())
+    _, other = sorted(layout.current.iterdir())
     table = pq.read_table(other, partitioning=None)
     times = pa.array([None if n % 2 else t for n, t in enumerate(table["timestamp"].to_pylist())], TIMESTAMP)
     foreign = layout.current / "foreign.parquet"

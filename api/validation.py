@@ -121,7 +121,8 @@ def _numbers(features: dict[str, Any], model: Model, at: str) -> Values:
 def _not_a_number(value: Any, at: str, dtype: str) -> Problem:
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124 - NaN differs
         return unprocessable("out_of_range", at, f"{shown(value)} is out of range; a feature is a finite {dtype}")
-    return unprocessable("not_a_number", at, f"must be a number or null, not {shown(value)}")
+    instead = "; true and false are sent as 1 and 0" if isinstance(value, bool) else ""
+    return unprocessable("not_a_number", at, f"must be a number or null, not {shown(value)}{instead}")
 
 
 def _listed(model: Model) -> str:

@@ -15,6 +15,7 @@ from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.storage import Place, place
 from monitoring.contract.times import Micros, from_microseconds
+from monitoring.contract.uris import shown
 from monitoring.contract.values import conform
 from monitoring.offline.dataset import demands_of
 from monitoring.offline.listing import DatasetError, LeftOut, list_files
@@ -55,7 +56,7 @@ class PastLog:
         Where a file has been merged or archived meanwhile, the reading goes on with a new list of files.
         """
         after = self.first - 1
-        for attempt in attempts(self.source):
+        for attempt in attempts(shown(self.source)):
             with attempt:
                 spans, _ = _spans(self.source, self.demands)
                 for table in _sweep(spans, self.schema, after, self.last):
@@ -74,13 +75,15 @@ def open_log(
     demands = demands or demands_of(model)
     spans, left_out = _survey(source, demands)
     if not spans:
-        raise DatasetError(f"{source}: is empty")
+        raise DatasetError(f"{shown(source)}: is empty")
     first, last = min(s.first for s in spans), max(s.last for s in spans)
     begin = max(first, Micros((after or 0) + 1))
     end = last if before is None else min(last, before)
     log = PastLog(source, log_schema(model), begin, end, demands, left_out)
     if log.first > log.last:
-        raise DatasetError(f"{source}: holds rows from {utc(first)} to {utc(last)}, and none of the time asked for")
+        raise DatasetError(
+            f"{shown(source)}: holds rows from {utc(first)} to {utc(last)}, and none of the time asked for"
+        )
     return log
 
 
@@ -123,7 +126,7 @@ def times_of(table: pa.Table) -> Times:
 
 def _survey(source: str, demands: Demands) -> tuple[list[RowGroup], tuple[LeftOut, ...]]:
     """Do as `_spans`, again where a file has been merged or archived meanwhile."""
-    for attempt in attempts(source):
+    for attempt in attempts(shown(source)):
         with attempt:
             found = _spans(source, demands)
             break

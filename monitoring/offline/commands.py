@@ -13,8 +13,10 @@ import pyarrow.fs
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import CANNOT, FAILS, PASSES, SKIPPED
+from monitoring.contract.part_reader import reason_of
 from monitoring.contract.reference import Reference, parse_reference
 from monitoring.contract.storage import replaced
+from monitoring.contract.uris import shown, uri_of
 from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
@@ -140,12 +142,12 @@ def _read_profile(options: argparse.Namespace, grid: Grid, config: Config) -> Pr
 def load_reference(source: str, config: Config) -> Reference:
     """Read a reference, a Parquet file or its URI; raise DriftloopError if it is none that fits the config."""
     try:
-        filesystem, path = pa.fs.FileSystem.from_uri(source if "://" in source else Path(source).absolute().as_uri())
+        filesystem, path = pa.fs.FileSystem.from_uri(uri_of(source))
         with filesystem.open_input_file(path) as file:
             content = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DriftloopError(f"{source}: the reference cannot be read: {error}") from error
-    return parse_reference(content, source, config.model)
+        raise DriftloopError(f"{shown(source)}: the reference cannot be read: {reason_of(error)}") from error
+    return parse_reference(content, shown(source), config.model)
 
 
 def _read_reference(source: str, config: Config) -> tuple[Grid, Profile]:

@@ -14,8 +14,9 @@ from monitoring.contract.config import Config, Model
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.times import Micros, from_microseconds
+from monitoring.contract.uris import shown
 from monitoring.offline.dataset import demands_of
-from monitoring.offline.listing import DatasetError, LeftOut, shown
+from monitoring.offline.listing import DatasetError, LeftOut
 from monitoring.offline.survey import Demands, some_of
 
 Times = npt.NDArray[np.int64]
@@ -45,7 +46,7 @@ class PastLog:
         Where a file has been merged or archived meanwhile, the reading goes on with a new list of files.
         """
         after = self.first - 1
-        for attempt in attempts(self.source):
+        for attempt in attempts(shown(self.source)):
             with attempt:
                 spans, _ = list_groups(self.source, self.demands, self.undated)
                 for table in _sweep(spans, self.schema, after, self.last):
@@ -70,7 +71,9 @@ def open_log(
     end = last if before is None else min(last, before)
     log = PastLog(source, log_schema(model), begin, end, demands, left_out)
     if log.first > log.last:
-        raise DatasetError(f"{source}: holds rows from {utc(first)} to {utc(last)}, and none of the time asked for")
+        raise DatasetError(
+            f"{shown(source)}: holds rows from {utc(first)} to {utc(last)}, and none of the time asked for"
+        )
     return log
 
 

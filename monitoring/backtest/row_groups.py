@@ -12,6 +12,7 @@ from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, place
 from monitoring.contract.times import Micros
+from monitoring.contract.uris import shown
 from monitoring.contract.values import conform
 from monitoring.offline.listing import DatasetError, LeftOut, list_files
 from monitoring.offline.partitions import Partition, with_partition
@@ -38,7 +39,7 @@ def find_groups(
     source: str, demands: Demands, undated: Micros | None = None
 ) -> tuple[list[RowGroup], tuple[LeftOut, ...]]:
     """Do as `list_groups`, again where a file has been merged or archived meanwhile."""
-    for attempt in attempts(source):
+    for attempt in attempts(shown(source)):
         with attempt:
             found = list_groups(source, demands, undated)
             break

@@ -15,6 +15,7 @@ from monitoring.contract.config_values import (
     FalseAlarmEvery,
     Name,
     Names,
+    Number,
     Probability,
     Word,
     require_free,
@@ -58,7 +59,7 @@ class Audio(_Section):
 
     extractor: Word
     sample_rate: int = Field(gt=0)
-    options: dict[str, int | float | str | bool] = {}
+    options: dict[str, int | Number | str | bool] = {}
 
 
 class Model(_Section):
@@ -126,7 +127,7 @@ class SuiteEntry(_Section):
     """One entry of the suite: an Evidently test's name and its condition."""
 
     name: SuiteTest
-    condition: dict[Condition, float] = {}
+    condition: dict[Condition, Number] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -151,7 +152,7 @@ class Retrain(_Section):
     rows: int = Field(gt=0)
     minimum_labels: int = Field(gt=0)
     holdout: Probability
-    minimum_gain: float = Field(ge=0, lt=1)
+    minimum_gain: Number = Field(ge=0, lt=1)
 
 
 def _require_test(key: str, drift: DriftTest, allowed: tuple[str, ...]) -> None:

@@ -90,4 +90,5 @@ Categories = Annotated[
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_write_duration, when_used="json")]
 StorageURI = Annotated[str, Field(pattern=r"^(s3|gs|abfss?)://[^/?]+")]
 FalseAlarmEvery = Annotated[Duration | int, BeforeValidator(_rows_or_duration)]
-Probability = Annotated[float, Field(gt=0, lt=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[Number, Field(gt=0, lt=1)]

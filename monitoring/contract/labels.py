@@ -9,6 +9,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.times import NEVER
+
 _NO_TIME = -(2**63)  # earlier than all
 
 
@@ -31,8 +33,9 @@ def newest_labels(ids: pa.ChunkedArray, labels: pa.Table, target: str) -> pa.Chu
 
 
 def newest_places(keys: pa.Array | pa.ChunkedArray, times: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return the place of each key's newest time (k); of equal times the last counts, a null one is the oldest."""
+    """Return the place of each key's newest time (k); of equal times the last counts, none is the oldest."""
     ages = pc.fill_null(times.cast(pa.int64()), _NO_TIME)
+    ages = pc.if_else(pc.less(ages, NEVER), ages, _NO_TIME)
     table = pa.table({"key": keys, "time": ages, "place": pa.array(range(len(keys)), pa.int64())})
     table = table.sort_by([(name, "ascending") for name in table.column_names])
     newest = table.group_by("key", use_threads=False).aggregate([("place", "last")])

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
+from monitoring.contract.uris import without_keys
 from monitoring.contract.values import conform, require_once
 
 _ROWS_READ = 65_536  # at once
@@ -44,8 +45,8 @@ class TimeRange:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error says, in one line; a KeyError says nothing but a column's name."""
-    said = " ".join(str(error).split())
+    """Return what an error says, in one line and without keys; a KeyError says nothing but a column's name."""
+    said = without_keys(" ".join(str(error).split()))
     return f"has no column {said}" if isinstance(error, KeyError) else said or type(error).__name__
 
 

@@ -13,7 +13,7 @@ from monitoring.contract.parts import Part, Unreadable, is_ours
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
-from monitoring.contract.times import BEFORE_ALL, Micros
+from monitoring.contract.times import BEFORE_ALL, NEVER, Micros
 
 
 def find_targets(folder: Place, ids: Iterable[str], target: str) -> dict[str, str | None]:
@@ -30,8 +30,9 @@ def find_timed(folder: Place, ids: Iterable[str], column: str) -> list[tuple[str
     """
     schema = pa.schema([("prediction_id", pa.string()), (column, pa.string()), ("timestamp", TIMESTAMP)])
     table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
-    times = pc.fill_null(table["timestamp"].cast(pa.int64()), BEFORE_ALL).to_pylist()
-    return list(zip(table["prediction_id"].to_pylist(), table[column].to_pylist(), times, strict=True))
+    times = pc.fill_null(table["timestamp"].cast(pa.int64()), BEFORE_ALL)
+    times = pc.if_else(pc.less(times, NEVER), times, BEFORE_ALL)  # a correction of a label must still be dated later
+    return list(zip(table["prediction_id"].to_pylist(), table[column].to_pylist(), times.to_pylist(), strict=True))
 
 
 def find_rows(folder: Place, ids: Iterable[str], schema: pa.Schema) -> pa.Table:

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from monitoring.contract.config_values import StorageURI
 from monitoring.contract.errors import ConfigError
+from monitoring.contract.uris import without_keys
 
 
 class Settings(BaseSettings):
@@ -54,4 +55,4 @@ def _explain_variable(error: Any) -> str:
     if error["type"] == "missing":
         return f"{name}: is missing"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{name} = {error['input']!r}: {message}" if name else message
+    return without_keys(f"{name} = {error['input']!r}: {message}") if name else message

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from monitoring.contract.uris import without_keys
+
 _ID = "prediction_id"
 
 Stamp = tuple[int, ...]
@@ -58,7 +60,10 @@ def place(text: str) -> Place:
 
 @lru_cache
 def _connect(root: str) -> tuple[pa.fs.FileSystem, str]:
-    filesystem, base = pa.fs.FileSystem.from_uri(root)
+    try:
+        filesystem, base = pa.fs.FileSystem.from_uri(root)
+    except pa.ArrowException as error:
+        raise type(error)(without_keys(str(error))) from None
     return filesystem, base.rstrip("/")
 
 

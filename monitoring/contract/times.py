@@ -6,6 +6,7 @@ from typing import NewType
 Micros = NewType("Micros", int)  # a moment: microseconds since 1970, UTC
 
 BEFORE_ALL = Micros(-1)  # earlier than every row
+NEVER = Micros(253_402_300_799_000_000)  # the calendar's last second: who writes 9999-12-31 23:59:59 means no time
 AHEAD = timedelta(hours=1)  # of this clock: up to there a row's time is believed
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -14,11 +14,13 @@ import pyarrow.fs
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import CANNOT, FAILS, PASSES, SKIPPED
+from monitoring.contract.part_reader import reason_of
 from monitoring.contract.reference import Reference, parse_reference
 from monitoring.contract.storage import replaced
+from monitoring.contract.uris import shown, uri_of
 from monitoring.contract.values import narrowed
 from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally, stored_types
-from monitoring.offline.listing import list_files, shown
+from monitoring.offline.listing import list_files
 from monitoring.offline.unknown_categories import unknown_in
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes, types_in
@@ -168,12 +170,12 @@ def load_reference(source: str, config: Config) -> Reference:
     if not list_files(source).alone:  # which refuses pipes and devices too: they would be waited for
         raise DriftloopError(f"{shown(source)}: is a folder; a reference is one Parquet file")
     try:
-        filesystem, path = pa.fs.FileSystem.from_uri(source if "://" in source else Path(source).absolute().as_uri())
+        filesystem, path = pa.fs.FileSystem.from_uri(uri_of(source))
         with filesystem.open_input_file(path) as file:
             content = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DriftloopError(f"{source}: the reference cannot be read: {error}") from error
-    return parse_reference(content, source, config.model)
+        raise DriftloopError(f"{shown(source)}: the reference cannot be read: {reason_of(error)}") from error
+    return parse_reference(content, shown(source), config.model)
 
 
 def _read_reference(source: str, config: Config, types: Mapping[str, pa.DataType]) -> tuple[Grid, Profile]:

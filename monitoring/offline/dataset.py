@@ -15,6 +15,7 @@ import pyarrow as pa
 from monitoring.contract.config import Model
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
+from monitoring.contract.uris import shown
 from monitoring.contract.values import narrowest
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.offline.partitions import Partition, with_partition
@@ -123,7 +124,7 @@ def profile_locally(
     try:
         surveyed = survey(listing, inspect_all(listing.files, demands), demands)
     except FileNotFoundError as error:
-        raise DatasetError(f"{source}: changes while it is read: {error}") from error
+        raise DatasetError(f"{shown(source)}: changes while it is read: {reason_of(error)}") from error
     units = divide(surveyed.files)
     lock = threading.Lock()
     left_out = list(surveyed.left_out)

@@ -9,12 +9,14 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs
 
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.part_reader import reason_of
+from monitoring.contract.uris import shown, uri_of
 from monitoring.offline.partitions import Texts, texts_in
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -62,37 +64,22 @@ def list_files(source: str) -> Listing:
             return _list_local(source, path)
         found = filesystem.get_file_info(path)
         if found.type == pa.fs.FileType.NotFound:
-            raise DatasetError(f"{source}: there is no such file or folder")
+            raise DatasetError(f"{shown(source)}: there is no such file or folder")
         if found.type != pa.fs.FileType.Directory:
             return Listing(source, (DataFile(uri),), alone=True)
         infos = filesystem.get_file_info(pa.fs.FileSelector(path, recursive=True))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"{source}: cannot be listed: {error}") from error
+        raise DatasetError(f"{shown(source)}: cannot be listed: {reason_of(error)}") from error
     below = len(path.rstrip("/")) + 1
     names = (info.path[below:] for info in infos if info.type != pa.fs.FileType.Directory)
     kept = sorted(name for name in names if _is_data(name) and _is_file(name.rpartition("/")[2]))
     return _some(source, (DataFile(_address(uri, f"{path.rstrip('/')}/{n}"), texts_in(n)) for n in kept), ())
 
 
-def uri_of(source: str) -> str:
-    """Return a path or a URI as a URI."""
-    return source if "://" in source else Path(source).absolute().as_uri()
-
-
-def shown(uri: str) -> str:
-    """Return a URI as people write it: a path on this machine, and without user and options, which may hold keys."""
-    scheme, mark, rest = uri.partition("://")
-    if scheme == "file":
-        return unquote(urlsplit(uri).path)
-    where = rest.partition("?")[0]
-    host, slash, path = where.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
-
-
 def _some(source: str, files: Iterable[DataFile], left_out: Iterable[LeftOut]) -> Listing:
     listing = Listing(source, tuple(files), tuple(left_out))
     if not listing.files and not listing.left_out:
-        raise DatasetError(f"{source}: holds no file *.parquet, nor any other")
+        raise DatasetError(f"{shown(source)}: holds no file *.parquet, nor any other")
     return listing
 
 
@@ -102,10 +89,10 @@ def _list_local(source: str, path: str) -> Listing:
     try:
         mode = root.stat().st_mode
     except FileNotFoundError as error:
-        raise DatasetError(f"{source}: there is no such file or folder") from error
+        raise DatasetError(f"{shown(source)}: there is no such file or folder") from error
     if not stat.S_ISDIR(mode):
         if not stat.S_ISREG(mode):
-            raise DatasetError(f"{source}: is {_kind(mode)}; it must be a file or a folder")
+            raise DatasetError(f"{shown(source)}: is {_kind(mode)}; it must be a file or a folder")
         return Listing(source, (DataFile(root.as_uri()),), alone=True)
     files: list[DataFile] = []
     left_out: list[LeftOut] = []
@@ -162,8 +149,8 @@ def _is_data(path: str) -> bool:
 
 
 def _address(uri: str, file: str) -> str:
-    """Return the URI of a file that was found below a source: its scheme, its user and its options stay."""
+    """Return the URI of a file that was found below a source, escaped: its scheme, its user and its options stay."""
     scheme, _, rest = uri.partition("://")
     where, _, options = rest.partition("?")
     user, at, _ = where.partition("/")[0].rpartition("@")
-    return f"{scheme}://{user}{at}{file}" + (f"?{options}" if options else "")
+    return f"{scheme}://{user}{at}{quote(file, safe='/=')}" + (f"?{options}" if options else "")

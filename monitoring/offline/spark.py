@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.uris import shown, without_keys
 from monitoring.offline.dataset import DatasetProfile, Unit, demands_of, divide, try_unit
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.offline.survey import Demands, Inspected, inspect, survey
@@ -74,7 +75,7 @@ def profile_on_spark(
     except DriftloopError:
         raise
     except Exception as error:
-        raise SparkError(f"Spark could not profile {source}: {_reason(error)}") from error
+        raise SparkError(f"Spark could not profile {shown(source)}: {_reason(error)}") from error
     finally:
         session.stop()
 
@@ -127,7 +128,7 @@ def _reason(error: Exception) -> str:
     """Return our own words out of a traceback that came through Java, or its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     ours = [line.partition(": ")[2] for line in lines if f"{DatasetError.__name__}: " in line]
-    return (ours or lines or [type(error).__name__])[0]
+    return without_keys((ours or lines or [type(error).__name__])[0])
 
 
 def _inspecting(demands: Demands) -> Callable[[Batches], Batches]:

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.parts import is_merged, noted
+from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError, convert, is_text
-from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing, shown
+from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing
 from monitoring.offline.partitions import Partition, typed
 from monitoring.offline.unused_columns import unused_in
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -16,6 +18,7 @@ from uuid_utils import uuid7
 from monitoring.contract.config import Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
+from monitoring.contract.parts import list_parts
 from tests.unit.api_fixtures import features_of, keep_champion, running, service_of, settings
 from tests.unit.models import GENRES
 
@@ -150,6 +153,25 @@ def test_a_newer_label_in_a_part_counts_before_one_in_a_journal(app: Flask, clie
     assert outcomes(client.post("/feedback", json=label(one, "pop"))) == ["known"]
     assert outcomes(client.post("/feedback", json=label(one, "jazz"))) == ["corrected"]
     assert label_in_window(app) == "jazz"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["9999-12-31T23:59:59.999999", "9999-12-31T23:59:59", "9999-12-31T00:00:00", "2999-01-01", "1500-01-01"],
+)
+def test_a_label_of_any_time_can_be_corrected(app: Flask, client: FlaskClient, moment: str) -> None:
+    """One that is dated to the calendar's end, or never, neither outlives its correction nor makes it unreadable."""
+    (one,) = predict(client)
+    times = pa.array([moment], pa.string()).cast(pa.timestamp("us"))
+    rows = pa.table({"prediction_id": [one], "actual_genre": ["pop"], "timestamp": times})
+    app.config["LAYOUT"].labels.mkdir(exist_ok=True)
+    pq.write_table(rows, app.config["LAYOUT"].labels / "annotators.parquet")
+    assert label_in_window(app) == "pop"
+    for genre in ("jazz", "rock"):
+        assert outcomes(client.post("/feedback", json=label(one, genre))) == ["corrected"]
+        assert label_in_window(app) == genre
+        assert outcomes(client.post("/feedback", json=label(one, genre))) == ["known"]
+    assert list_parts(app.config["LAYOUT"].labels)[1] == []
 
 
 def test_a_prediction_may_stand_twice_in_a_list(app: Flask, client: FlaskClient) -> None:

@@ -1,6 +1,8 @@
 """config.yml: what cannot be used is named with its value and what is allowed."""
 
 import copy
+import math
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -214,6 +216,31 @@ def test_a_typo_is_named_with_its_value_and_what_is_allowed(
         _load(tmp_path, change)
     assert message in str(caught.value)
     assert str(tmp_path / "config.yml") in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e400], ids=str)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("drift", "default", "threshold"),
+        ("retrain", "holdout"),
+        ("retrain", "minimum_gain"),
+        ("retrain", "rows"),
+        ("window", "rows"),
+        ("minimum_rows",),
+        ("false_alarm_every",),
+        ("model", "audio", "sample_rate"),
+        ("model", "audio", "options", "n_mfcc"),
+        ("tests", "0", "condition", "gte"),
+    ],
+    ids=".".join,
+)
+def test_what_is_no_number_is_refused_by_its_key(tmp_path: Path, keys: tuple[str, ...], value: float) -> None:
+    """No test could pass under a bound of .nan, and none fail under one of .inf."""
+    entry = _set("tests", 0, to={"TestNumberOfRows": {"gte": value}})
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, entry if keys[0] == "tests" else _set(*keys, to=value))
+    assert re.search(rf"  {re.escape('.'.join(keys))}\S* = {value}: ", str(caught.value))
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

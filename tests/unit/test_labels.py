@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from monitoring.contract.labels import first_targets, newest_labels, newest_places, newest_targets
 from monitoring.contract.schemas import TIMESTAMP
+from monitoring.contract.times import NEVER
 
 OWN = pa.chunked_array([["a", None], ["a", None]])
 LATE = pa.array(["b", "b", None, None])
@@ -43,6 +44,7 @@ def test_the_first_label_stands_for_the_sequential_test() -> None:
         pytest.param(_labels(("1", "a", 5), ("1", "b", 5)), ["b", None], id="tie: the last"),
         pytest.param(_labels(("1", "a", -3), ("1", "b", None)), ["a", None], id="null: the oldest"),
         pytest.param(_labels(("1", "a", None), ("1", "b", None)), ["b", None], id="nulls alone: the last"),
+        pytest.param(_labels(("1", "a", 5), ("1", "b", NEVER + 999_999)), ["a", None], id="never: as null"),
         pytest.param(_labels(("2", "b", 1), ("3", "a", 2)), [None, "b"], id="another row's"),
         pytest.param(_labels(), [None, None], id="none"),
     ],

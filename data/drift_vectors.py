@@ -6,6 +6,8 @@ the features. That is exact as long as no band meets power_to_db's floor of 80 d
 a noise floor, which is not linear in decibels, a line is fitted. Both are approximations, good for drills.
 """
 
+import sys
+
 import librosa
 import numpy as np
 import yaml
@@ -17,6 +19,7 @@ from data.statistics import Floats, load_statistics
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import PASSES, run_command
 from monitoring.contract.settings import Settings
 
 _BANDS = 128  # librosa's default
@@ -77,11 +80,16 @@ def derive(model: Model) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def main() -> None:
+def main() -> int:
     """Print the derived vectors as YAML, ready for drifts.yml."""
+    return run_command(_print)
+
+
+def _print() -> int:
     model = load_config(Settings.read().driftloop_config).model
     print(yaml.safe_dump(derive(model), sort_keys=False, width=110, default_flow_style=None))
+    return PASSES
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """Sample data drawn from a collection's figures, for a first start without data: `python -m data.sample --help`."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.statistics import Floats, Statistics, load_statistics
+from data.statistics import Floats, SampleDataError, Statistics, load_statistics
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
+from monitoring.contract.exit_status import PASSES, run_command
 from monitoring.contract.layout import Layout
 from monitoring.contract.settings import Settings
 from monitoring.contract.storage import replaced
@@ -66,8 +68,12 @@ def _table(statistics: Statistics, values: Floats, categories: npt.NDArray[np.st
     return pa.table({**columns, statistics.target: pa.array(categories.tolist(), pa.string())})
 
 
-def main() -> None:
+def main() -> int:
     """Draw a sample reference, without predictions: the flow `bootstrap` fills them in."""
+    return run_command(_draw)
+
+
+def _draw() -> int:
     settings = Settings.read()
     parser = argparse.ArgumentParser(prog="python -m data.sample", description=main.__doc__)
     parser.add_argument("--rows", type=int, default=1000, help="how many (default: %(default)s)")
@@ -75,10 +81,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Layout(settings.data_dir).reference, help="default: %(default)s")
     options = parser.parse_args()
     table = draw_reference(load_config(settings.driftloop_config).model, options.rows, options.seed)
-    with replaced(options.output) as temporary:
-        pq.write_table(table, temporary)
+    try:
+        with replaced(options.output) as temporary:
+            pq.write_table(table, temporary)
+    except OSError as error:
+        raise SampleDataError(f"{options.output}: cannot be written: {error.strerror}") from error
     print(f"{options.output}: {len(table)} rows")
+    return PASSES
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

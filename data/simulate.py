@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from data.drifts import load_drifts
 from data.traffic import Counts, Traffic, TrafficSettings
-from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import CANNOT, PASSES, run_command
 from monitoring.contract.logs import start_logging
 from monitoring.contract.settings import Settings
 
@@ -82,20 +82,21 @@ def run(traffic: Traffic, options: argparse.Namespace, stopped: Event) -> None:
     log.info("traffic_ended", **asdict(traffic.counts()))
 
 
-def main() -> None:
-    """Send until told to stop or done; exit 1 if no row was acknowledged."""
+def main() -> int:
+    """Send until told to stop or done; return CANNOT if no row was acknowledged."""
+    return run_command(_send)
+
+
+def _send() -> int:
     stopped = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    try:
-        options = _options()
-        start_logging("simulator")
-        traffic = Traffic(options.settings)
-        run(traffic, options, stopped)
-    except DriftloopError as error:
-        sys.exit(str(error))
-    sys.exit(0 if traffic.counts().acknowledged else 1)
+    options = _options()
+    start_logging("simulator")
+    traffic = Traffic(options.settings)
+    run(traffic, options, stopped)
+    return PASSES if traffic.counts().acknowledged else CANNOT
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +16,10 @@ import pyarrow.parquet as pq
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import PASSES, run_command
 from monitoring.contract.schemas import reference_schema
 from monitoring.contract.settings import Settings
-from monitoring.contract.values import UnfitColumnError, conform
+from monitoring.contract.values import UnfitColumnError, conform, require_once
 
 SHIPPED = Path(__file__).with_name("genres.json")
 
@@ -94,7 +96,10 @@ def load_statistics(model: Model, path: Path = SHIPPED) -> Statistics:
 def read_rows(path: Path, model: Model) -> tuple[Floats, npt.NDArray[np.str_]]:
     """Read labelled rows as (rows, features) with NaN for null, and their categories; raise SampleDataError."""
     try:
+        require_once(pq.read_schema(path), (*model.features, model.target))
         table = pq.read_table(path, partitioning=None)
+    except UnfitColumnError as error:
+        raise SampleDataError(f"{path}: {error}") from error
     except (pa.ArrowException, OSError) as error:
         raise SampleDataError(f"{path}: is not a readable Parquet file: {error}") from error
     lacking = [name for name in (*model.features, model.target) if name not in table.column_names]
@@ -147,19 +152,27 @@ def dump(figures: dict[str, Any]) -> str:
     return re.sub(r"\[[^\[\]]*\]", lambda vector: " ".join(vector[0].split()), text) + "\n"
 
 
-def main() -> None:
+def main() -> int:
     """Compute the figures of a Parquet file of labelled rows."""
     parser = argparse.ArgumentParser(prog="python -m data.statistics", description=main.__doc__)
     parser.add_argument("--input", type=Path, required=True, help="Parquet file with the config's features and target")
     parser.add_argument("--output", type=Path, default=SHIPPED, help="JSON file (default: %(default)s)")
     options = parser.parse_args()
+    return run_command(lambda: _compute(options))
+
+
+def _compute(options: argparse.Namespace) -> int:
     model = load_config(Settings.read().driftloop_config).model
     values, categories = read_rows(options.input, model)
     complete = ~np.isnan(values).any(axis=1)
     figures = describe(values[complete], categories[complete], model)
-    options.output.write_text(dump(figures), encoding="utf-8")
+    try:
+        options.output.write_text(dump(figures), encoding="utf-8")
+    except OSError as error:
+        raise SampleDataError(f"{options.output}: cannot be written: {error.strerror}") from error
     print(f"{options.output}: figures of {figures['rows']} rows")
+    return PASSES
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

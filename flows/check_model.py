@@ -27,13 +27,10 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def check_model(options: argparse.Namespace) -> int:
-    """Print what was found; return 0 if the model fits, 2 if not."""
-    try:
-        path = options.config or FlowSettings.read().driftloop_config
-        config = load_config(path)
-        content = _content(options.file)
-    except DriftloopError as error:
-        return _refuse([str(error)])
+    """Print what was found; return 0 if the model fits, 2 if not. Raise DriftloopError if a file cannot be read."""
+    path = options.config or FlowSettings.read().driftloop_config
+    config = load_config(path)
+    content = _content(options.file)
     problems: list[str] = []
     try:
         model = load_onnx(content, config.model)

@@ -52,7 +52,7 @@ def convert(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     if not fits(column.type, field.type):
         raise UnfitColumnError(f"column {field.name} is {column.type}; it must be {kind}")
     try:
-        ours = column if column.type == field.type else cast(_plain(column), field.type)
+        ours = column if _is_ours(column, field.type) else cast(_plain(column), field.type)
         _require_sound(ours, field)
         return canonical_ids(ours) if field.name == "prediction_id" else ours
     except pa.ArrowException as error:
@@ -172,9 +172,21 @@ def _texts(column: pa.ChunkedArray, due: pa.DataType) -> pa.ChunkedArray:
     elif pa.types.is_decimal(column.type):
         column = column.cast(pa.decimal256(_DECIMAL_DIGITS, 0))
     if pa.types.is_dictionary(due):
-        encoded = column if pa.types.is_dictionary(column.type) else column.cast(pa.string()).dictionary_encode()
+        encoded = column if _is_code(column) else column.cast(pa.string()).dictionary_encode()
         return encoded.cast(due)
     return column.cast(due)
+
+
+def _is_ours(column: pa.ChunkedArray, due: pa.DataType) -> bool:
+    return column.type == due and (not pa.types.is_dictionary(due) or _is_code(column))
+
+
+def _is_code(column: pa.ChunkedArray) -> bool:
+    """Say whether a column is a dictionary, in each piece of which no word stands twice and none is null."""
+    return pa.types.is_dictionary(column.type) and all(
+        not words.null_count and len(words.unique()) == len(words)
+        for words in (chunk.dictionary for chunk in column.chunks)
+    )
 
 
 def _times(column: pa.ChunkedArray, due: pa.DataType) -> pa.ChunkedArray:
@@ -193,6 +205,7 @@ def _parse(text: pa.ChunkedArray, due: pa.DataType) -> pa.ChunkedArray:
         (r"^(\d{4}-\d{2}-\d{2})$", r"\1T00:00"),
         (r"(\.\d{6})\d+", r"\1"),
         (r" ?(UTC|Z|z)$", "+00:00"),
+        (r"(\d) ([+-]\d{2}(:?\d{2})?)$", r"\1\2"),
         (r"(T| )(\d{2}:\d{2}(:\d{2}(\.\d*)?)?)$", r"\1\2+00:00"),
     ):
         text = pc.replace_substring_regex(text, pattern=pattern, replacement=instead)

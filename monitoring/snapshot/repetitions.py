@@ -2,7 +2,8 @@
 
 A row that the reference holds is expected as often as it occurs there. Rows that it does not hold may repeat as those
 do that it holds once (Good 1953: what was not seen is like what was seen once). Continuous rows do not meet the
-reference's at all, so that each repetition counts.
+reference's at all, so that each repetition counts. Rows of the reference itself that are sent again all equally often
+are no draw either: chance spreads how often each comes.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from monitoring.profile.profile import Counts, Profile
 
 BEYOND_CHANCE = 4  # standard errors of the difference of two counts
+_UNSEEN = 9  # a count of none may stand for so many: Poisson's upper limit at as many standard errors
 
 
 def count_unexplained(profile: Profile) -> float | None:
@@ -21,10 +23,35 @@ def count_unexplained(profile: Profile) -> float | None:
     expected = counts * times
     chance = 1 + expected + BEYOND_CHANCE * np.sqrt(expected * (1 + times))
     beyond = np.where(known > chance, known - np.maximum(expected, 1), 0).sum()
+    once = known[counts == 1]
+    most = int(chance[counts == 1].max(initial=0))
+    resent = _resent(once, most)
+    drawn = once[(once <= most) & ~np.isin(once, list(resent))]
     others = profile.rows - int(known.sum())
     different = len(profile.distinct) - int(np.count_nonzero(known))
-    wanted = others - _explained(known[(counts == 1) & (known <= chance)], others, times)
+    wanted = others - _explained(drawn, others, times)
+    beyond += sum((often - 1) * rows for often, rows in resent.items())
     return float(beyond) + others * max(0.0, 1 - different / max(wanted, 1))
+
+
+def _resent(once: Counts, most: int) -> dict[int, float]:
+    """Return, by how often they occur, how many of the rows that the reference holds once occur so often by no chance.
+
+    Rows that are drawn occur in Poisson's numbers, each with a mean of its own. Whatever the means are, the number N(r)
+    of rows that occur r times is then at most √(N(r-1) * N(r+1) * (r+1)/r): the moments of a mixture are log-convex.
+    """
+    number = np.bincount(np.minimum(once, most + 2), minlength=most + 3)
+    often = np.arange(2, most + 1)
+    before, here, after = number[often - 1], number[often], number[often + 1]
+    ratio = (often + 1) / often
+    highest = np.sqrt(_upper(before) * _upper(after) * ratio)
+    sent = here > highest + BEYOND_CHANCE * np.sqrt(highest)
+    beyond = here - np.sqrt(before * after * ratio)
+    return dict(zip(often[sent].tolist(), beyond[sent].tolist(), strict=True))
+
+
+def _upper(count: Counts) -> Counts:
+    return np.maximum(count, _UNSEEN)
 
 
 def _explained(once: Counts, others: int, times: float) -> float:

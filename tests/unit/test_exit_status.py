@@ -77,6 +77,11 @@ def test_a_mistake_of_ours_is_told_in_full_and_is_no_failing_test(capsys):
         pytest.param(["monitoring", "backtest", "--log", "absent", "--reference", "absent"], id="backtest"),
         pytest.param(["monitoring", "check-config"], id="check-config"),
         pytest.param(["flows", "rollback"], id="rollback"),
+        pytest.param(["flows", "check-model", "absent"], id="check-model"),
+        pytest.param(["data.sample", "--output", "s.parquet"], id="sample"),
+        pytest.param(["data.statistics", "--input", "absent", "--output", "o.json"], id="statistics"),
+        pytest.param(["data.drift_vectors"], id="drift_vectors"),
+        pytest.param(["data.simulate", "--drift", "absent"], id="simulate"),
         pytest.param(["flows", "nonsense"], id="usage"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a model must be: which are taken, what they answer, and what is said of those that are not."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -196,6 +197,45 @@ def test_all_that_is_wrong_is_told_at_once(content, model, says) -> None:
     assert len(raised.value.problems) == len(says), raised.value.problems
     for part in says:
         assert any(part in problem for problem in raised.value.problems), raised.value.problems
+
+
+def margin(weights: list[float], kind: str | None = None, **how: Any) -> bytes:
+    """Return a model whose one column is the features times weights, after an operator or not."""
+    graph = Graph().tensor()
+    graph.constants["by"] = np.array(weights, np.float32).reshape(-1, 1)
+    graph.node("MatMul", ["rows", "by"], "margin")
+    if kind:
+        graph.node(kind, ["margin"], "p", **how)
+    return named(graph.out("p" if kind else "margin", ["N", 1]).model(), classes=CLASSES)
+
+
+@pytest.mark.parametrize("weights", [[0.1] * 4, [0.1, -0.1, 0.1, -0.1], [0.001, 0, 0, 0], [-0.1, 0.2, -0.1, 0]])
+def test_a_regression_or_a_margin_is_no_probability(weights) -> None:
+    """Although it lies between 0 and 1 for small values; what keeps it there makes it one."""
+    with pytest.raises(UnfitModelError, match="no probabilities") as raised:
+        load_onnx(margin(weights), WINES)
+    assert len(raised.value.problems) == 1
+    assert load_onnx(margin(weights, "Sigmoid"), WINES).classes == ("red", "white")
+
+
+def test_numbers_outside_0_to_1_are_no_answer() -> None:
+    """A model that leaves 0 to 1 where nobody tried: the rows of a reference tell, and so does each request."""
+    graph = Graph().tensor()
+    graph.constants |= {
+        "third": np.array([2], np.int64), "low": np.array(0, np.float32), "high": np.array(2, np.float32),
+        "far": np.array(5, np.float32), "half": np.array(0.5, np.float32),
+    }  # fmt: skip
+    graph.node("Gather", ["rows", "third"], "value", axis=1)
+    graph.node("Clip", ["value", "low", "high"], "clipped")
+    graph.node("Less", ["value", "far"], "near")
+    graph.node("Where", ["near", "clipped", "half"], "p")
+    found = load_onnx(named(graph.out("p", ["N", 1]).model(), classes=CLASSES), WINES)
+    rows = np.array([[0, 0, 0.25, 0], [0, 0, 1.5, 0], [0, 0, 1, 0], [0, 0, 9, 0]])
+    labels, probabilities = found.predict(rows)
+    assert labels.tolist() == ["red", NO_ANSWER, "white", "red"]
+    np.testing.assert_allclose(probabilities[[0, 2, 3], 1], [0.25, 1, 0.5])
+    with pytest.raises(UnfitModelError, match="1 of 4 rows of the reference: it gives them no numbers between 0 and 1"):
+        found.require_answers(rows, "the reference")
 
 
 def test_what_is_no_model_any_more_is_refused_and_raises_nothing_else() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 
 from monitoring.contract.config import Model
 from monitoring.profile.counting import grid_of, profile_rows
@@ -27,7 +27,8 @@ def rows_of(values: np.ndarray, classes: np.ndarray) -> pd.DataFrame:
 
 
 def real(load) -> pd.DataFrame:
-    return rows_of(*load(return_X_y=True))
+    values, classes = load(return_X_y=True)
+    return rows_of(values, classes.astype(int) % 3)
 
 
 def continuous(number: int) -> pd.DataFrame:
@@ -71,6 +72,38 @@ def test_whole_numbers_that_repeat_by_chance_cost_nothing(most, reference, rows)
 def test_continuous_rows_that_are_sent_twice_cost_half(reference, rows):
     window = continuous(rows // 2)
     assert score(continuous(reference), pd.concat([window, window])) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("often", [2, 3, 10])
+@pytest.mark.parametrize("rows", [200, 2_000])
+def test_rows_of_the_reference_that_are_sent_again_and_again_count(rows, often):
+    """The whole reference, a half of it, and one whose rows are followed by as many that it does not hold."""
+    reference = continuous(rows)
+    assert score(reference, pd.concat([reference] * often)) == pytest.approx(1 / often, abs=0.01)
+    half = reference.iloc[::2]
+    assert score(reference, pd.concat([half] * often)) == pytest.approx(1 / often, abs=0.01)
+    both = pd.concat([reference, continuous(rows)])
+    assert score(reference, pd.concat([both] * often)) == pytest.approx(1 / often, abs=0.01)
+
+
+def test_each_row_of_the_reference_once_is_no_repetition():
+    reference = continuous(2_000)
+    assert score(reference, reference.sample(frac=1, random_state=6)) == 1
+    assert score(reference, pd.concat([reference.iloc[:500], continuous(500)])) == 1
+
+
+@pytest.mark.parametrize("load", [load_breast_cancer, load_diabetes, None])
+@pytest.mark.parametrize("rows", [1_000, 20_000])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_drawn_from_the_reference_cost_nothing(load, rows, seed):
+    """Continuous ones too: how often each is drawn is left to chance, which is how data sets are made larger."""
+    reference = continuous(1_500) if load is None else real(load)
+    assert score(reference, reference.sample(rows, replace=True, random_state=seed)) > 0.99
+
+
+def test_rows_of_the_reference_that_are_resent_do_not_excuse_others():
+    reference, new = continuous(1_000), continuous(500)
+    assert score(reference, pd.concat([reference, reference, new, new])) == pytest.approx(0.5, abs=0.01)
 
 
 def test_one_repetition_of_continuous_rows_counts():

@@ -144,6 +144,14 @@ def test_statistics_command_leaves_incomplete_rows_out(tmp_path: Path) -> None:
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
+def test_a_column_that_stands_twice_is_named_in_one_line(tmp_path: Path) -> None:
+    table = draw_reference(MODEL, rows=20)
+    pq.write_table(table.append_column(MODEL.target, table[MODEL.target]), tmp_path / "in.parquet")
+    command = [sys.executable, "-m", "data.statistics", "--input", "in.parquet", "--output", "o.json"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, env=_environment())
+    assert (done.returncode, done.stderr) == (2, f"in.parquet: column {MODEL.target} stands more than once\n")
+
+
 def _environment() -> dict[str, str]:
     return {"PYTHONPATH": str(ROOT), "DRIFTLOOP_CONFIG": str(ROOT / "monitoring/config.yml")}
 

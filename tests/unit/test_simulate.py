@@ -331,15 +331,15 @@ def test_command_sends_and_tells_its_counts_as_json(api: Recorder) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        pytest.param(["--url", "http://127.0.0.1:1", "--duration", "0.5"], 1, '"acknowledged": 0', id="nobody-there"),
+        pytest.param(["--url", "http://127.0.0.1:1", "--duration", "0.5"], 2, '"acknowledged": 0', id="nobody-there"),
         pytest.param(["--url", "localhost:5050"], 2, "--url: String should match pattern '^https?://'", id="no-scheme"),
-        pytest.param(["--drift", "gian"], 1, "no drift 'gian'", id="unknown-drift"),
+        pytest.param(["--drift", "gian"], 2, "no drift 'gian'", id="unknown-drift"),
         pytest.param(["--rate", "0"], 2, "--rate: Input should be greater than 0", id="rate"),
-        pytest.param(["--tracks", "/nowhere.parquet"], 1, "not a readable Parquet file", id="no-tracks"),
+        pytest.param(["--tracks", "/nowhere.parquet"], 2, "not a readable Parquet file", id="no-tracks"),
     ],
 )
 def test_command_that_cannot_do_its_work_says_so(options: list[str], code: int, message: str) -> None:
-    """Nothing acknowledged, or an option that cannot be used: a non-zero exit with the reason."""
+    """Nothing acknowledged, or an option that cannot be used: exit 2 with the reason."""
     done = _command(*options)
     assert done.returncode == code
     assert message in done.stdout + done.stderr

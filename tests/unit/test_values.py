@@ -57,6 +57,14 @@ def arrow(values: list[Any], kind: pa.DataType) -> pa.Array:
         pytest.param(arrow(["a", None], pa.string_view()), TEXT, ["a", None], id="string view"),
         pytest.param(arrow([b"a", None], pa.binary()), TEXT, ["a", None], id="bytes in UTF-8"),
         pytest.param(arrow(["a", "b", "a"], pa.string()).dictionary_encode(), TEXT, ["a", "b", "a"], id="categorical"),
+        *(
+            pytest.param(pa.DictionaryArray.from_arrays(arrow(codes, kind), words), TEXT, ours, id=f"{kind} {words}")
+            for kind in (pa.int32(), pa.int8())
+            for codes, words, ours in (
+                ([0, 1, 2, 3, None], ["no", "yes", "no", "yes"], ["no", "yes", "no", "yes", None]),
+                ([0, 1, 2], ["no", None, "yes"], ["no", None, "yes"]),
+            )
+        ),
         pytest.param(arrow([0, 1, None], pa.int64()), TEXT, ["0", "1", None], id="whole numbers"),
         pytest.param(arrow([0, 1], pa.int8()).dictionary_encode(), TEXT, ["0", "1"], id="coded whole numbers"),
         pytest.param(arrow([-0.0, 1.0, np.nan], pa.float64()), TEXT, ["0", "1", None], id="pandas' whole numbers"),
@@ -79,6 +87,9 @@ def arrow(values: list[Any], kind: pa.DataType) -> pa.Array:
                 ("2026-01-31 12:00:00 UTC", MOMENT),
                 ("2026-01-31T13:00:00+01:00", MOMENT),
                 ("2026-01-31 06:30:00-0530", MOMENT),
+                ("2026-01-31 13:00:00 +0100", MOMENT),
+                ("2026-01-31 06:30:00.5 -05:30", MOMENT.replace(microsecond=500_000)),
+                ("2026-01-31T13:00 +01", MOMENT),
                 ("2026-01-31T12:00:00.123456789", MOMENT.replace(microsecond=123456)),
             )
         ),
@@ -92,6 +103,7 @@ def test_a_foreign_column_becomes_ours(given: pa.Array, due: pa.DataType, ours: 
     if due == TEXT:
         coded = convert(pa.chunked_array([given]), pa.field("x", pa.dictionary(pa.int32(), pa.string())))
         assert coded.to_pylist() == ours
+        assert all(chunk.dictionary.unique().drop_null() == chunk.dictionary for chunk in coded.chunks)
 
 
 @pytest.mark.parametrize(

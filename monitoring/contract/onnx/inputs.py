@@ -39,6 +39,10 @@ class Input:
         fits: Mask = ((values == np.rint(values)) & (values >= low) & (values <= high)).all(axis=1)
         return fits
 
+    def nearest(self, rows: Rows) -> Rows:
+        """Return the nearest values (n, places) that an input of whole numbers can hold."""
+        return np.clip(np.rint(rows[:, self.places]), *_BOUNDS[self.dtype.name])
+
     def values(self, rows: Rows) -> NDArray[Any]:
         """Return the rows' values as the input takes them."""
         taken = rows if len(self.places) == rows.shape[1] else rows[:, self.places]
@@ -62,6 +66,14 @@ class Inputs:
             if one.dtype.name in _BOUNDS:
                 mask &= one.holds(rows)
         return mask
+
+    def nearest(self, rows: Rows) -> Rows:
+        """Return the nearest rows that the inputs can hold."""
+        near = rows.copy()
+        for one in self.inputs:
+            if one.dtype.name in _BOUNDS:
+                near[:, one.places] = one.nearest(rows)
+        return near
 
     def feed(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """Return what a session takes."""

@@ -16,15 +16,16 @@ from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_FEATURES
 from monitoring.contract.onnx.graph import class_labels, has_external_data
-from monitoring.contract.onnx.inputs import Inputs, Mask, Rows, describe, read_inputs
+from monitoring.contract.onnx.inputs import Rows, describe, read_inputs
 from monitoring.contract.onnx.names import find_classes, listed_names
-from monitoring.contract.onnx.onnx_runtime import InferenceSession, open_session
-from monitoring.contract.onnx.outputs import Output, Probabilities, find_output, map_keys
+from monitoring.contract.onnx.onnx_runtime import InferenceSession, first_line, open_session
+from monitoring.contract.onnx.outputs import Probabilities, answered, map_keys
+from monitoring.contract.onnx.runner import Runner
+from monitoring.contract.onnx.trials import far_faults, find_in_all, try_out
 
 NO_ANSWER = ""  # the label of a row that a model has no answer for
 
 _CHUNK = 10_000  # rows a run: bounds what a model's intermediate tensors take
-_TRIED_AT_ONCE = 256
 _NAMED = 5
 
 
@@ -52,7 +53,7 @@ class OnnxModel:
     features: tuple[str, ...]
     classes: tuple[str, ...]
     about: Mapping[str, str] = field(repr=False)
-    _runner: "_Runner" = field(repr=False)
+    _runner: Runner = field(repr=False)
     _needed: tuple[int, ...] = field(repr=False)  # places of features
 
     @property
@@ -63,7 +64,8 @@ class OnnxModel:
     def probabilities(self, rows: Rows) -> Probabilities:
         """Return a row of probabilities (n, classes) per row of features (n, features), NaN being a missing value.
 
-        A row without an answer is NaN. Rounded once, so that whoever asks gets the same number, and the same label.
+        A row without an answer is NaN, such as one that gets numbers outside 0 to 1. Rounded once, so that whoever asks
+        gets the same number, and the same label.
         """
         answers = [self._answer(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
         return np.concatenate(answers or [np.empty((0, len(self.classes)))]).round(6)
@@ -87,6 +89,8 @@ class OnnxModel:
             return
         lacking = [self.features[place] for place in self._needed if np.isnan(without[:, place]).any()]
         where = f": it needs a value of {listed(lacking)}" if lacking else ""
+        if not lacking and self._runner.inputs.holds(without).all():
+            where = ": it gives them no numbers between 0 and 1"
         raise UnfitModelError([f"it has no answer for {len(without)} of {len(rows)} rows of {source}{where}"], [])
 
     def _answer(self, rows: Rows) -> Probabilities:
@@ -99,11 +103,6 @@ class OnnxModel:
         if able.any():
             answers[able] = self._runner.run(rows[able])
         return answers
-
-
-def answered(probabilities: Probabilities) -> Mask:
-    """Return for each row (n,) whether it is an answer."""
-    return np.asarray(np.isfinite(probabilities).all(axis=1))
 
 
 def load_onnx(content: bytes, model: Model) -> OnnxModel:
@@ -119,11 +118,14 @@ def load_onnx(content: bytes, model: Model) -> OnnxModel:
             f"its features are {', '.join(named)}; the config's are {', '.join(model.features)}, in this order"
         )
     inputs = read_inputs(file.inputs, named, model.features, faults)
-    trials = _try_out(file, inputs, faults) if inputs else []
+    trials = try_out(file.session, inputs, faults) if inputs else []
     keys = map_keys(file.outputs, trials[-1]) if trials else ()
     classes = find_classes(file.metadata, keys, class_labels(content), model.categories, (faults, misfits))
-    output = _find_output(file, trials, classes.names if classes else model.categories, faults)
-    if faults or misfits or inputs is None or classes is None or output is None:
+    output = find_in_all(file.outputs, trials, classes.names if classes else model.categories, faults)
+    runner = Runner(file.session, inputs, output) if inputs and output else None
+    if runner is not None:
+        faults += far_faults(runner)
+    if faults or misfits or inputs is None or classes is None or output is None or runner is None:
         raise UnfitModelError(faults, misfits)
     about = {
         "inputs": describe(file.inputs),
@@ -132,7 +134,6 @@ def load_onnx(content: bytes, model: Model) -> OnnxModel:
         "features": f"{', '.join(inputs.features)} ({inputs.origin})",
         "classes": f"{', '.join(classes.names)} ({classes.origin})",
     }
-    runner = _Runner(file.session, inputs, output)
     return OnnxModel(inputs.features, classes.names, about, runner, runner.needed())
 
 
@@ -155,80 +156,8 @@ def _read(content: bytes) -> _File:
         inputs, outputs = session.get_inputs(), session.get_outputs()
         describe([*inputs, *outputs])  # a name that is no text comes to light when it is asked for
     except Exception as error:  # onnxruntime's errors have no common base
-        raise UnfitModelError([f"the file is not a readable ONNX model: {_first_line(error)}"], []) from error
+        raise UnfitModelError([f"the file is not a readable ONNX model: {first_line(error)}"], []) from error
     return _File(session, metadata, inputs, outputs)
-
-
-def _try_out(file: _File, inputs: Inputs, faults: list[str]) -> list[dict[str, Any]]:
-    """Run one row, two and three, the first of zeros, as requests would; return what all outputs give."""
-    width = len(inputs.features)
-    rows = np.array([[0.0] * width, [1.0] * width, [float(place % 2) for place in range(width)]])
-    outputs = [node.name for node in file.outputs]
-    trials = []
-    for count in range(1, len(rows) + 1):
-        try:
-            trials.append(dict(zip(outputs, file.session.run(outputs, inputs.feed(rows[:count])), strict=True)))
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
-            faults.append(f"it fails on {count} row(s) of {width} features: {_first_line(error)}")
-            return []
-    return trials
-
-
-def _find_output(
-    file: _File, trials: list[dict[str, Any]], classes: tuple[str, ...], faults: list[str]
-) -> Output | None:
-    """Find the output of the probabilities; None, and why among the faults, unless it holds them in every trial."""
-    output = None
-    for rows, answers in enumerate(trials, 1):
-        wrong: list[str] = []
-        output = find_output(file.outputs, answers, classes, rows, wrong)
-        if wrong:
-            faults += wrong
-            return None
-    return output
-
-
-@dataclass(frozen=True)
-class _Runner:
-    """A session, and how rows go in and probabilities come out."""
-
-    session: InferenceSession
-    inputs: Inputs
-    output: Output
-
-    def run(self, rows: Rows) -> Probabilities:
-        """Return the rows' probabilities (n, classes)."""
-        return self.output.read(self.session.run(self.output.names, self.inputs.feed(rows)))
-
-    def needed(self) -> tuple[int, ...]:
-        """Return the places of the features without a value of which there is no answer.
-
-        Each is tried by itself; a model that answers then, and not where all are missing, needs them all.
-        """
-        width = len(self.inputs.features)
-        without: list[int] = []
-        for start in range(0, width, _TRIED_AT_ONCE):
-            places = np.arange(start, min(start + _TRIED_AT_ONCE, width))
-            rows = np.zeros((len(places), width))
-            rows[np.arange(len(places)), places] = np.nan
-            without += places[~self._answers(rows)].tolist()
-        if not without and not self._answers(np.full((1, width), np.nan)).all():
-            return tuple(range(width))
-        return tuple(without)
-
-    def _answers(self, rows: Rows) -> Mask:
-        """Return for each row (n,) whether there is an answer; none is one if the run fails."""
-        mask = self.inputs.holds(rows)
-        try:
-            mask[mask] = answered(self.run(rows[mask])) if mask.any() else False
-        except Exception:  # noqa: BLE001 - onnxruntime's errors have no common base
-            one_by_one = [self._answers(rows[i : i + 1]) for i in range(len(rows))] if len(rows) > 1 else []
-            return np.concatenate(one_by_one or [np.zeros(1, np.bool_)])
-        return mask
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def listed(names: list[str]) -> str:

@@ -7,7 +7,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from onnxruntime import InferenceSession, SessionOptions
 
-__all__ = ["InferenceSession", "open_session"]
+__all__ = ["InferenceSession", "first_line", "open_session"]
 
 _FATAL = 4  # what fails is raised; a line in C++'s own format beside it is for nobody
 
@@ -21,3 +21,8 @@ def open_session(content: bytes) -> InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
     return InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error of the runtime says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.contract.onnx.inputs import describe
+from monitoring.contract.onnx.inputs import Mask, describe
 
 Probabilities = NDArray[np.float64]
 
@@ -61,6 +61,21 @@ class PositiveColumn:
         """Return both classes' probabilities (n, 2)."""
         positive = np.asarray(raw[0], np.float64).reshape(-1)
         return np.column_stack([1 - positive, positive])
+
+
+def as_probabilities(given: Probabilities) -> Probabilities:
+    """Return what a model gives (n, classes) as numbers from 0 to 1, with NaN for rows where it is no probabilities."""
+    return np.where(outside(given)[:, np.newaxis], np.nan, np.clip(given, 0, 1))
+
+
+def outside(given: Probabilities) -> Mask:
+    """Return for each row (n,) whether a number in it lies outside 0 to 1, rounding aside."""
+    return np.asarray(((given < -_TOLERANCE) | (given > 1 + _TOLERANCE)).any(axis=1) & np.isfinite(given).all(axis=1))
+
+
+def answered(probabilities: Probabilities) -> Mask:
+    """Return for each row (n,) whether it is an answer."""
+    return np.asarray(np.isfinite(probabilities).all(axis=1))
 
 
 Output = Table | Maps | Columns | PositiveColumn

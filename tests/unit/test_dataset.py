@@ -217,7 +217,7 @@ def test_too_few_rows_get_no_verdict(data, capsys, reference):
     pq.write_table(pa.Table.from_pandas(make_rows(GENRES, 5)), data / "few.parquet")
     run("profile", data, "--input", str(data / "few.parquet"))
     assert run("report", data) == 2
-    assert "5 rows; config.yml wants 200 at least" in capsys.readouterr().err
+    assert "5 rows; minimum_rows is 200" in capsys.readouterr().err
 
 
 def test_an_input_that_fails_leaves_no_profile(data, capsys):

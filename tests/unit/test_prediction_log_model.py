@@ -143,7 +143,7 @@ def _memory() -> str | None:
 
 TestPredictionLog = pytest.mark.timeout(0 if "FUZZ_CASES" in os.environ else 300)(PredictionLog.TestCase)
 TestPredictionLog.settings = settings(
-    max_examples=int(os.environ.get("FUZZ_CASES", "1000")) // 60,
+    max_examples=int(os.environ.get("FUZZ_CASES", "1000")) // 100,
     stateful_step_count=25,
     derandomize="FUZZ_CASES" not in os.environ,
     deadline=None,

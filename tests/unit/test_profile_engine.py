@@ -24,7 +24,7 @@ from tests.unit.models import loans
 from tests.unit.monitor_fixtures import make_rows
 from tests.unit.profile_strategies import frames, same_profile
 
-CASES = int(os.environ.get("FUZZ_CASES", "200"))
+CASES = int(os.environ.get("FUZZ_CASES", "120"))
 FUZZ = settings(
     deadline=None,
     database=None,

@@ -34,7 +34,7 @@ from tests.unit.monitor_fixtures import monitor_of
 from tests.unit.profile_strategies import same_profile
 from tests.unit.test_dataset import JAVA
 
-CASES = int(os.environ.get("FUZZ_CASES", "40"))
+CASES = int(os.environ.get("FUZZ_CASES", "25"))
 FUZZ = settings(
     max_examples=CASES,
     deadline=None,

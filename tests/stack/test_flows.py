@@ -204,7 +204,7 @@ def test_reference_that_does_not_fit_stops_the_start(servers: Servers, tmp_path:
     stopped = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
-    assert stopped.returncode == 1
+    assert stopped.returncode == 2
     assert "column salt is missing" in stopped.stdout
     assert servers.version_of("misfit", "champion") is None
 
@@ -217,5 +217,5 @@ def test_start_names_the_server_that_it_waits_for(tmp_path: Path, servers: Serve
     stopped = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
-    assert stopped.returncode == 1
+    assert stopped.returncode == 2
     assert f"MLflow did not answer at {nowhere}" in stopped.stdout

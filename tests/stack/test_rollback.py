@@ -124,7 +124,7 @@ def test_a_promoted_model_that_turns_bad_is_rolled_back_once(loop: Loop) -> None
 
     assert loop.notify("bad", "ModelTurnedBad", "rollback")["outcome"] == "cooldown"
     again = by_hand(loop)
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert "NothingToRollBackTo: version 1 has replaced none, or the way back was gone already" in again.stdout
     assert (champion(loop), loop.reference().digest) == ("1", after.digest)
 

@@ -14,7 +14,7 @@ from monitoring.contract.config import Config
 from monitoring.contract.reference import Reference
 from monitoring.snapshot.snapshot import Snapshot
 
-FEW_LOOKS = 50  # are done before a process has started
+FEW_LOOKS = 20  # are done before a process has started
 
 _own: dict[str, Any] = {}  # a process's assessor
 

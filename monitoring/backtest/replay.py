@@ -19,7 +19,7 @@ from monitoring.snapshot.exporter import SnapshotCollector
 from monitoring.snapshot.snapshot import Snapshot
 
 MOST_LOOKS = 300  # if nobody says how often
-MOST_LOOKS_AT_FEATURES = 9_000  # a look's cost grows with the features
+MOST_LOOKS_AT_FEATURES = 7_000  # a look's cost grows with the features
 LOOKS_AHEAD = 8  # windows that are under way at once
 STEPS = tuple(
     timedelta(seconds=s)

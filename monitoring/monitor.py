@@ -322,7 +322,8 @@ class Monitor:
         after = BEFORE_ALL if reference.through is None else reference.through
         with _stage("read"):
             paths = [part.path for part in list_parts(self._layout.current)[0] if part.last > after]
-            types = narrowest(schemas_of(paths), self.config.model.features)
+            dated = (schema for schema in schemas_of(paths) if "timestamp" in schema.names)  # no window has others
+            types = narrowest(dated, self.config.model.features)
         return replace(reference, table=narrowed(reference.table, types))
 
     def _load_reference(self) -> Reference:

@@ -16,18 +16,16 @@ from threadpoolctl import threadpool_limits
 
 from monitoring.backtest.alert_rules import SHIPPED, AlertRule, read_alerts
 from monitoring.backtest.detector_replay import PastDetector, calibrate_for, populations_for
-from monitoring.backtest.log_rows import open_labels, open_log, rate_of, require_rows
+from monitoring.backtest.log_rows import open_labels, open_log, rate_of
 from monitoring.backtest.openmetrics import Spool
 from monitoring.backtest.prometheus import Binaries, ask_alerts, check_rules, find_binaries
 from monitoring.backtest.replay import Past, choose_step, moments_of, replay
 from monitoring.backtest.report import Backtest, LabelsMet, as_json, as_text
 from monitoring.backtest.windows import PastLabels
 from monitoring.contract.config import Config
-from monitoring.contract.errors import DriftloopError
-from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros
 from monitoring.contract.values import narrowed
-from monitoring.offline.commands import load_reference
+from monitoring.offline.commands import load_reference, write_whole
 from monitoring.offline.dataset import demands_of, stored_types
 from monitoring.offline.unknown_categories import told
 
@@ -58,12 +56,12 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     log = open_log(options.log, config.model, _later(options.begin, after), options.end, demands)
     late = open_labels(options.labels, config.model, skip_unreadable=skip) if options.labels else None
     labels = PastLabels(late, config.model)
-    require_rows(log, config)
+    rate = rate_of(log, config.minimum_rows)
     populations = populations_for(config.model)
     types = stored_types(options.log, config.model)
     reference = replace(reference, table=narrowed(reference.table, types))
     calibration = calibrate_for(reference, config.model, _progress("calibrating the drift detector"), populations)
-    detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate_of(log)))
+    detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate))
     past = Past(log, labels, config, reference, detector)
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
         found = backtest(past, alerts, options, Path(folder), binaries)
@@ -78,7 +76,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     if found.outcomes is None:
         sys.stderr.write(f"{NO_PROMETHEUS if binaries is None else BEFORE_1970}\n")
     if options.json:
-        _write(options.json, json.dumps(as_json(found), indent=1))
+        write_whole(options.json, json.dumps(as_json(found), indent=1).encode())
     return 0
 
 
@@ -106,14 +104,6 @@ def _later(one: Micros | None, other: Micros | None) -> Micros | None:
     """Return the later of two times after which rows count; the first is that of the first row."""
     times = [time for time in (None if one is None else Micros(one - 1), other) if time is not None]
     return max(times, default=None)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with replaced(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DriftloopError(f"{path}: cannot be written: {error}") from error
 
 
 def _progress(what: str) -> Callable[[float], None]:

@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
 
 from monitoring.backtest.row_groups import RowGroup, find_groups, list_groups, read_group
-from monitoring.contract.config import Config, Model
+from monitoring.contract.config import Model
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.times import Micros, from_microseconds
@@ -86,20 +85,13 @@ def open_labels(source: str, model: Model, *, skip_unreadable: bool = False) -> 
     return PastLog(source, schema, UNDATED, end, demands, left_out, UNDATED)
 
 
-def require_rows(log: PastLog, config: Config) -> None:
-    """Raise DatasetError if a log holds fewer rows than a look at it takes."""
-    if (rows := _count_rows(log)) < config.minimum_rows:
-        raise DatasetError(f"{shown(log.source)}: {rows:,} rows; minimum_rows is {config.minimum_rows}")
-
-
-def rate_of(log: PastLog) -> float:
-    """Return a log's rows per second; 0 if all of them came at once."""
-    return _count_rows(log) / ((log.last - log.first) / 1e6) if log.last > log.first else 0.0
-
-
-def _count_rows(log: PastLog) -> int:
+def rate_of(log: PastLog, minimum_rows: int = 0) -> float:
+    """Return a log's rows per second, 0 if all came at once; raise DatasetError if there are fewer than that."""
     spans, _ = find_groups(log.source, log.demands)
-    return sum(_rows_within(span, log.first, log.last) for span in spans)
+    rows = sum(_rows_within(span, log.first, log.last) for span in spans)
+    if rows < minimum_rows:
+        raise DatasetError(f"{shown(log.source)}: {rows:,} rows; minimum_rows is {minimum_rows}")
+    return rows / ((log.last - log.first) / 1e6) if log.last > log.first else 0.0
 
 
 def _rows_within(span: RowGroup, first: int, last: int) -> int:

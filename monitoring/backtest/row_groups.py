@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
 
 from monitoring.contract.part_reader import UNREADABLE, TimeRange, join_ranges, read_groups, reason_of, time_ranges
 from monitoring.contract.rereading import attempts
@@ -71,7 +70,7 @@ def list_groups(source: str, demands: Demands, undated: Micros | None) -> tuple[
 
 def _row_groups(file: SurveyedFile, undated: Micros | None) -> tuple[list[RowGroup], str | None]:
     """Return a file's row groups that hold rows which count, and why others do not."""
-    path, ranges = _local(file.uri), _times_in(file)
+    path, ranges = place(file.uri), _times_in(file)
     if undated is not None:
         ranges = [_date(one, undated) for one in ranges]
     groups = [
@@ -92,16 +91,12 @@ def _date(times: TimeRange, undated: Micros) -> TimeRange:
 def _times_in(file: SurveyedFile) -> list[TimeRange]:
     """Return the times of each row group, from its rows or from the names of the file's folders."""
     if "timestamp" not in dict(file.partition):
-        return time_ranges(_local(file.uri))
+        return time_ranges(place(file.uri))
     given = with_partition(pa.table({"": pa.nulls(1)}), file.partition, ["timestamp"])
     moment = conform(given, pa.schema([("timestamp", TIMESTAMP)]))["timestamp"][0].value
     if moment is None:
         return [TimeRange(Micros(0), Micros(0), 0, rows) for rows in file.groups]
     return [TimeRange(Micros(moment), Micros(moment), rows) for rows in file.groups]
-
-
-def _local(uri: str) -> Place:
-    return place(uri) if not uri.startswith("file:") else place(pa.fs.FileSystem.from_uri(uri)[1])
 
 
 def read_group(span: RowGroup, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -87,9 +87,9 @@ def read_file(file: pq.ParquetFile, schema: pa.Schema, groups: Sequence[int] | N
 
 
 def schemas_of(paths: Iterable[Place]) -> Iterator[pa.Schema]:
-    """Yield the schemas of parts that can be read: whoever reads the rows of others says why they cannot."""
+    """Yield the schemas of files; one that cannot be read has none: who reads its rows says so."""
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        yield from (schema for schema in pool.map(_schema_of, paths) if "timestamp" in schema.names)
+        yield from pool.map(_schema_of, paths)
 
 
 def _schema_of(path: Place) -> pa.Schema:

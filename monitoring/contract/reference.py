@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +18,10 @@ from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, reason_of
-from monitoring.contract.schemas import reference_schema
+from monitoring.contract.schemas import compared_fields, reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
-from monitoring.contract.values import UnfitColumnError, conform, narrower
+from monitoring.contract.values import UnfitColumnError, conform
 
 _MICROS = re.compile(r"-?[0-9]{1,18}")
 
@@ -107,7 +107,8 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
         stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except UNREADABLE as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
-    table, problems = _rows(stored, reference_schema(model))
+    others = (field for field in reference_schema(model) if field.name not in model.features)
+    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others])
     problems += _misfits(stored, table, model, predicted=predicted)
     if problems:
         raise InvalidReferenceError(f"{path} does not fit the config:\n" + "\n".join(f"  {p}" for p in problems))
@@ -125,14 +126,11 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     )
 
 
-def _rows(stored: pa.Table, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
+def _rows(stored: pa.Table, schema: Iterable[pa.Field]) -> tuple[pa.Table, list[str]]:
     """Return a reference's columns as the schema, without those that cannot be, and why they cannot."""
     columns: dict[str, pa.ChunkedArray] = {}
     problems = []
     for field in schema:
-        if field.name in stored.column_names and pa.types.is_floating(field.type):
-            given = stored.schema.field(stored.column_names.index(field.name)).type
-            field = field.with_type(narrower(given, field.type))  # noqa: PLW2901 - the numbers as they are stored
         try:
             columns[field.name] = conform(stored, pa.schema([field]))[field.name]
         except UnfitColumnError as error:

@@ -26,7 +26,7 @@ def number_type(model: Model) -> pa.DataType:
 def compared_fields(reference: pa.Schema, model: Model) -> list[pa.Field]:
     """Return the features' columns as rows are compared with a reference's: of the narrower type of both."""
     due = number_type(model)
-    given = {name: reference.field(name).type for name in model.features if name in reference.names}
+    given = {field.name: field.type for field in reference}
     return [pa.field(name, narrower(given.get(name, due), due)) for name in model.features]
 
 

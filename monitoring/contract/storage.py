@@ -54,7 +54,9 @@ Place = Path | Remote
 
 
 def place(text: str) -> Place:
-    """Return the place that a path or a URI names."""
+    """Return the place that a path or a URI names; a URI of this machine (`file://`) is a path."""
+    if text.startswith("file:"):
+        return Path(pa.fs.FileSystem.from_uri(text)[1])
     return Remote(text) if "://" in text else Path(text)
 
 

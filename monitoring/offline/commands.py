@@ -70,7 +70,7 @@ def make_profile(options: argparse.Namespace, config: Config) -> int:
     )
     made = _engine(options)(grid, options.input, hashes=not options.no_duplicates, demands=demands)
     profile = replace(made.profile, left_out=len({one.uri for one in made.left_out}))
-    _write(options.out, to_bytes(profile))
+    write_whole(options.out, to_bytes(profile))
     seconds = time.monotonic() - begun
     files = f"{made.files:,} file{'s' if made.files != 1 else ''}"
     sys.stdout.write(f"{options.out}: the profile of {profile.rows:,} rows in {files}, in {seconds:.1f} s\n")
@@ -97,13 +97,13 @@ def _files(number: int) -> str:
     return f"{number:,} file{'s were' if number > 1 else ' was'}"
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; raise DriftloopError if it cannot be written."""
     try:
         with replaced(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise DriftloopError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise DriftloopError(f"{path}: cannot be written: {error}") from error
 
 
 def _engine(options: argparse.Namespace) -> Callable[..., DatasetProfile]:
@@ -141,7 +141,7 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     aside = f", {skipped} test{'s' if skipped > 1 else ''} skipped" if skipped else ""
     sys.stdout.write(f"{current.rows:,} rows against {reference.rows:,}: {word}{aside}\n")
     if options.html:
-        _write(options.html, report.run.html().encode())
+        write_whole(options.html, report.run.html().encode())
         sys.stdout.write(f"{options.html}: Evidently's report\n")
     if failed:
         return FAILS

@@ -7,19 +7,19 @@ so it does not matter who takes which: threads of this machine here, a cluster's
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from monitoring.contract.config import Model
-from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.part_reader import UNREADABLE, reason_of, schemas_of
 from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
+from monitoring.contract.storage import open_parquet, place
 from monitoring.contract.uris import shown
 from monitoring.contract.values import narrowest
-from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
+from monitoring.offline.listing import DatasetError, LeftOut, list_files
 from monitoring.offline.partitions import Partition, with_partition
-from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, open_file, survey
+from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, survey
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
 from monitoring.profile.profile import Grid, Profile, merge
@@ -68,16 +68,7 @@ def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: 
 
 def stored_types(source: str, model: Model) -> dict[str, pa.DataType]:
     """Return the narrowest floating types in which the files hold the features; what cannot be read says nothing."""
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        return narrowest(pool.map(_schema_of, list_files(source).files), model.features)
-
-
-def _schema_of(file: DataFile) -> pa.Schema:
-    try:
-        with open_file(file.uri) as opened:
-            return opened.schema_arrow
-    except UNREADABLE:
-        return pa.schema([])
+    return narrowest(schemas_of(place(file.uri) for file in list_files(source).files), model.features)
 
 
 def divide(files: Iterable[SurveyedFile]) -> Iterator[Unit]:
@@ -98,7 +89,7 @@ def profile_unit(grid: Grid, unit: Unit, *, hashes: bool = True) -> Profile:
     """Read a unit's rows, whatever the columns' types, and profile them; raise one of UNREADABLE if that cannot be."""
     model = grid.model
     wanted = [*model.features, model.prediction, model.target, "confidence", "timestamp"]
-    with open_file(unit.uri) as file:
+    with open_parquet(place(unit.uri)) as file:
         columns = [name for name in wanted if name in file.schema_arrow.names]
         rows = file.read_row_groups(unit.groups, columns=columns, use_threads=False)
     return profile_rows(grid, with_partition(rows, unit.partition, wanted), hashes=hashes)

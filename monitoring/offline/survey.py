@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.parts import is_merged, noted
+from monitoring.contract.storage import open_parquet, place
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError, convert, is_text
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing
@@ -79,18 +79,12 @@ class Survey:
     unused: tuple[LeftOut, ...] = ()
 
 
-def open_file(uri: str) -> pq.ParquetFile:
-    """Open a Parquet file by its URI."""
-    filesystem, path = pa.fs.FileSystem.from_uri(uri)
-    return pq.ParquetFile(path, filesystem=filesystem, memory_map=uri.startswith("file:"))
-
-
 def inspect(file: DataFile, demands: Demands) -> Inspected:
     """Read a file's footer; raise FileNotFoundError if it is gone."""
     try:
         if problem := _not_parquet(file.uri):
             return Inspected(file, problem=problem)
-        with open_file(file.uri) as opened:
+        with open_parquet(place(file.uri)) as opened:
             columns = (*opened.schema_arrow.names, *(name for name, _ in file.partition))
             groups = tuple(opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups))
             covers = noted(opened) if is_merged(file.uri.rpartition("/")[2]) else ()

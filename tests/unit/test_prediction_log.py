@@ -273,7 +273,9 @@ def test_threads_share_a_log(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
+import structlog
 from tests.unit.log_fixtures import Log, rows
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for what is acknowledged
 log = Log(Path(sys.argv[1]), seconds=0.05, rows=40)
 log.start()
 while True:

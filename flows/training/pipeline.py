@@ -128,8 +128,8 @@ def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_f
     if unlabelled.any():
         predicted[unlabelled] = pipeline.predict(_single(feature_matrix(table, model)[unlabelled]))
     column = pa.array([str(name) for name in predicted], pa.string())
-    names = [*model.features, model.target]
-    return table.select(names).append_column(model.prediction, column)
+    names = [*model.features, model.target, "timestamp"]
+    return table.select([name for name in names if name in table.column_names]).append_column(model.prediction, column)
 
 
 def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:

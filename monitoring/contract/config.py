@@ -17,6 +17,7 @@ from monitoring.contract.config_values import (
     Names,
     Number,
     Probability,
+    TimeZone,
     Word,
     require_free,
     require_free_target,
@@ -172,6 +173,8 @@ class Config(_Section):
     duplicate_horizon: int | None = Field(default=None, gt=0)
     drift: Drift
     false_alarm_every: FalseAlarmEvery = timedelta(days=30)
+    rhythm: Literal["auto", "none", "1d", "7d"] = "auto"
+    timezone: TimeZone = "UTC"
     tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
     retrain: Retrain
 

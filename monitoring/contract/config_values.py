@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
@@ -49,6 +50,15 @@ def _rows_or_duration(given: Any) -> timedelta | int:
         raise ValueError(f"{error}; or it is a number of rows") from error
 
 
+def require_zone(name: str) -> str:
+    """Return the name of a time zone; raise ValueError if there is none of it."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(f"{name!r} is no time zone; one is UTC or a name such as Europe/Berlin") from error
+    return name
+
+
 def require_unique(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names; raise ValueError with those that stand more than once."""
     twice = sorted(name for name, number in Counter(names).items() if number > 1)
@@ -81,6 +91,7 @@ def require_readable(name: str) -> str:
     return name
 
 
+TimeZone = Annotated[str, AfterValidator(require_zone)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]  # what other languages take for a name too
 Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(require_readable)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(require_unique)]

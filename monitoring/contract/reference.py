@@ -18,11 +18,12 @@ from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, reason_of
-from monitoring.contract.schemas import compared_fields, reference_schema
+from monitoring.contract.schemas import TIMESTAMP, compared_fields, reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
 from monitoring.contract.values import UnfitColumnError, conform
 
+TIME = pa.field("timestamp", TIMESTAMP)  # when a row was predicted, where a reference knows it
 _MICROS = re.compile(r"-?[0-9]{1,18}")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -61,6 +62,8 @@ class Performance:
 @dataclass(frozen=True)
 class Reference:
     """The reference's rows and where they come from.
+
+    Its table has the columns of `reference_schema`, and `timestamp` if it knows its rows' times.
 
     A feature that is stored in a narrower type than the log's keeps it: what is compared with it is rounded likewise.
 
@@ -108,8 +111,11 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     except UNREADABLE as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
     others = (field for field in reference_schema(model) if field.name not in model.features)
-    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others])
+    times = [TIME] if TIME.name in stored.column_names else []
+    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others, *times])
     problems += _misfits(stored, table, model, predicted=predicted)
+    if TIME.name in table.column_names and (timeless := table[TIME.name].null_count):
+        problems.append(f"column timestamp: {timeless:,} rows have no time; give all theirs, or leave the column out")
     if problems:
         raise InvalidReferenceError(f"{path} does not fit the config:\n" + "\n".join(f"  {p}" for p in problems))
     metadata = {
@@ -198,5 +204,7 @@ def write_reference(
     if performance is not None:
         metadata[names.PERFORMANCE] = json.dumps(asdict(performance))
     schema = reference_schema(model)
+    if TIME.name in table.column_names:
+        schema = schema.append(TIME)
     with replaced(layout.reference) as temporary:
         pq.write_table(table.select(schema.names).cast(schema.with_metadata(metadata)), temporary)

@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.calibration import Calibration
-from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
+from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores, Times
 from monitoring.alarms.drift.statistics import KINDS, scan_statistics
 from monitoring.alarms.drift.windows import BLOCK, window_statistics
 from monitoring.contract.times import BEFORE_ALL, Micros
-
-Times = npt.NDArray[np.int64]  # Micros
 
 CHUNK = 1000 * BLOCK  # rows scored at once
 RELEASE = 1.0  # powers of ten below the threshold: an alarm ends once the score has stayed lower

@@ -61,11 +61,12 @@ class DriftVerdict:
 
 
 def rows_of(table: pa.Table, model: Model) -> Observations:
-    """Return a table's rows (n) as the detector takes them, with features (n, d) and predictions (n,)."""
+    """Return a table's rows (n) as the detector takes them, with times if the table has them."""
     features = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in model.features]
     codes = {name: code for code, name in enumerate(model.categories)}
     predictions = [codes.get(name, len(codes)) for name in table[model.prediction].to_pylist()]
-    return Observations(np.column_stack(features), np.array(predictions, np.int64))
+    times = table["timestamp"].cast(pa.int64()).to_numpy() if "timestamp" in table.column_names else None
+    return Observations(np.column_stack(features), np.array(predictions, np.int64), times)
 
 
 class DriftWatch:

@@ -15,6 +15,7 @@ from scipy import special
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]
+Times = npt.NDArray[np.int64]  # Micros
 Places = npt.NDArray[np.intp]
 
 MOST_WHOLE = 65_536  # whole numbers up to which ranks are looked up
@@ -28,10 +29,12 @@ class Observations:
     """Rows to score: features (n, d), NaN or infinite where a value is missing, and predictions (n,).
 
     A prediction is the index of its category in the config; a missing or unknown one is the number of categories.
+    `times` (n,) are in microseconds since 1970, None where they are not known.
     """
 
     features: Floats
     predictions: Codes
+    times: Times | None = None
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -39,7 +42,8 @@ class Observations:
 
     def take(self, places: slice | npt.NDArray[np.intp]) -> "Observations":
         """Return the rows at these indices."""
-        return Observations(self.features[places], self.predictions[places])
+        times = None if self.times is None else self.times[places]
+        return Observations(self.features[places], self.predictions[places], times)
 
 
 @dataclass(frozen=True)

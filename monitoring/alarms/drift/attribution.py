@@ -81,7 +81,7 @@ def attribute(
             names, tests, adjusted, shares, effects, [*_missing_gaps(ours, theirs), 0.0], strict=True
         )
     )
-    distances = numeric_effects(scores.distances(ours.features), scores.distances(theirs.features), rng)
+    distances = numeric_effects(scores.distances(ours), scores.distances(theirs), rng)
     distance = beyond_chance(distances.ks.value, len(ours), len(theirs)) if distances else 0.0
     return Attribution(columns, distance, len(current))
 
@@ -94,7 +94,7 @@ def _feature_tests(scores: ReferenceScores, current: Observations) -> Iterator[D
     """Yield each feature's p-values: of its scores' mean, of their variance, and of its share of missing values."""
     m = scores.rows
     present = ~np.isnan(current.features)
-    values = scores.centred(current.features)
+    values = scores.centred(current)
     n = np.maximum(present.sum(0), 1)
     scale = (1 / n + 1 / m) ** -0.5
     mean = values.sum(0) / n

@@ -11,11 +11,14 @@ value, a value beyond all others, an unknown category) is drawn with a probabili
 rows without it leave possible.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.usual import Floats
 
 
 class Bootstrap:
@@ -33,8 +36,7 @@ class Bootstrap:
     def draw(self, rng: np.random.Generator) -> "Population":
         """Draw a population."""
         m, d = self._reference.features.shape
-        unseen = rng.beta(0.5, m + 0.5, size=2 * d + 1)  # probabilities: missing, beyond, an unknown category
-        return Population(self, rng, unseen[:d], unseen[d : 2 * d], float(unseen[-1]))
+        return Population(self, rng, Unseen.draw(m, d, self._categories, rng))
 
     def rows(self, rng: np.random.Generator, number: int) -> Observations:
         """Draw rows of the smoothed reference, without anything that it has never shown."""
@@ -49,41 +51,50 @@ class Bootstrap:
                 column[finite] = values[np.minimum(place, len(values) - 1)]
         return Observations(features, self._reference.predictions[places])
 
-    def any_predictions(self, rng: np.random.Generator, number: int) -> npt.NDArray[np.int64]:
-        """Draw predictions (number,) evenly from all categories and an unknown one."""
-        return rng.integers(0, self._categories + 1, number)
 
-
+@dataclass(frozen=True)
 class Population:
-    """A population to draw rows from.
+    """A population to draw rows from."""
 
-    `missing` and `beyond` (features,) are the probabilities of a missing value and of one beyond the reference's,
-    `other` is that of a prediction drawn from all categories.
-    """
-
-    def __init__(
-        self,
-        bootstrap: Bootstrap,
-        rng: np.random.Generator,
-        missing: npt.NDArray[np.float64],
-        beyond: npt.NDArray[np.float64],
-        other: float,
-    ) -> None:
-        self._bootstrap, self._rng = bootstrap, rng
-        self._missing, self._beyond, self._other = missing, beyond, other
+    bootstrap: Bootstrap
+    rng: np.random.Generator
+    unseen: "Unseen"
 
     def rows(self, number: int) -> Observations:
         """Draw rows."""
-        rng = self._rng
-        drawn = self._bootstrap.rows(rng, number)
-        for column, missing, beyond in zip(drawn.features.T, self._missing, self._beyond, strict=True):
-            places = self._pick(number, beyond)
-            column[places] = np.where(rng.random(len(places)) < 0.5, -np.inf, np.inf)  # noqa: PLR2004 - either side
-            column[self._pick(number, missing)] = np.nan
-        places = self._pick(number, self._other)
-        drawn.predictions[places] = self._bootstrap.any_predictions(rng, len(places))
-        return drawn
+        return self.unseen.add(self.bootstrap.rows(self.rng, number), self.rng)
 
-    def _pick(self, number: int, share: float) -> npt.NDArray[np.int64]:
-        """Pick about this share of the places below a number (picked,)."""
-        return self._rng.integers(0, number, self._rng.binomial(number, share))
+
+@dataclass(frozen=True)
+class Unseen:
+    """What a reference may never have shown, and how probable it is in a population.
+
+    `missing` and `beyond` (features,) are the probabilities of a missing value and of one beyond the reference's,
+    `other` is that of a prediction drawn evenly from all categories and an unknown one.
+    """
+
+    missing: Floats
+    beyond: Floats
+    other: float
+    categories: int
+
+    @classmethod
+    def draw(cls, rows: int, features: int, categories: int, rng: np.random.Generator) -> "Unseen":
+        """Draw probabilities that so many rows without any of it leave possible."""
+        unseen = rng.beta(0.5, rows + 0.5, size=2 * features + 1)
+        return cls(unseen[:features], unseen[features : 2 * features], float(unseen[-1]), categories)
+
+    def add(self, rows: Observations, rng: np.random.Generator) -> Observations:
+        """Put it into rows, in place, and return them."""
+        for column, missing, beyond in zip(rows.features.T, self.missing, self.beyond, strict=True):
+            places = _pick(len(rows), beyond, rng)
+            column[places] = np.where(rng.random(len(places)) < 0.5, -np.inf, np.inf)  # noqa: PLR2004 - either side
+            column[_pick(len(rows), missing, rng)] = np.nan
+        places = _pick(len(rows), self.other, rng)
+        rows.predictions[places] = rng.integers(0, self.categories + 1, len(places))
+        return rows
+
+
+def _pick(number: int, share: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Pick about this share of the places below a number (picked,)."""
+    return rng.integers(0, number, rng.binomial(number, share))

@@ -17,17 +17,23 @@ likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimens
 
 import json
 import math
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
+from scipy import special
 
 from monitoring.alarms.drift.bootstrap import Bootstrap
-from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
+from monitoring.alarms.drift.cycles import draw_cycles, joints_of
+from monitoring.alarms.drift.dependent_statistics import DEPENDENT_KINDS, Deviations, components, jumps
+from monitoring.alarms.drift.rhythm import NO_RHYTHM, Rhythm
+from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns
 from monitoring.alarms.drift.statistics import KINDS
-from monitoring.alarms.drift.windows import BLOCK, WindowStatistics, window_lengths, window_statistics
+from monitoring.alarms.drift.usual import Cycle, Floats
+from monitoring.alarms.drift.windows import BLOCK, STRIDE, WindowStatistics, sums_before, window_lengths, window_statistics
 from monitoring.profile.threads import threads
 
 POPULATIONS = 100
@@ -36,6 +42,8 @@ STRETCH = 1000  # rows
 # standard deviations of the level above its mean over populations: real streams differ more than smoothed ones
 LEVEL_DEVIATIONS = 3.5
 TAIL = 1.2  # how much heavier the tails of real streams are than drawn ones, as docs/alarms.md measures them
+JUMP = 8  # a jump is looked for in windows up to this part of a cycle
+NEVER = 1e9  # the deviation of a component that is not used
 FLATTEST = 0.3  # the least scale of a statistic, where the law of exact p-values has log10(e) = 0.43
 
 Progress = Callable[[float], None]
@@ -47,6 +55,8 @@ class Calibration:
 
     `lengths` are the windows' in blocks. `location` and `scale` (windows, kinds) put every statistic on a common scale,
     on which it is called a height; `level` and `spread` are location and scale of the largest height in a stretch.
+    `supported` is how many rows between false alarms the rows that it is made from can show; the law extrapolates
+    beyond. `deviations` are those of dependent rows, None for rows that are drawn one by one.
     """
 
     lengths: tuple[int, ...]
@@ -54,6 +64,14 @@ class Calibration:
     scale: Floats
     level: float
     spread: float
+    supported: float = math.inf
+    deviations: Deviations | None = None
+    rhythm: Rhythm = NO_RHYTHM
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of the statistics."""
+        return KINDS if self.deviations is None else DEPENDENT_KINDS
 
     def heights(self, window: WindowStatistics) -> Floats:
         """Return a window's statistics on the common scale, (T, kinds)."""
@@ -72,17 +90,27 @@ class Calibration:
     def to_json(self) -> str:
         """Return the calibration as JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values |= {"location": self.location.tolist(), "scale": self.scale.tolist(), "kinds": KINDS, "block": BLOCK}
+        values |= {"location": self.location.tolist(), "scale": self.scale.tolist(), "kinds": self.kinds}
+        values |= {"rhythm": asdict(self.rhythm), "block": BLOCK, "deviations": None}
+        if self.deviations is not None:
+            found = {"lengths": self.deviations.lengths.tolist(), "values": self.deviations.values.round(4).tolist()}
+            values["deviations"] = found
         return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Calibration":
         """Read what `to_json` returned; raise ValueError, KeyError or TypeError if it is something else."""
         values = json.loads(text)
-        if tuple(values.pop("kinds")) != KINDS or values.pop("block") != BLOCK:
+        deviations, rhythm = values["deviations"], values["rhythm"]
+        kinds = KINDS if deviations is None else DEPENDENT_KINDS
+        if tuple(values.pop("kinds")) != kinds or values.pop("block") != BLOCK:
             raise ValueError("a calibration of other statistics or blocks")
         arrays = {name: np.array(values[name]) for name in ("location", "scale")}
-        return cls(**values | arrays | {"lengths": tuple(values["lengths"])})
+        if deviations is not None:
+            arrays["deviations"] = Deviations(*(np.array(deviations[name]) for name in ("lengths", "values")))
+        cycle = Cycle(**rhythm["cycle"]) if rhythm["cycle"] else None
+        found = {"lengths": tuple(values["lengths"]), "rhythm": Rhythm(**rhythm | {"cycle": cycle})}
+        return cls(**values | arrays | found)
 
 
 def calibrate(
@@ -92,32 +120,122 @@ def calibrate(
     progress: Progress = lambda _: None,
     populations: int = POPULATIONS,
     *,
+    rhythm: Rhythm = NO_RHYTHM,
     workers: int = 1,
 ) -> Calibration:
-    """Calibrate for a reference; call `progress` with the share that is done, 0 to 1.
+    """Calibrate for a reference with a rhythm or none; call `progress` with the share that is done, 0 to 1.
 
     The result is the same for the same seed, however many workers (threads) share the work.
     """
+    lengths, rng = window_lengths(len(reference)), np.random.default_rng(seed)
+    if rhythm.cycle is not None:
+        return _calibrate_on_cycles(reference, categories, rhythm, rng, progress, populations, workers)
     reference = _coded(reference)
-    lengths = window_lengths(len(reference))
-    drawn = _draw(Bootstrap(reference, categories), len(reference), np.random.default_rng(seed))
+    drawn = _draw(Bootstrap(reference, categories), len(reference), rng)
 
     def find_maxima(rows: tuple[Observations, Observations]) -> Floats:
         """Return the maxima (stretches, windows, kinds) of a pseudo-stream, held against its pseudo-reference."""
         scores = ReferenceScores(rows[0], categories)
         return stretch_maxima(window_statistics(scores, lengths, scores.sums(rows[1], BLOCK), 0, 0))
 
-    maxima: list[Floats] = []
+    maxima = _each(find_maxima, drawn, populations, progress, workers)
+    location, scale, level, spread = fit(maxima)
+    supported = populations * STRETCHES * STRETCH
+    return Calibration(lengths, location, scale, level, spread, supported, rhythm=rhythm)
+
+
+def _calibrate_on_cycles(
+    reference: Observations,
+    categories: int,
+    rhythm: Rhythm,
+    rng: np.random.Generator,
+    progress: Progress,
+    populations: int,
+    workers: int,
+) -> Calibration:
+    """Calibrate on populations of whole cycles: the deviations of the components first, then the laws."""
+    cycle = rhythm.cycle
+    assert cycle is not None
+    lengths = window_lengths(len(reference))
+    drawn = draw_cycles(reference, categories, cycle, STRETCHES * STRETCH, rng)
+
+    def sums_of(rows: tuple[Observations, Observations]) -> tuple[ReferenceScores, Floats, Counts]:
+        """Return a population's scores, its stream's sums, and after how many blocks it is joined."""
+        scores = ReferenceScores(rows[0], categories, cycle)
+        return scores, scores.sums(rows[1], BLOCK), joints_of(rows[1]) // BLOCK
+
+    def find_deviations(rows: tuple[Observations, Observations]) -> Floats:
+        """Return the squares (2, windows, C) of the components on a pseudo-stream: their mean, and of their maxima."""
+        scores, sums, joints = sums_of(rows)
+        total = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
+        return np.stack([describe_components(scores, total, joints, length) for length in lengths], axis=1)
+
+    squares, maxima = np.nanmean(_each(find_deviations, drawn, populations, half(progress, 0), workers), axis=0)
+    per_cycle = len(reference) / rhythm.cycles
+    long = np.array(lengths) * BLOCK > per_cycle / JUMP
+    for found in (squares, maxima):  # no cycle is whole in the streams that long windows and those before them span
+        found[np.ix_(long, jumps(ScoreColumns(reference.features.shape[1], categories)))] = np.nan
+    deviations = deviations_of(np.array(lengths) * BLOCK, squares, maxima)
+
+    def find_maxima(rows: tuple[Observations, Observations]) -> Floats:
+        scores, sums, joints = sums_of(rows)
+        return stretch_maxima(window_statistics(scores, lengths, sums, 0, 0, deviations, joints))
+
+    maxima = _each(find_maxima, drawn, populations, half(progress, 1), workers)
+    location, scale, level, spread = fit(maxima)
+    return Calibration(lengths, location, scale, level, spread, len(reference), deviations, rhythm)
+
+
+def half(progress: Progress, which: int) -> Progress:
+    """Return the progress of the first (0) or the second half (1)."""
+    return lambda done: progress((which + done) / 2)
+
+
+def describe_components(scores: ReferenceScores, total: Floats, joints: Counts, length: int) -> Floats:
+    """Return two squares (2, C) of each component, of windows of so many blocks of a stream: mean, and of maxima.
+
+    The maxima are those in each stretch. NaN for a component that no window has.
+    """
+    ends = np.arange(length, len(total), max(1, length // STRIDE))
+    before = sums_before(total, ends, length, joints)
+    squares = components(scores, total[ends] - total[ends - length], before, length * BLOCK) ** 2
+    maxima = np.full((STRETCHES, squares.shape[1]), np.nan)
+    np.fmax.at(maxima, (ends - 1) * BLOCK // STRETCH, squares)
+    with np.errstate(invalid="ignore"), warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
+        return np.stack([np.nanmean(squares, axis=0), np.nanmean(maxima, axis=0)])
+
+
+def deviations_of(lengths: Counts, squares: Floats, maxima: Floats) -> Deviations:
+    """Return the deviations (W, C) from the means of squares and of stretches' largest squares, (W, C) both.
+
+    A component deviates as its largest values do, if those are larger than normal ones would be: it is these that the
+    threshold has to stay above.
+    """
+    windows = np.maximum(1, STRETCH / lengths)  # that share no rows, in a stretch
+    expected = special.ndtri((1 + 0.5 ** (1 / (2 * windows))) / 2)[:, None] ** 2
+    largest = np.fmax(squares, maxima / expected)
+    return Deviations(lengths, np.sqrt(np.where(np.isnan(largest), NEVER, np.maximum(1, largest))))
+
+
+def _each(
+    find: Callable[[tuple[Observations, Observations]], Floats],
+    drawn: Iterator[tuple[Observations, Observations]],
+    populations: int,
+    progress: Progress,
+    workers: int,
+) -> Floats:
+    """Return what is found of each population (populations, ...), in their order, on so many threads."""
+    found: list[Floats] = []
     under_way: deque[Future[Floats]] = deque()
     with threads(workers) as pool:
         for _ in range(populations):
             if len(under_way) > workers:  # no more than the workers need: wide populations are large
-                maxima.append(under_way.popleft().result())
-                progress(len(maxima) / populations)
-            under_way.append(pool.submit(find_maxima, next(drawn)))
-        maxima += [one.result() for one in under_way]
+                found.append(under_way.popleft().result())
+                progress(len(found) / populations)
+            under_way.append(pool.submit(find, next(drawn)))
+        found += [one.result() for one in under_way]
     progress(1.0)
-    return fit(lengths, np.stack(maxima))
+    return np.stack(found)
 
 
 def _coded(rows: Observations) -> Observations:
@@ -126,7 +244,7 @@ def _coded(rows: Observations) -> Observations:
     for column in features.T:
         finite = np.isfinite(column)
         column[finite] = np.unique(column[finite], return_inverse=True)[1]
-    return Observations(features, rows.predictions)
+    return Observations(features, rows.predictions, rows.times)
 
 
 def _draw(bootstrap: Bootstrap, rows: int, rng: np.random.Generator) -> Iterator[tuple[Observations, Observations]]:
@@ -138,16 +256,16 @@ def _draw(bootstrap: Bootstrap, rows: int, rng: np.random.Generator) -> Iterator
 
 def stretch_maxima(windows: list[WindowStatistics]) -> Floats:
     """Return each stretch's largest statistics (stretches, windows, kinds), -inf where no window was full."""
-    maxima = np.full((STRETCHES, len(windows), len(KINDS)), -np.inf)
+    maxima = np.full((STRETCHES, len(windows), windows[0].values.shape[1]), -np.inf)
     for place, window in enumerate(windows):
         np.maximum.at(maxima[:, place], (window.ends - 1) * BLOCK // STRETCH, window.values)
     return maxima
 
 
-def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
-    """Fit the Gumbel laws to maxima (populations, stretches, windows, kinds)."""
+def fit(maxima: Floats) -> tuple[Floats, Floats, float, float]:
+    """Fit the Gumbel laws to maxima (populations, stretches, windows, kinds): location, scale, level and spread."""
     location, scale = np.empty((2, *maxima.shape[2:]))
-    for place in range(len(lengths)):
+    for place in range(maxima.shape[2]):
         values = maxima[:, :, place].reshape(-1, maxima.shape[3])
         location[place], scale[place] = _gumbel(values[np.isfinite(values[:, 0])])
     scale = np.maximum(scale, FLATTEST)
@@ -156,7 +274,7 @@ def fit(lengths: tuple[int, ...], maxima: Floats) -> Calibration:
     residual, _ = _gumbel((heights - levels[:, None]).reshape(-1, 1))
     _, spread = _gumbel(heights.reshape(-1, 1))
     level = float(levels.mean() + LEVEL_DEVIATIONS * levels.std() + residual[0])
-    return Calibration(lengths, location, scale, level, TAIL * float(spread[0]))
+    return location, scale, level, TAIL * float(spread[0])
 
 
 def _gumbel(values: Floats) -> tuple[Floats, Floats]:

@@ -5,15 +5,14 @@ detector limited to windows (Lai 1995), with the statistics of `statistics.KINDS
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores, Times
-from monitoring.alarms.drift.statistics import KINDS, scan_statistics
-from monitoring.alarms.drift.windows import BLOCK, window_statistics
+from monitoring.alarms.drift.windows import BLOCK, statistics_of, window_statistics
 from monitoring.contract.times import BEFORE_ALL, Micros
 
 CHUNK = 1000 * BLOCK  # rows scored at once
@@ -72,7 +71,7 @@ class DriftDetector:
     def update(self, rows: Observations, times: Times, promise: float) -> None:
         """Take in new rows, oldest first, with their times (n,); `promise` is the mean rows between false alarms."""
         self._threshold = math.log10(promise)
-        rows, times = _join(self._pending, rows), np.concatenate([self._pending_times, times])
+        rows, times = _join(self._pending, replace(rows, times=times)), np.concatenate([self._pending_times, times])
         whole = len(rows) // BLOCK * BLOCK
         self._pending, self._pending_times = rows.take(slice(whole, None)), times[whole:]
         for begin in range(0, whole, CHUNK):  # where an alarm ends, what follows it is scored once more
@@ -111,7 +110,9 @@ class DriftDetector:
         heights = np.full((number, len(self._heights)), -np.inf)
         kinds = np.zeros(heights.shape, np.int64)
         for place, window in enumerate(
-            window_statistics(self._reference, self._calibration.lengths, known, before, self._seen)
+            window_statistics(
+                self._reference, self._calibration.lengths, known, before, self._seen, self._calibration.deviations
+            )
         ):
             found = self._calibration.heights(window)
             at = window.ends - before - 1
@@ -155,12 +156,16 @@ class DriftDetector:
         """Return the alarm raised at a block; its onset maximises the statistic of the rows from there to the block."""
         total = np.cumsum(known[block::-1], axis=0)[: 2 * self._calibration.lengths[window]]
         blocks = np.arange(1, len(total) + 1)
-        begin = int(scan_statistics(self._reference, total, blocks * BLOCK)[:, kind].argmax()) + 1
+        before = np.full(total.shape, np.nan)
+        half = len(total) // 2
+        before[:half] = total[1 : 2 * half : 2] - total[:half]
+        values = statistics_of(self._reference, total, before, blocks * BLOCK, self._calibration.deviations)
+        begin = int(values[:, kind].argmax()) + 1
         behind = (len(known) - block - 1) * BLOCK  # rows that came after the block
         last = len(times) - behind  # `times` are of the new blocks alone
         every = self._recent_times[: len(self._recent_times) - behind]
         onset = every[-min(begin * BLOCK, len(every))]
-        return Alarm(KINDS[kind], Micros(int(onset)), Micros(int(times[last - 1])))
+        return Alarm(self._calibration.kinds[kind], Micros(int(onset)), Micros(int(times[last - 1])))
 
     def status(self) -> DetectorStatus:
         """Return the detector's state."""
@@ -174,8 +179,14 @@ class DriftDetector:
 
 
 def _no_rows(reference: ReferenceScores) -> Observations:
-    return Observations(np.zeros((0, reference.columns.features)), np.zeros(0, np.int64))
+    return Observations(np.zeros((0, reference.columns.features)), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 def _join(a: Observations, b: Observations) -> Observations:
-    return Observations(np.concatenate([a.features, b.features]), np.concatenate([a.predictions, b.predictions]))
+    assert a.times is not None
+    assert b.times is not None
+    return Observations(
+        np.concatenate([a.features, b.features]),
+        np.concatenate([a.predictions, b.predictions]),
+        np.concatenate([a.times, b.times]),
+    )

@@ -12,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-Floats = npt.NDArray[np.float64]
+from monitoring.alarms.drift.usual import Cycle, Floats, Times, Usual
+
 Codes = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]
-Times = npt.NDArray[np.int64]  # Micros
 Places = npt.NDArray[np.intp]
 
 MOST_WHOLE = 65_536  # whole numbers up to which ranks are looked up
 FOLDS = 5  # of the reference, in cross-fitting its principal axes
 MOST_PAIRED = 32  # features: of more there are no statistics of pairs, whose number grows with the square
+FAR = 0.1  # of the reference's range: a value that lies so far outside it is far outside
 CLIP_QUANTILE = 0.99  # of the reference's distances from its mean: rows beyond are scaled down to that distance
 
 
@@ -48,10 +49,14 @@ class Observations:
 
 @dataclass(frozen=True)
 class ScoreColumns:
-    """Which of the K columns of the sums hold what, for d features and a number of categories."""
+    """Which of the K columns of the sums hold what, for d features and a number of categories.
+
+    Values outside the reference's range are counted only for rows with a rhythm: of others their scores say as much.
+    """
 
     features: int
     categories: int
+    rhythmic: bool = False
 
     @property
     def scores(self) -> slice:
@@ -97,9 +102,14 @@ class ScoreColumns:
         return slice(self.predictions.stop, self.predictions.stop + self.features + 1)
 
     @property
+    def outside(self) -> slice:
+        """Return the columns of the counts of values outside the reference's range (d), and far outside (d)."""
+        return slice(self.missing.stop, self.missing.stop + (2 * self.features if self.rhythmic else 0))
+
+    @property
     def width(self) -> int:
         """Return the number of columns, K."""
-        width: int = self.missing.stop
+        width: int = self.outside.stop
         return width
 
 
@@ -126,6 +136,10 @@ class _Ranks:
         scores: Floats = self.table[begin + end]
         return scores
 
+    def ends_at(self, place: int) -> float:
+        """Return the least value (0) or the largest (-1); NaN without any."""
+        return float(self.values[:-1][place]) if len(self.values) > 1 else np.nan
+
     def _begin(self, values: Floats) -> Counts:
         """Return how many of the reference's values are less (n,); all are less than NaN."""
         if self.below is None:
@@ -150,15 +164,22 @@ class ReferenceScores:
     causes no division by zero. The moments along the principal axes, and the distribution of distances, come from
     cross-fitting: each fold is scored by axes made from the others, because axes fit their own rows too well, the more
     so the more features there are.
+
+    With a `cycle`, scores and predictions are taken less what is `usual` at their time, which is learned from the
+    reference if it is not given; all rows then need times.
     """
 
-    def __init__(self, reference: Observations, categories: int) -> None:
+    def __init__(
+        self, reference: Observations, categories: int, cycle: Cycle | None = None, usual: Usual | None = None
+    ) -> None:
         self.rows, d = reference.features.shape
-        self.columns = ScoreColumns(d, categories)
+        self.columns = ScoreColumns(d, categories, rhythmic=cycle is not None)
         self._ranks = [_Ranks.of(column[np.isfinite(column)]) for column in reference.features.T]
-        self._mean = np.zeros(d)
-        self._mean = self.centred(reference.features).mean(0)
-        scores = self.centred(reference.features)
+        self._mean, self.usual = np.zeros(d), None
+        if cycle is not None:
+            self.usual = usual or self._learn(reference, cycle)
+        self._mean = self.centred(reference).mean(0)
+        scores = self.centred(reference)
         edge = special.ndtri((self.rows + 0.5) / (self.rows + 1))
         self._edge = np.eye(d) * edge**2 / self.rows
         self.covariance = scores.T @ scores / self.rows + self._edge
@@ -192,7 +213,8 @@ class ReferenceScores:
         missing = ~np.isfinite(reference.features)
         cells = np.append(missing.sum(0), missing.any(1).sum())
         self.missing = (cells + 0.5) / (self.rows + 1)
-        indicators = (reference.predictions[:, None] == np.arange(self.columns.categories)) - self.shares[:-1]
+        self.outside = (self._count_outside(reference.features).sum(0) + 0.5) / (self.rows + 1)
+        indicators = self._indicators(reference)[:, :-1] - self.shares[:-1]
         joint = np.concatenate([clipped, indicators], axis=1)
         ridge = np.concatenate([np.full(d, 0.0), np.full(self.columns.categories, 0.5 / self.rows)])
         covariance = joint.T @ joint / self.rows + np.diag(ridge)
@@ -212,13 +234,39 @@ class ReferenceScores:
             scores[:, index] = ranks.score(features[:, index])
         return scores
 
-    def centred(self, features: Floats) -> Floats:
-        """Return normal scores (n, d) less the reference's mean; a missing value has 0, the mean."""
-        return np.where(np.isnan(features), 0.0, self.normal_scores(features) - self._mean)
+    def centred(self, rows: Observations) -> Floats:
+        """Return normal scores (n, d) less the mean, and less what is usual; a missing value has 0, the mean."""
+        scores = self.normal_scores(rows.features) - self._mean
+        if self.usual is not None:
+            assert rows.times is not None
+            scores -= self.usual.departures(rows.times)[:, : self.columns.features]
+        return np.where(np.isnan(rows.features), 0.0, scores)
 
-    def distances(self, features: Floats) -> Floats:
+    def _learn(self, reference: Observations, cycle: Cycle) -> Usual:
+        """Learn what is usual of scores (d) and predictions (categories + 1) at a time of the cycle."""
+        assert reference.times is not None
+        columns = np.concatenate([self.centred(reference), self._indicators(reference)], axis=1)
+        return Usual(columns, reference.times, cycle)
+
+    def _indicators(self, rows: Observations) -> Floats:
+        """Return 1 for the prediction that a row has (n, categories + 1), less what departs as usual at its time."""
+        indicators = (rows.predictions[:, None] == np.arange(self.columns.categories + 1)).astype(np.float64)
+        if self.usual is not None:
+            assert rows.times is not None
+            indicators -= self.usual.departures(rows.times)[:, self.columns.features :]
+        return indicators
+
+    def _count_outside(self, features: Floats) -> Floats:
+        """Return 1 for each value (n, 2 d) that lies outside the reference's range, and far outside."""
+        lowest, highest = (np.array([ranks.ends_at(end) for ranks in self._ranks]) for end in (0, -1))
+        margin = FAR * (highest - lowest)
+        with np.errstate(invalid="ignore"):
+            outside = [(features < lowest - by) | (features > highest + by) for by in (0, margin)]
+        return np.concatenate(outside, axis=1, dtype=np.float64)
+
+    def distances(self, rows: Observations) -> Floats:
         """Return each row's Mahalanobis distance (n,) from the reference's mean."""
-        return _distances(self.centred(features) @ self.whiten)
+        return _distances(self.centred(rows) @ self.whiten)
 
     def _clip(self, scores: Floats, distances: Floats) -> Floats:
         """Scale outlying rows of scores (n, d) down to the clipping distance, so that no single row decides."""
@@ -228,16 +276,17 @@ class ReferenceScores:
         """Return the sums (n // block, K) over blocks of rows; rows after the last whole block are left out."""
         number = len(rows) // block
         rows = rows.take(slice(0, number * block))
-        scores = self.centred(rows.features)
+        scores = self.centred(rows)
         distances = _distances(scores @ self.whiten)
         clipped = self._clip(scores, distances)
         missing = ~np.isfinite(rows.features)
         terms = np.concatenate(
             [
                 self._distance_ranks.score(distances)[:, None],
-                rows.predictions[:, None] == np.arange(self.columns.categories + 1),
+                self._indicators(rows),
                 missing,
                 missing.any(1, keepdims=True),
+                *([self._count_outside(rows.features)] if self.columns.rhythmic else []),
             ],
             axis=1,
             dtype=np.float64,

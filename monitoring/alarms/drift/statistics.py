@@ -50,17 +50,17 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
     missing = sums[:, columns.missing] / rows
     return np.stack(
         [
-            _normal(_largest(z / np.sqrt(np.diagonal(reference.covariance)))),
-            _normal(_largest(conditional / np.sqrt(np.diagonal(reference.precision)))),
-            _chi_square(np.einsum("ij,ij->i", conditional, z), d),
-            _chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + k - 1),
-            _normal(_largest(pairs[:, own])),
-            _chi_square((whitened[:, own] ** 2).sum(1), d),
-            _normal(_largest(pairs[:, ~own])) if paired else np.zeros(len(sums)),
-            _chi_square((whitened[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
-            _normal(_largest(sums[:, columns.distance] * scale)),
+            normal(largest(z / np.sqrt(np.diagonal(reference.covariance)))),
+            normal(largest(conditional / np.sqrt(np.diagonal(reference.precision)))),
+            chi_square(np.einsum("ij,ij->i", conditional, z), d),
+            chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + k - 1),
+            normal(largest(pairs[:, own])),
+            chi_square((whitened[:, own] ** 2).sum(1), d),
+            normal(largest(pairs[:, ~own])) if paired else np.zeros(len(sums)),
+            chi_square((whitened[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
+            normal(largest(sums[:, columns.distance] * scale)),
             _bernoulli(shares, reference.shares, rows * weight).max(1),
-            _chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), k - 1),
+            chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), k - 1),
             _bernoulli(missing[:, :-1], reference.missing[:-1], rows * weight).max(1),
             _bernoulli(missing[:, -1:], reference.missing[-1:], rows * weight).max(1),
         ],
@@ -68,19 +68,19 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
     )
 
 
-def _largest(values: Floats) -> Floats:
+def largest(values: Floats) -> Floats:
     """Return each row's largest absolute value (T,)."""
     largest: Floats = np.abs(values).max(1)
     return largest
 
 
-def _normal(z: Floats) -> Floats:
+def normal(z: Floats) -> Floats:
     """Return -log10 of the two-sided tail of the standard normal distribution, element by element."""
     statistic: Floats = -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
     return statistic
 
 
-def _chi_square(values: Floats, degrees: int) -> Floats:
+def chi_square(values: Floats, degrees: int) -> Floats:
     """Return -log10 of the upper tail of the chi-squared distribution (Wilson and Hilferty 1931), of any value."""
     degrees = max(degrees, 1)
     spread = 2 / (9 * degrees)

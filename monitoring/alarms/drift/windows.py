@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitoring.alarms.drift.scores import Floats, ReferenceScores
+from monitoring.alarms.drift.dependent_statistics import Deviations, dependent_statistics
+from monitoring.alarms.drift.scores import Counts, Floats, ReferenceScores
 from monitoring.alarms.drift.statistics import scan_statistics
 
 BLOCK = 5  # rows
@@ -31,12 +32,18 @@ class WindowStatistics:
 
 
 def window_statistics(
-    reference: ReferenceScores, lengths: tuple[int, ...], sums: Floats, before: int, seen: int
+    reference: ReferenceScores,
+    lengths: tuple[int, ...],
+    sums: Floats,
+    before: int,
+    seen: int,
+    deviations: Deviations | None = None,
+    joints: Counts | None = None,
 ) -> list[WindowStatistics]:
     """Return the statistics of the windows that end in the new blocks of `sums` (blocks, K).
 
     The first `before` blocks were scored already; `seen` blocks had come in all before the new ones, which decides at
-    which ends a window is scored. It is scored only where all of it lies in `sums`.
+    which ends a window is scored. It is scored only where all of it lies in `sums`. `joints`: see `sums_before`.
     """
     total = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
     windows = []
@@ -44,6 +51,34 @@ def window_statistics(
         every = max(1, length // STRIDE)
         ends = np.arange(max(before + 1, length), len(total))
         ends = ends[(ends - before + seen) % every == 0]
-        values = scan_statistics(reference, total[ends] - total[ends - length], length * BLOCK)
+        before_them = sums_before(total, ends, length, joints)
+        values = statistics_of(reference, total[ends] - total[ends - length], before_them, length * BLOCK, deviations)
         windows.append(WindowStatistics(length, ends, values))
     return windows
+
+
+def sums_before(total: Floats, ends: npt.NDArray[np.int64], length: int, joints: Counts | None = None) -> Floats:
+    """Return the sums (T, K) of the `length` blocks before each window that ends there and is as long.
+
+    NaN where there are not so many, and where a joint, after so many blocks, lies in either of both: what follows it
+    did not come after what is before it.
+    """
+    begin = ends - 2 * length
+    sums = total[ends - length] - total[np.maximum(begin, 0)]
+    cut = begin < 0
+    if joints is not None and len(joints):
+        cut |= np.searchsorted(joints, begin, side="right") < np.searchsorted(joints, ends)
+    sums[cut] = np.nan
+    return sums
+
+
+def statistics_of(
+    reference: ReferenceScores, sums: Floats, before: Floats, number: int | Counts, deviations: Deviations | None
+) -> Floats:
+    """Return the statistics (T, kinds) of windows of `number` rows from their sums (T, K), and those of as many before.
+
+    With deviations they are those of rows that depend on each other, without those of rows drawn one by one.
+    """
+    if deviations is None:
+        return scan_statistics(reference, sums, number)
+    return dependent_statistics(reference, sums, before, number, deviations)

@@ -1,0 +1,148 @@
+"""The statistics of a window whose rows depend on those before them.
+
+The same kinds of change as in `statistics`, and values outside the reference's range. But the mean of n dependent rows
+varies more than that of n rows drawn one by one, one feature's far more than another's: a temperature persists for days,
+a distance does not. So each component of a window's sums (a feature's shift, a pair's product, a category's count) is
+divided by its own long-run deviation at that window's length, measured on whole cycles; else the most persistent one
+would set the threshold of all.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from monitoring.alarms.drift.scores import Counts, ReferenceScores, ScoreColumns
+from monitoring.alarms.drift.statistics import KINDS, chi_square, largest, normal
+from monitoring.alarms.drift.usual import Floats
+
+DEPENDENT_KINDS = (
+    *KINDS,
+    "outside",  # the reference's range
+    "jump",  # of one feature, from the rows just before the window
+    "jump given the others",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Deviations:
+    """How many times more a component deviates than it would if rows did not depend on each other: 1 or more.
+
+    `lengths` (W,) are those of windows in rows, `values` are (W, C).
+    """
+
+    lengths: Counts
+    values: Floats
+
+    def at(self, number: int | Counts) -> Floats:
+        """Return the deviations (T, C) of windows of `number` rows, one number or (T,), between lengths by their log."""
+        asked = np.log(np.atleast_1d(np.asarray(number, np.float64)))
+        known = np.log(self.lengths)
+        place = np.clip(np.searchsorted(known, asked, side="right") - 1, 0, max(len(known) - 2, 0))
+        if len(known) == 1:
+            return np.repeat(self.values, len(asked), axis=0)
+        share = np.clip((asked - known[place]) / (known[place + 1] - known[place]), 0, 1)[:, None]
+        between: Floats = self.values[place] * (1 - share) + self.values[place + 1] * share
+        return between
+
+    def at_density(self, ratio: float) -> "Deviations":
+        """Return the deviations where so many times as many rows come in the same time, as those they are made from.
+
+        What dependence adds to a variance is that of what the rows of one time have in common. It depends on the time
+        that a window spans, not on how many rows show it: with the time the same, it grows as the rows.
+        """
+        rows = self.lengths / ratio
+        within = np.maximum(rows, self.lengths[0])
+        excess = (self.at(within) ** 2 - 1) * (self.lengths / within)[:, None]
+        return Deviations(self.lengths, np.sqrt(1 + excess))
+
+
+def sizes(columns: ScoreColumns) -> tuple[int, ...]:
+    """Return how many components there are of each sort, C in all, in the order of `components`."""
+    d, pairs = columns.features, len(columns.pairs[0])
+    return (d, d, d, d, d, pairs - d, pairs - d, 1, columns.categories + 1, d, 1, 2 * d, d, d)
+
+
+def jumps(columns: ScoreColumns) -> npt.NDArray[np.intp]:
+    """Return which of the components are jumps."""
+    return np.arange(sum(sizes(columns)))[-2 * columns.features :]
+
+
+def components(reference: ReferenceScores, sums: Floats, before: Floats, number: int | Counts) -> Floats:
+    """Return the components (T, C) of windows of `number` rows, from their sums (T, K).
+
+    `before` are the sums of as many rows just before each window, NaN where there are none. Each would have mean 0 and deviation 1 if the window's rows, and the reference's, were drawn one by one.
+    """
+    columns, own = reference.columns, reference.columns.squares
+    rows = np.asarray(number, np.float64).reshape(-1, 1)
+    weight = 1 / (1 + rows / reference.rows)
+    scale = np.sqrt(weight / rows)
+    z = sums[:, columns.scores] * scale
+    pairs = (sums[:, columns.products] - rows * reference.product_mean) * scale / reference.product_deviation
+    whitened = (sums[:, columns.whitened] - rows * reference.whitened_mean) * scale / reference.whitened_deviation
+    counts = [
+        _root(sums[:, place] / rows, of, rows * weight)
+        for place, of in (
+            (columns.predictions, reference.shares),
+            (columns.missing, reference.missing),
+            (columns.outside, reference.outside),
+        )
+    ]
+    jump = (sums[:, columns.scores] - before[:, columns.scores]) / np.sqrt(2 * rows)
+    parts = [
+        z / np.sqrt(np.diagonal(reference.covariance)),
+        z @ reference.precision / np.sqrt(np.diagonal(reference.precision)),
+        z @ reference.whiten,
+        pairs[:, own],
+        whitened[:, own],
+        pairs[:, ~own],
+        whitened[:, ~own],
+        sums[:, columns.distance] * scale,
+        *counts,
+        jump / np.sqrt(np.diagonal(reference.covariance)),
+        jump @ reference.precision / np.sqrt(np.diagonal(reference.precision)),
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _root(shares: Floats, of: Floats, number: Floats) -> Floats:
+    """Return the signed root of twice the log-likelihood ratio (T, c) of shares (T, c), where `of` (c,) is expected."""
+    shares = np.clip(shares, 0, 1)
+    ratio = special.rel_entr(shares, of) + special.rel_entr(1 - shares, 1 - of)
+    root: Floats = np.sign(shares - of) * np.sqrt(2 * number * np.maximum(ratio, 0))
+    return root
+
+
+def dependent_statistics(
+    reference: ReferenceScores, sums: Floats, before: Floats, number: int | Counts, deviations: Deviations
+) -> Floats:
+    """Return the statistics (T, kinds) of windows of `number` rows, one number for all or (T,), from their sums (T, K)."""
+    standard = np.nan_to_num(components(reference, sums, before, number)) / deviations.at(number)
+    d, k = reference.columns.features, reference.columns.categories
+    parts = np.split(standard, np.cumsum(sizes(reference.columns))[:-1], axis=1)
+    shift, given, axes, square, own, pair, pairs, distance, mix, missing, incomplete, outside, jump, jump_given = parts
+    paired = pair.shape[1] > 0
+    nothing = np.zeros(len(sums))
+    joint = (axes**2).sum(1)
+    return np.stack(
+        [
+            normal(largest(shift)),
+            normal(largest(given)),
+            chi_square(joint, d),
+            chi_square(joint + (mix[:, :-1] ** 2).sum(1), d + k - 1),
+            normal(largest(square)),
+            chi_square((own**2).sum(1), d),
+            normal(largest(pair)) if paired else nothing,
+            chi_square((pairs**2).sum(1), d * (d - 1) // 2) if paired else nothing,
+            normal(largest(distance)),
+            normal(largest(mix)),
+            chi_square((mix**2).sum(1), k - 1),
+            normal(largest(missing)),
+            normal(largest(incomplete)),
+            normal(largest(outside)),
+            normal(largest(jump)),
+            normal(largest(jump_given)),
+        ],
+        axis=1,
+    )

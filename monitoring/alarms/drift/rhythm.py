@@ -1,0 +1,87 @@
+"""Rhythm: whether a reference's rows depend on each other in time, in which cycle, and what is usual at a time of it.
+
+Traffic has a day, a week and weather. Rows that come one after the other are then alike, and a window of them differs
+from the reference more than as many rows drawn one by one would. What that means for an alarm is learned from whole
+cycles in their own order, see `cycles`; here it is found which cycle that is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle, local_times
+
+CYCLES = {"1d": DAY, "7d": WEEK}
+FEWEST_CYCLES = 2
+LEVEL = 1e-4  # of the test for dependence: below it rows are held to depend on each other
+CHUNK = 25  # rows at least, of the chunks whose means are compared
+MOST_CHUNKS = 200
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """A reference's rhythm: its cycle, None without one, how many whole ones it spans, and why.
+
+    `said` is a clause for people: what was found, or why nothing was.
+    """
+
+    cycle: Cycle | None
+    cycles: int
+    said: str
+
+
+NO_RHYTHM = Rhythm(None, 0, "none was looked for")
+
+
+def find_rhythm(rows: Observations, categories: int, asked: str, zone: str) -> Rhythm:
+    """Find the rhythm of a reference's rows; `asked` is config.yml's `rhythm`: auto, none, 1d or 7d."""
+    if asked == "none":
+        return Rhythm(None, 0, "config.yml says that there is none")
+    if rows.times is None or not len(rows):
+        return Rhythm(None, 0, "the reference does not know its rows' times")
+    local = local_times(rows.times, zone)
+    span = int(local.max() - local.min())
+    if asked == "auto" and not are_dependent(rows, categories):
+        return Rhythm(None, 0, "the reference's rows do not depend on those before them")
+    names = [asked] if asked in CYCLES else ["7d", "1d"]
+    for name in names:
+        if count_cycles(span, CYCLES[name]) >= FEWEST_CYCLES:
+            cycles = count_cycles(span, CYCLES[name])
+            return Rhythm(Cycle(CYCLES[name], zone), cycles, f"a cycle of {name}, from {cycles} of them")
+    return Rhythm(
+        None,
+        0,
+        f"the reference spans {span / DAY:.1f} days, and its rhythm is learned from {FEWEST_CYCLES} cycles of "
+        f"{names[-1]} at least",
+    )
+
+
+def count_cycles(span: int, cycle: int) -> int:
+    """Return how many whole cycles lie in a span, both in microseconds; an hour may be missing at its ends."""
+    return (span + HOUR) // cycle
+
+
+def are_dependent(rows: Observations, categories: int) -> bool:
+    """Say whether rows depend on those before them: whether the means of chunks in the order of time differ.
+
+    Of each feature's normal scores and each prediction the means of up to 200 chunks are held against what rows drawn
+    one by one would give, by a chi-squared test of their squares, with Bonferroni's correction.
+    """
+    assert rows.times is not None
+    number = min(MOST_CHUNKS, len(rows) // CHUNK)
+    if number < 2:  # noqa: PLR2004 - nothing to compare
+        return False
+    rows = rows.take(np.argsort(rows.times, kind="stable"))
+    scores = ReferenceScores(rows, categories).centred(rows)
+    columns = np.concatenate(
+        [scores, ~np.isfinite(rows.features), rows.predictions[:, None] == np.arange(categories)], axis=1, dtype=float
+    )
+    columns = columns[:, columns.std(0) > 0]
+    columns = (columns - columns.mean(0)) / columns.std(0)
+    edges = np.linspace(0, len(rows), number + 1).astype(np.intp)
+    sums = np.add.reduceat(columns, edges[:-1], axis=0)
+    chi_square = (sums**2 / np.diff(edges)[:, None]).sum(0)
+    p_values = stats.chi2.sf(chi_square, number - 1)
+    return bool(p_values.min(initial=1.0) * len(p_values) < LEVEL)

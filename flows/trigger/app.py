@@ -17,7 +17,7 @@ from flows.clients.prefect import Prefect
 from flows.clients.rest import RejectedError, UnavailableError
 from flows.settings import TriggerSettings
 from flows.trigger.decision import Trigger
-from flows.trigger.metrics import TriggerMetrics, Upstreams, watch
+from flows.trigger.metrics import Servers, TriggerMetrics, Upstreams, watch
 from flows.trigger.notification import NotificationError, parse_notification
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
@@ -47,14 +47,17 @@ def create_app(settings: TriggerSettings) -> Flask:
     metrics = TriggerMetrics(registry)
     prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
     mlflow = MLflow(settings.mlflow_tracking_uri)
-    model = load_config(settings.driftloop_config).model.name
-    upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry)
+    config = load_config(settings.driftloop_config)
+    model, cooldown = config.model.name, timedelta(seconds=settings.trigger_cooldown_seconds)
+    servers = Servers(prefect, mlflow, model)
+    upstreams = watch(servers, settings.trigger_poll_seconds, cooldown, registry)
     app.extensions["upstreams"] = upstreams
     trigger = Trigger(
         prefect=prefect,
         mlflow=mlflow,
         model=model,
-        cooldown=timedelta(seconds=settings.trigger_cooldown_seconds),
+        cooldown=cooldown,
+        notify_only=frozenset({"retrain"} if config.retrain.mode == "notify" else ()),
     )
     _add_alerts(app, trigger, metrics, settings.read_token())
     _add_errors(app, metrics)

@@ -1,6 +1,7 @@
 """The trigger's metrics: outcomes of notifications, and the last poll of Prefect and of MLflow."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
@@ -11,7 +12,7 @@ from flows.trigger.flow_metrics import FlowHistories, FlowStates, read_histories
 from flows.trigger.polling import Poll, PollHealth
 from flows.trigger.registry_metrics import RegisteredVersions, Versions, VersionsReader
 
-OUTCOMES = ("accepted", "known", "cooldown", "ignored", "refused", "failed")
+OUTCOMES = ("accepted", "known", "cooldown", "notified", "ignored", "refused", "failed")
 
 
 class TriggerMetrics:
@@ -41,13 +42,22 @@ class Upstreams:
         return self.prefect, self.mlflow
 
 
-def watch(prefect: Prefect, mlflow: MLflow, model: str, seconds: float, registry: CollectorRegistry) -> Upstreams:
+@dataclass(frozen=True)
+class Servers:
+    """The clients of the two servers, and the model whose versions are watched."""
+
+    prefect: Prefect
+    mlflow: MLflow
+    model: str
+
+
+def watch(servers: Servers, seconds: float, cooldown: timedelta, registry: CollectorRegistry) -> Upstreams:
     """Make the polls, and register their series; the caller starts them."""
     upstreams = Upstreams(
-        Poll("prefect", lambda: read_histories(prefect), seconds),
-        Poll("mlflow", VersionsReader(mlflow, model), seconds),
+        Poll("prefect", lambda: read_histories(servers.prefect), seconds),
+        Poll("mlflow", VersionsReader(servers.mlflow, servers.model), seconds),
     )
-    registry.register(FlowStates(upstreams.prefect))
-    registry.register(RegisteredVersions(upstreams.mlflow, model))
+    registry.register(FlowStates(upstreams.prefect, cooldown))
+    registry.register(RegisteredVersions(upstreams.mlflow, servers.model))
     registry.register(PollHealth(upstreams.polls))
     return upstreams

@@ -17,7 +17,7 @@ from flows.clients.prefect import Prefect
 from flows.clients.rest import RejectedError, UnavailableError
 from flows.settings import TriggerSettings
 from flows.trigger.decision import Trigger
-from flows.trigger.metrics import Servers, TriggerMetrics, Upstreams, watch
+from flows.trigger.metrics import TriggerMetrics, Upstreams, watch
 from flows.trigger.notification import NotificationError, parse_notification
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
@@ -49,8 +49,7 @@ def create_app(settings: TriggerSettings) -> Flask:
     mlflow = MLflow(settings.mlflow_tracking_uri)
     config = load_config(settings.driftloop_config)
     model, cooldown = config.model.name, timedelta(seconds=settings.trigger_cooldown_seconds)
-    servers = Servers(prefect, mlflow, model)
-    upstreams = watch(servers, settings.trigger_poll_seconds, cooldown, registry)
+    upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry, cooldown=cooldown)
     app.extensions["upstreams"] = upstreams
     trigger = Trigger(
         prefect=prefect,

@@ -42,22 +42,21 @@ class Upstreams:
         return self.prefect, self.mlflow
 
 
-@dataclass(frozen=True)
-class Servers:
-    """The clients of the two servers, and the model whose versions are watched."""
-
-    prefect: Prefect
-    mlflow: MLflow
-    model: str
-
-
-def watch(servers: Servers, seconds: float, cooldown: timedelta, registry: CollectorRegistry) -> Upstreams:
+def watch(
+    prefect: Prefect,
+    mlflow: MLflow,
+    model: str,
+    seconds: float,
+    registry: CollectorRegistry,
+    *,
+    cooldown: timedelta = timedelta(0),
+) -> Upstreams:
     """Make the polls, and register their series; the caller starts them."""
     upstreams = Upstreams(
-        Poll("prefect", lambda: read_histories(servers.prefect), seconds),
-        Poll("mlflow", VersionsReader(servers.mlflow, servers.model), seconds),
+        Poll("prefect", lambda: read_histories(prefect), seconds),
+        Poll("mlflow", VersionsReader(mlflow, model), seconds),
     )
     registry.register(FlowStates(upstreams.prefect, cooldown))
-    registry.register(RegisteredVersions(upstreams.mlflow, servers.model))
+    registry.register(RegisteredVersions(upstreams.mlflow, model))
     registry.register(PollHealth(upstreams.polls))
     return upstreams

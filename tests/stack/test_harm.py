@@ -107,15 +107,10 @@ def test_an_acceptance_that_is_killed_is_completed_by_the_next_run(found: Harmle
 
 def test_notify_runs_nothing(servers: Servers, tmp_path: Path) -> None:
     """With `retrain.mode: notify` the trigger answers and counts, and Prefect hears of nothing."""
-    path, token, port, log = (
-        write_config(tmp_path, "notes", mode="notify"),
-        tmp_path / "token",
-        free_port(),
-        tmp_path / "log",
-    )
+    path, token, log = write_config(tmp_path, "notes", mode="notify"), tmp_path / "token", tmp_path / "log"
     token.write_text(TOKEN)
-    config: Config = load_config(path)
-    loop = Loop(servers, f"http://127.0.0.1:{port}", Layout(tmp_path), config, path)
+    port = free_port()
+    loop = Loop(servers, f"http://127.0.0.1:{port}", Layout(tmp_path), load_config(path), path)
     variables = {**loop.variables, "TRIGGER_PORT": str(port), "WEBHOOK_TOKEN_FILE": str(token)}
     runs = {"flows": {"name": {"any_": ["retrain"]}}}
     before = requests.post(f"{servers.prefect}/flow_runs/count", json=runs, timeout=10).json()

@@ -1,4 +1,7 @@
-"""The flow `retrain`: from an alert to a new champion and a re-based reference, or to the reason why not."""
+"""The flow `retrain`: from an alert to a new champion and a re-based reference, or to the reason why not.
+
+Or to a re-based reference alone, where labels show that the change does the champion no harm.
+"""
 
 import json
 from dataclasses import dataclass
@@ -12,40 +15,63 @@ from prefect.client.schemas.objects import State
 
 from flows.registry.publication import complete, sole_run, stage
 from flows.registry.tags import describe_names, model_tags
-from flows.registry.versions import Champion, Registered, RegistryError, load_champion, promote, register
+from flows.registry.versions import (
+    Champion,
+    Registered,
+    RegistryError,
+    load_champion,
+    promote,
+    register,
+    tag_acceptance,
+)
+from flows.retrain_gate import RetrainGate
 from flows.run_history import RunRecord, recorded
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
-from flows.training.candidate import Candidate, make_candidate, rebased
+from flows.training.candidate import Candidate, accepted, make_candidate, rebased
 from flows.training.collection import Collected, collect, newest_row, shortage
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
+from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state
 from monitoring.contract.layout import Layout
-from monitoring.contract.names import REFERENCE_DIGEST
+from monitoring.contract.names import LEARNED_THROUGH, REFERENCE_DIGEST
 from monitoring.contract.onnx.model import OnnxModel
 from monitoring.contract.reference import Reference, read_reference
 from monitoring.contract.storage import step
-from monitoring.contract.times import BEFORE_ALL
+from monitoring.contract.times import BEFORE_ALL, Micros
 
 _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
 
 @dataclass(frozen=True)
 class RetrainRun:
-    """A run's config, files, the address that links to MLflow start with, and its record."""
+    """A run's config, files, the address that links to MLflow start with, its record, and the alert that asked."""
 
     config: Config
     layout: Layout
     links: str
     record: RunRecord
+    alert: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The rows of a run, champion and candidate, the version that the candidate is registered as, and the gate."""
+
+    collected: Collected
+    champion: Champion
+    candidate: Candidate
+    registered: Registered
+    gate: RetrainGate
 
 
 @flow(name="retrain", description="Train a candidate on what came since the change; promote it if it is no worse.")
 def retrain(alert: dict[str, Any] | None = None) -> State[None]:
-    """Train a candidate on the labelled rows since the last change, and promote it if the gate passes.
+    """Train a candidate on the labelled rows since the change, and promote it if the gate passes.
 
-    Ends COMPLETED as `Promoted`, `NotPromoted` (the gate refused), `TooFewLabels` (no candidate) or `Rebased` (a former
-    run was cut off after its promotion; its reference is now in place). FAILED is an error to look at. Each outcome
+    Ends COMPLETED as `Promoted`, `Accepted` (the data changed, the champion is as right as at its promotion and stays,
+    and the reference is re-based), `NotPromoted` (the gate refused), `TooFewLabels` (no candidate) or `Rebased` (a
+    former run was cut off before its reference was in place; now it is). FAILED is an error to look at. Each outcome
     but `Rebased` leaves the Markdown artifact `retrain-comparison`.
     """
     settings = FlowSettings.read()
@@ -53,24 +79,34 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "retrain", alert) as record:
-        run = RetrainRun(config, layout, settings.mlflow_links, record)
+        run = RetrainRun(config, layout, settings.mlflow_links, record, alert)
         champion = _champion(config)
         record.version = champion.version
         if complete(layout, champion.version):
             return record.conclude("Rebased", f"the reference of version {champion.version} is now in place")
         reference = read_reference(layout, config.model)
         champion.require_answers(reference.table, config.model)
-        collected = collect_rows(config, layout, reference)
+        state = read_drift_state(layout, drift_key(reference, config.model)) or DriftState()
+        cycle = state.cycle_seconds or config.cycle_seconds
+        collected = collect_rows(config, layout, champion.unseen_after(reference), state, cycle)
         step("rows collected")
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
             return record.conclude("TooFewLabels", reason)
-        candidate = evaluate_candidate(config, collected, reference, champion.onnx)
+        candidate = evaluate_candidate(config, collected, reference, champion.onnx, cycle)
         step("candidate evaluated")
-        registered = register_candidate(config, collected, candidate, reference, alert)
+        gate = RetrainGate(
+            candidate.comparison,
+            candidate.standing,
+            reference.performance.promised if reference.performance else None,
+            config.retrain.margin,
+            changed=state.alarm is not None or alert is not None or collected.changed,
+        )
+        registered = register_candidate(run, collected, candidate, reference, gate)
         record.compare(candidate.comparison, champion.version, registered.version)
-        _leave_comparison(run, collected, candidate, champion, registered)
-        return _conclude(run, collected, candidate, champion, registered)
+        compared = Compared(collected, champion, candidate, registered, gate)
+        _leave_comparison(run, compared)
+        return _conclude(run, compared)
 
 
 def _champion(config: Config) -> Champion:
@@ -81,9 +117,11 @@ def _champion(config: Config) -> Champion:
 
 
 @task(cache_policy=NO_CACHE)
-def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collected:
-    """Collect the labelled rows since the last change of the distribution."""
-    collected = collect(layout, config, reference.through)
+def collect_rows(
+    config: Config, layout: Layout, after: Micros | None, state: DriftState, cycle: float | None
+) -> Collected:
+    """Collect the labelled rows since the drift alarm's onset, or since the last change if there is no alarm."""
+    collected = collect(layout, config, after, state.alarm.onset if state.alarm else None, cycle)
     get_run_logger().info("%s", collected.describe())
     for file in collected.unreadable:
         get_run_logger().warning("Left out: %s", file)
@@ -91,25 +129,25 @@ def collect_rows(config: Config, layout: Layout, reference: Reference) -> Collec
 
 
 @task(cache_policy=NO_CACHE)
-def evaluate_candidate(config: Config, collected: Collected, reference: Reference, champion: OnnxModel) -> Candidate:
+def evaluate_candidate(
+    config: Config, collected: Collected, reference: Reference, champion: OnnxModel, cycle: float | None
+) -> Candidate:
     """Train a candidate and compare it with the champion on the same held-out rows."""
     seed = int(str(runtime.flow_run.id)[:8], 16)
-    candidate = make_candidate(collected.table, reference.table, champion, config, seed)
-    comparison = candidate.comparison
-    get_run_logger().info(
-        "Accuracy on %s held-out rows: champion %.3f, candidate %.3f",
-        comparison.rows,
-        comparison.champion.accuracy,
-        comparison.candidate.accuracy,
+    candidate = make_candidate(
+        collected.table, reference.table, champion, config, seed, older=collected.older, cycle=cycle
     )
+    comparison = candidate.comparison
+    get_run_logger().info("On %s held-out rows the candidate has %s", comparison.rows, comparison.describe())
     return candidate
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
 def register_candidate(
-    config: Config, collected: Collected, candidate: Candidate, reference: Reference, alert: dict[str, Any] | None
+    run: RetrainRun, collected: Collected, candidate: Candidate, reference: Reference, gate: RetrainGate
 ) -> Registered:
     """Register the candidate with its lineage, whether it passed the gate or not."""
+    config = run.config
     return register(
         candidate.exported,
         config.model,
@@ -117,23 +155,22 @@ def register_candidate(
         metrics=candidate.metrics(),
         tags={
             **model_tags(config, candidate.pipeline.classes_),
-            "gate": "passed" if candidate.comparison.passed else "refused",
+            "gate": "passed" if gate.verdict == "Promoted" else "refused",
             "origin": "retrain",
             "flow_run_id": str(runtime.flow_run.id),
-            "alert": json.dumps(alert)[:_MOST_OF_AN_ALERT],
+            "alert": json.dumps(run.alert)[:_MOST_OF_AN_ALERT],
             "log_parts": describe_names(list(collected.parts)),
             REFERENCE_DIGEST: reference.digest,
+            **({} if collected.through is None else {LEARNED_THROUGH: str(collected.through)}),
         },
     )
 
 
-def _leave_comparison(
-    run: RetrainRun, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
-) -> None:
-    name = run.config.model.name
+def _leave_comparison(run: RetrainRun, compared: Compared) -> None:
+    name, champion, registered = run.config.model.name, compared.champion, compared.registered
     report = comparison_report(
-        candidate.comparison,
-        collected,
+        compared.gate,
+        compared.collected,
         name=name,
         champion=champion.version,
         candidate=registered.version,
@@ -143,26 +180,54 @@ def _leave_comparison(
     create_markdown_artifact(report, key=KEY, description=description)
 
 
-def _conclude(
-    run: RetrainRun, collected: Collected, candidate: Candidate, champion: Champion, registered: Registered
-) -> State[None]:
-    """Publish a candidate that passed the gate; return the state that the run ends with."""
-    comparison = candidate.comparison
-    accuracies = f"accuracy {comparison.candidate.accuracy:.3f} against {comparison.champion.accuracy:.3f}"
-    if not comparison.passed:
-        message = f"version {registered.version} has {accuracies} of version {champion.version}, which stays champion"
-        return run.record.conclude("NotPromoted", message)
-    stage_reference(run, collected, candidate, registered.version)
-    promote_candidate(run.config.model.name, registered.version, champion.version)
-    run.record.version = registered.version
-    rebase_reference(run.layout, registered.version)
-    message = f"version {registered.version} is champion: {accuracies} of version {champion.version}"
-    return run.record.conclude("Promoted", message)
+def _conclude(run: RetrainRun, compared: Compared) -> State[None]:
+    """Publish what the gate decided; return the state that the run ends with."""
+    champion, candidate = compared.champion.version, compared.registered.version
+    scores, verdict = compared.gate.comparison.describe(), compared.gate.verdict
+    if verdict == "NotPromoted":
+        message = f"version {candidate} has {scores} of version {champion}, which stays champion"
+        return run.record.conclude(verdict, message)
+    if verdict == "Accepted":
+        held = compared.gate.describe_standing()
+        message = (
+            f"version {champion} stays champion and the reference is re-based: {held}; version {candidate}: {scores}"
+        )
+        stage_accepted_reference(run, compared)
+        accept_champion(run.config.model.name, champion, held)
+        rebase_reference(run.layout, champion)
+        return run.record.conclude(verdict, message)
+    stage_reference(run, compared.collected, compared.candidate, candidate)
+    promote_candidate(run.config.model.name, candidate, champion)
+    run.record.version = candidate
+    rebase_reference(run.layout, candidate)
+    message = f"version {candidate} is champion: {scores} of version {champion}"
+    return run.record.conclude(verdict, message)
+
+
+@task(cache_policy=NO_CACHE)
+def stage_accepted_reference(run: RetrainRun, compared: Compared) -> None:
+    """Lay the champion's new reference ready: the collected rows, as it predicts them.
+
+    What came while the run was at work is evidence about it: its window begins after the rows that were looked at.
+    """
+    promised = compared.gate.promised
+    assert promised is not None
+    model, collected = run.config.model, compared.collected
+    table, performance = accepted(collected.table, compared.champion.onnx, model, promised)
+    through, version = collected.through, compared.champion.version
+    stage(run.layout, model, version, table, origin="rebased", through=through, performance=performance)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def accept_champion(name: str, version: str, because: str) -> None:
+    """Tag the champion with why it stays."""
+    tag_acceptance(name, version, because)
+    get_run_logger().info("Version %s of %s stays champion: %s", version, name, because)
 
 
 @task(cache_policy=NO_CACHE)
 def stage_reference(run: RetrainRun, collected: Collected, candidate: Candidate, version: str) -> None:
-    """Lay the new reference ready: the labelled rows since the last changepoint."""
+    """Lay the new reference ready: the labelled rows since the change."""
     table, performance = rebased(collected.table, candidate, run.config.model)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
     through = max(collected.through or BEFORE_ALL, newest_row(run.layout))

@@ -2,26 +2,28 @@
 
 import re
 
+from flows.retrain_gate import RetrainGate
 from flows.training.collection import Collected
 from flows.training.evaluation import Comparison, Scores
+from flows.training.metrics import TITLES
 
 KEY = "retrain-comparison"
 
 
 def comparison_report(
-    comparison: Comparison, collected: Collected, *, name: str, champion: str, candidate: str, links: tuple[str, str]
+    gate: RetrainGate, collected: Collected, *, name: str, champion: str, candidate: str, links: tuple[str, str]
 ) -> str:
     """Compare champion and candidate for a person; `links` are MLflow's pages of the version and of the run."""
-    decision = (
-        f"**The gate passed:** version {candidate} becomes champion and the reference is re-based."
-        if comparison.passed
-        else f"**The gate refused version {candidate}:** version {champion} stays champion."
-    )
+    comparison = gate.comparison
     version, run = links
+    gain = f"{comparison.gain:+.3f}; {comparison.minimum_gain:+.3f} or more was asked for{_gate_test(comparison)}"
     return f"""# {name}: version {champion} against version {candidate}
 
-{decision} Accuracy changes by {comparison.gain:+.3f}; {comparison.minimum_gain:+.3f} or more was asked for.
-McNemar's exact test: p = {comparison.mcnemar_p_value:.2g}.
+{_decision(gate, champion, candidate)} The candidate's gain ({TITLES[comparison.metric]}) is {gain}.
+That it is none: p = {comparison.p_value:.2g}.
+McNemar's exact test of the accuracies, two-sided: p = {comparison.mcnemar_p_value:.2g}.
+
+Version {champion} since the change: {gate.describe_standing()}.
 
 | on {comparison.rows} held-out rows | champion {champion} | candidate {candidate} |
 |---|---|---|
@@ -37,6 +39,23 @@ McNemar's exact test: p = {comparison.mcnemar_p_value:.2g}.
 """
 
 
+def _decision(gate: RetrainGate, champion: str, candidate: str) -> str:
+    if gate.verdict == "Promoted":
+        return f"**The gate passed:** version {candidate} becomes champion and the reference is re-based."
+    if gate.verdict == "Accepted":
+        return (
+            f"**The change is accepted:** version {champion} is as right as at its promotion and stays champion, the "
+            f"reference is re-based, and version {candidate} is no significant gain."
+        )
+    return f"**The gate refused version {candidate}:** version {champion} stays champion."
+
+
+def _gate_test(comparison: Comparison) -> str:
+    if comparison.gate.test == "point":
+        return ""
+    return f", by the gate {comparison.gate.test} (p = {comparison.gate_p_value:.2g}, level {comparison.gate.level:g})"
+
+
 def shortage_report(reason: str, collected: Collected) -> str:
     """Say for a person why there is no candidate."""
     told = f"No candidate was trained, and nothing changed. {_literal(reason)}. {_unreadable(collected)}"
@@ -45,8 +64,7 @@ def shortage_report(reason: str, collected: Collected) -> str:
 
 def _scores(champion: Scores, candidate: Scores) -> str:
     return "\n".join(
-        f"| {title} | {getattr(champion, key):.3f} | {getattr(candidate, key):.3f} |"
-        for title, key in (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("log loss", "log_loss"))
+        f"| {title} | {getattr(champion, key):.3f} | {getattr(candidate, key):.3f} |" for key, title in TITLES.items()
     )
 
 

@@ -5,6 +5,9 @@ call: from here on the version serves); keep the replaced reference as `_referen
 one into its place. A crash before the alias moves leaves a staged file of a version that is not champion, which the
 next publication removes. A crash after it leaves the champion's own staged file, and whoever comes next (a run of
 `retrain` or `rollback`, or `bootstrap` at the next start) puts it into its place.
+
+Where the champion stays and its reference alone is re-based (`Accepted`), no alias moves: from the moment that the
+reference is staged, whoever comes next completes it.
 """
 
 import contextlib
@@ -29,7 +32,7 @@ from monitoring.contract.reference import (
     reference_digest,
     write_reference,
 )
-from monitoring.contract.storage import replaced, step
+from monitoring.contract.storage import replaced, step, sync
 from monitoring.contract.times import Micros
 
 KEPT = 20
@@ -77,12 +80,16 @@ def stage(
     through: Micros | None = None,
     performance: Performance | None = None,
 ) -> None:
-    """Lay the reference of a version ready, before the version becomes champion."""
-    target = _staged(layout, version)
+    """Lay the reference of a version ready, before the version becomes champion, or for the champion itself."""
+    unchecked, target = _staged(layout, f"{version}-unchecked"), _staged(layout, version)
     write_reference(
-        target, model, table, origin=origin, model_version=version, through=through, performance=performance
+        unchecked, model, table, origin=origin, model_version=version, through=through, performance=performance
     )
-    read_reference(target, model)  # a reference that the monitor would refuse must not be promoted
+    read_reference(unchecked, model)  # one that the monitor would refuse must not get into the champion's place
+    step("reference written")
+    target.root.mkdir(parents=True, exist_ok=True)
+    unchecked.reference.replace(target.reference)
+    sync(target.root)
     step("reference staged")
 
 

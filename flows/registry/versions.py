@@ -24,9 +24,11 @@ from requests import RequestException
 from flows.training.pipeline import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import CHAMPION, MODEL_SHA256, PREVIOUS
+from monitoring.contract.names import CHAMPION, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
+from monitoring.contract.times import Micros
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
@@ -47,11 +49,24 @@ class UnfitVersionError(RegistryError):
 
 @dataclass(frozen=True)
 class Champion:
-    """The version that serves, and its model."""
+    """The version that serves, and its model.
+
+    `learned_through` is the time of the newest logged row that it has learned from, where a flow has trained it.
+    """
 
     version: str
     onnx: OnnxModel
     is_brought: bool = False  # a person has registered it, and no flow
+    learned_through: Micros | None = None
+
+    def unseen_after(self, reference: Reference) -> Micros | None:
+        """Return the time after which the log's rows are new to it; None if all are.
+
+        They are newer than its reference. A version that a person has made champion in MLflow may have learned from
+        rows that are newer than the reference, which is another version's.
+        """
+        known = [moment for moment in (reference.through, self.learned_through) if moment is not None]
+        return max(known, default=None)
 
     def require_answers(self, reference: pa.Table, model: Model) -> None:
         """Raise UnusableVersionError if it has no answer for some of the reference's rows."""
@@ -112,10 +127,20 @@ def load_version(model: Model, version: str) -> Champion:
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
     try:
-        return Champion(version, load_onnx(content, model), is_brought="origin" not in tags)
+        return Champion(
+            version,
+            load_onnx(content, model),
+            is_brought="origin" not in tags,
+            learned_through=_learned_through(tags),
+        )
     except UnfitModelError as error:
         kind = UnusableVersionError if error.faults else UnfitVersionError
         raise kind(f"{name} version {version} cannot be used: {error}") from error
+
+
+def _learned_through(tags: Mapping[str, str]) -> Micros | None:
+    text = tags.get(LEARNED_THROUGH, "")
+    return Micros(int(text)) if text.isascii() and text.isdigit() else None
 
 
 def register(
@@ -164,6 +189,17 @@ def promote(name: str, version: str, former: str | None) -> None:
         step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"version {version} of {name} cannot be promoted: {error}") from error
+
+
+def tag_acceptance(name: str, version: str, because: str) -> None:
+    """Tag the champion with the reason why it stays although the data changed."""
+    client = mlflow.MlflowClient()
+    try:
+        client.set_model_version_tag(name, version, "accepted_because", because)
+        client.set_model_version_tag(name, version, "accepted_at", datetime.now(UTC).isoformat())
+        step("acceptance tagged")
+    except MlflowException as error:
+        raise RegistryError(f"version {version} of {name} cannot be tagged: {error}") from error
 
 
 def tags_of(name: str, version: str) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The rows that a candidate may learn from: labelled, newer than the reference, and since the last change."""
+"""The rows that a candidate may learn from: labelled, newer than the reference, and since the change.
+
+The change is the onset of the drift alarm. Where no alarm says since when, it is the newest rows' last changepoint.
+"""
 
 import math
 from dataclasses import dataclass
@@ -19,9 +22,10 @@ from monitoring.contract.times import Micros, from_microseconds, latest_time, mi
 
 @dataclass(frozen=True)
 class Collected:
-    """The labelled rows since the last changepoint (oldest first), and how they were found.
+    """The labelled rows since the change (oldest first), and how they were found.
 
-    `rows` came after the reference, `rows_since_change` of them since the changepoint, from `since` to `through`.
+    `rows` came after the reference, `rows_since_change` of them since the change, from `since` to `through`. The first
+    `older` rows of the table came before the change: they are there so that it spans a whole cycle.
     """
 
     table: pa.Table
@@ -31,37 +35,68 @@ class Collected:
     through: Micros | None
     parts: tuple[str, ...]
     unreadable: tuple[str, ...]
+    older: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Say whether there was a change among the rows."""
+        return self.rows_since_change < self.rows
 
     def describe(self) -> str:
         """Say in one sentence what was found."""
         since = ""
-        if self.since is not None and self.rows_since_change < self.rows:
+        if self.since is not None and self.changed:
             change = from_microseconds(self.since)
             since = f" since the last change, at {change:%Y-%m-%d %H:%M:%S} UTC,"
+        older = f", and {self.older} from before it, to span a cycle" if self.older else ""
         return (
-            f"{len(self.table)} of {self.rows_since_change} rows{since} have a label; the newest {self.rows} rows that "
-            "came after the reference were looked at"
+            f"{len(self.table) - self.older} of {self.rows_since_change} rows{since} have a label{older}; the newest "
+            f"{self.rows} rows that came after the reference were looked at"
         )
 
 
-def collect(layout: Layout, config: Config, after: Micros | None) -> Collected:
-    """Read the newest rows after the reference, and keep those since their last changepoint that have a label.
+def collect(
+    layout: Layout, config: Config, after: Micros | None, onset: Micros | None = None, cycle: float | None = None
+) -> Collected:
+    """Read the newest rows after `after`, and keep those since the change that have a label.
 
-    A label that the config does not name is none: no reference could hold it. An infinite feature is a missing one.
+    The change is at `onset`, or at the last changepoint if that is None. Where the rows follow a `cycle` (seconds), the
+    labelled rows before the change are kept too until the table spans one, but no more of them than have come since:
+    the table is to stand for the present. A label that the config does not name is none: no reference could hold it.
+    An infinite feature is a missing one.
     """
     found = read_rows(layout, config.model, Window(rows=config.retrain.rows), after=after)
-    recent = found.table.slice(last_changepoint(feature_matrix(found.table, config.model)))
+    times = found.table["timestamp"].cast(pa.int64()).to_numpy()
+    if onset is None:
+        change = last_changepoint(feature_matrix(found.table, config.model))
+    else:
+        change = int(np.searchsorted(times, onset))
+    recent, usable = found.table.slice(change), _usable(found.table.slice(change), config)
+    older = _usable(found.table.slice(0, change), config)
+    older = older.slice(max(len(older) - _missing_to_cycle(older, usable, cycle), 0))
+    table = pa.concat_tables([older, usable])
     bounds = pc.min_max(recent["timestamp"].cast(pa.int64())).as_py()
-    parts = [part for part in list_parts(layout.current)[0] if len(recent) and _overlap(part, bounds)]
+    first = pc.min(table["timestamp"].cast(pa.int64())).as_py() if len(older) else bounds["min"]
+    parts = [part for part in list_parts(layout.current)[0] if len(recent) and _overlap(part, first, bounds["max"])]
     return Collected(
-        table=_usable(recent, config),
+        table=table,
         rows=len(found.table),
         rows_since_change=len(recent),
         since=bounds["min"],
         through=bounds["max"],
         parts=tuple(sorted(part.name for part in parts)),
         unreadable=tuple(f"{file.path}: {file.reason}" for file in found.unreadable),
+        older=len(older),
     )
+
+
+def _missing_to_cycle(older: pa.Table, newer: pa.Table, cycle: float | None) -> int:
+    """Return how many of the older rows belong to the cycle that ends with the newer ones; as many as those at most."""
+    if cycle is None or not len(newer):
+        return 0
+    begin = newer["timestamp"].cast(pa.int64())[-1].as_py() - round(cycle * 1e6)
+    within = pc.sum(pc.greater(older["timestamp"].cast(pa.int64()), begin)).as_py() or 0
+    return min(int(within), len(newer))
 
 
 def _usable(rows: pa.Table, config: Config) -> pa.Table:
@@ -76,8 +111,8 @@ def _usable(rows: pa.Table, config: Config) -> pa.Table:
     return rows
 
 
-def _overlap(part: Part, bounds: dict[str, Micros]) -> bool:
-    return part.first <= bounds["max"] and part.last >= bounds["min"]
+def _overlap(part: Part, first: Micros, last: Micros) -> bool:
+    return part.first <= last and part.last >= first
 
 
 def newest_row(layout: Layout) -> Micros:
@@ -90,12 +125,12 @@ def newest_row(layout: Layout) -> Micros:
 
 
 def shortage(collected: Collected, config: Config) -> str | None:
-    """Say why the labels are too few for a candidate; None if they suffice."""
-    needed = config.retrain.minimum_labels
-    if len(collected.table) < needed:
+    """Say why the labels of the rows since the change are too few for a candidate; None if they suffice."""
+    needed, table = config.retrain.minimum_labels, collected.table.slice(collected.older)
+    if len(table) < needed:
         return f"{needed} labelled rows are needed: {collected.describe()}"
     each = math.ceil(FOLDS / min(config.retrain.holdout, 1 - config.retrain.holdout))  # every fold and split has some
-    labels, counts = np.unique(collected.table[config.model.target].to_numpy(zero_copy_only=False), return_counts=True)
+    labels, counts = np.unique(table[config.model.target].to_numpy(zero_copy_only=False), return_counts=True)
     enough = [str(name) for name, count in zip(labels, counts, strict=True) if count >= each]
     if len(enough) < 2:  # noqa: PLR2004 - a classifier needs two
         named = ", ".join(enough) or "none"

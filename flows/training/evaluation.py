@@ -1,26 +1,34 @@
-"""Champion and candidate on the same held-out rows, and the gate."""
+"""Champion and candidate on the same held-out rows, the gate, and how right the champion is since the change."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
-from sklearn.metrics import confusion_matrix, f1_score, recall_score
-from sklearn.model_selection import train_test_split
+from scipy.special import bdtr, betaincinv
+from sklearn.metrics import confusion_matrix, recall_score
 
-from flows.training.pipeline import FOLDS, Labels, Sample
+from flows.training.held_out import Places, split_rows
+from flows.training.metrics import METRICS, TITLES, Answers, metric_value
+from flows.training.pipeline import Sample
+from monitoring.contract.config import Gate, RetrainMetric
 from monitoring.contract.onnx.model import OnnxModel
 
-_FLOOR = 1e-7  # a category that a model does not know has no probability; the log loss stays finite
+DRAWS = 2000  # of the bootstrap
+POINT = Gate()
+_MOST_WEIGHTS = 2_000_000  # in memory at once
+_SEED = 0  # of its draws: the same rows give the same verdict
+_TOLERANCE = 1e-12  # that of adding two fractions
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One model on the held-out rows; log loss in nats, recall per category."""
+    """One model on the held-out rows; log loss in nats, recall per category. `roc_auc` is NaN for one category."""
 
     accuracy: float
     macro_f1: float
     log_loss: float
+    roc_auc: float
     recall: dict[str, float]
     correct: npt.NDArray[np.bool_]
     confusion: npt.NDArray[np.int64]
@@ -28,7 +36,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Champion and candidate on the same rows; `categories` are those that occur in them."""
+    """Champion and candidate on the same rows; `categories` are those that occur in them.
+
+    `p_value` is that of no gain at all, one-sided, `gate_p_value` that of less than `minimum_gain`, by the gate's test.
+    """
 
     champion: Scores
     candidate: Scores
@@ -36,70 +47,100 @@ class Comparison:
     rows: int
     mcnemar_p_value: float
     minimum_gain: float
+    metric: RetrainMetric = "accuracy"
+    gate: Gate = POINT
+    p_value: float = 1.0
+    gate_p_value: float = 1.0
 
     @property
     def gain(self) -> float:
-        """Return the accuracy that the candidate adds."""
-        return self.candidate.accuracy - self.champion.accuracy
+        """Return what the candidate adds to the metric; of the log loss, what it takes away."""
+        champion, candidate = (float(getattr(who, self.metric)) for who in (self.champion, self.candidate))
+        return champion - candidate if self.metric == "log_loss" else candidate - champion
+
+    @property
+    def better(self) -> bool:
+        """Say whether the candidate's gain is more than chance."""
+        return self.gain > 0 and self.p_value <= self.gate.level
 
     @property
     def passed(self) -> bool:
         """Say whether the gate lets the candidate pass.
 
-        A tie at `minimum_gain` passes: the candidate has learned from the newer rows, and promotion re-bases the
-        reference. The tolerance is that of adding two fractions.
+        By the gate `point` a tie at `minimum_gain` passes: the candidate has learned from the newer rows, and
+        promotion re-bases the reference.
         """
-        return self.gain >= self.minimum_gain - 1e-12
+        reached = self.gain >= self.minimum_gain - _TOLERANCE
+        return reached and (self.gate.test == "point" or self.gate_p_value <= self.gate.level)
+
+    def describe(self) -> str:
+        """Return both models' values of the metric, the candidate's first."""
+        old, new = (getattr(who, self.metric) for who in (self.champion, self.candidate))
+        return f"{TITLES[self.metric]} {new:.3f} against {old:.3f}"
 
 
-def hold_out(sample: Sample, share: float, seed: int) -> tuple[Sample, Sample]:
-    """Split into rows to train on and rows held out, stratified by label.
+@dataclass(frozen=True)
+class Standing:
+    """How right the champion is on labelled rows that it has not seen; `at_least` is a one-sided lower bound."""
 
-    Categories with fewer rows than there are folds are too rare to be held out: they stay in training.
-    """
-    labels, places, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
-    rare = counts[places] < FOLDS
-    common = np.flatnonzero(~rare)
-    size = max(round(share * len(common)), len(labels) - (counts < FOLDS).sum())
-    kept, held = train_test_split(common, test_size=size, random_state=seed, stratify=sample.labels[common])
-    return sample.take(np.concatenate([kept, np.flatnonzero(rare)])), sample.take(held)
+    accuracy: float
+    rows: int
+    at_least: float
 
 
-def score(model: OnnxModel, held: Sample) -> Scores:
-    """Score a model on held-out rows; macro F1 is the mean over the categories that occur in them.
+def hold_out(sample: Sample, share: float, seed: int, blocks: Places | None = None) -> tuple[Sample, Sample]:
+    """Split into rows to train on and rows held out; see `split_rows`."""
+    split = split_rows(sample, share, seed, blocks)
+    return sample.take(split.training), sample.take(split.held)
 
-    A row that the model has no answer for counts as wrong.
-    """
-    predicted, probabilities = model.predict(held.features)
-    present = sorted(set(held.labels))
+
+def ask(model: OnnxModel, rows: Sample) -> Answers:
+    """Return a model's answers on labelled rows."""
+    predicted, probabilities = model.predict(rows.features)
+    return Answers(rows.labels, predicted, probabilities, model.classes)
+
+
+def score(answers: Answers) -> Scores:
+    """Score a model's answers on held-out rows; macro F1 is the mean over the categories that occur in them."""
+    labels, predicted = answers.labels, answers.predicted
+    present = sorted(set(labels))
+    recall = recall_score(labels, predicted, labels=present, average=None, zero_division=0)
     return Scores(
-        accuracy=float(np.mean(predicted == held.labels)),
-        macro_f1=float(f1_score(held.labels, predicted, labels=present, average="macro", zero_division=0)),
-        log_loss=_log_loss(probabilities, model.classes, held.labels),
-        recall=dict(
-            zip(
-                present,
-                recall_score(held.labels, predicted, labels=present, average=None, zero_division=0).tolist(),
-                strict=True,
-            )
-        ),
-        correct=np.asarray(predicted == held.labels, dtype=np.bool_),
-        confusion=confusion_matrix(held.labels, predicted, labels=sorted({*present, *model.classes})),
+        accuracy=metric_value("accuracy", answers),
+        macro_f1=metric_value("macro_f1", answers),
+        log_loss=metric_value("log_loss", answers),
+        roc_auc=metric_value("roc_auc", answers),
+        recall=dict(zip(present, recall.tolist(), strict=True)),
+        correct=answers.correct,
+        confusion=confusion_matrix(labels, predicted, labels=sorted({*present, *answers.classes})),
     )
 
 
-def _log_loss(probabilities: npt.NDArray[np.float64], classes: tuple[str, ...], labels: Labels) -> float:
-    place = {name: i for i, name in enumerate(classes)}
-    given = [
-        float(row[place[label]]) if label in place else 0.0
-        for row, label in zip(np.nan_to_num(probabilities), labels, strict=True)
-    ]
-    return float(-np.mean(np.log(np.maximum(given, _FLOOR))))
+def compare(
+    champion: OnnxModel,
+    candidate: OnnxModel,
+    held: Sample,
+    minimum_gain: float,
+    *,
+    metric: RetrainMetric = "accuracy",
+    gate: Gate = POINT,
+    blocks: Places | None = None,
+) -> Comparison:
+    """Score both models on the same rows and test whether the candidate is better.
 
-
-def compare(champion: OnnxModel, candidate: OnnxModel, held: Sample, minimum_gain: float) -> Comparison:
-    """Score both models on the same rows and test whether they differ."""
-    old, new = score(champion, held), score(candidate, held)
+    The test is McNemar's exact one, one-sided, for accuracies of rows that do not depend on each other, and for the
+    gate `mcnemar`. Else it is a paired bootstrap: rows are drawn with replacement, or the `blocks` of time (n,) that
+    they lie in, and the p-value is the share of draws without a gain (Efron and Tibshirani 1993, chapter 16; of
+    blocks, Künsch 1989).
+    """
+    first, second = ask(champion, held), ask(candidate, held)
+    if gate.test == "mcnemar" or (gate.test == "point" and metric == "accuracy" and blocks is None):
+        p_value = gate_p_value = mcnemar_better(first.correct, second.correct)
+    else:
+        value, groups = METRICS[metric], np.arange(len(held.labels)) if blocks is None else blocks
+        gains = np.concatenate([value(second, drawn) - value(first, drawn) for drawn in _draws(groups)])
+        p_value, gate_p_value = (_share(~(gains > bound + _TOLERANCE)) for bound in (0.0, minimum_gain))
+    old, new = score(first), score(second)
     return Comparison(
         champion=old,
         candidate=new,
@@ -107,7 +148,51 @@ def compare(champion: OnnxModel, candidate: OnnxModel, held: Sample, minimum_gai
         rows=len(held.labels),
         mcnemar_p_value=mcnemar(old.correct, new.correct),
         minimum_gain=minimum_gain,
+        metric=metric,
+        gate=gate,
+        p_value=p_value,
+        gate_p_value=gate_p_value,
     )
+
+
+def standing(correct: npt.NDArray[np.bool_], level: float, blocks: Places | None = None) -> Standing:
+    """Return how often a model is right, and the bound below which its accuracy is with probability `level` at most.
+
+    The bound is Clopper and Pearson's (1934). Where rows lie in `blocks` of time (n,) and depend on each other in them,
+    they count as fewer: as many as would give the variance that the blocks show (Korn and Graubard 1998, "Confidence
+    intervals for proportions with small expected number of positive counts estimated from survey data").
+    """
+    rows, accuracy = len(correct), float(np.mean(correct))
+    effective = rows / _design_effect(correct, blocks)
+    right = accuracy * effective
+    return Standing(accuracy, rows, float(betaincinv(right, effective - right + 1, level)) if right else 0.0)
+
+
+def _design_effect(correct: npt.NDArray[np.bool_], blocks: Places | None) -> float:
+    """Return by how much the variance of a mean over blocks exceeds that of independent rows; 1 at least (Kish 1965).
+
+    The variance is that of a ratio of sums over the blocks.
+    """
+    variance = float(np.var(correct))
+    if blocks is None or not variance or (number := int(blocks.max()) + 1) < 2:  # noqa: PLR2004 - a variance needs two
+        return 1.0
+    deviations = np.bincount(blocks, correct - np.mean(correct), number)
+    between = number / (number - 1) * float(np.sum(deviations**2)) / len(correct)
+    return max(1.0, between / variance)
+
+
+def _draws(groups: Places) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield how often each row (n,) is drawn in draws of as many groups as there are, DRAWS in all."""
+    _, groups = np.unique(groups, return_inverse=True)
+    number, rng = int(groups.max()) + 1, np.random.default_rng(_SEED)
+    at_once = max(1, _MOST_WEIGHTS // len(groups))
+    for begin in range(0, DRAWS, at_once):
+        counts = rng.multinomial(number, np.full(number, 1 / number), min(at_once, DRAWS - begin))
+        yield counts[:, groups].astype(np.float64)
+
+
+def _share(what: npt.NDArray[np.bool_]) -> float:
+    return float((np.sum(what) + 1) / (len(what) + 1))
 
 
 def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
@@ -115,3 +200,10 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> floa
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
     discordant = only_first + only_second
     return min(1.0, 2.0 * float(bdtr(min(only_first, only_second), discordant, 0.5))) if discordant else 1.0
+
+
+def mcnemar_better(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """Return McNemar's exact p-value of the second model being no better than the first."""
+    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+    discordant = only_first + only_second
+    return float(bdtr(only_first, discordant, 0.5)) if discordant else 1.0

@@ -127,6 +127,11 @@ def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_f
     predicted[~unlabelled] = out_of_fold
     if unlabelled.any():
         predicted[unlabelled] = pipeline.predict(_single(feature_matrix(table, model)[unlabelled]))
+    return with_answers(table, model, predicted)
+
+
+def with_answers(table: pa.Table, model: Model, predicted: Labels) -> pa.Table:
+    """Return the columns of a reference, with these predictions (n,)."""
     column = pa.array([str(name) for name in predicted], pa.string())
     names = [*model.features, model.target, "timestamp"]
     return table.select([name for name in names if name in table.column_names]).append_column(model.prediction, column)

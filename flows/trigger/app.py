@@ -47,14 +47,16 @@ def create_app(settings: TriggerSettings) -> Flask:
     metrics = TriggerMetrics(registry)
     prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
     mlflow = MLflow(settings.mlflow_tracking_uri)
-    model = load_config(settings.driftloop_config).model.name
-    upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry)
+    config = load_config(settings.driftloop_config)
+    model, cooldown = config.model.name, timedelta(seconds=settings.trigger_cooldown_seconds)
+    upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry, cooldown=cooldown)
     app.extensions["upstreams"] = upstreams
     trigger = Trigger(
         prefect=prefect,
         mlflow=mlflow,
         model=model,
-        cooldown=timedelta(seconds=settings.trigger_cooldown_seconds),
+        cooldown=cooldown,
+        notify_only=frozenset({"retrain"} if config.retrain.mode == "notify" else ()),
     )
     _add_alerts(app, trigger, metrics, settings.read_token())
     _add_errors(app, metrics)

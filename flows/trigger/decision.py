@@ -5,7 +5,8 @@ the champion of that moment. While the episode's newest run has not ended, furth
 has ended and the alert still fires about the same champion, the alert asks again after the cooldown, under a key that
 is made of the episode's and the ended run's id: two notifications at once make the same key, and Prefect one run.
 
-The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted.
+The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted. An
+episode whose runs can conclude nothing waits longer each time (`flows.trigger.waiting`).
 """
 
 from dataclasses import dataclass
@@ -13,56 +14,74 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from flows.clients.mlflow import MLflow
-from flows.clients.prefect import DEPLOYMENT, Prefect
+from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
 from flows.trigger.notification import Notification, digest
+from flows.trigger.waiting import EPISODE, held_until, inconclusive
 
-Outcome = Literal["accepted", "known", "cooldown", "ignored"]
+Outcome = Literal["accepted", "known", "cooldown", "ignored", "notified"]
+_RUNS = 20  # of an episode or a flow that are looked at: the longest wait is reached long before
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a notification led to."""
+    """What a notification led to; `inconclusive` counts the episode's runs so far that could conclude nothing."""
 
     outcome: Outcome
     flow_run_id: str | None = None
     until: datetime | None = None
+    inconclusive: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer's body."""
         until = self.until.isoformat(timespec="seconds") if self.until else None
-        answer = {"outcome": self.outcome, "flow_run_id": self.flow_run_id, "until": until}
+        answer = {
+            "outcome": self.outcome,
+            "flow_run_id": self.flow_run_id,
+            "until": until,
+            "inconclusive": self.inconclusive or None,
+        }
         return {key: value for key, value in answer.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """The servers, the watched model's name, and how long a run of a flow holds off its next."""
+    """The servers, the watched model's name, and how long a run of a flow holds off its next.
+
+    The flows in `notify_only` are for people to run: an alert that asks for one of them is counted, and nothing is run.
+    """
 
     prefect: Prefect
     mlflow: MLflow
     model: str
     cooldown: timedelta
+    notify_only: frozenset[str] = frozenset()
 
     def decide(self, notification: Notification) -> Decision:
         """Start a run, or say why not; raise UnavailableError or RejectedError if the servers do not play along."""
         flow = notification.flow
         if flow is None:
             return Decision("ignored")
+        if flow in self.notify_only:
+            return Decision("notified")
         champion = self.mlflow.champion(self.model)
         episode = notification.episode(champion)
-        tag = f"episode:{episode[:16]}"
+        tag = f"{EPISODE}{episode[:16]}"
         deployment = self.prefect.deployment_id(flow, DEPLOYMENT)
-        former = self.prefect.newest_runs(flow, limit=1, tags={"all_": [tag]})
+        former = self.prefect.newest_runs(flow, limit=_RUNS, tags={"all_": [tag]})
         if former and not former[0].ended:
             return Decision("known", former[0].id)
-        if until := self._cooling(flow):
-            return Decision("cooldown", until=until)
+        failed = inconclusive(former)
+        if until := self._waiting(flow, former):
+            return Decision("cooldown", until=until, inconclusive=failed)
         key = digest(episode, former[0].id) if former else episode
         run, new = self.prefect.create_run(deployment, key, [tag], {"alert": notification.describe(champion)})
-        return Decision("accepted" if new else "known", run.id)
+        return Decision("accepted" if new else "known", run.id, inconclusive=failed)
 
-    def _cooling(self, flow: str) -> datetime | None:
-        """Return when the cooldown ends; None if there is none now."""
-        newest = self.prefect.newest_runs(flow, limit=20)
-        until = max((run.last_moment for run in newest), default=datetime.min.replace(tzinfo=UTC)) + self.cooldown
-        return until if until > datetime.now(UTC) else None
+    def _waiting(self, flow: str, former: list[FlowRun]) -> datetime | None:
+        """Return until when nothing is run, for the flow's cooldown or the episode's wait; None if neither is on."""
+        newest = self.prefect.newest_runs(flow, limit=_RUNS)
+        ends = [max(run.last_moment for run in newest) + self.cooldown] if newest else []
+        if wait := held_until(former, self.cooldown):
+            ends.append(wait)
+        until = max(ends, default=None)
+        return until if until and until > datetime.now(UTC) else None

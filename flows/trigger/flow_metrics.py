@@ -3,6 +3,7 @@
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -12,6 +13,7 @@ from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
 from flows.clients.rest import UnavailableError
 from flows.trigger.notification import ACTIONS
 from flows.trigger.polling import Poll
+from flows.trigger.waiting import held_until, inconclusive, newest_episode
 
 FLOWS = ("bootstrap", "retrain", "rollback")
 STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLED")
@@ -64,11 +66,35 @@ def _is_served(prefect: Prefect, flow: str) -> bool:
 class FlowStates(Collector):
     """The series of the flows' histories; absent after a poll that failed."""
 
-    def __init__(self, poll: Poll[FlowHistories]) -> None:
-        self._poll = poll
+    def __init__(self, poll: Poll[FlowHistories], cooldown: timedelta) -> None:
+        self._poll, self._cooldown = poll, cooldown
 
     def collect(self) -> Iterator[Metric]:
         """Yield the series of the last poll."""
+        yield from self._states()
+        yield from self._waits()
+
+    def _waits(self) -> Iterator[Metric]:
+        """Yield how long the alert of each flow's newest run has to wait before it may ask again, and why."""
+        failed = GaugeMetricFamily(
+            "flow_inconclusive_runs",
+            "Runs for the alert of the newest run that could conclude nothing.",
+            labels=["flow"],
+        )
+        held = GaugeMetricFamily(
+            "flow_held_until_timestamp_seconds",
+            "Until when the alert of the newest run may not ask again, seconds since 1970.",
+            labels=["flow"],
+        )
+        for flow, history in (self._poll.seen or {}).items():
+            if flow in ACTIONS and history.runs:
+                runs = newest_episode(history.runs)
+                failed.add_metric([flow], inconclusive(runs))
+                if runs[0].ended and (until := held_until(runs, self._cooldown)):
+                    held.add_metric([flow], until.timestamp())
+        yield from (failed, held)
+
+    def _states(self) -> Iterator[Metric]:
         last = GaugeMetricFamily("flow_last_run_state", "1 for the state of the newest run.", labels=["flow", "state"])
         outcome = GaugeMetricFamily(
             "flow_last_run_outcome",

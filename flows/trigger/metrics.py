@@ -1,6 +1,7 @@
 """The trigger's metrics: outcomes of notifications, and the last poll of Prefect and of MLflow."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
@@ -11,7 +12,7 @@ from flows.trigger.flow_metrics import FlowHistories, FlowStates, read_histories
 from flows.trigger.polling import Poll, PollHealth
 from flows.trigger.registry_metrics import RegisteredVersions, Versions, VersionsReader
 
-OUTCOMES = ("accepted", "known", "cooldown", "ignored", "refused", "failed")
+OUTCOMES = ("accepted", "known", "cooldown", "notified", "ignored", "refused", "failed")
 
 
 class TriggerMetrics:
@@ -41,13 +42,21 @@ class Upstreams:
         return self.prefect, self.mlflow
 
 
-def watch(prefect: Prefect, mlflow: MLflow, model: str, seconds: float, registry: CollectorRegistry) -> Upstreams:
+def watch(
+    prefect: Prefect,
+    mlflow: MLflow,
+    model: str,
+    seconds: float,
+    registry: CollectorRegistry,
+    *,
+    cooldown: timedelta = timedelta(0),
+) -> Upstreams:
     """Make the polls, and register their series; the caller starts them."""
     upstreams = Upstreams(
         Poll("prefect", lambda: read_histories(prefect), seconds),
         Poll("mlflow", VersionsReader(mlflow, model), seconds),
     )
-    registry.register(FlowStates(upstreams.prefect))
+    registry.register(FlowStates(upstreams.prefect, cooldown))
     registry.register(RegisteredVersions(upstreams.mlflow, model))
     registry.register(PollHealth(upstreams.polls))
     return upstreams

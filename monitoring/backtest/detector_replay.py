@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import POPULATIONS, Calibration, Progress, calibrate
 from monitoring.alarms.drift.calibration_process import SEED
-from monitoring.alarms.drift.detector import Alarm, DriftDetector
+from monitoring.alarms.drift.detector import DriftDetector
 from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.backtest.log_rows import Times, times_of
 from monitoring.contract.config import Model
+from monitoring.contract.drift_state import Alarm
 from monitoring.contract.reference import Reference
 from monitoring.contract.schemas import compared_fields
 from monitoring.contract.values import conform

@@ -44,6 +44,8 @@ SuiteTest = Literal[
     "TestAccuracyScore",
     "TestF1Score",
 ]
+RetrainMetric = Literal["accuracy", "macro_f1", "log_loss", "roc_auc"]
+GateTest = Literal["point", "bootstrap", "mcnemar"]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
 
 _UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")
@@ -147,13 +149,30 @@ class SuiteEntry(_Section):
         return self
 
 
-class Retrain(_Section):
-    """What a candidate learns from and what it must achieve."""
+class Gate(_Section):
+    """The test that a candidate must pass: of the gain as it is (point), or of its being more than chance."""
 
+    test: GateTest = "point"
+    level: Probability = 0.05
+
+
+class Retrain(_Section):
+    """Whether alerts retrain, what a candidate learns from, and what it must achieve."""
+
+    mode: Literal["auto", "notify"] = "auto"
     rows: int = Field(gt=0)
     minimum_labels: int = Field(gt=0)
     holdout: Probability
+    metric: RetrainMetric = "accuracy"
     minimum_gain: Number = Field(ge=0, lt=1)
+    gate: Gate = Gate()
+    margin: Number = Field(default=0.05, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _gate_fits_metric(self) -> Self:
+        if self.gate.test == "mcnemar" and self.metric != "accuracy":
+            raise ValueError(f"gate.test mcnemar is of accuracies; with metric {self.metric} take point or bootstrap")
+        return self
 
 
 def _require_test(key: str, drift: DriftTest, allowed: tuple[str, ...]) -> None:
@@ -204,6 +223,11 @@ class Config(_Section):
             return None
         named = ", ".join(found)
         return f"{named}, which cannot be computed from profiles; take one of {', '.join(_FROM_PROFILES)}"
+
+    @property
+    def cycle_seconds(self) -> float | None:
+        """Return the length of the cycle that `rhythm` names; None where it names none."""
+        return {"1d": 86_400.0, "7d": 604_800.0}.get(self.rhythm)
 
     def false_alarm_rows(self, rate: float) -> float:
         """Return the rows that are promised between false alarms, from the rows per second; LEAST_PROMISE at least."""

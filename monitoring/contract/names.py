@@ -6,9 +6,11 @@ from typing import Final
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 
-# tags of a registered version: the SHA-256 of its model.onnx, and of the reference that its promotion replaced
+# tags of a registered version: the SHA-256 of its model.onnx, and of the reference that its promotion replaced; the
+# time of the newest logged row that it has learned from, in microseconds
 MODEL_SHA256: Final = "model_sha256"
 REFERENCE_DIGEST: Final = "reference_digest"
+LEARNED_THROUGH: Final = "learned_through"
 
 # metadata of a model.onnx: JSON lists of the features and of the categories, in the order of its input and output
 ONNX_FEATURES: Final = "features"

@@ -52,11 +52,21 @@ class ReliabilityCurve:
 
 @dataclass(frozen=True)
 class Performance:
-    """The share of rows that a model got right when it was promoted, of so many that it had not seen."""
+    """The share of rows that a model gets right, of so many that it had not seen.
+
+    They are those of its promotion, or, once labels have shown that it stays as right after a change, those of the
+    reference since: then `at_promotion` is the accuracy that it was promoted with.
+    """
 
     accuracy: Share
     rows: Count
     calibration: ReliabilityCurve | None = None
+    at_promotion: Share | None = None
+
+    @property
+    def promised(self) -> float:
+        """Return the accuracy at its promotion, so that one acceptance after the other does not wear it down."""
+        return self.accuracy if self.at_promotion is None else self.at_promotion
 
 
 @dataclass(frozen=True)

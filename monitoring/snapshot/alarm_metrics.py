@@ -7,8 +7,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.attribution import Attribution
-from monitoring.alarms.drift.detector import Alarm, DetectorStatus
+from monitoring.alarms.drift.detector import DetectorStatus
 from monitoring.alarms.drift.drift_watch import DriftVerdict
+from monitoring.contract.drift_state import Alarm
 
 MICROSECONDS = 1e6
 

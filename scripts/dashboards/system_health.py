@@ -208,8 +208,24 @@ def _flows(board: builders.Dashboard) -> None:
         time_series(
             "Notifications to the trigger",
             "What came of them, a minute.",
-            Display(24, 6, minimum=0),
+            Display(12, 6, minimum=0),
             Query("60 * sum by (outcome) (rate(trigger_notifications_total[$__rate_interval]))", "{{outcome}}"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Runs without a conclusion",
+            "For the newest run's alert: too few labels, or no better candidate. After each the wait is longer.",
+            Display(6, 6),
+            Query("flow_inconclusive_runs", "{{flow}}"),
+        )
+    )
+    board.with_panel(
+        number(
+            "May ask again in",
+            "How long the newest run's alert has to wait before it may start another; below 0: it may.",
+            Display(6, 6, unit="s"),
+            Query("flow_held_until_timestamp_seconds - time()", "{{flow}}"),
         )
     )
 

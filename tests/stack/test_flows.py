@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from monitoring.contract.history import read_history
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference, write_reference
 from tests.processes import ROOT, eventually, free_port
-from tests.stack.flows_servers import Loop, Servers, now, serving, write_user_reference
+from tests.stack.flows_servers import COOLDOWN, Loop, Servers, now, serving, write_user_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.models import write_config
 
@@ -133,6 +134,19 @@ def test_the_trigger_exports_the_runs_and_the_versions(loop: Loop) -> None:
     assert created <= found['flow_last_success_timestamp_seconds{flow="retrain"}']
     assert found['mlflow_version_metric{metric="candidate_accuracy",model="wine",version="2"}'] > 0.9
     assert found['upstream_up{service="prefect"}'] == found['upstream_up{service="mlflow"}'] == 1
+
+
+def test_an_alert_whose_runs_conclude_nothing_waits_longer(loop: Loop) -> None:
+    """After the second run without labels four times as long as after the first, by Prefect's own record of them."""
+    for _ in range(2):
+        ended = loop.servers.ended_run(loop.notify_until_accepted("weary")["flow_run_id"])
+        assert ended["state_name"] == "TooFewLabels"
+    held = loop.notify("weary")
+    assert (held["outcome"], held["inconclusive"]) == ("cooldown", 2)
+    wait = datetime.fromisoformat(held["until"]) - datetime.fromisoformat(ended["end_time"])
+    assert wait.total_seconds() == pytest.approx(4 * COOLDOWN, abs=2)
+    found = 'flow_inconclusive_runs{flow="retrain"} 2.0'
+    eventually("the runs in the metrics", lambda: found in requests.get(f"{loop.trigger}/metrics", timeout=10).text, 60)
 
 
 def test_gate_refuses_a_candidate_that_gains_too_little(loop: Loop, tmp_path: Path) -> None:

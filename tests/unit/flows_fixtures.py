@@ -1,15 +1,19 @@
 """Small real rows for the flows' tests: a binary model with four features of other names."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import uuid_utils
 
 from monitoring.contract.config import Config
+from monitoring.contract.drift_state import drift_key, drift_state_path
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import part_name
+from monitoring.contract.reference import read_reference
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from tests.unit.models import WINE
 
@@ -24,6 +28,21 @@ def draw_wine(rows: int, *, shift: float = 0.0, seed: int = 0) -> pa.Table:
     values[:, 0] += np.where(white, 2.0, -2.0) + shift
     columns = {name: values[:, i] for i, name in enumerate(WINE["model"]["features"])}
     return pa.table({**columns, "truth": np.where(white, "white", "red").tolist()})
+
+
+def harmless(rows: pa.Table, shift: float = 2.0) -> pa.Table:
+    """Return the rows after a change that no answer depends on: `sugar` has moved."""
+    moved = pc.add(rows["sugar"], pa.scalar(shift, pa.float32()))
+    return rows.set_column(rows.schema.get_field_index("sugar"), "sugar", moved)
+
+
+def write_drift_state(layout: Layout, config: Config, onset: int, cycle: float | None = None) -> None:
+    """Write what the drift watch keeps while an alarm lasts since then."""
+    path = drift_state_path(layout)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = drift_key(read_reference(layout, config.model), config.model)
+    alarm = {"kind": "numbers", "onset": onset, "noticed": onset + 1}
+    path.write_text(json.dumps({"reference": key, "since": 0, "alarm": alarm, "cycle_seconds": cycle}))
 
 
 def write_log(

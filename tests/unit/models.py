@@ -31,7 +31,7 @@ WINE = {
 }
 
 
-def write_config(folder: Path, name: str = "wine", **retrain: float) -> Path:
+def write_config(folder: Path, name: str = "wine", **retrain: Any) -> Path:
     """Write the config of the wine model, under a name and with other settings of its retraining."""
     path = folder / "wine.yml"
     model = {**WINE["model"], "name": name}
@@ -39,7 +39,7 @@ def write_config(folder: Path, name: str = "wine", **retrain: float) -> Path:
     return path
 
 
-def wine(folder: Path, **retrain: float) -> Config:
+def wine(folder: Path, **retrain: Any) -> Config:
     return load_config(write_config(folder, **retrain))
 
 

@@ -55,6 +55,20 @@ def test_the_shipped_config_is_valid() -> None:
     assert config.tests[0].condition == {"lte": 0}
 
 
+def test_retraining_is_what_it_was_where_nothing_is_said(tmp_path: Path) -> None:
+    """A config from before these keys means what it meant: alerts retrain, by accuracy, and any gain is enough."""
+    new = ("mode", "metric", "gate", "margin")
+    config = _load(tmp_path, lambda content: [content["retrain"].pop(key) for key in new])
+    assert config == _load(tmp_path, lambda _: None)
+    assert (config.retrain.mode, config.retrain.metric, config.retrain.gate.test) == ("auto", "accuracy", "point")
+
+
+@pytest.mark.parametrize(("rhythm", "seconds"), [("auto", None), ("none", None), ("1d", 86_400), ("7d", 604_800)])
+def test_a_named_rhythm_is_a_cycle(tmp_path: Path, rhythm: str, seconds: float | None) -> None:
+    """A retraining goes by it where the drift watch has found none."""
+    assert _load(tmp_path, _set("rhythm", to=rhythm)).cycle_seconds == seconds
+
+
 def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
     """Four features of other names and a binary prediction make a config, and the files' columns follow it."""
 
@@ -100,6 +114,19 @@ def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
         pytest.param(_set("model", "categories", to=["a", ""]), "model.categories.1 = ''", id="empty-category"),
         pytest.param(
             _set("model", "categories", to=["a", "b\nc"]), r"holds the control character '\n'", id="category-of-lines"
+        ),
+        pytest.param(
+            _set("retrain", "mode", to="ask"), "retrain.mode = 'ask': Input should be 'auto' or 'notify'", id="mode"
+        ),
+        pytest.param(
+            _set("retrain", "gate", to={"test": "sign"}),
+            "retrain.gate.test = 'sign': Input should be 'point', 'bootstrap' or 'mcnemar'",
+            id="gate",
+        ),
+        pytest.param(
+            _set("retrain", to={**CONTENT["retrain"], "metric": "roc_auc", "gate": {"test": "mcnemar"}}),
+            "retrain: gate.test mcnemar is of accuracies; with metric roc_auc take point or bootstrap",
+            id="gate-of-another-metric",
         ),
         pytest.param(
             _set("windw", to={"rows": 5}),

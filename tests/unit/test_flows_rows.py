@@ -22,6 +22,7 @@ from monitoring.contract.reference import (
     read_reference,
     write_reference,
 )
+from monitoring.contract.times import Micros
 from tests.unit.flows_fixtures import START, draw_wine, write_log
 from tests.unit.models import wine
 
@@ -69,6 +70,30 @@ def test_values_that_go_missing_are_a_change() -> None:
     assert last_changepoint(rows) == 400
 
 
+def rhythmic(rows: int, seed: int, per_day: int = 450) -> np.ndarray:
+    """A time of day, weather that persists for days, and a feature that knows of neither."""
+    rng = np.random.default_rng(seed)
+    weather = np.zeros(rows)
+    for i, step in enumerate(rng.normal(size=rows)):
+        weather[i] = 0.99 * weather[i - 1] + 0.14 * step
+    day = np.sin(2 * np.pi * np.arange(rows) / per_day) + 0.3 * rng.normal(size=rows)
+    return np.column_stack([day, weather + 0.5 * day, rng.normal(size=rows)])
+
+
+def test_a_rhythm_and_weather_are_no_change() -> None:
+    """Rows that follow the day and the weather are one distribution; that of independent rows would be cut."""
+    cut = [last_changepoint(rhythmic(4000, seed)) for seed in range(12)]
+    assert sum(place > 0 for place in cut) <= 1
+
+
+def test_a_change_on_traffic_with_a_rhythm_is_found() -> None:
+    """A feature that depends on no time moves by half a standard deviation."""
+    for seed in range(3):
+        rows = rhythmic(4000, seed)
+        rows[2500:, 2] += 1.0
+        assert abs(last_changepoint(rows) - 2500) <= 25
+
+
 @pytest.mark.parametrize("rows", [0, 1, 99])
 def test_few_rows_are_all_kept(rows: int) -> None:
     """Too few rows to test are taken to hold no change."""
@@ -87,6 +112,43 @@ def test_collection_takes_labelled_rows_since_the_change(layout: Layout, config:
     assert len(collected.parts) == 2
     assert "200 of 250 rows since the last change, at 20" in collected.describe()
     assert shortage(collected, config) is None
+
+
+def test_collection_takes_the_rows_since_the_onset(layout: Layout, config: Config) -> None:
+    """The alarm knows since when; the rows tell no changepoint, and none is looked for."""
+    write_log(layout, config, draw_wine(300), start=START)
+    first, newest = write_log(layout, config, draw_wine(200, seed=1), start=START + 10**9)
+    collected = collect(layout, config, None, onset=Micros(first))
+    assert (collected.rows, collected.rows_since_change, len(collected.table)) == (500, 200, 200)
+    assert (collected.since, collected.through, collected.older, collected.changed) == (first, newest, 0, True)
+    assert collect(layout, config, None, onset=Micros(newest + 1)).rows_since_change == 0
+    assert collect(layout, config, None, onset=Micros(1)).rows_since_change == 500
+
+
+@pytest.mark.parametrize(
+    ("cycle", "older"),
+    [
+        pytest.param(0.1, 0, id="shorter than since the onset"),
+        pytest.param(0.25, 50, id="somewhat longer"),
+        pytest.param(3600, 200, id="much longer: no more than since the onset"),
+    ],
+)
+def test_rows_before_the_onset_complete_a_cycle(layout: Layout, config: Config, cycle: float, older: int) -> None:
+    """Up to as many as there are since; a row comes each millisecond."""
+    write_log(layout, config, draw_wine(600), start=START)
+    onset = Micros(START + 400_000)
+    collected = collect(layout, config, None, onset=onset, cycle=cycle)
+    assert (collected.older, len(collected.table)) == (older, 200 + older)
+    assert collected.table["timestamp"].cast(pa.int64())[collected.older].as_py() == onset
+    assert f"{older} from before it" in collected.describe() or not older
+
+
+def test_labels_from_before_the_onset_do_not_suffice(layout: Layout, config: Config) -> None:
+    """They say nothing about the present."""
+    write_log(layout, config, draw_wine(600), start=START)
+    collected = collect(layout, config, None, onset=Micros(START + 540_000), cycle=3600)
+    assert len(collected.table) == 120
+    assert "100 labelled rows are needed: 60 of 60" in (shortage(collected, config) or "")
 
 
 def test_collection_starts_after_the_reference(layout: Layout, config: Config) -> None:

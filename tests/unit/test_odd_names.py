@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.model import Release, save_copy
 from flows.registry.publication import complete, stage
 from flows.registry.tags import model_tags
+from flows.retrain_gate import RetrainGate
 from flows.run_report import comparison_report, shortage_report
 from flows.training.candidate import make_candidate, rebased
 from flows.training.collection import collect
@@ -243,7 +244,8 @@ def test_a_retrained_model_serves_and_its_reference_holds(data: Path, path: Path
     candidate = make_candidate(collected.table, reference, champion, config, seed=1)
     assert set(candidate.comparison.categories) == set(TEXTS)
     links = ("http://m/v", "http://m/r")
-    told = comparison_report(candidate.comparison, collected, name="n", champion="1", candidate="2", links=links)
+    gate = RetrainGate(candidate.comparison, candidate.standing, promised=0.5, margin=0.05, changed=True)
+    told = comparison_report(gate, collected, name="n", champion="1", candidate="2", links=links)
     rows = [line for line in told.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}  # none has a cell more
     assert r"a\|\<b\>" in shortage_report("those that have them: a|<b>", collected)
@@ -251,7 +253,7 @@ def test_a_retrained_model_serves_and_its_reference_holds(data: Path, path: Path
     table, performance = rebased(collected.table, candidate, config.model)
     stage(layout, config.model, "2", table, origin="rebased", performance=performance)
     assert complete(layout, "2")
-    assert read_reference(layout, config.model).table.column_names == [*FEATURES, PREDICTION, TARGET]
+    assert read_reference(layout, config.model).table.column_names == [*FEATURES, PREDICTION, TARGET, "timestamp"]
     save_copy(data / "_model", config.model.name, Release("2", 1), candidate.exported.SerializeToString())
     with running(settings(data, path)) as app:
         values = dict.fromkeys(FEATURES, 0.0)

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,6 +19,7 @@ from flows.trigger.app import create_app
 from flows.trigger.notification import parse_notification
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
+from tests.unit.models import write_config
 
 TOKEN = "a-token-for-tests"
 NOWHERE = "http://127.0.0.1:9"
@@ -239,6 +241,59 @@ def test_alert_that_asks_for_a_rollback_starts_that_flow_alone(token_file: Path)
     assert {tuple(body["flows"]["name"]["any_"]) for route, body in asked if route == RUNS} == {("rollback",)}
     told = dict(asked)[CREATE]["parameters"]["alert"]
     assert (told["champion"], [one["name"] for one in told["alerts"]]) == ("3", ["ModelTurnedBad"])
+
+
+def ended_run(number: int, outcome: str, end: datetime, tag: str) -> dict[str, Any]:
+    moment = end.isoformat()
+    return {
+        "id": f"run-{number}", "created": moment, "start_time": moment, "end_time": moment,
+        "state_type": "COMPLETED", "state_name": outcome, "tags": [tag],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "minutes"),
+    [
+        pytest.param(["TooFewLabels"], 15, id="once"),
+        pytest.param(["NotPromoted", "TooFewLabels"], 60, id="twice"),
+        pytest.param(["TooFewLabels"] * 3, 240, id="three times"),
+        pytest.param(["TooFewLabels"] * 4, 960, id="four times"),
+        pytest.param(["TooFewLabels"] * 9, 1440, id="a day at most"),
+        pytest.param(["Accepted", "TooFewLabels"], 15, id="a conclusion counts as none"),
+        pytest.param(["Failed", "NotPromoted", "NotPromoted"], 60, id="a failure counts as none"),
+    ],
+)
+def test_an_alert_whose_runs_conclude_nothing_waits_longer(token_file: Path, outcomes: list[str], minutes: int) -> None:
+    """Four times as long after each; the answer and the metrics say until when, and after how many runs."""
+    tag = f"episode:{parse_notification(json.dumps(NOTIFICATION).encode()).episode('3')[:16]}"
+    end = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=minutes - 1)
+    runs = [ended_run(i, name, end - timedelta(hours=i), tag) for i, name in enumerate(outcomes)]
+    failed = sum(name in {"TooFewLabels", "NotPromoted"} for name in outcomes)
+    until = end + timedelta(minutes=minutes)
+    answers = {**WELL, RUNS: (200, runs)}
+    with servers(answers) as (base, asked):
+        client = client_of(token_file, base)
+        answer = post(client, NOTIFICATION).json
+        assert answer == {"outcome": "cooldown", "until": until.isoformat(timespec="seconds"), "inconclusive": failed}
+        assert CREATE not in dict(asked)
+        polled = poll(client)
+        assert polled["flow_inconclusive_runs", "retrain"] == failed
+        assert polled["flow_held_until_timestamp_seconds", "retrain"] == until.timestamp()
+        for run in runs:
+            run["end_time"] = run["start_time"] = run["created"] = (end - timedelta(minutes=2)).isoformat()
+        assert post(client, NOTIFICATION).json["outcome"] == "accepted"
+
+
+def test_notify_asks_for_no_retraining(token_file: Path, tmp_path: Path) -> None:
+    """The servers are not asked for anything; a rollback is asked for as ever."""
+    path = write_config(tmp_path, mode="notify")
+    bad = {**NOTIFICATION["alerts"][0], "labels": {"alertname": "ModelTurnedBad", "action": "rollback"}}
+    with servers({**WELL, "GET /api/deployments/name/rollback/on-alert": (200, {"id": "d-1"})}) as (base, asked):
+        client = client_of(token_file, base, driftloop_config=path)
+        assert post(client, NOTIFICATION).json == {"outcome": "notified"}
+        assert not asked
+        assert post(client, changed(alerts=[bad])).json["outcome"] == "accepted"
+    assert series(client)["trigger_notifications_total", "notified"] == 1
 
 
 def test_known_key_starts_nothing(token_file: Path) -> None:

@@ -13,23 +13,12 @@ import numpy.typing as npt
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores, Times
 from monitoring.alarms.drift.windows import BLOCK, statistics_of, window_statistics
+from monitoring.contract.drift_state import Alarm
 from monitoring.contract.times import BEFORE_ALL, Micros
 
 CHUNK = 1000 * BLOCK  # rows scored at once
 RELEASE = 1.0  # powers of ten below the threshold: an alarm ends once the score has stayed lower
 QUIET = 40  # blocks for which it has to stay lower
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """A current alarm: the statistic that raised it, the time of its onset, and of the row at which it was raised.
-
-    The onset is the most likely change point.
-    """
-
-    kind: str
-    onset: Micros
-    noticed: Micros
 
 
 @dataclass(frozen=True)

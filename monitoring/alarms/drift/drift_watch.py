@@ -5,7 +5,6 @@ is kept under `_drift/` in DATA_DIR: a calibration for each reference, and a sta
 time of the last row before the detector started anew.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -19,11 +18,12 @@ import pyarrow.compute as pc
 from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
-from monitoring.alarms.drift.detector import Alarm, DetectorStatus, DriftDetector
+from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK, window_lengths
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Config, Model
+from monitoring.contract.drift_state import Alarm, DriftState, drift_key, drift_state_path, read_drift_state
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
 from monitoring.contract.reference import Reference
@@ -82,7 +82,7 @@ class DriftWatch:
         self._folder = layout.root / "_drift"
         features = compared_fields(reference.table.schema, model)
         # not of the types in which rows are compared: a rounding moves no threshold, and an alarm is to outlive it
-        self._key = _digest(reference.digest, *model.features, "", *model.categories)
+        self._key = drift_key(reference, model)
         self._columns = pa.schema(
             [
                 ("prediction_id", pa.string()),
@@ -150,11 +150,11 @@ class DriftWatch:
 
     def _start(self, calibration: Calibration, parts: Iterable[Part]) -> None:
         """Start the detector from the kept state and the rows that its longest window may hold."""
-        since, alarm = self._load_state()
-        self._detector = DriftDetector(self._scores, calibration, alarm)
+        state = read_drift_state(self._layout, self._key) or DriftState()
+        self._detector = DriftDetector(self._scores, calibration, state.alarm)
         longest = window_lengths(len(self._reference))[-1] * BLOCK
-        self._detector.since = since
-        after = max(self._through, since, _newest(parts, longest))
+        self._detector.since = state.since
+        after = max(self._through, state.since, _newest(parts, longest))
         self._cursor = LogCursor(self._layout.current, self._columns, after)
 
     def _attribute(self, status: DetectorStatus) -> Attribution | None:
@@ -174,23 +174,9 @@ class DriftWatch:
         alarm = asdict(status.alarm) if status.alarm else None
         content = json.dumps({"reference": self._key, "since": self._detector.since, "alarm": alarm})
         if content != self._saved:
-            with replaced(self._state_path) as temporary:
+            with replaced(drift_state_path(self._layout)) as temporary:
                 temporary.write_text(content, encoding="utf-8")
             self._saved = content
-
-    def _load_state(self) -> tuple[Micros, Alarm | None]:
-        """Return when this reference's detector started anew, and its alarm; none of both if no valid state is kept."""
-        try:
-            content = json.loads(self._state_path.read_bytes())
-            if content["reference"] == self._key and int(content["since"]) <= latest_time():  # else its clock was wrong
-                return Micros(int(content["since"])), Alarm(**content["alarm"]) if content["alarm"] else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            pass
-        return BEFORE_ALL, None
-
-    @property
-    def _state_path(self) -> Path:
-        return self._folder / "_state.json"
 
 
 def thinned(rows: Observations) -> Observations:
@@ -199,10 +185,6 @@ def thinned(rows: Observations) -> Observations:
         return rows
     places = np.random.default_rng(len(rows)).choice(len(rows), REFERENCE_ROWS, replace=False)
     return rows.take(np.sort(places))
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def _rate(parts: Iterable[Part]) -> float:

@@ -1,0 +1,42 @@
+"""How long an alert that still fires waits before it may ask again: longer after each run that could conclude nothing.
+
+Such a run would most likely end as the last one did: labels come slowly, and a candidate that is no better stays so for
+a while. Waits grow by FACTOR, as retries do that back off exponentially: by default 15 minutes, 1 hour, 4 hours, 16
+hours, and a day from then on.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from flows.clients.prefect import FlowRun
+
+INCONCLUSIVE = frozenset({"TooFewLabels", "NotPromoted"})
+FACTOR = 4
+LONGEST = timedelta(days=1)  # unless the cooldown itself is longer
+EPISODE = "episode:"  # what the tag of an alert's episode begins with
+
+
+def inconclusive(runs: Sequence[FlowRun]) -> int:
+    """Return how many of an episode's runs could conclude nothing."""
+    return sum(run.state_name in INCONCLUSIVE for run in runs)
+
+
+def pause(cooldown: timedelta, failed: int) -> timedelta:
+    """Return the wait after so many inconclusive runs of an episode; the cooldown for none and for the first."""
+    longest = max(LONGEST, cooldown)
+    for _ in range(1, failed):
+        cooldown = min(cooldown * FACTOR, longest)
+    return cooldown
+
+
+def held_until(runs: Sequence[FlowRun], cooldown: timedelta) -> datetime | None:
+    """Return until when an episode with these runs, the newest first, may not ask again; None if it had none."""
+    return runs[0].last_moment + pause(cooldown, inconclusive(runs)) if runs else None
+
+
+def newest_episode(runs: Sequence[FlowRun]) -> list[FlowRun]:
+    """Return those of a flow's runs, the newest first, that belong to the newest one's episode."""
+    if not runs:
+        return []
+    tags = {tag for tag in runs[0].tags if tag.startswith(EPISODE)}
+    return [run for run in runs if tags.intersection(run.tags)] if tags else [runs[0]]

@@ -118,7 +118,8 @@ def row(title: str, rows: int, chunks: Sequence[Judged]) -> tuple[str, str]:
     for method in METHODS:
         said = [c.said[method] for c in chunks if method in c.said]
         if not said:
-            quiet.append("-"), found.append("-")
+            quiet.append("-")
+            found.append("-")
             continue
         off = np.abs(np.array([s.estimate for s in said]) - truth)
         if method in (OURS, NANNYML, REWEIGHTED):

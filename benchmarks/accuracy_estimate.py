@@ -1,28 +1,35 @@
 """The accuracy estimate without labels against the true accuracy, and the sequential test's false alarms and delays.
 
-python -m benchmarks.accuracy_estimate [--repeats 20]
+Streams in true order are judged beside other methods: car loan and flights, which NannyML's environment fetches (uv
+makes it), and the real tracks.
+
+python -m benchmarks.accuracy_estimate [--repeats 20] [--streams]
 """
 
 import argparse
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from threadpoolctl import threadpool_limits
 
+from benchmarks.estimates.chunks import estimator_of, print_streams, profile_of
+from benchmarks.estimates.rows import TRACK_ROWS, Floats, Period, frame_of, save
 from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sample import draw
 from data.statistics import load_statistics
-from flows.training.pipeline import Sample, predict_out_of_fold, train
-from flows.training.reliability import fit_reliability_curve
+from flows.training.pipeline import FOLDS, Sample, new_pipeline, predict_out_of_fold, train
 from monitoring.alarms.accuracy import MISCOVERAGE, AccuracyTest, EDetector, floor_of
-from monitoring.alarms.accuracy_estimate import Estimate, estimate_accuracy
+from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.reference import Performance
-from monitoring.profile.profile import CONFIDENCE_BINS, Grid, Profile
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared/gtzan/mfcc_means.parquet"
@@ -85,21 +92,49 @@ def trials(config: Config, reference: Sample, rows: Rows, rng: np.random.Generat
     """Yield (drift, trial) of one reference's model."""
     model, known, baseline = config.model, load_drifts(), dict.fromkeys(config.model.categories, 1.0)
     predicted, confidence = predict_out_of_fold(reference)
-    right = predicted == reference.labels
-    performance = Performance(float(right.mean()), len(right), fit_reliability_curve(confidence, right))
-    pipeline, none = train(reference), Profile.empty(Grid.of(model, [], np.zeros(0, np.uint64), []))
+    held = Period(confidence, predicted == reference.labels, reference.features)
+    pipeline, estimator = train(reference), estimator_of(held, model, timed=False)
     for name, (names, strength) in DRIFTS.items():
         drifts: ActiveDrifts = choose(known, names, model, strength)
         for _ in range(windows):
             sample = rows(rng, drifts.mix(baseline) if any(known[n].mix for n in names) else None)
             features = drifts.apply(sample.features, model.features, rng).astype(np.float32)
             probabilities = pipeline.predict_proba(features)
-            sure = np.minimum((probabilities.max(axis=1) * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
-            profile = replace(none, confidence=np.bincount(sure, minlength=CONFIDENCE_BINS))
-            truth = np.mean(pipeline.classes_[probabilities.argmax(axis=1)] == sample.labels)
-            estimate = estimate_accuracy(performance, profile, minimum_rows=100)
+            right = pipeline.classes_[probabilities.argmax(axis=1)] == sample.labels
+            window = Period(probabilities.max(axis=1), right, features)
+            estimate = estimator.estimate(profile_of(window, model), minimum_rows=100)
             assert estimate is not None
-            yield name, Trial(estimate, float(truth))
+            yield name, Trial(estimate, float(right.mean()))
+
+
+def save_tracks(folder: Path, config: Config, seed: int) -> dict[str, list[int]]:
+    """Save real tracks as a stream, the others under one drift after the other; return each drift's chunks."""
+    model, rng, known = config.model, np.random.default_rng(seed), load_drifts()
+    reference, rows = real(config, rng)
+    pipeline, frames, places = train(reference), [], {}
+    classes, shares = [str(name) for name in pipeline.classes_], out_of_fold(reference)
+    frames.append(frame_of(["reference"] * len(shares), classes, shares, reference.labels, reference.features))
+    for number, (name, (names, strength)) in enumerate(DRIFTS.items()):
+        drifts = choose(known, names, model, strength)
+        mix = drifts.mix(dict.fromkeys(model.categories, 1.0)) if any(known[n].mix for n in names) else None
+        several = [rows(rng, mix) for _ in range(1 if mix is None else 2)]  # another mix keeps half of the tracks
+        sample = several[0] if mix is None else several[0].extended(several[1])
+        features = drifts.apply(sample.features, model.features, rng).astype(np.float32)
+        frame = frame_of(
+            ["analysis"] * len(features), classes, pipeline.predict_proba(features), sample.labels, features
+        )
+        frames.append(frame)
+        chunks = len(frame) // TRACK_ROWS
+        places[name] = list(range(number * chunks, (number + 1) * chunks))
+    save(folder, f"tracks_{seed}", pd.concat(frames))
+    return places
+
+
+def out_of_fold(sample: Sample) -> Floats:
+    """Return each row's probabilities (n, classes) by a pipeline that has not seen it."""
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    shares: Floats = cross_val_predict(new_pipeline(), sample.features, sample.labels, cv=folds, method="predict_proba")
+    return shares
 
 
 def print_estimates(title: str, source: Callable, config: Config, repeats: int, windows: int) -> None:
@@ -195,9 +230,16 @@ def rows_until(test: AccuracyTest, accuracy: float, rng: np.random.Generator, *,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20, help="references (default: %(default)s)")
-    repeats = parser.parse_args().repeats
-    config = load_config(ROOT / "monitoring/config.yml")
-    print(f"Estimated accuracy; references of {ROWS:,} drawn rows or 500 real tracks, windows of {WINDOW:,} or 298.")
+    parser.add_argument("--streams", action="store_true", help="only the streams in true order")
+    options = parser.parse_args()
+    repeats, config = options.repeats, load_config(ROOT / "monitoring/config.yml")
+    with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary, threadpool_limits(1):
+        folder = Path(temporary)
+        tracks = {f"tracks_{n}": save_tracks(folder, config, n) for n in range(repeats if REAL.exists() else 0)}
+        print_streams(folder, config.model, tracks)
+    if options.streams:
+        return
+    print(f"\nReferences of {ROWS:,} drawn rows or 500 real tracks, windows of {WINDOW:,} or 298.")
     print_estimates("Drawn from the collection's figures", drawn, config, repeats, WINDOWS)
     if REAL.exists():
         print_estimates("Real tracks, split at random", real, config, repeats, 1)

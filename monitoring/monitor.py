@@ -19,7 +19,7 @@ import prometheus_client
 import structlog
 from prometheus_client import CollectorRegistry
 
-from monitoring.alarms.accuracy_estimate import estimate_accuracy
+from monitoring.alarms.accuracy_estimate import AccuracyEstimator
 from monitoring.alarms.sequential_tests import SequentialTests, Verdicts
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
@@ -147,12 +147,13 @@ def _default_collector() -> SnapshotCollector:
 
 @dataclass(frozen=True)
 class Watched:
-    """A reference, its profile, the window that is held against it, and the tests that look at each row once."""
+    """A reference, its profile, the window held against it, the tests that look at each row once, and the estimator."""
 
     reference: Reference
     profile: Profile
     window: ProfiledWindow
     tests: SequentialTests | None
+    estimator: AccuracyEstimator
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ class Monitor:
             # without their files: the snapshot is kept as JSON
             drift=replace(verdicts.drift, unreadable=()) if verdicts else None,
             accuracy=replace(verdicts.accuracy, unreadable=()) if verdicts and verdicts.accuracy else None,
-            estimate=estimate_accuracy(reference.performance, current, self.config.minimum_rows),
+            estimate=watched.estimator.estimate(current, self.config.minimum_rows),
         )
         return replace(report, snapshot=snapshot)
 
@@ -315,7 +316,8 @@ class Monitor:
         grid = grid_of(self.config.model, reference.table)
         window = ProfiledWindow(self._layout, self.config, grid)
         tests = SequentialTests(self._layout, self.config, reference) if self.settings.drift_alarm == "on" else None
-        return Watched(reference, profile_rows(grid, reference.table), window, tests)
+        estimator = AccuracyEstimator(reference, self.config.model)
+        return Watched(reference, profile_rows(grid, reference.table), window, tests, estimator)
 
     def _as_logged(self, reference: Reference) -> Reference:
         """Return the reference in the narrower type where parts of the log hold a feature in one, as old ones may."""

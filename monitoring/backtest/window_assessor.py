@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from monitoring.alarms.accuracy_estimate import estimate_accuracy
+from monitoring.alarms.accuracy_estimate import AccuracyEstimator
 from monitoring.contract.config import Config
 from monitoring.contract.reference import Reference
 from monitoring.monitor import report_on
@@ -21,6 +21,7 @@ class WindowAssessor:
         self._config, self._reference = config, reference
         self._grid = grid_of(config.model, reference.table)
         self._profile: Profile = profile_rows(self._grid, reference.table)
+        self._estimator = AccuracyEstimator(reference, config.model)
         self._origin = Origin(reference.origin, reference.model_version, reference.digest)
 
     def look(self, rows: pa.Table) -> Snapshot:
@@ -30,5 +31,5 @@ class WindowAssessor:
             frames = Frames.of(self._reference.table, rows, model)
         current = profile_rows(self._grid, rows)
         snapshot = report_on(self._config, self._profile, current, frames, drawn=False).snapshot
-        estimate = estimate_accuracy(self._reference.performance, current, self._config.minimum_rows)
+        estimate = self._estimator.estimate(current, self._config.minimum_rows)
         return replace(snapshot, reference_origin=self._origin, estimate=estimate)

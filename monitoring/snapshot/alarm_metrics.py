@@ -75,6 +75,9 @@ def accuracy_metrics(verdict: AccuracyVerdict | None, estimate: Estimate | None)
         yield _gauge("model_accuracy_estimate", "Accuracy as confidences tell it.", estimate.accuracy)
         yield _gauge("model_accuracy_estimate_low", "Lower bound of the estimate.", estimate.low)
         yield _gauge("model_accuracy_estimate_high", "Upper bound of the estimate.", estimate.high)
+        yield _gauge("model_accuracy_estimate_chunks", "Chunks that the threshold comes from.", estimate.chunks)
+        if estimate.threshold is not None:
+            yield _gauge("model_accuracy_estimate_threshold", "Estimate too low to be chance.", estimate.threshold)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

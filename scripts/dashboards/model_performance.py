@@ -195,14 +195,16 @@ def _predictions(board: builders.Dashboard) -> None:
         time_series(
             "Accuracy with and without labels",
             "On the window's labelled rows; as the confidence of its predictions tells it, with an interval of 95 %; "
-            "and on the rows that the champion was evaluated on before its promotion.",
+            "and on the rows that the champion was evaluated on before its promotion. "
+            "EstimatedAccuracyLow fires when the estimate lies below its threshold.",
             replace(RATIO, span=12),
             Query("model_accuracy", "by labels"),
             Query("model_accuracy_estimate", "by confidence"),
             Query("model_accuracy_estimate_low", "low"),
             Query("model_accuracy_estimate_high", "high"),
+            Query("model_accuracy_estimate_threshold", "threshold of the estimate"),
             Query("accuracy_at_promotion", "at promotion"),
-            dashed=("low", "high"),
+            dashed=("low", "high", "threshold of the estimate"),
         )
     )
     board.with_panel(

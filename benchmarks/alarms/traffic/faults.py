@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,8 +113,11 @@ def run_peer(name: str, folder: Path, share: float, out: Path) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | one
     path = out / f"peer-{name}.json"
     path.unlink(missing_ok=True)
+    begun = time.perf_counter()
     done = subprocess.run([*words, path], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    return f"{name}: {'done' if not done.returncode else (done.stderr.strip().splitlines() or ['?'])[-1]}"
+    if not done.returncode:
+        return f"{name}: {time.perf_counter() - begun:.0f} s"
+    return f"{name} is left out: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
 
 
 def run_peers(folder: Path, share: float, out: Path, workers: int) -> None:
@@ -130,7 +134,7 @@ def middle(several: list[dict[str, Any]], what: str) -> float:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Return rows and hours to detection as Markdown, a line per method; the fastest of the quiet in bold, and who is near."""
+    """Return rows and hours to detection as Markdown, a line per method; the fastest in bold, and who is near."""
     return "\n".join(_lines(results))
 
 

@@ -9,7 +9,7 @@ from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.detector import Alarm, DriftDetector
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 
-STEP = 25  # rows that the detector is given at once
+STEP = 50  # rows that the detector is given at once
 DAY = 86_400e6  # microseconds
 PROMISED_DAYS = 30
 
@@ -94,7 +94,7 @@ def replay(watch: Watch, log: Observations, names: tuple[str, ...], promise: flo
             alarms[-1] = Raised(**vars(alarms[-1]) | {"over": end})
         current = alarm
     share = inside / float(log.times[-1] - log.times[0])
-    return Watched(days(log), share, alarms, restarts(watch, log, promise))
+    return Watched(days(log), share, alarms, restarts(watch, log, promise) if alarms else 0)
 
 
 def restarts(watch: Watch, log: Observations, promise: float) -> int:

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import kstwo, wasserstein_distance
+from scipy.special import kolmogorov
+from scipy.stats import wasserstein_distance
 
 from benchmarks.alarms.traffic.peers import Ends, Floats, Scored, ends_of
 from benchmarks.alarms.traffic.streams import Stream
 
 LEAST = 5  # rows of a sample
+FLOOR = 1e-300  # of p-values
 
 
 def _tested(ends: Ends, since: int) -> Iterator[tuple[int, int]]:
@@ -56,9 +58,10 @@ def hour_of_week(reference: Stream, log: Stream, since: int) -> tuple[Ends, Floa
                 continue
             at = np.concatenate([column, some])
             gap = np.searchsorted(column, at, "right") / len(column) - np.searchsorted(some, at, "right") / len(some)
-            rows = max(1, round(len(column) * len(some) / (len(column) + len(some))))
-            logs.append(float(kstwo.logsf(np.abs(gap).max(), rows)))
-        found.append(-min(logs) / np.log(10) if logs else 0.0)
+            effective = len(column) * len(some) / (len(column) + len(some))
+            p_value = kolmogorov(np.sqrt(effective) * np.abs(gap).max())  # the asymptotic one
+            logs.append(float(np.log10(max(p_value, FLOOR))))
+        found.append(-min(logs, default=0.0))
         places.append(end)
     return np.array(places, np.intp), np.array(found)
 

@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--kept", action="store_true", help="measure nothing: write what the last run found")
     options, others = parser.parse_known_args()
     if options.part == "traffic":
-        others += ["--kept"] if options.kept else []
+        others += ["--out", str(options.out / "traffic"), *(["--kept"] if options.kept else [])]
         subprocess.run([sys.executable, "-m", "benchmarks.alarms.traffic", *others], cwd=ROOT, check=True)
         return
     if others:

@@ -22,6 +22,7 @@ def draw(halves: list[dict[str, Any]], results: list[dict[str, Any]], path: Path
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.7))
     _halves(left, [Half(**one) for one in halves])
     _faults(right, results)
+    figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
@@ -33,11 +34,13 @@ def _halves(axes: Axes, found: list[Half]) -> None:
         most = [max(len(h.alarms), h.anew) for h in several]
         axes.scatter(most, place + rng.uniform(-0.25, 0.25, len(several)), s=10, color=BLUE)
     axes.axvline(3.5, color="#c02f2f", linewidth=1.5)
-    axes.text(3.5, -0.75, " promised: 3", color="#c02f2f", va="center", fontsize=9)
+    axes.text(3.7, -0.75, "promised: 3", color="#c02f2f", va="center", fontsize=9)
     axes.set_yticks(range(len(kinds)), [f"{features}, halves of {unit}" for features, unit in kinds])
     axes.set(xlabel="alarms in 91 days, with a new start after each", ylim=(len(kinds) - 0.5, -1))
     axes.set_xscale("symlog", linthresh=4)
-    axes.set_xlim(-0.3, None)
+    axes.set(
+        xlim=(-0.3, 3_000), xticks=[0, 1, 2, 3, 10, 100, 1_000], xticklabels=["0", "1", "2", "3", "10", "100", "1,000"]
+    )
     axes.set_title("Nothing has changed: each dot is a half", fontsize=10)
     axes.grid(visible=True, alpha=0.25)
 
@@ -61,4 +64,3 @@ def _faults(axes: Axes, results: list[dict[str, Any]]) -> None:
     axes.set(xscale="log", xlabel="hours from the fault to the alarm (median; at the right: mostly silent)")
     axes.set_title("Faults put into a log in which nothing else has changed", fontsize=10)
     axes.grid(visible=True, alpha=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)

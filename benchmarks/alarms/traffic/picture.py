@@ -14,6 +14,7 @@ from benchmarks.alarms.traffic.streams import FAULTS
 
 SILENT = 2_400  # hours: where those are drawn that stay silent
 LEAST = 0.02  # hours
+TICKS = (0, 1, 2, 3, 10, 100, 1_000)  # alarms
 
 
 def draw(halves: list[dict[str, Any]], results: list[dict[str, Any]], path: Path) -> None:
@@ -38,9 +39,7 @@ def _halves(axes: Axes, found: list[Half]) -> None:
     axes.set_yticks(range(len(kinds)), [f"{features}, halves of {unit}" for features, unit in kinds])
     axes.set(xlabel="alarms in 91 days, with a new start after each", ylim=(len(kinds) - 0.5, -1))
     axes.set_xscale("symlog", linthresh=4)
-    axes.set(
-        xlim=(-0.3, 3_000), xticks=[0, 1, 2, 3, 10, 100, 1_000], xticklabels=["0", "1", "2", "3", "10", "100", "1,000"]
-    )
+    axes.set(xlim=(-0.3, 3_000), xticks=TICKS, xticklabels=[f"{tick:,}" for tick in TICKS])
     axes.set_title("Nothing has changed: each dot is a half", fontsize=10)
     axes.grid(visible=True, alpha=0.25)
 
@@ -56,11 +55,11 @@ def _faults(axes: Axes, results: list[dict[str, Any]]) -> None:
             s=60 if ours else 30,
             color=BLUE if ours else GREY,
             zorder=3 if ours else 2,
-            label=f"{result['label']} ({result['share']:.1%} of the time in alarm)",
+            label=f"{result['label']} ({result['share']:.1%})",
         )
     axes.axvline(SILENT, color=GREY, linewidth=1, linestyle=":")
     axes.set_yticks(range(len(FAULTS)), list(FAULTS.values()))
     axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="hours from the fault to the alarm (median; at the right: mostly silent)")
+    axes.set(xscale="log", xlabel="median hours to the alarm; at the right: silent. (%): time in alarm")
     axes.set_title("Faults put into a log in which nothing else has changed", fontsize=10)
     axes.grid(visible=True, alpha=0.25)

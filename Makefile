@@ -73,7 +73,7 @@ bench: setup ## every benchmark of docs/performance.md, one after the other, int
 	done; } | tee .local/bench.md
 
 .PHONY: bench-alarms
-bench-alarms: setup ## measure the drift alarms beside other methods, and write docs/alarms.md (20 minutes; ARGS="--source resampled" for real tracks)
+bench-alarms: setup ## measure the drift alarms beside other methods, and write docs/alarms.md (20 minutes; ARGS="--source resampled" for real tracks, ARGS="--part traffic" for real traffic)
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.alarms $(ARGS)
 
 .PHONY: check

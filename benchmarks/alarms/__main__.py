@@ -87,10 +87,17 @@ One run on {os.cpu_count()} cores, {seconds / 60:.0f} minutes.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("shifts", "traffic"), default="shifts", help="traffic: its own options too")
     parser.add_argument("--source", choices=tuple(REFERENCES), default="drawn")
     parser.add_argument("--out", type=Path, default=ROOT / ".local/bench-alarms")
     parser.add_argument("--kept", action="store_true", help="measure nothing: write what the last run found")
-    options = parser.parse_args()
+    options, others = parser.parse_known_args()
+    if options.part == "traffic":
+        others += ["--out", str(options.out / "traffic"), *(["--kept"] if options.kept else [])]
+        subprocess.run([sys.executable, "-m", "benchmarks.alarms.traffic", *others], cwd=ROOT, check=True)
+        return
+    if others:
+        parser.error(f"unknown: {' '.join(others)}")
     out = options.out / options.source
     begun = time.perf_counter()
     if not options.kept:

@@ -94,10 +94,21 @@ def backtest(
             spool.write(options.openmetrics)
         outcomes = ask_alerts(binaries, alerts, spool, moments, folder) if binaries and moments[0] >= 0 else None
     seconds = step.total_seconds()
-    alarms, promise = tuple(past.detector.alarms), past.detector.promise
+    drift = past.detector
     asked = {outcome.alert for outcome in outcomes or ()}
     left_out = () if outcomes is None else tuple(alert.name for alert in alerts if alert not in asked)
-    return Backtest(past.log.first, past.log.last, rows, len(moments), seconds, outcomes, alarms, promise, left_out)
+    return Backtest(
+        past.log.first,
+        past.log.last,
+        rows,
+        len(moments),
+        seconds,
+        outcomes,
+        tuple(drift.alarms),
+        tuple(drift.restarted.alarms),
+        drift.promise,
+        left_out,
+    )
 
 
 def _later(one: Micros | None, other: Micros | None) -> Micros | None:

@@ -5,13 +5,18 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import POPULATIONS, Calibration, Progress, calibrate
 from monitoring.alarms.drift.calibration_process import SEED
+<<<<<<< HEAD
 from monitoring.alarms.drift.detector import DriftDetector
+=======
+from monitoring.alarms.drift.detector import QUIET, Alarm, DriftDetector
+>>>>>>> bench
 from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK
@@ -20,6 +25,7 @@ from monitoring.contract.config import Model
 from monitoring.contract.drift_state import Alarm
 from monitoring.contract.reference import Reference
 from monitoring.contract.schemas import compared_fields
+from monitoring.contract.times import Micros
 from monitoring.contract.values import conform
 
 POPULATIONS_AT_FEATURES = 5_000
@@ -35,8 +41,33 @@ class PastAlarm:
     over: int | None = None
 
 
+class RestartedDetector:
+    """A detector that starts anew right after each alarm: its alarms are as many as the traffic can raise.
+
+    One alarm that does not end counts once with the detector that the monitor runs, and again and again here.
+    `alarms` are the times at which one was raised.
+    """
+
+    def __init__(self, scores: ReferenceScores, calibration: Calibration, promise: float) -> None:
+        self.alarms: list[Micros] = []
+        self._scores, self._calibration, self._promise = scores, calibration, promise
+        self._detector = DriftDetector(scores, calibration)
+
+    def feed(self, rows: Observations, times: Times) -> None:
+        """Take in rows, so few at once that no alarm can come and go among them."""
+        begin = 0
+        while begin < len(rows):
+            piece = slice(begin, begin + QUIET * BLOCK)
+            self._detector.update(rows.take(piece), times[piece], self._promise)
+            begin = min(piece.stop, len(rows))
+            if alarm := self._detector.status().alarm:
+                self.alarms.append(alarm.noticed)
+                self._detector = DriftDetector(self._scores, self._calibration)
+                begin = max(piece.start + 1, int(np.searchsorted(times, alarm.noticed, "right")))
+
+
 class PastDetector:
-    """The detector, fed with a log's rows in the order of time."""
+    """The detector, fed with a log's rows in the order of time, and one that starts anew after each alarm."""
 
     def __init__(self, reference: Reference, model: Model, calibration: Calibration, promise: float) -> None:
         self.alarms: list[PastAlarm] = []
@@ -45,6 +76,7 @@ class PastDetector:
         self._rows = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._rows, len(model.categories))
         self._detector = DriftDetector(self._scores, calibration)
+        self.restarted = RestartedDetector(self._scores, calibration, promise)
         fields = compared_fields(reference.table.schema, model)
         self._columns = pa.schema([*fields, pa.field(model.prediction, pa.string())])
 
@@ -53,7 +85,9 @@ class PastDetector:
         if len(table):
             named = pc.value_counts(table[self._model.prediction].combine_chunks()).to_pylist()
             self.unknown.update({one["values"]: one["counts"] for one in named if self._is_unknown(one["values"])})
-            self._feed(rows_of(conform(table, self._columns), self._model), times_of(table))
+            rows, times = rows_of(conform(table, self._columns), self._model), times_of(table)
+            self._feed(rows, times)
+            self.restarted.feed(rows, times)
 
     def _is_unknown(self, name: str | None) -> bool:
         return name is not None and name not in self._model.categories

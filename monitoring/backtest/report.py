@@ -1,5 +1,6 @@
 """What a backtest found, as text for a person and as JSON."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,9 @@ class Backtest:
     """A replay: its period, rows and looks, and what would have fired.
 
     `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
-    replayed. `promise` is the rows between false alarms of drift, `unread` names the files that could not be read,
-    `populations` is what the detector was calibrated on, `unknown` says which predictions are no categories.
+    replayed. `restarted` are the times (microseconds since 1970) of the alarms of a drift detector that starts anew
+    right after each. `promise` is the rows between false alarms of drift, `unread` names the files that could not be
+    read, `populations` is what the detector was calibrated on, `unknown` says which predictions are no categories.
     """
 
     first: int
@@ -37,6 +39,7 @@ class Backtest:
     step: float
     outcomes: tuple[Outcome, ...] | None
     alarms: tuple[PastAlarm, ...]
+    restarted: tuple[int, ...]
     promise: float
     left_out: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
@@ -55,6 +58,12 @@ class Backtest:
         length = max(self.last - self.first, 1)
         ended = ((one.alarm.noticed, self.last if one.over is None else one.over) for one in self.alarms)
         return min(sum(max(over - noticed, 1) for noticed, over in ended) / length, 1.0)
+
+    @property
+    def days_with_alarm(self) -> tuple[int, int]:
+        """Return in how many of the log's days, counted from its first row, the restarted detector raised an alarm."""
+        every = max(math.ceil(self.days), 1)
+        return len({int((moment - self.first) // DAY) for moment in self.restarted}), every
 
 
 def as_text(found: Backtest) -> str:
@@ -94,7 +103,12 @@ def _lines(found: Backtest) -> Iterator[str]:
     yield (
         f"Drift detector, one false alarm in {found.promise:,.0f} rows promised: "
         f"in alarm {_percent(found.share_in_alarm)} of the time, "
-        f"{number} alarm{'s' if number != 1 else ''}, {number / found.days:.2g} per day"
+        f"{_alarms(number)}, {_per_day(number, found)}"
+    )
+    again, (hit, every) = len(found.restarted), found.days_with_alarm
+    yield (
+        f"  with a new start after each: {_alarms(again)}, {_per_day(again, found)}, "
+        f"on {hit} of {every} day{'s' if every != 1 else ''}"
     )
     if found.populations < POPULATIONS:
         yield f"  calibrated on {found.populations} populations, the monitor on {POPULATIONS}: features are many"
@@ -115,6 +129,15 @@ def _of_alert(outcome: Outcome, days: float) -> Iterator[str]:
         yield f"{'':<62}  and {number - SHOWN} more"
     if outcome.absent:
         yield f"{'':<34}without {', '.join(outcome.absent)}, which had no value"
+
+
+def _alarms(number: int) -> str:
+    return f"{number:,} alarm{'s' if number != 1 else ''}"
+
+
+def _per_day(number: int, found: Backtest) -> str:
+    rate = number / found.days
+    return f"{rate:,.0f} per day" if rate >= 10 else f"{rate:.2g} per day"  # noqa: PLR2004 - two digits
 
 
 def _percent(share: float) -> str:
@@ -188,5 +211,11 @@ def as_json(found: Backtest) -> dict[str, Any]:
             "populations": found.populations,
             "per_day": len(alarms) / found.days,
             "alarms": alarms,
+            "with_new_start": {
+                "per_day": len(found.restarted) / found.days,
+                "days_with_alarm": found.days_with_alarm[0],
+                "days": found.days_with_alarm[1],
+                "alarms": [moment / 1e6 for moment in found.restarted],
+            },
         },
     }

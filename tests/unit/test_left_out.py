@@ -235,6 +235,11 @@ def test_backtest_leads_with_the_share_of_time_in_alarm(desk, capsys):
     assert float(share[1]) > 95
     assert found[0]["detector"]["share_of_time"] > 0.95
     assert len(found[0]["detector"]["alarms"]) == 1
+    anew = found[0]["detector"]["with_new_start"]
+    assert anew["per_day"] * 3000 / 1440 == pytest.approx(len(anew["alarms"]), rel=0.01)
+    assert len(anew["alarms"]) > 50
+    assert (anew["days_with_alarm"], anew["days"]) == (3, 3)
+    assert re.search(r"\n  with a new start after each: \d+ alarms, \d+ per day, on 3 of 3 days\n", said[0])
     assert said[0] == said[1]
     assert found[0] == found[1]
 

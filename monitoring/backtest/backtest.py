@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     populations = populations_for(config.model)
     types = stored_types(options.log, config.model)
     reference = replace(reference, table=narrowed(reference.table, types))
-    calibration = calibrate_for(reference, config.model, _progress("calibrating the drift detector"), populations)
+    calibration = calibrate_for(reference, config, _progress("calibrating the drift detector"), populations)
     detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate))
     past = Past(log, labels, config, reference, detector)
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:

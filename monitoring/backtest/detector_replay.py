@@ -12,16 +12,13 @@ import pyarrow.compute as pc
 from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import POPULATIONS, Calibration, Progress, calibrate
 from monitoring.alarms.drift.calibration_process import SEED
-<<<<<<< HEAD
-from monitoring.alarms.drift.detector import DriftDetector
-=======
-from monitoring.alarms.drift.detector import QUIET, Alarm, DriftDetector
->>>>>>> bench
+from monitoring.alarms.drift.detector import QUIET, DriftDetector
 from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
+from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.backtest.log_rows import Times, times_of
-from monitoring.contract.config import Model
+from monitoring.contract.config import Config, Model
 from monitoring.contract.drift_state import Alarm
 from monitoring.contract.reference import Reference
 from monitoring.contract.schemas import compared_fields
@@ -74,7 +71,7 @@ class PastDetector:
         self.unknown: Counter[str] = Counter()  # predictions that the config does not name
         self.promise, self._model = promise, model
         self._rows = thinned(rows_of(reference.table, model))
-        self._scores = ReferenceScores(self._rows, len(model.categories))
+        self._scores = ReferenceScores(self._rows, len(model.categories), calibration.rhythm.cycle)
         self._detector = DriftDetector(self._scores, calibration)
         self.restarted = RestartedDetector(self._scores, calibration, promise)
         fields = compared_fields(reference.table.schema, model)
@@ -129,7 +126,10 @@ def populations_for(model: Model) -> int:
     return max(FEWEST_POPULATIONS, min(POPULATIONS, POPULATIONS_AT_FEATURES // len(model.features)))
 
 
-def calibrate_for(reference: Reference, model: Model, progress: Progress, populations: int) -> Calibration:
+def calibrate_for(reference: Reference, config: Config, progress: Progress, populations: int) -> Calibration:
     """Calibrate for a reference on so many populations, on all cores."""
-    rows = thinned(rows_of(reference.table, model))
-    return calibrate(rows, len(model.categories), SEED, progress, populations, workers=os.cpu_count() or 1)
+    rows, categories = thinned(rows_of(reference.table, config.model)), len(config.model.categories)
+    rhythm = find_rhythm(rows, categories, config.rhythm, config.timezone)
+    workers = os.cpu_count() or 1
+    calibration = calibrate(rows, categories, SEED, progress, populations, rhythm=rhythm, workers=workers)
+    return calibration.at_density(len(reference.table) / len(rows))

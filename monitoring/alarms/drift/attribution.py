@@ -12,7 +12,8 @@ import numpy as np
 from scipy import special, stats
 
 from monitoring.alarms.drift.effect_sizes import Effects, beyond_chance, category_effects, numeric_effects
-from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.usual import Floats
 
 LEVEL = 0.05  # false discovery rate
 SAMPLE_ROWS = 2000  # at most, of either side: effect sizes are measured on a random sample

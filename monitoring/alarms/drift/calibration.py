@@ -21,7 +21,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 from scipy import special
@@ -33,7 +34,14 @@ from monitoring.alarms.drift.rhythm import NO_RHYTHM, Rhythm
 from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns
 from monitoring.alarms.drift.statistics import KINDS
 from monitoring.alarms.drift.usual import Cycle, Floats
-from monitoring.alarms.drift.windows import BLOCK, STRIDE, WindowStatistics, sums_before, window_lengths, window_statistics
+from monitoring.alarms.drift.windows import (
+    BLOCK,
+    STRIDE,
+    WindowStatistics,
+    sums_before,
+    window_lengths,
+    window_statistics,
+)
 from monitoring.profile.threads import threads
 
 POPULATIONS = 100
@@ -79,6 +87,12 @@ class Calibration:
         heights: Floats = (window.values - self.location[place]) / self.scale[place]
         return heights
 
+    def at_density(self, ratio: float) -> "Calibration":
+        """Return it for rows of which so many times as many come in the same time; see `Deviations.at_density`."""
+        if self.deviations is None or ratio == 1:
+            return self
+        return replace(self, deviations=self.deviations.at_density(ratio))
+
     def rarity(self, height: float) -> float:
         """Return log10 of the rows between false alarms at this height."""
         return math.log10(STRETCH) + (height - self.level) / (self.spread * math.log(10))
@@ -107,9 +121,10 @@ class Calibration:
             raise ValueError("a calibration of other statistics or blocks")
         arrays = {name: np.array(values[name]) for name in ("location", "scale")}
         if deviations is not None:
-            arrays["deviations"] = Deviations(*(np.array(deviations[name]) for name in ("lengths", "values")))
+            deviations = Deviations(*(np.array(deviations[name]) for name in ("lengths", "values")))
         cycle = Cycle(**rhythm["cycle"]) if rhythm["cycle"] else None
         found = {"lengths": tuple(values["lengths"]), "rhythm": Rhythm(**rhythm | {"cycle": cycle})}
+        found["deviations"] = deviations
         return cls(**values | arrays | found)
 
 
@@ -129,7 +144,14 @@ def calibrate(
     """
     lengths, rng = window_lengths(len(reference)), np.random.default_rng(seed)
     if rhythm.cycle is not None:
-        return _calibrate_on_cycles(reference, categories, rhythm, rng, progress, populations, workers)
+        drawn = draw_cycles(reference, categories, rhythm.cycle, STRETCHES * STRETCH, rng)
+        return _calibrate_on_cycles(
+            reference,
+            categories,
+            rhythm,
+            partial(_each, drawn=drawn, populations=populations, workers=workers),
+            progress,
+        )
     reference = _coded(reference)
     drawn = _draw(Bootstrap(reference, categories), len(reference), rng)
 
@@ -138,7 +160,7 @@ def calibrate(
         scores = ReferenceScores(rows[0], categories)
         return stretch_maxima(window_statistics(scores, lengths, scores.sums(rows[1], BLOCK), 0, 0))
 
-    maxima = _each(find_maxima, drawn, populations, progress, workers)
+    maxima = _each(find_maxima, drawn=drawn, populations=populations, progress=progress, workers=workers)
     location, scale, level, spread = fit(maxima)
     supported = populations * STRETCHES * STRETCH
     return Calibration(lengths, location, scale, level, spread, supported, rhythm=rhythm)
@@ -148,16 +170,16 @@ def _calibrate_on_cycles(
     reference: Observations,
     categories: int,
     rhythm: Rhythm,
-    rng: np.random.Generator,
+    each: Callable[..., Floats],
     progress: Progress,
-    populations: int,
-    workers: int,
 ) -> Calibration:
-    """Calibrate on populations of whole cycles: the deviations of the components first, then the laws."""
+    """Calibrate on populations of whole cycles: the deviations of the components first, then the laws.
+
+    `each` is `_each` of all but what is to be found, and the progress.
+    """
     cycle = rhythm.cycle
     assert cycle is not None
     lengths = window_lengths(len(reference))
-    drawn = draw_cycles(reference, categories, cycle, STRETCHES * STRETCH, rng)
 
     def sums_of(rows: tuple[Observations, Observations]) -> tuple[ReferenceScores, Floats, Counts]:
         """Return a population's scores, its stream's sums, and after how many blocks it is joined."""
@@ -170,7 +192,7 @@ def _calibrate_on_cycles(
         total = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
         return np.stack([describe_components(scores, total, joints, length) for length in lengths], axis=1)
 
-    squares, maxima = np.nanmean(_each(find_deviations, drawn, populations, half(progress, 0), workers), axis=0)
+    squares, maxima = np.nanmean(each(find_deviations, progress=half(progress, 0)), axis=0)
     per_cycle = len(reference) / rhythm.cycles
     long = np.array(lengths) * BLOCK > per_cycle / JUMP
     for found in (squares, maxima):  # no cycle is whole in the streams that long windows and those before them span
@@ -179,9 +201,9 @@ def _calibrate_on_cycles(
 
     def find_maxima(rows: tuple[Observations, Observations]) -> Floats:
         scores, sums, joints = sums_of(rows)
-        return stretch_maxima(window_statistics(scores, lengths, sums, 0, 0, deviations, joints))
+        return stretch_maxima(window_statistics(scores, lengths, sums, 0, 0, deviations=deviations, joints=joints))
 
-    maxima = _each(find_maxima, drawn, populations, half(progress, 1), workers)
+    maxima = each(find_maxima, progress=half(progress, 1))
     location, scale, level, spread = fit(maxima)
     return Calibration(lengths, location, scale, level, spread, len(reference), deviations, rhythm)
 
@@ -219,6 +241,7 @@ def deviations_of(lengths: Counts, squares: Floats, maxima: Floats) -> Deviation
 
 def _each(
     find: Callable[[tuple[Observations, Observations]], Floats],
+    *,
     drawn: Iterator[tuple[Observations, Observations]],
     populations: int,
     progress: Progress,

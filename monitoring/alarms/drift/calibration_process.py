@@ -1,6 +1,6 @@
 """Calibration in a process of its own, so that it takes neither time nor memory from the monitor's cycles.
 
-The child, `python -m monitoring.alarms.drift.calibration_process FILE CATEGORIES`, reads the reference's rows from its
+The child, `python -m monitoring.alarms.drift.calibration_process FILE CATEGORIES RHYTHM TIMEZONE`, reads the reference's rows from its
 standard input, prints its progress to its standard output, and writes the calibration to the file, whole or not at all.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from monitoring.alarms.drift.calibration import calibrate
+from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced
@@ -30,13 +31,14 @@ class CalibrationError(DriftloopError):
 class CalibrationJob:
     """A running calibration for a reference, which ends with the file."""
 
-    def __init__(self, path: Path, reference: Observations, categories: int) -> None:
+    def __init__(self, path: Path, reference: Observations, categories: int, rhythm: str, timezone: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.progress = 0.0
         content = io.BytesIO()
-        np.savez(content, features=reference.features, predictions=reference.predictions)
+        times = {} if reference.times is None else {"times": reference.times}
+        np.savez(content, features=reference.features, predictions=reference.predictions, **times)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(path), str(categories)],
+            [sys.executable, "-m", __name__, str(path), str(categories), rhythm, timezone],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,11 +82,11 @@ class CalibrationJob:
 
 def main() -> None:
     """Calibrate in the child process; end early when the parent has ended."""
-    path, categories = Path(sys.argv[1]), int(sys.argv[2])
+    path, categories, asked, timezone = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     os.nice(NICENESS)
     parent = os.getppid()
     with np.load(io.BytesIO(sys.stdin.buffer.read())) as content:
-        reference = Observations(content["features"], content["predictions"])
+        reference = Observations(content["features"], content["predictions"], content.get("times"))
 
     def report(progress: float) -> None:
         if os.getppid() != parent:
@@ -92,7 +94,8 @@ def main() -> None:
         sys.stdout.write(f"{progress:.3f}\n")
         sys.stdout.flush()
 
-    calibration = calibrate(reference, categories, SEED, report)
+    rhythm = find_rhythm(reference, categories, asked, timezone)
+    calibration = calibrate(reference, categories, SEED, report, rhythm=rhythm)
     with replaced(path) as temporary:
         temporary.write_text(calibration.to_json(), encoding="utf-8")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from monitoring.alarms.drift.bootstrap import Unseen
-from monitoring.alarms.drift.scores import Counts, Observations
+from monitoring.alarms.drift.scores import Counts, Observations, Places
 from monitoring.alarms.drift.usual import DAY, Cycle, local_times
 
 
@@ -29,7 +29,7 @@ def draw_cycles(
         yield unseen.add(reference.take(known), rng), unseen.add(reference.take(stream), rng)
 
 
-def split_cycles(reference: Observations, cycle: Cycle) -> list[np.ndarray]:
+def split_cycles(reference: Observations, cycle: Cycle) -> list[Places]:
     """Return the places of each cycle's rows in the order of time; what is left at the end joins the last one."""
     assert reference.times is not None
     order = np.argsort(reference.times, kind="stable")
@@ -47,9 +47,10 @@ def joints_of(stream: Observations) -> Counts:
     return np.flatnonzero((steps < 0) | (steps > DAY)) + 1
 
 
-def _endless(places: list[np.ndarray], cycles: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
+def _endless(places: list[Places], cycles: Places, rows: int, rng: np.random.Generator) -> Places:
     """Return places (rows,) of cycles in random order, again and again, from a random moment of the first on."""
-    found, number = [], 0
+    found: list[Places] = []
+    number = 0
     while not found or number < rows:
         for i in rng.permutation(cycles):
             begin = rng.integers(len(places[i])) if not found else 0

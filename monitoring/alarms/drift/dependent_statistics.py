@@ -1,8 +1,8 @@
 """The statistics of a window whose rows depend on those before them.
 
-The same kinds of change as in `statistics`, and values outside the reference's range. But the mean of n dependent rows
-varies more than that of n rows drawn one by one, one feature's far more than another's: a temperature persists for days,
-a distance does not. So each component of a window's sums (a feature's shift, a pair's product, a category's count) is
+The same kinds of change as in `statistics`, and values outside the reference's range. But the mean of n dependent
+rows varies more than that of n rows drawn one by one, one feature's far more than another's: a temperature persists for
+days, a distance does not. So each component of a window's sums (a feature's shift, a pair's product, a category's count) is
 divided by its own long-run deviation at that window's length, measured on whole cycles; else the most persistent one
 would set the threshold of all.
 """
@@ -36,7 +36,7 @@ class Deviations:
     values: Floats
 
     def at(self, number: int | Counts) -> Floats:
-        """Return the deviations (T, C) of windows of `number` rows, one number or (T,), between lengths by their log."""
+        """Return the deviations (T, C) of windows of `number` rows, between lengths by their logarithm."""
         asked = np.log(np.atleast_1d(np.asarray(number, np.float64)))
         known = np.log(self.lengths)
         place = np.clip(np.searchsorted(known, asked, side="right") - 1, 0, max(len(known) - 2, 0))
@@ -117,7 +117,7 @@ def _root(shares: Floats, of: Floats, number: Floats) -> Floats:
 def dependent_statistics(
     reference: ReferenceScores, sums: Floats, before: Floats, number: int | Counts, deviations: Deviations
 ) -> Floats:
-    """Return the statistics (T, kinds) of windows of `number` rows, one number for all or (T,), from their sums (T, K)."""
+    """Return the statistics (T, kinds) of windows of `number` rows, from their sums (T, K); see `components`."""
     standard = np.nan_to_num(components(reference, sums, before, number)) / deviations.at(number)
     d, k = reference.columns.features, reference.columns.categories
     parts = np.split(standard, np.cumsum(sizes(reference.columns))[:-1], axis=1)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.calibration import Calibration
-from monitoring.alarms.drift.scores import Floats, Observations, ReferenceScores, Times
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.usual import Floats, Times
 from monitoring.alarms.drift.windows import BLOCK, statistics_of, window_statistics
 from monitoring.contract.drift_state import Alarm
 from monitoring.contract.times import BEFORE_ALL, Micros
@@ -100,7 +101,12 @@ class DriftDetector:
         kinds = np.zeros(heights.shape, np.int64)
         for place, window in enumerate(
             window_statistics(
-                self._reference, self._calibration.lengths, known, before, self._seen, self._calibration.deviations
+                self._reference,
+                self._calibration.lengths,
+                known,
+                before,
+                self._seen,
+                deviations=self._calibration.deviations,
             )
         ):
             found = self._calibration.heights(window)

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 
 from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.usual import Cycle
 from monitoring.alarms.drift.windows import BLOCK, window_lengths
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Config, Model
@@ -30,6 +32,8 @@ from monitoring.contract.reference import Reference
 from monitoring.contract.schemas import TIMESTAMP, compared_fields
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
+
+logger = structlog.get_logger()
 
 REFERENCE_ROWS = 20_000  # at most: more rows would tell little more, and take longer
 CYCLE_ROWS = 200_000  # about so many rows are taken in a cycle, at most
@@ -77,7 +81,8 @@ class DriftWatch:
         model = config.model
         self._names = (*model.features, model.prediction)
         self._reference = thinned(rows_of(reference.table, model))
-        self._scores = ReferenceScores(self._reference, len(model.categories))
+        self._thinned = len(reference.table) / len(self._reference)
+        self._scores: ReferenceScores | None = None
         self._through = BEFORE_ALL if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
         features = compared_fields(reference.table.schema, model)
@@ -91,6 +96,7 @@ class DriftWatch:
                 *features,
             ]
         )
+        self._cycle: Cycle | None = None
         self._job: CalibrationJob | None = None
         self._detector: DriftDetector | None = None
         self._cursor: LogCursor | None = None
@@ -130,7 +136,9 @@ class DriftWatch:
     @property
     def calibration_path(self) -> Path:
         """Return the path of the calibration for this reference."""
-        return self._folder / f"{self._key}.json"
+        config = self._config
+        asked = f"{config.rhythm}-{config.timezone.replace('/', '-')}"
+        return self._folder / f"{self._key}-{asked}.json"
 
     def _calibrated(self) -> Calibration | None:
         """Return the calibration; if there is none, None, and start making one unless that is under way."""
@@ -145,13 +153,18 @@ class DriftWatch:
             raise
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             _drop_oldest(self._folder)
-            self._job = CalibrationJob(path, self._reference, len(self._config.model.categories))
+            categories = len(self._config.model.categories)
+            self._job = CalibrationJob(path, self._reference, categories, self._config.rhythm, self._config.timezone)
         return None
 
     def _start(self, calibration: Calibration, parts: Iterable[Part]) -> None:
         """Start the detector from the kept state and the rows that its longest window may hold."""
         state = read_drift_state(self._layout, self._key) or DriftState()
+        calibration = calibration.at_density(self._thinned)
+        self._cycle = calibration.rhythm.cycle
+        self._scores = ReferenceScores(self._reference, len(self._config.model.categories), self._cycle)
         self._detector = DriftDetector(self._scores, calibration, state.alarm)
+        logger.info("drift_alarm_calibrated", rhythm=calibration.rhythm.said)
         longest = window_lengths(len(self._reference))[-1] * BLOCK
         self._detector.since = state.since
         after = max(self._through, state.since, _newest(parts, longest))
@@ -160,7 +173,7 @@ class DriftWatch:
     def _attribute(self, status: DetectorStatus) -> Attribution | None:
         """Return the attribution of the current alarm, which is renewed now and then; None without an alarm."""
         alarm, now = status.alarm, datetime.now(UTC)
-        if alarm is None or self._detector is None:
+        if alarm is None or self._detector is None or self._scores is None:
             self._attributed = None
         elif self._attributed is None or self._attributed[0] != alarm or now - self._attributed[1] >= ATTRIBUTED_EVERY:
             current = self._detector.since_onset(alarm.onset)
@@ -172,7 +185,9 @@ class DriftWatch:
     def _save_state(self, status: DetectorStatus) -> None:
         assert self._detector is not None
         alarm = asdict(status.alarm) if status.alarm else None
-        content = json.dumps({"reference": self._key, "since": self._detector.since, "alarm": alarm})
+        cycle = None if self._cycle is None else self._cycle.length / 1e6
+        state = {"reference": self._key, "since": self._detector.since, "alarm": alarm, "cycle_seconds": cycle}
+        content = json.dumps(state)
         if content != self._saved:
             with replaced(drift_state_path(self._layout)) as temporary:
                 temporary.write_text(content, encoding="utf-8")

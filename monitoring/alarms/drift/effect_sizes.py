@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitoring.alarms.drift.scores import Floats
+from monitoring.alarms.drift.usual import Floats
 
 DRAWS = 200  # of the bootstrap
 COVERAGE = 0.95

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.dependent_statistics import Deviations, dependent_statistics
-from monitoring.alarms.drift.scores import Counts, Floats, ReferenceScores
+from monitoring.alarms.drift.scores import Counts, ReferenceScores
 from monitoring.alarms.drift.statistics import scan_statistics
+from monitoring.alarms.drift.usual import Floats
 
 BLOCK = 5  # rows
 LONGEST = 10_000  # rows
@@ -37,6 +38,7 @@ def window_statistics(
     sums: Floats,
     before: int,
     seen: int,
+    *,
     deviations: Deviations | None = None,
     joints: Counts | None = None,
 ) -> list[WindowStatistics]:

@@ -17,7 +17,6 @@ likelihood ratios; Chen, Wang and Samworth 2022 on several scales in many dimens
 
 import json
 import math
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -145,13 +144,8 @@ def calibrate(
     lengths, rng = window_lengths(len(reference)), np.random.default_rng(seed)
     if rhythm.cycle is not None:
         drawn = draw_cycles(reference, categories, rhythm.cycle, STRETCHES * STRETCH, rng)
-        return _calibrate_on_cycles(
-            reference,
-            categories,
-            rhythm,
-            partial(_each, drawn=drawn, populations=populations, workers=workers),
-            progress,
-        )
+        each = partial(_each, drawn=drawn, populations=populations, workers=workers)
+        return _calibrate_on_cycles(reference, categories, rhythm, each, progress)
     reference = _coded(reference)
     drawn = _draw(Bootstrap(reference, categories), len(reference), rng)
 
@@ -192,7 +186,7 @@ def _calibrate_on_cycles(
         total = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
         return np.stack([describe_components(scores, total, joints, length) for length in lengths], axis=1)
 
-    squares, maxima = np.nanmean(each(find_deviations, progress=half(progress, 0)), axis=0)
+    squares, maxima = _mean(each(find_deviations, progress=half(progress, 0)))
     per_cycle = len(reference) / rhythm.cycles
     long = np.array(lengths) * BLOCK > per_cycle / JUMP
     for found in (squares, maxima):  # no cycle is whole in the streams that long windows and those before them span
@@ -223,8 +217,15 @@ def describe_components(scores: ReferenceScores, total: Floats, joints: Counts, 
     squares = components(scores, total[ends] - total[ends - length], before, length * BLOCK) ** 2
     maxima = np.full((STRETCHES, squares.shape[1]), np.nan)
     np.fmax.at(maxima, (ends - 1) * BLOCK // STRETCH, squares)
-    with np.errstate(invalid="ignore"), warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
-        return np.stack([np.nanmean(squares, axis=0), np.nanmean(maxima, axis=0)])
+    return np.stack([_mean(squares), _mean(maxima)])
+
+
+def _mean(values: Floats) -> Floats:
+    """Return the mean over the first axis of those that are not NaN, NaN where all are."""
+    known = ~np.isnan(values)
+    number = known.sum(0)
+    mean: Floats = np.where(number > 0, np.where(known, values, 0).sum(0) / np.maximum(number, 1), np.nan)
+    return mean
 
 
 def deviations_of(lengths: Counts, squares: Floats, maxima: Floats) -> Deviations:

@@ -1,7 +1,8 @@
 """Calibration in a process of its own, so that it takes neither time nor memory from the monitor's cycles.
 
-The child, `python -m monitoring.alarms.drift.calibration_process FILE CATEGORIES RHYTHM TIMEZONE`, reads the reference's rows from its
-standard input, prints its progress to its standard output, and writes the calibration to the file, whole or not at all.
+The child, `python -m monitoring.alarms.drift.calibration_process FILE CATEGORIES RHYTHM TIMEZONE`, reads the
+reference's rows from its standard input, prints its progress to its standard output, and writes the calibration to the
+file, whole or not at all.
 """
 
 import contextlib
@@ -35,8 +36,8 @@ class CalibrationJob:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.progress = 0.0
         content = io.BytesIO()
-        times = {} if reference.times is None else {"times": reference.times}
-        np.savez(content, features=reference.features, predictions=reference.predictions, **times)
+        times = np.zeros(0, np.int64) if reference.times is None else reference.times
+        np.savez(content, features=reference.features, predictions=reference.predictions, times=times)
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(path), str(categories), rhythm, timezone],
             stdin=subprocess.PIPE,
@@ -86,7 +87,8 @@ def main() -> None:
     os.nice(NICENESS)
     parent = os.getppid()
     with np.load(io.BytesIO(sys.stdin.buffer.read())) as content:
-        reference = Observations(content["features"], content["predictions"], content.get("times"))
+        times = content["times"] if len(content["times"]) else None
+        reference = Observations(content["features"], content["predictions"], times)
 
     def report(progress: float) -> None:
         if os.getppid() != parent:

@@ -1,10 +1,10 @@
 """The statistics of a window whose rows depend on those before them.
 
-The same kinds of change as in `statistics`, and values outside the reference's range. But the mean of n dependent
-rows varies more than that of n rows drawn one by one, one feature's far more than another's: a temperature persists for
-days, a distance does not. So each component of a window's sums (a feature's shift, a pair's product, a category's count) is
-divided by its own long-run deviation at that window's length, measured on whole cycles; else the most persistent one
-would set the threshold of all.
+The same kinds of change as in `statistics`, values outside the reference's range, and jumps from the rows just before.
+But the mean of n dependent rows varies more than that of n rows drawn one by one, one feature's far more than
+another's: a temperature persists for days, a distance does not. So each component of a window's sums (a feature's
+shift, a pair's product, a category's count) is divided by its own long-run deviation at that window's length, measured
+on whole cycles; else the most persistent one would set the threshold of all.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,8 @@ def jumps(columns: ScoreColumns) -> npt.NDArray[np.intp]:
 def components(reference: ReferenceScores, sums: Floats, before: Floats, number: int | Counts) -> Floats:
     """Return the components (T, C) of windows of `number` rows, from their sums (T, K).
 
-    `before` are the sums of as many rows just before each window, NaN where there are none. Each would have mean 0 and deviation 1 if the window's rows, and the reference's, were drawn one by one.
+    `before` are the sums of as many rows just before each window, NaN where there are none. Each component would have
+    mean 0 and deviation 1 if the window's rows, and the reference's, were drawn one by one.
     """
     columns, own = reference.columns, reference.columns.squares
     rows = np.asarray(number, np.float64).reshape(-1, 1)

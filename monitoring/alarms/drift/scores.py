@@ -250,7 +250,7 @@ class ReferenceScores:
 
     def _indicators(self, rows: Observations) -> Floats:
         """Return 1 for the prediction that a row has (n, categories + 1), less what departs as usual at its time."""
-        indicators = (rows.predictions[:, None] == np.arange(self.columns.categories + 1)).astype(np.float64)
+        indicators: Floats = (rows.predictions[:, None] == np.arange(self.columns.categories + 1)).astype(np.float64)
         if self.usual is not None:
             assert rows.times is not None
             indicators -= self.usual.departures(rows.times)[:, self.columns.features :]

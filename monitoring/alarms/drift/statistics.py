@@ -8,7 +8,8 @@ from the same statistics on rows without drift.
 import numpy as np
 from scipy import special
 
-from monitoring.alarms.drift.scores import Counts, Floats, ReferenceScores
+from monitoring.alarms.drift.scores import Counts, ReferenceScores
+from monitoring.alarms.drift.usual import Floats
 
 KINDS = (
     "shift",  # of one feature

@@ -1,0 +1,102 @@
+"""The drift alarm on traffic with a day and with weather: it stays quiet on more of the same, and finds a change."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from monitoring.alarms.drift.calibration import Calibration, calibrate
+from monitoring.alarms.drift.detector import DriftDetector
+from monitoring.alarms.drift.rhythm import Rhythm, find_rhythm
+from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
+
+A_DAY = 200  # rows
+MONDAY = 1_767_571_200_000_000  # 2026-01-05 00:00 UTC
+
+
+def traffic(seed: int, days: int, *, begin: int = 0) -> Observations:
+    """Make rows of which one feature follows the hour, one a weather that lasts for a day, and one neither."""
+    rng = np.random.default_rng(seed)
+    times = MONDAY + (begin * DAY + np.sort(rng.integers(0, days * DAY, days * A_DAY)))
+    hours = times % DAY / HOUR
+    weather = np.zeros(len(times))
+    for i in range(1, len(times)):
+        weather[i] = 0.99 * weather[i - 1] + rng.normal(0, 0.14)
+    features = np.stack(
+        [np.sin(hours / 24 * 2 * np.pi) + rng.normal(0, 0.3, len(times)), weather, rng.normal(size=len(times))], axis=1
+    )
+    return Observations(features, (hours > 12 + rng.normal(0, 2, len(times))).astype(np.int64), times)
+
+
+@cache
+def _calibrated() -> tuple[Observations, Calibration]:
+    reference = traffic(1, 56)
+    return reference, calibrate(reference, 2, 1, populations=20, rhythm=find_rhythm(reference, 2, "auto", "UTC"))
+
+
+def _alarms(rows: Observations, calibration: Calibration) -> list[str]:
+    reference, _ = _calibrated()
+    detector = DriftDetector(ReferenceScores(reference, 2, calibration.rhythm.cycle), calibration)
+    assert rows.times is not None
+    detector.update(rows, rows.times, 30 * A_DAY)
+    alarm = detector.status().alarm
+    return [alarm.kind] if alarm else []
+
+
+@pytest.mark.parametrize(
+    ("asked", "days", "cycle", "cycles"),
+    [("auto", 28, WEEK, 4), ("auto", 5, DAY, 5), ("1d", 28, DAY, 28), ("7d", 5, None, 0), ("none", 28, None, 0)],
+)
+def test_the_cycle_is_found_or_asked_for(asked: str, days: int, cycle: int | None, cycles: int) -> None:
+    """The longest of which the reference spans two; what was found is said."""
+    found = find_rhythm(traffic(3, days), 2, asked, "Europe/Berlin")
+    assert (found.cycle, found.cycles) == (cycle and Cycle(cycle, "Europe/Berlin"), cycles)
+    assert found.said
+
+
+def test_rows_that_do_not_depend_on_each_other_have_no_rhythm() -> None:
+    """The same rows in another order of time, and rows without times."""
+    rows = traffic(4, 28)
+    assert rows.times is not None
+    mixed = Observations(rows.features, rows.predictions, np.random.default_rng(5).permutation(rows.times))
+    assert find_rhythm(mixed, 2, "auto", "UTC").cycle is None
+    timeless = find_rhythm(Observations(rows.features, rows.predictions), 2, "auto", "UTC")
+    assert timeless == Rhythm(None, 0, "the reference does not know its rows' times")
+
+
+def test_more_of_the_same_traffic_raises_no_alarm() -> None:
+    """Three further weeks raise none, where the alarm for rows drawn one by one is raised within a day."""
+    reference, calibration = _calibrated()
+    further = traffic(2, 21, begin=56)
+    assert _alarms(further, calibration) == []
+    assert _alarms(further.take(slice(0, A_DAY)), calibrate(reference, 2, 1, populations=20)) != []
+
+
+@pytest.mark.parametrize(("column", "by"), [(0, 1.0), (2, 1.0), (1, 6.0)])
+def test_a_change_under_the_rhythm_raises_one(column: int, by: float) -> None:
+    """A feature is another from a moment on; the weather's level is found by its jump."""
+    _, calibration = _calibrated()
+    rows = traffic(2, 14, begin=56)
+    rows.features[10 * A_DAY :, column] += by
+    assert _alarms(rows.take(slice(0, 12 * A_DAY)), calibration) != []
+
+
+def test_a_calibration_is_read_back_as_it_was_written() -> None:
+    """With its rhythm and the deviations."""
+    _, calibration = _calibrated()
+    again = Calibration.from_json(calibration.to_json())
+    assert again.rhythm == calibration.rhythm
+    assert again.deviations is not None
+    assert calibration.deviations is not None
+    np.testing.assert_allclose(again.deviations.values, calibration.deviations.values, atol=1e-4)
+
+
+def test_deviations_follow_the_density() -> None:
+    """Twice as many rows in the same time deviate by as much more as they have the same in common."""
+    _, calibration = _calibrated()
+    assert calibration.deviations is not None
+    denser = calibration.at_density(2).deviations
+    assert denser is not None
+    weather = 1
+    assert (denser.values[8:, weather] > calibration.deviations.values[8:, weather]).all()

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.alarms.traffic.flights import ZONE
 from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.detector import Alarm, DriftDetector
+from monitoring.alarms.drift.drift_watch import thinned
+from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 
 STEP = 50  # rows that the detector is given at once
@@ -25,9 +28,12 @@ class Watch:
 
     @classmethod
     def of(cls, reference: Observations, categories: int, workers: int = 1) -> "Watch":
-        """Calibrate for a reference."""
-        calibration = calibrate(reference, categories, seed=1, workers=workers)
-        return cls(reference, categories, ReferenceScores(reference, categories), calibration)
+        """Calibrate for a reference as the monitor does, with `rhythm: auto` and New York's clocks."""
+        rows = thinned(reference)
+        rhythm = find_rhythm(rows, categories, "auto", ZONE)
+        calibration = calibrate(rows, categories, seed=1, rhythm=rhythm, workers=workers)
+        calibration = calibration.at_density(len(reference) / len(rows))
+        return cls(rows, categories, ReferenceScores(rows, categories, rhythm.cycle), calibration)
 
     def start(self) -> DriftDetector:
         """Return a detector that has seen nothing."""

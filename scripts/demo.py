@@ -219,7 +219,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
         lambda: f"{traffic.counts().acknowledged} rows" if traffic.counts().acknowledged else None,
         20,
     )
-    demo.hop("steady", demo.calibrated, 120)
+    demo.hop("steady", demo.calibrated, 240)
     traffic.set_drifts([demo.drift])
     demo.hop("drift injected", lambda: demo.drift, 1)
     demo.hop("drift detected", demo.noticed, 60)

@@ -53,7 +53,7 @@ def window_statistics(
         every = max(1, length // STRIDE)
         ends = np.arange(max(before + 1, length), len(total))
         ends = ends[(ends - before + seen) % every == 0]
-        before_them = sums_before(total, ends, length, joints)
+        before_them = None if deviations is None else sums_before(total, ends, length, joints)
         values = statistics_of(reference, total[ends] - total[ends - length], before_them, length * BLOCK, deviations)
         windows.append(WindowStatistics(length, ends, values))
     return windows
@@ -75,12 +75,12 @@ def sums_before(total: Floats, ends: npt.NDArray[np.int64], length: int, joints:
 
 
 def statistics_of(
-    reference: ReferenceScores, sums: Floats, before: Floats, number: int | Counts, deviations: Deviations | None
+    reference: ReferenceScores, sums: Floats, before: Floats | None, number: int | Counts, deviations: Deviations | None
 ) -> Floats:
     """Return the statistics (T, kinds) of windows of `number` rows from their sums (T, K), and those of as many before.
 
     With deviations they are those of rows that depend on each other, without those of rows drawn one by one.
     """
-    if deviations is None:
+    if deviations is None or before is None:
         return scan_statistics(reference, sums, number)
     return dependent_statistics(reference, sums, before, number, deviations)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.special import bdtr, betaincinv
 from sklearn.metrics import confusion_matrix, recall_score
 
-from flows.training.held_out import Places, split_rows
+from flows.training.held_out import Places
 from flows.training.metrics import METRICS, TITLES, Answers, metric_value
 from flows.training.pipeline import Sample
 from monitoring.contract.config import Gate, RetrainMetric
@@ -86,12 +86,6 @@ class Standing:
     accuracy: float
     rows: int
     at_least: float
-
-
-def hold_out(sample: Sample, share: float, seed: int, blocks: Places | None = None) -> tuple[Sample, Sample]:
-    """Split into rows to train on and rows held out; see `split_rows`."""
-    split = split_rows(sample, share, seed, blocks)
-    return sample.take(split.training), sample.take(split.held)
 
 
 def ask(model: OnnxModel, rows: Sample) -> Answers:
@@ -197,9 +191,7 @@ def _share(what: npt.NDArray[np.bool_]) -> float:
 
 def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
     """Return McNemar's exact two-sided p-value (a binomial test on the rows that just one model gets right)."""
-    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
-    discordant = only_first + only_second
-    return min(1.0, 2.0 * float(bdtr(min(only_first, only_second), discordant, 0.5))) if discordant else 1.0
+    return min(1.0, 2.0 * min(mcnemar_better(first, second), mcnemar_better(second, first)))
 
 
 def mcnemar_better(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:

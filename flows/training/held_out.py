@@ -26,11 +26,10 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Split:
-    """Places (k,) of the rows to learn from and of those held out; `blocks` (n,) numbers each row's block of time."""
+    """Places (k,) of the rows to learn from and of those held out."""
 
     training: Places
     held: Places
-    blocks: Places | None = None
 
 
 def blocks_of(times: npt.NDArray[np.int64], cycle: float) -> Places:
@@ -45,13 +44,13 @@ def split_rows(sample: Sample, share: float, seed: int, blocks: Places | None = 
     Categories with fewer rows than there are folds are too rare to be held out: they stay in training.
     """
     if blocks is not None and (held := _held_blocks(sample, share, seed, blocks)) is not None:
-        return Split(np.flatnonzero(~held), np.flatnonzero(held), blocks)
+        return Split(np.flatnonzero(~held), np.flatnonzero(held))
     labels, places, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
     rare = counts[places] < FOLDS
     common = np.flatnonzero(~rare)
     size = max(round(share * len(common)), len(labels) - (counts < FOLDS).sum())
     kept, held = train_test_split(common, test_size=size, random_state=seed, stratify=sample.labels[common])
-    return Split(np.concatenate([kept, np.flatnonzero(rare)]), held, blocks)
+    return Split(np.concatenate([kept, np.flatnonzero(rare)]), held)
 
 
 def _held_blocks(sample: Sample, share: float, seed: int, blocks: Places) -> npt.NDArray[np.bool_] | None:

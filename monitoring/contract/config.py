@@ -44,6 +44,7 @@ SuiteTest = Literal[
     "TestAccuracyScore",
     "TestF1Score",
 ]
+CYCLES = {"1d": timedelta(days=1), "7d": timedelta(days=7)}  # that `rhythm` may name
 RetrainMetric = Literal["accuracy", "macro_f1", "log_loss", "roc_auc"]
 GateTest = Literal["point", "bootstrap", "mcnemar"]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
@@ -227,7 +228,7 @@ class Config(_Section):
     @property
     def cycle_seconds(self) -> float | None:
         """Return the length of the cycle that `rhythm` names; None where it names none."""
-        return {"1d": 86_400.0, "7d": 604_800.0}.get(self.rhythm)
+        return CYCLES[self.rhythm].total_seconds() if self.rhythm in CYCLES else None
 
     def false_alarm_rows(self, rate: float) -> float:
         """Return the rows that are promised between false alarms, from the rows per second; LEAST_PROMISE at least."""

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from flows.training.evaluation import compare, hold_out, mcnemar
+from flows.training.evaluation import compare, mcnemar
+from flows.training.held_out import split_rows
 from flows.training.pipeline import (
     ModelError,
     Sample,
@@ -158,11 +159,12 @@ def test_held_out_rows_are_stratified_and_rare_categories_stay_in_training() -> 
     """Each common category is held out by its share; one with too few rows is learnt from alone."""
     labels = np.array(["a"] * 200 + ["b"] * 100 + ["c"] * 3, dtype=object)
     sample = Sample(np.arange(303, dtype=np.float32)[:, None], labels)
-    training, held = hold_out(sample, 0.3, seed=1)
+    split = split_rows(sample, 0.3, seed=1)
+    training, held = sample.take(split.training), sample.take(split.held)
     counted = {name: int(np.sum(held.labels == name)) for name in "abc"}
     assert counted == {"a": 60, "b": 30, "c": 0}
     assert sorted([*training.features[:, 0], *held.features[:, 0]]) == list(range(303))
-    again = hold_out(sample, 0.3, seed=1)[1]
+    again = sample.take(split_rows(sample, 0.3, seed=1).held)
     assert again.features.tolist() == held.features.tolist()
 
 

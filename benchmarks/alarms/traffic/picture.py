@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.alarms.picture import BLUE, GREY, MARKS
+from benchmarks.alarms.picture import BLUE, GREY, MARKS, lay_out_delays
 from benchmarks.alarms.traffic.faults import middle
 from benchmarks.alarms.traffic.halves import Half
 from benchmarks.alarms.traffic.streams import FAULTS
@@ -57,9 +57,6 @@ def _faults(axes: Axes, results: list[dict[str, Any]]) -> None:
             zorder=3 if ours else 2,
             label=f"{result['label']} ({result['share']:.1%})",
         )
-    axes.axvline(SILENT, color=GREY, linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(FAULTS)), list(FAULTS.values()))
-    axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="median hours to the alarm; at the right: silent. (%): time in alarm")
+    axes.set_xlabel("median hours to the alarm; at the right: silent. (%): time in alarm")
     axes.set_title("Faults put into a log in which nothing else has changed", fontsize=10)
-    axes.grid(visible=True, alpha=0.25)
+    lay_out_delays(axes, list(FAULTS.values()), SILENT)

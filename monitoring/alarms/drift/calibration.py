@@ -62,8 +62,7 @@ class Calibration:
 
     `lengths` are the windows' in blocks. `location` and `scale` (windows, kinds) put every statistic on a common scale,
     on which it is called a height; `level` and `spread` are location and scale of the largest height in a stretch.
-    `supported` is how many rows between false alarms the rows that it is made from can show; the law extrapolates
-    beyond. `deviations` are those of dependent rows, None for rows that are drawn one by one.
+    `deviations` are those of dependent rows, None for rows that are drawn one by one.
     """
 
     lengths: tuple[int, ...]
@@ -71,7 +70,6 @@ class Calibration:
     scale: Floats
     level: float
     spread: float
-    supported: float = math.inf
     deviations: Deviations | None = None
     rhythm: Rhythm = NO_RHYTHM
 
@@ -156,8 +154,7 @@ def calibrate(
 
     maxima = _each(find_maxima, drawn=drawn, populations=populations, progress=progress, workers=workers)
     location, scale, level, spread = fit(maxima)
-    supported = populations * STRETCHES * STRETCH
-    return Calibration(lengths, location, scale, level, spread, supported, rhythm=rhythm)
+    return Calibration(lengths, location, scale, level, spread, rhythm=rhythm)
 
 
 def _calibrate_on_cycles(
@@ -199,7 +196,7 @@ def _calibrate_on_cycles(
 
     maxima = each(find_maxima, progress=half(progress, 1))
     location, scale, level, spread = fit(maxima)
-    return Calibration(lengths, location, scale, level, spread, len(reference), deviations, rhythm)
+    return Calibration(lengths, location, scale, level, spread, deviations, rhythm)
 
 
 def half(progress: Progress, which: int) -> Progress:

@@ -12,7 +12,7 @@ import numpy as np
 
 from monitoring.alarms.drift.bootstrap import Unseen
 from monitoring.alarms.drift.scores import Counts, Observations, Places
-from monitoring.alarms.drift.usual import DAY, Cycle, local_times
+from monitoring.alarms.drift.usual import DAY, Cycle, count_cycles, local_times
 
 
 def draw_cycles(
@@ -35,7 +35,7 @@ def split_cycles(reference: Observations, cycle: Cycle) -> list[Places]:
     order = np.argsort(reference.times, kind="stable")
     local = local_times(reference.times[order], cycle.zone)
     number = np.maximum(0, (local - local[0]) // cycle.length)
-    whole = max(1, int((local[-1] - local[0] + cycle.length // 24) // cycle.length))
+    whole = max(1, count_cycles(int(local[-1] - local[0]), cycle.length))
     number = np.minimum(number, whole - 1)
     return [order[number == i] for i in range(whole) if (number == i).any()]
 

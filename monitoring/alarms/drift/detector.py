@@ -47,8 +47,7 @@ class DriftDetector:
         self._alarm = alarm
         self.since = BEFORE_ALL  # the time of the last row before the detector started anew, if it did
         self._threshold = math.inf
-        self._pending, self._pending_times = _no_rows(reference), np.zeros(0, np.int64)
-        self._recent, self._recent_times = self._pending, self._pending_times  # of the longest window
+        self._pending = self._recent = _no_rows(reference)  # the recent ones are those of the longest window
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -61,20 +60,17 @@ class DriftDetector:
     def update(self, rows: Observations, times: Times, promise: float) -> None:
         """Take in new rows, oldest first, with their times (n,); `promise` is the mean rows between false alarms."""
         self._threshold = math.log10(promise)
-        rows, times = _join(self._pending, replace(rows, times=times)), np.concatenate([self._pending_times, times])
+        rows = _join(self._pending, replace(rows, times=times))
         whole = len(rows) // BLOCK * BLOCK
-        self._pending, self._pending_times = rows.take(slice(whole, None)), times[whole:]
+        self._pending = rows.take(slice(whole, None))
         for begin in range(0, whole, CHUNK):  # where an alarm ends, what follows it is scored once more
-            piece = slice(begin, min(begin + CHUNK, whole))
-            self._take(rows.take(piece), times[piece])
+            self._take(rows.take(slice(begin, min(begin + CHUNK, whole))))
 
-    def _take(self, rows: Observations, times: Times) -> None:
+    def _take(self, rows: Observations) -> None:
         self._recent = _join(self._recent, rows)
-        self._recent_times = np.concatenate([self._recent_times, times])
-        self._advance(self._reference.sums(rows, BLOCK), times)
+        self._advance(self._reference.sums(rows, BLOCK), _times(rows))
         # only now: an alarm may begin in the first of more rows than the longest window holds
         self._recent = self._recent.take(slice(-self._longest * BLOCK, None))
-        self._recent_times = self._recent_times[-self._longest * BLOCK :]
 
     def _advance(self, sums: Floats, times: Times) -> None:
         """Score new blocks (blocks, K); where an alarm ends among them, start anew behind that block."""
@@ -158,7 +154,7 @@ class DriftDetector:
         begin = int(values[:, kind].argmax()) + 1
         behind = (len(known) - block - 1) * BLOCK  # rows that came after the block
         last = len(times) - behind  # `times` are of the new blocks alone
-        every = self._recent_times[: len(self._recent_times) - behind]
+        every = _times(self._recent)[: len(self._recent) - behind]
         onset = every[-min(begin * BLOCK, len(every))]
         return Alarm(self._calibration.kinds[kind], Micros(int(onset)), Micros(int(times[last - 1])))
 
@@ -170,18 +166,22 @@ class DriftDetector:
 
     def since_onset(self, onset: Micros) -> Observations:
         """Return those of the kept rows whose time is the onset or later."""
-        return self._recent.take(np.flatnonzero(self._recent_times >= onset))
+        return self._recent.take(np.flatnonzero(_times(self._recent) >= onset))
 
 
 def _no_rows(reference: ReferenceScores) -> Observations:
     return Observations(np.zeros((0, reference.columns.features)), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
+def _times(rows: Observations) -> Times:
+    """Return the times of rows that `update` took in, each with its own."""
+    assert rows.times is not None
+    return rows.times
+
+
 def _join(a: Observations, b: Observations) -> Observations:
-    assert a.times is not None
-    assert b.times is not None
     return Observations(
         np.concatenate([a.features, b.features]),
         np.concatenate([a.predictions, b.predictions]),
-        np.concatenate([a.times, b.times]),
+        np.concatenate([_times(a), _times(b)]),
     )

@@ -6,14 +6,15 @@ cycles in their own order, see `cycles`; here it is found which cycle that is.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 from scipy import stats
 
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
-from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle, local_times
+from monitoring.alarms.drift.usual import DAY, Cycle, count_cycles, local_times
+from monitoring.contract.config import CYCLES
 
-CYCLES = {"1d": DAY, "7d": WEEK}
 FEWEST_CYCLES = 2
 LEVEL = 1e-4  # of the test for dependence: below it rows are held to depend on each other
 CHUNK = 25  # rows at least, of the chunks whose means are compared
@@ -45,22 +46,17 @@ def find_rhythm(rows: Observations, categories: int, asked: str, zone: str) -> R
     span = int(local.max() - local.min())
     if asked == "auto" and not are_dependent(rows, categories):
         return Rhythm(None, 0, "the reference's rows do not depend on those before them")
-    names = [asked] if asked in CYCLES else ["7d", "1d"]
+    names = [asked] if asked in CYCLES else sorted(CYCLES, key=CYCLES.__getitem__, reverse=True)
     for name in names:
-        if count_cycles(span, CYCLES[name]) >= FEWEST_CYCLES:
-            cycles = count_cycles(span, CYCLES[name])
-            return Rhythm(Cycle(CYCLES[name], zone), cycles, f"a cycle of {name}, from {cycles} of them")
+        length = CYCLES[name] // timedelta(microseconds=1)
+        if (cycles := count_cycles(span, length)) >= FEWEST_CYCLES:
+            return Rhythm(Cycle(length, zone), cycles, f"a cycle of {name}, from {cycles} of them")
     return Rhythm(
         None,
         0,
         f"the reference spans {span / DAY:.1f} days, and its rhythm is learned from {FEWEST_CYCLES} cycles of "
         f"{names[-1]} at least",
     )
-
-
-def count_cycles(span: int, cycle: int) -> int:
-    """Return how many whole cycles lie in a span, both in microseconds; an hour may be missing at its ends."""
-    return (span + HOUR) // cycle
 
 
 def are_dependent(rows: Observations, categories: int) -> bool:

@@ -178,8 +178,10 @@ class ReferenceScores:
         self._mean, self.usual = np.zeros(d), None
         if cycle is not None:
             self.usual = usual or self._learn(reference, cycle)
-        self._mean = self.centred(reference).mean(0)
-        scores = self.centred(reference)
+        self._lowest, self._highest = (np.array([ranks.ends_at(end) for ranks in self._ranks]) for end in (0, -1))
+        departures = self._departures(reference)
+        self._mean = self._centred(reference, departures).mean(0)
+        scores = self._centred(reference, departures)
         edge = special.ndtri((self.rows + 0.5) / (self.rows + 1))
         self._edge = np.eye(d) * edge**2 / self.rows
         self.covariance = scores.T @ scores / self.rows + self._edge
@@ -193,7 +195,7 @@ class ReferenceScores:
         self.square_deviation = np.maximum((scores**2).std(0), self.rows**-0.5)
         self.product_mean, self.product_deviation = self._describe_products(clipped)
         self.whitened_mean, self.whitened_deviation = self._describe_products(self._clip(whitened, distances))
-        self._describe_counts(reference, clipped)
+        self._describe_counts(reference, departures, clipped)
 
     def _held_out(self, scores: Floats) -> Floats:
         """Return each row's scores (m, d) along axes made without its fold, in ascending order of variance."""
@@ -205,7 +207,7 @@ class ReferenceScores:
             whitened[fold::FOLDS] = scores[fold::FOLDS] @ _whitening(others.T @ others / len(others) + self._edge)
         return whitened
 
-    def _describe_counts(self, reference: Observations, clipped: Floats) -> None:
+    def _describe_counts(self, reference: Observations, departures: Floats | None, clipped: Floats) -> None:
         """Compute the shares of predictions and missing values, and the joint precision of scores and predictions."""
         d = self.columns.features
         counts = np.bincount(reference.predictions, minlength=self.columns.categories + 1)
@@ -213,8 +215,9 @@ class ReferenceScores:
         missing = ~np.isfinite(reference.features)
         cells = np.append(missing.sum(0), missing.any(1).sum())
         self.missing = (cells + 0.5) / (self.rows + 1)
-        self.outside = (self._count_outside(reference.features).sum(0) + 0.5) / (self.rows + 1)
-        indicators = self._indicators(reference)[:, :-1] - self.shares[:-1]
+        if self.columns.rhythmic:
+            self.outside = (self._count_outside(reference.features).sum(0) + 0.5) / (self.rows + 1)
+        indicators = self._indicators(reference, departures)[:, :-1] - self.shares[:-1]
         joint = np.concatenate([clipped, indicators], axis=1)
         ridge = np.concatenate([np.full(d, 0.0), np.full(self.columns.categories, 0.5 / self.rows)])
         covariance = joint.T @ joint / self.rows + np.diag(ridge)
@@ -236,32 +239,39 @@ class ReferenceScores:
 
     def centred(self, rows: Observations) -> Floats:
         """Return normal scores (n, d) less the mean, and less what is usual; a missing value has 0, the mean."""
+        return self._centred(rows, self._departures(rows))
+
+    def _departures(self, rows: Observations) -> Floats | None:
+        """Return how what is usual at the rows' times departs from what is usual overall; None without a cycle."""
+        if self.usual is None:
+            return None
+        assert rows.times is not None
+        return self.usual.departures(rows.times)
+
+    def _centred(self, rows: Observations, departures: Floats | None) -> Floats:
         scores = self.normal_scores(rows.features) - self._mean
-        if self.usual is not None:
-            assert rows.times is not None
-            scores -= self.usual.departures(rows.times)[:, : self.columns.features]
+        if departures is not None:
+            scores -= departures[:, : self.columns.features]
         return np.where(np.isnan(rows.features), 0.0, scores)
 
     def _learn(self, reference: Observations, cycle: Cycle) -> Usual:
         """Learn what is usual of scores (d) and predictions (categories + 1) at a time of the cycle."""
         assert reference.times is not None
-        columns = np.concatenate([self.centred(reference), self._indicators(reference)], axis=1)
+        columns = np.concatenate([self._centred(reference, None), self._indicators(reference, None)], axis=1)
         return Usual(columns, reference.times, cycle)
 
-    def _indicators(self, rows: Observations) -> Floats:
+    def _indicators(self, rows: Observations, departures: Floats | None) -> Floats:
         """Return 1 for the prediction that a row has (n, categories + 1), less what departs as usual at its time."""
         indicators: Floats = (rows.predictions[:, None] == np.arange(self.columns.categories + 1)).astype(np.float64)
-        if self.usual is not None:
-            assert rows.times is not None
-            indicators -= self.usual.departures(rows.times)[:, self.columns.features :]
+        if departures is not None:
+            indicators -= departures[:, self.columns.features :]
         return indicators
 
     def _count_outside(self, features: Floats) -> Floats:
         """Return 1 for each value (n, 2 d) that lies outside the reference's range, and far outside."""
-        lowest, highest = (np.array([ranks.ends_at(end) for ranks in self._ranks]) for end in (0, -1))
-        margin = FAR * (highest - lowest)
+        margin = FAR * (self._highest - self._lowest)
         with np.errstate(invalid="ignore"):
-            outside = [(features < lowest - by) | (features > highest + by) for by in (0, margin)]
+            outside = [(features < self._lowest - by) | (features > self._highest + by) for by in (0, margin)]
         return np.concatenate(outside, axis=1, dtype=np.float64)
 
     def distances(self, rows: Observations) -> Floats:
@@ -276,14 +286,15 @@ class ReferenceScores:
         """Return the sums (n // block, K) over blocks of rows; rows after the last whole block are left out."""
         number = len(rows) // block
         rows = rows.take(slice(0, number * block))
-        scores = self.centred(rows)
+        departures = self._departures(rows)
+        scores = self._centred(rows, departures)
         distances = _distances(scores @ self.whiten)
         clipped = self._clip(scores, distances)
         missing = ~np.isfinite(rows.features)
         terms = np.concatenate(
             [
                 self._distance_ranks.score(distances)[:, None],
-                self._indicators(rows),
+                self._indicators(rows, departures),
                 missing,
                 missing.any(1, keepdims=True),
                 *([self._count_outside(rows.features)] if self.columns.rhythmic else []),

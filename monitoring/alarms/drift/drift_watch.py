@@ -20,7 +20,7 @@ from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
-from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.usual import Cycle
 from monitoring.alarms.drift.windows import BLOCK, window_lengths
 from monitoring.alarms.log_cursor import LogCursor
@@ -29,6 +29,7 @@ from monitoring.contract.drift_state import Alarm, DriftState, drift_key, drift_
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
 from monitoring.contract.reference import Reference
+from monitoring.contract.rhythm_rows import read_rhythm_rows
 from monitoring.contract.schemas import TIMESTAMP, compared_fields
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
@@ -82,6 +83,8 @@ class DriftWatch:
         self._names = (*model.features, model.prediction)
         self._reference = thinned(rows_of(reference.table, model))
         self._thinned = len(reference.table) / len(self._reference)
+        self._rhythm_rows = read_rhythm_rows(layout, model, reference.digest)
+        self._earlier = rows_of(self._rhythm_rows.table, model) if self._rhythm_rows else None
         self._scores: ReferenceScores | None = None
         self._through = BEFORE_ALL if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
@@ -138,7 +141,8 @@ class DriftWatch:
         """Return the path of the calibration for this reference."""
         config = self._config
         asked = f"{config.rhythm}-{config.timezone.replace('/', '-')}"
-        return self._folder / f"{self._key}-{asked}.json"
+        earlier = f"-{self._rhythm_rows.digest[:12]}" if self._rhythm_rows else ""
+        return self._folder / f"{self._key}-{asked}{earlier}.json"
 
     def _calibrated(self) -> Calibration | None:
         """Return the calibration; if there is none, None, and start making one unless that is under way."""
@@ -154,15 +158,19 @@ class DriftWatch:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             _drop_oldest(self._folder)
             categories = len(self._config.model.categories)
-            self._job = CalibrationJob(path, self._reference, categories, self._config.rhythm, self._config.timezone)
+            asked = self._config.rhythm, self._config.timezone
+            self._job = CalibrationJob(path, self._reference, categories, *asked, earlier=self._earlier)
         return None
 
     def _start(self, calibration: Calibration, parts: Iterable[Part]) -> None:
         """Start the detector from the kept state and the rows that its longest window may hold."""
         state = read_drift_state(self._layout, self._key) or DriftState()
-        calibration = calibration.at_density(self._thinned)
-        self._cycle = calibration.rhythm.cycle
-        self._scores = ReferenceScores(self._reference, len(self._config.model.categories), self._cycle)
+        rhythm, categories, usual, each = calibration.rhythm, len(self._config.model.categories), None, self._thinned
+        if rhythm.earlier and rhythm.cycle and self._rhythm_rows and self._earlier:
+            usual, each = learn_usual(self._earlier, categories, rhythm.cycle), self._rhythm_rows.each
+        calibration = calibration.at_density(each)
+        self._cycle = rhythm.cycle
+        self._scores = ReferenceScores(self._reference, categories, self._cycle, usual)
         self._detector = DriftDetector(self._scores, calibration, state.alarm)
         logger.info("drift_alarm_calibrated", rhythm=calibration.rhythm.said)
         longest = window_lengths(len(self._reference))[-1] * BLOCK

@@ -13,7 +13,8 @@ from flows.training.rhythm_rows import find_rhythm_rows
 from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.cycles import Stretch, draw_cycles
 from monitoring.alarms.drift.detector import DriftDetector
-from monitoring.alarms.drift.drift_watch import DriftWatch, rows_of
+from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rows_of
+from monitoring.alarms.drift.learning import learning_until
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
@@ -185,14 +186,79 @@ def test_rhythm_rows_go_with_their_reference(layout: Layout, config: Config) -> 
     assert read_rhythm_rows(layout, config.model, third.digest) is None
 
 
+LEARNED = Micros(MONDAY + 28 * DAY + 8 * HOUR)
+
+
+def _short_reference(origin: str = "rebased", rows: int = A_DAY * HOURS // 24) -> tuple[Reference, Observations]:
+    """Return a reference of the first hours of a Monday, of which the log was read until eight o'clock."""
+    seen = _after(2, 2, 28).take(slice(0, rows))
+    return Reference(pa.table({}), "digest", LEARNED, origin, None), seen
+
+
+@pytest.mark.parametrize(
+    ("origin", "rhythm", "earlier", "days"),
+    [
+        pytest.param("rebased", "auto", True, 1, id="a day, to be calibrated with earlier rows"),
+        pytest.param("rebased", "auto", False, 2, id="two days without any"),
+        pytest.param("rebased", "7d", False, 14, id="two cycles that were asked for"),
+        pytest.param("rebased", "none", True, None, id="no rhythm is asked for"),
+        pytest.param("user", "auto", True, None, id="it was not re-based"),
+    ],
+)
+def test_a_short_reference_waits_for_rows_of_the_log(
+    origin: str, rhythm: str, days: int | None, *, earlier: bool
+) -> None:
+    """Those that a re-based one lacks to the span that is needed."""
+    reference, rows = _short_reference(origin)
+    assert rows.times is not None
+    found = learning_until(reference, rows, traffic(1, 28) if earlier else None, loans(rhythm=rhythm))
+    span = int(np.ptp(rows.times))
+    assert found == (None if days is None else LEARNED + days * DAY - span)
+
+
+def test_rows_without_a_rhythm_or_of_a_whole_day_wait_for_none() -> None:
+    """As those of a demo, which come within minutes."""
+    reference, rows = _short_reference(rows=A_DAY + 20)
+    assert learning_until(reference, rows, traffic(1, 28), loans()) is None
+    mixed = np.random.default_rng(1).normal(size=(200, 3))
+    drawn = Observations(mixed, np.zeros(200, np.int64), LEARNED - np.arange(200) * HOUR // 20)
+    assert learning_until(reference, drawn, None, loans()) is None
+    assert rows.times is not None
+    within_minutes = Observations(rows.features, rows.predictions, rows.times[0] + np.arange(len(rows)))
+    assert learning_until(reference, within_minutes, None, loans()) is None
+
+
+def test_the_watch_says_that_it_learns_and_takes_the_logs_rows(tmp_path: Path) -> None:
+    """It tests nothing until then, and the rows from which it learned are no evidence, after a restart neither."""
+    layout, config = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="1d")
+    now = datetime.now(UTC) - timedelta(days=4)
+    moments = [now - timedelta(minutes=3 * n) for n in range(100)]
+    reference = make_rows(LOANS, 100, seed=2).assign(timestamp=moments)
+    table = pa.Table.from_pandas(reference, preserve_index=False)
+    stage(layout, LOANS.model, "1", table, origin="rebased", through=microseconds(now))
+    complete(layout, "1")
+    until = now + timedelta(days=2) - (moments[0] - moments[-1])
+    for hour in range(40):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 20, seed=hour), now + timedelta(hours=hour, minutes=1))
+    watch = DriftWatch(layout, config, read_reference(layout, LOANS.model))
+    assert watch.update() == DriftVerdict(0.0, 100_000, logged=800, learning_until=microseconds(until))
+    for hour in range(40, 60):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 20, seed=hour), now + timedelta(hours=hour, minutes=1))
+    verdict = watch.update()
+    assert verdict.learning_until is None
+    watch.stop()
+    late = sum(now + timedelta(hours=hour, minutes=1) > until for hour in range(60))
+    assert verdict.logged == 20 * late
+
+
 def test_the_watch_calibrates_with_them(tmp_path: Path) -> None:
     """Its calibration is another one than without them, and the state says their cycle."""
     layout, asked = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="7d")
-    now = datetime.now(UTC) - timedelta(hours=2)
+    now = datetime.now(UTC) - timedelta(hours=60)
     times = [now - timedelta(days=28) + timedelta(minutes=15 * n) for n in range(28 * 96)]
     earlier = make_rows(LOANS, len(times), seed=1).assign(timestamp=times)
     reference = make_rows(LOANS, 200, seed=2, shift=3).assign(
-        timestamp=[now - timedelta(minutes=n) for n in range(200)]
+        timestamp=[now - timedelta(minutes=8 * n) for n in range(200)]
     )
     table = pa.Table.from_pandas(reference, preserve_index=False)
     rows = RhythmRows(pa.Table.from_pandas(earlier, preserve_index=False), 1.0)
@@ -204,7 +270,8 @@ def test_the_watch_calibrates_with_them(tmp_path: Path) -> None:
     watch.calibration_path.parent.mkdir()
     calibration = calibrate(observed, 2, 1, populations=10, rhythm=rhythm, earlier=before)
     watch.calibration_path.write_text(calibration.to_json())
-    log_rows(tmp_path, LOANS, make_rows(LOANS, 200, seed=3, shift=3), now + timedelta(minutes=1))
+    for hour in range(50):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 4, seed=hour, shift=3), now + timedelta(hours=hour, minutes=1))
     verdict = watch.update()
     assert verdict.detector is not None
     assert verdict.detector.rows == 200

@@ -20,11 +20,13 @@ from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
+from monitoring.alarms.drift.learning import learning_until
 from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.usual import Cycle
 from monitoring.alarms.drift.windows import BLOCK, window_lengths
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Config, Model
+from monitoring.contract.drawn_rows import draw_rows
 from monitoring.contract.drift_state import Alarm, DriftState, drift_key, drift_state_path, read_drift_state
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
@@ -49,7 +51,7 @@ class DriftVerdict:
 
     `progress` of the calibration is 0 to 1; `promise` is the mean number of rows between false alarms that config.yml
     asks for. There is an `attribution` while an alarm lasts. `logged` is how many rows the log holds since the
-    reference.
+    reference. Until `learning_until` rows of the log are taken as the reference's, and nothing is tested.
     """
 
     progress: float
@@ -58,6 +60,7 @@ class DriftVerdict:
     attribution: Attribution | None = None
     unreadable: tuple[Unreadable, ...] = ()
     logged: int = 0
+    learning_until: Micros | None = None
 
     @property
     def alarm(self) -> Alarm | None:
@@ -81,10 +84,14 @@ class DriftWatch:
         self._layout, self._config = layout, config
         model = config.model
         self._names = (*model.features, model.prediction)
+        self._known = reference.table
         self._reference = thinned(rows_of(reference.table, model))
         self._thinned = len(reference.table) / len(self._reference)
         self._rhythm_rows = read_rhythm_rows(layout, model, reference.digest)
         self._earlier = rows_of(self._rhythm_rows.table, model) if self._rhythm_rows else None
+        self._learning = learning_until(reference, self._reference, self._earlier, config)
+        self._suffix = f"-{self._rhythm_rows.digest[:12]}" if self._rhythm_rows else ""
+        self._suffix += f"-{self._learning}" if self._learning else ""
         self._scores: ReferenceScores | None = None
         self._through = BEFORE_ALL if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
@@ -112,9 +119,13 @@ class DriftWatch:
         Rows that are more than an hour ahead of the clock when they arrive are left out.
         """
         latest = latest_time()
-        parts = [part for part in list_parts(self._layout.current)[0] if self._through < part.last <= latest]
+        listed = [part for part in list_parts(self._layout.current)[0] if part.last <= latest]
+        self._learn(listed)
+        parts = [part for part in listed if self._through < part.last]
         logged = sum(part.rows for part in parts)
         promise = self._config.false_alarm_rows(_rate(parts))
+        if self._learning is not None:
+            return DriftVerdict(0.0, promise, logged=logged, learning_until=self._learning)
         if self._detector is None:
             calibration = self._calibrated()
             if calibration is None:
@@ -130,6 +141,18 @@ class DriftWatch:
         self._save_state(status)
         return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged)
 
+    def _learn(self, parts: Iterable[Part]) -> None:
+        """Once the log has come to the end of learning, take its rows until then to the reference's."""
+        if self._learning is None or max((part.last for part in parts), default=BEFORE_ALL) <= self._learning:
+            return
+        model = self._config.model
+        columns = pa.schema([field for field in self._columns if field.name != "prediction_id"])
+        known = self._known.select(columns.names).cast(columns)
+        until = Micros(self._learning + 1)
+        rows, self._thinned = draw_rows(self._layout.current, known, self._through, until, REFERENCE_ROWS)
+        self._reference = rows_of(rows, model)
+        self._through, self._learning = self._learning, None
+
     def stop(self) -> None:
         """End a calibration that is running."""
         if self._job is not None:
@@ -141,8 +164,7 @@ class DriftWatch:
         """Return the path of the calibration for this reference."""
         config = self._config
         asked = f"{config.rhythm}-{config.timezone.replace('/', '-')}"
-        earlier = f"-{self._rhythm_rows.digest[:12]}" if self._rhythm_rows else ""
-        return self._folder / f"{self._key}-{asked}{earlier}.json"
+        return self._folder / f"{self._key}-{asked}{self._suffix}.json"
 
     def _calibrated(self) -> Calibration | None:
         """Return the calibration; if there is none, None, and start making one unless that is under way."""

@@ -52,7 +52,7 @@ def _rebased() -> tuple[Observations, Observations, Calibration]:
 def _alarms(rows: Observations) -> list[str]:
     reference, earlier, calibration = _rebased()
     assert calibration.rhythm.cycle is not None
-    usual = learn_usual(earlier, 2, calibration.rhythm.cycle)
+    usual = learn_usual(earlier, 2, calibration.rhythm.cycle, earlier=True)
     detector = DriftDetector(ReferenceScores(reference, 2, calibration.rhythm.cycle, usual), calibration)
     assert rows.times is not None
     detector.update(rows, rows.times, 30 * A_DAY)

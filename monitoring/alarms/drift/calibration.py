@@ -184,7 +184,7 @@ def _calibrate_on_cycles(
 
     def sums_of(rows: Drawn) -> tuple[ReferenceScores, Floats, Counts]:
         """Return a population's scores, its stream's sums, and after how many blocks it is joined."""
-        usual = learn_usual(rows.known, columns.categories, cycle)
+        usual = learn_usual(rows.known, columns.categories, cycle, earlier=rhythm.earlier)
         scores = ReferenceScores(rows.reference, columns.categories, cycle, usual)
         return scores, scores.sums(rows.stream, BLOCK), joints_of(rows.stream) // BLOCK
 

@@ -189,7 +189,7 @@ class DriftWatch:
         state = read_drift_state(self._layout, self._key) or DriftState()
         rhythm, categories, usual, each = calibration.rhythm, len(self._config.model.categories), None, self._thinned
         if rhythm.earlier and rhythm.cycle and self._rhythm_rows and self._earlier:
-            usual, each = learn_usual(self._earlier, categories, rhythm.cycle), self._rhythm_rows.each
+            usual, each = learn_usual(self._earlier, categories, rhythm.cycle, earlier=True), self._rhythm_rows.each
         calibration = calibration.at_density(each)
         self._cycle = rhythm.cycle
         self._scores = ReferenceScores(self._reference, categories, self._cycle, usual)

@@ -310,14 +310,19 @@ class ReferenceScores:
         return products
 
 
-def learn_usual(rows: Observations, categories: int, cycle: Cycle) -> Usual:
-    """Learn from rows what is usual of their own scores (d) and predictions (categories + 1) at a time of the cycle."""
+def learn_usual(rows: Observations, categories: int, cycle: Cycle, *, earlier: bool = False) -> Usual:
+    """Learn from rows what is usual of their own scores (d) and predictions (categories + 1) at a time of the cycle.
+
+    Of `earlier` rows the scores alone: another model, or the same one asked with other features, predicts another share
+    at an hour, while the order of a feature's values over the day outlives a change of its level or unit.
+    """
     assert rows.times is not None
     scores = np.zeros(rows.features.shape)
     for index, column in enumerate(rows.features.T):
         known = ~np.isnan(column)
         scores[known, index] = _Ranks.of(column[np.isfinite(column)]).score(column[known])
-    return Usual(np.concatenate([scores, _indicate(rows, categories)], axis=1), rows.times, cycle)
+    predictions = np.zeros((len(rows), categories + 1)) if earlier else _indicate(rows, categories)
+    return Usual(np.concatenate([scores, predictions], axis=1), rows.times, cycle)
 
 
 def _indicate(rows: Observations, categories: int) -> Floats:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from flows.registry.publication import complete, stage
+from flows.training.collection import collect
 from flows.training.rhythm_rows import find_rhythm_rows
 from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.cycles import Stretch, draw_cycles
@@ -149,6 +150,16 @@ def test_the_rows_until_the_change_are_the_next_references_rhythm_rows(layout: L
     newer = find_rhythm_rows(layout, daily, second, Micros(MONDAY + 21 * DAY))
     assert newer is not None
     assert len(newer.table) == 40 + 4 * 40
+
+
+def test_nothing_had_changed_until_the_onset(layout: Layout, config: Config) -> None:
+    """The rows that a retraining collects say until when: the onset, or without a change the newest row."""
+    end = _log_days(layout, config, 6, 0)
+    onset = MONDAY + 3 * DAY
+    changed = collect(layout, config, None, Micros(onset), cycle=7 * 86_400)
+    assert changed.unchanged_until == onset
+    assert (len(changed.table), changed.older) == (240, 120)
+    assert collect(layout, config, None, Micros(MONDAY)).unchanged_until == end + 1
 
 
 def test_a_short_first_regime_leaves_none(layout: Layout, config: Config) -> None:

@@ -32,6 +32,7 @@ from monitoring.alarms.drift.dependent_statistics import DEPENDENT_KINDS, Deviat
 from monitoring.alarms.drift.rhythm import NO_RHYTHM, Rhythm
 from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns
 from monitoring.alarms.drift.statistics import KINDS
+from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle, Floats
 from monitoring.alarms.drift.windows import (
     BLOCK,
@@ -62,7 +63,8 @@ class Calibration:
 
     `lengths` are the windows' in blocks. `location` and `scale` (windows, kinds) put every statistic on a common scale,
     on which it is called a height; `level` and `spread` are location and scale of the largest height in a stretch.
-    `deviations` are those of dependent rows, None for rows that are drawn one by one.
+    `deviations` are those of dependent rows, None for rows that are drawn one by one. It was made on so many
+    `populations` of a reference that stands for so many `reference_rows`.
     """
 
     lengths: tuple[int, ...]
@@ -70,6 +72,8 @@ class Calibration:
     scale: Floats
     level: float
     spread: float
+    populations: int
+    reference_rows: float
     deviations: Deviations | None = None
     rhythm: Rhythm = NO_RHYTHM
 
@@ -86,9 +90,15 @@ class Calibration:
 
     def at_density(self, ratio: float) -> "Calibration":
         """Return it for rows of which so many times as many come in the same time; see `Deviations.at_density`."""
-        if self.deviations is None or ratio == 1:
+        if ratio == 1:
             return self
-        return replace(self, deviations=self.deviations.at_density(ratio))
+        deviations = None if self.deviations is None else self.deviations.at_density(ratio)
+        return replace(self, deviations=deviations, reference_rows=self.reference_rows * ratio)
+
+    def support(self, promised: float, rate: float) -> Support:
+        """Return how far it supports a promise of so many rows, at so many rows a second; see `supported_rows`."""
+        supported = supported_rows(self.rhythm, self.reference_rows, self.populations, rate)
+        return Support(promised, supported, rate, self.rhythm)
 
     def rarity(self, height: float) -> float:
         """Return log10 of the rows between false alarms at this height."""
@@ -125,6 +135,19 @@ class Calibration:
         return cls(**values | arrays | found)
 
 
+def supported_rows(rhythm: Rhythm, reference_rows: float, populations: int = POPULATIONS, rate: float = 0.0) -> float:
+    """Return how many rows without change a calibration sees: a promise of a rarer alarm is extrapolated from them.
+
+    They are those that it draws. With a rhythm they are no more than the reference's own, nor than come in the time of
+    its whole cycles at the present `rate` (rows a second, 0 if unknown): a cycle that is used again is no new one.
+    """
+    drawn = float(populations * STRETCHES * STRETCH)
+    if rhythm.cycle is None:
+        return drawn
+    own = rhythm.cycles * rhythm.cycle.length / 1e6 * rate if rate else reference_rows
+    return min(drawn, reference_rows, own)
+
+
 def calibrate(
     reference: Observations,
     categories: int,
@@ -143,7 +166,7 @@ def calibrate(
     if rhythm.cycle is not None:
         drawn = draw_cycles(reference, categories, rhythm.cycle, STRETCHES * STRETCH, rng)
         each = partial(_each, drawn=drawn, populations=populations, workers=workers)
-        return _calibrate_on_cycles(reference, categories, rhythm, each, progress)
+        return _calibrate_on_cycles(reference, categories, rhythm, each, progress, populations=populations)
     reference = _coded(reference)
     drawn = _draw(Bootstrap(reference, categories), len(reference), rng)
 
@@ -154,7 +177,7 @@ def calibrate(
 
     maxima = _each(find_maxima, drawn=drawn, populations=populations, progress=progress, workers=workers)
     location, scale, level, spread = fit(maxima)
-    return Calibration(lengths, location, scale, level, spread, rhythm=rhythm)
+    return Calibration(lengths, location, scale, level, spread, populations, len(reference), rhythm=rhythm)
 
 
 def _calibrate_on_cycles(
@@ -163,6 +186,8 @@ def _calibrate_on_cycles(
     rhythm: Rhythm,
     each: Callable[..., Floats],
     progress: Progress,
+    *,
+    populations: int,
 ) -> Calibration:
     """Calibrate on populations of whole cycles: the deviations of the components first, then the laws.
 
@@ -196,7 +221,7 @@ def _calibrate_on_cycles(
 
     maxima = each(find_maxima, progress=half(progress, 1))
     location, scale, level, spread = fit(maxima)
-    return Calibration(lengths, location, scale, level, spread, deviations, rhythm)
+    return Calibration(lengths, location, scale, level, spread, populations, len(reference), deviations, rhythm)
 
 
 def half(progress: Progress, which: int) -> Progress:

@@ -21,6 +21,7 @@ from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle
 from monitoring.alarms.drift.windows import BLOCK, window_lengths
 from monitoring.alarms.log_cursor import LogCursor
@@ -48,7 +49,7 @@ class DriftVerdict:
 
     `progress` of the calibration is 0 to 1; `promise` is the mean number of rows between false alarms that config.yml
     asks for. There is an `attribution` while an alarm lasts. `logged` is how many rows the log holds since the
-    reference.
+    reference. `support` says how far the calibration supports the promise.
     """
 
     progress: float
@@ -57,6 +58,7 @@ class DriftVerdict:
     attribution: Attribution | None = None
     unreadable: tuple[Unreadable, ...] = ()
     logged: int = 0
+    support: Support | None = None
 
     @property
     def alarm(self) -> Alarm | None:
@@ -111,7 +113,8 @@ class DriftWatch:
         latest = latest_time()
         parts = [part for part in list_parts(self._layout.current)[0] if self._through < part.last <= latest]
         logged = sum(part.rows for part in parts)
-        promise = self._config.false_alarm_rows(_rate(parts))
+        rate = _rate(parts)
+        promise = self._config.false_alarm_rows(rate)
         if self._detector is None:
             calibration = self._calibrated()
             if calibration is None:
@@ -125,7 +128,8 @@ class DriftWatch:
         self._detector.update(rows_of(table, self._config.model), times, promise)
         status = self._detector.status()
         self._save_state(status)
-        return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged)
+        support = self._detector.calibration.support(promise, rate)
+        return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged, support)
 
     def stop(self) -> None:
         """End a calibration that is running."""

@@ -12,25 +12,33 @@ import numpy as np
 from scipy import stats
 
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
-from monitoring.alarms.drift.usual import DAY, Cycle, count_cycles, local_times
+from monitoring.alarms.drift.usual import Cycle, count_cycles, local_times
 from monitoring.contract.config import CYCLES
 
 FEWEST_CYCLES = 2
 LEVEL = 1e-4  # of the test for dependence: below it rows are held to depend on each other
 CHUNK = 25  # rows at least, of the chunks whose means are compared
 MOST_CHUNKS = 200
+SECONDS = {"days": 86_400, "hours": 3600, "minutes": 60}
+
+PERIODS = {"1d": "day", "7d": "week"}
+BROKEN = "hours that are unlike the average count as drift, and alarms come far more often than promised"
+IF_ANY = f"On traffic with a day or a week {BROKEN}"
+HELP = "rows of two days at least, of two weeks where weekends differ"
 
 
 @dataclass(frozen=True)
 class Rhythm:
     """A reference's rhythm: its cycle, None without one, how many whole ones it spans, and why.
 
-    `said` is a clause for people: what was found, or why nothing was.
+    `said` is a clause for people: what was found, or why nothing was. Without a cycle `advice` are sentences: what
+    follows where traffic has one all the same, and what helps.
     """
 
     cycle: Cycle | None
     cycles: int
     said: str
+    advice: str = ""
 
 
 NO_RHYTHM = Rhythm(None, 0, "none was looked for")
@@ -39,24 +47,42 @@ NO_RHYTHM = Rhythm(None, 0, "none was looked for")
 def find_rhythm(rows: Observations, categories: int, asked: str, zone: str) -> Rhythm:
     """Find the rhythm of a reference's rows; `asked` is config.yml's `rhythm`: auto, none, 1d or 7d."""
     if asked == "none":
-        return Rhythm(None, 0, "config.yml says that there is none")
+        return _none("config.yml says that there is none", f"{IF_ANY}: set rhythm to auto.")
     if rows.times is None or not len(rows):
-        return Rhythm(None, 0, "the reference does not know its rows' times")
+        return _none(
+            "the reference does not know its rows' times",
+            f"{IF_ANY}: give reference.parquet a column timestamp, and {HELP}.",
+        )
     local = local_times(rows.times, zone)
     span = int(local.max() - local.min())
-    if asked == "auto" and not are_dependent(rows, categories):
-        return Rhythm(None, 0, "the reference's rows do not depend on those before them")
+    spans = f"the reference spans {duration(span / 1e6)}"
+    dependent = asked != "auto" or are_dependent(rows, categories)
     names = [asked] if asked in CYCLES else sorted(CYCLES, key=CYCLES.__getitem__, reverse=True)
     for name in names:
         length = CYCLES[name] // timedelta(microseconds=1)
         if (cycles := count_cycles(span, length)) >= FEWEST_CYCLES:
-            return Rhythm(Cycle(length, zone), cycles, f"a cycle of {name}, from {cycles} of them")
-    return Rhythm(
-        None,
-        0,
-        f"the reference spans {span / DAY:.1f} days, and its rhythm is learned from {FEWEST_CYCLES} cycles of "
-        f"{names[-1]} at least",
-    )
+            if not dependent:
+                return _none(f"{spans}, and its rows do not depend on those before them")
+            return Rhythm(Cycle(length, zone), cycles, f"a {PERIODS[name]}, from {cycles} of them")
+    short = f"{spans}, and a rhythm is learned from {FEWEST_CYCLES} {PERIODS[names[-1]]}s at least"
+    if asked == "auto" and dependent:
+        return _none(short, f"Its rows depend on those before them, so {BROKEN}: give reference.parquet {HELP}.")
+    return _none(short, f"{IF_ANY}: give reference.parquet {HELP}.")
+
+
+def _none(said: str, advice: str = "") -> Rhythm:
+    return Rhythm(None, 0, said, advice)
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit of which there are two."""
+    unit, length = next(((unit, of) for unit, of in SECONDS.items() if seconds >= 2 * of), ("seconds", 1))
+    return f"{amount(seconds / length)} {unit}"
+
+
+def amount(number: float) -> str:
+    """Write a number to two digits, or to the next whole one."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"  # noqa: PLR2004 - two digits
 
 
 def are_dependent(rows: Observations, categories: int) -> bool:

@@ -61,5 +61,6 @@ def describe(source: str, reference: Reference, config: Config) -> Iterator[str]
         days = every.total_seconds() / SECONDS["days"]
         yield f"  promised: on average at most one false alarm in {duration(every.total_seconds())}"
         yield f"  supported: {support.supported:,.0f} rows without change, {support.source}."
-        yield f"    They cover the promise up to {amount(support.supported / days)} rows a day; else it is {EXTRAPOLATED}."
+        most = amount(support.supported / days)
+        yield f"    They cover the promise up to {most} rows a day; with more it is {EXTRAPOLATED}."
     yield f"  rhythm: {support.rhythm_said}"

@@ -145,7 +145,7 @@ def supported_rows(rhythm: Rhythm, reference_rows: float, populations: int = POP
     if rhythm.cycle is None:
         return drawn
     own = rhythm.cycles * rhythm.cycle.length / 1e6 * rate if rate else reference_rows
-    return min(drawn, reference_rows, own)
+    return max(1.0, min(drawn, reference_rows, own))
 
 
 def calibrate(

@@ -45,25 +45,25 @@ class Support:
         found = f"{self.supported:,.0f} rows without change{time}, {self.source}"
         if self.factor == 1:
             return f"{found}. They cover the promise."
-        return (
-            f"{found}. The promise reaches {amount(self.factor)} times as far: beyond those rows it is {EXTRAPOLATED}."
-        )
+        return f"{found}. The promise reaches {amount(self.factor)} times as far; beyond them it is {EXTRAPOLATED}."
 
     @property
     def source(self) -> str:
         """Return in words where the rows come from that support the promise."""
         if self.rhythm.cycle is None:
             return "drawn from the reference one by one, so for traffic whose rows do not depend on each other"
-        return f"the reference's own: the calibration uses its {self._cycles} again and again, which makes no new ones"
+        own = f"{self.rhythm.cycles} {self._cycle}s"
+        return f"the reference's own: the calibration uses its {own} again and again, which makes no new ones"
 
     @property
     def rhythm_said(self) -> str:
         """Return which rhythm is in the alarm in words, or why none is and what follows."""
         if self.rhythm.cycle is None:
             return f"no daily or weekly one is in the alarm: {self.rhythm.said}. {self.rhythm.advice}".rstrip()
-        return f"learned from {self._cycles} of the reference: rows are held against what is usual at their time of it."
+        learned = f"a {self._cycle}, learned from {self.rhythm.cycles} of them in the reference"
+        return f"{learned}: rows are held against what is usual at their time of the {self._cycle}."
 
     @property
-    def _cycles(self) -> str:
+    def _cycle(self) -> str:
         assert self.rhythm.cycle is not None
-        return f"{self.rhythm.cycles} {'weeks' if self.rhythm.cycle.length == WEEK else 'days'}"
+        return "week" if self.rhythm.cycle.length == WEEK else "day"

@@ -43,7 +43,8 @@ def test_three_weeks_support_three_weeks(folder: Path, capsys: pytest.CaptureFix
   supported: 4,200 rows without change (21 days), the reference's own: the calibration uses its 3 weeks again and \
 again, which makes no new ones. The promise reaches 1.4 times as far; beyond them it is extrapolated, by a Gumbel law \
 fitted to the highest scores of rows without change.
-  rhythm: a week, learned from 3 of them in the reference: rows are held against what is usual at their time of the week.
+  rhythm: a week, learned from 3 of them in the reference: rows are held against what is usual at their time of the \
+week.
 """
     )
 

@@ -88,7 +88,7 @@ def _drift(board: builders.Dashboard) -> None:
             Display(span=11, height=9, unit="none", minimum=0),
             Query("max(drift_alarm_score)", "score"),
             Query("max(drift_alarm_threshold)", "threshold"),
-            Query("log10(max(drift_supported_rows))", "supported"),
+            Query("log10(clamp_min(max(drift_supported_rows), 1))", "supported"),
             dashed=("threshold", "supported"),
         )
     )

@@ -50,9 +50,10 @@ week.
 
 
 def test_a_reference_of_hours_gives_no_rhythm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says that its rows depend on each other, that alarms will come of that, and what helps."""
+    """It says that its rows depend on each other, that nothing supports a promise, and what helps."""
     keep_timed_reference(folder, GENRES, make_rows(GENRES, 600), 0.25)
     said = _check(capsys)
+    assert "supported: nothing: the alarm takes the reference's rows for independent of each other" in said
     assert "rhythm: no daily or weekly one is in the alarm: the reference spans 6 hours" in said
     assert "alarms come far more often than promised: give reference.parquet rows of two days at least" in said
 

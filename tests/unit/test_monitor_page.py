@@ -316,6 +316,15 @@ def test_the_page_tells_the_drift_alarm_and_who_is_to_blame(tmp_path: Path) -> N
             id="three weeks",
         ),
         pytest.param(
+            0.5,
+            (
+                "nothing: the alarm takes the reference&#39;s rows for independent of each other, and they are not.",
+                "no daily or weekly one is in the alarm: the reference spans 12 hours",
+            ),
+            (0, 0, 0),
+            id="hours",
+        ),
+        pytest.param(
             None,
             (
                 "120,000 rows without change (600 days), drawn from the reference one by one",

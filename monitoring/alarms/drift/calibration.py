@@ -139,11 +139,12 @@ def supported_rows(rhythm: Rhythm, reference_rows: float, populations: int = POP
     """Return how many rows without change a calibration sees: a promise of a rarer alarm is extrapolated from them.
 
     They are those that it draws. With a rhythm they are no more than the reference's own, nor than come in the time of
-    its whole cycles at the present `rate` (rows a second, 0 if unknown): a cycle that is used again is no new one.
+    its whole cycles at the present `rate` (rows a second, 0 if unknown): a cycle that is used again is no new one. None
+    are like the traffic where rows depend on those before them, and no rhythm is in the alarm.
     """
     drawn = float(populations * STRETCHES * STRETCH)
     if rhythm.cycle is None:
-        return drawn
+        return 0.0 if rhythm.dependent else drawn
     own = rhythm.cycles * rhythm.cycle.length / 1e6 * rate if rate else reference_rows
     return max(1.0, min(drawn, reference_rows, own))
 

@@ -32,13 +32,15 @@ class Rhythm:
     """A reference's rhythm: its cycle, None without one, how many whole ones it spans, and why.
 
     `said` is a clause for people: what was found, or why nothing was. Without a cycle `advice` are sentences: what
-    follows where traffic has one all the same, and what helps.
+    follows where traffic has one all the same, and what helps. `dependent` says whether the rows depend on those
+    before them, by the test or by config.yml's word.
     """
 
     cycle: Cycle | None
     cycles: int
     said: str
     advice: str = ""
+    dependent: bool = False
 
 
 NO_RHYTHM = Rhythm(None, 0, "none was looked for")
@@ -47,9 +49,11 @@ NO_RHYTHM = Rhythm(None, 0, "none was looked for")
 def find_rhythm(rows: Observations, categories: int, asked: str, zone: str) -> Rhythm:
     """Find the rhythm of a reference's rows; `asked` is config.yml's `rhythm`: auto, none, 1d or 7d."""
     if asked == "none":
-        return _none("config.yml says that there is none", f"{IF_ANY}: set rhythm to auto.")
+        return Rhythm(None, 0, "config.yml says that there is none", f"{IF_ANY}: set rhythm to auto.")
     if rows.times is None or not len(rows):
-        return _none(
+        return Rhythm(
+            None,
+            0,
             "the reference does not know its rows' times",
             f"{IF_ANY}: give reference.parquet a column timestamp, and {HELP}.",
         )
@@ -62,16 +66,12 @@ def find_rhythm(rows: Observations, categories: int, asked: str, zone: str) -> R
         length = CYCLES[name] // timedelta(microseconds=1)
         if (cycles := count_cycles(span, length)) >= FEWEST_CYCLES:
             if not dependent:
-                return _none(f"{spans}, and its rows do not depend on those before them")
-            return Rhythm(Cycle(length, zone), cycles, f"a {PERIODS[name]}, from {cycles} of them")
+                return Rhythm(None, 0, f"{spans}, and its rows do not depend on those before them")
+            said = f"a {PERIODS[name]}, from {cycles} of them"
+            return Rhythm(Cycle(length, zone), cycles, said, dependent=True)
     short = f"{spans}, and a rhythm is learned from {FEWEST_CYCLES} {PERIODS[names[-1]]}s at least"
-    if asked == "auto" and dependent:
-        return _none(short, f"Its rows depend on those before them, so {BROKEN}: give reference.parquet {HELP}.")
-    return _none(short, f"{IF_ANY}: give reference.parquet {HELP}.")
-
-
-def _none(said: str, advice: str = "") -> Rhythm:
-    return Rhythm(None, 0, said, advice)
+    follows = f"Its rows depend on those before them, so {BROKEN}" if dependent else IF_ANY
+    return Rhythm(None, 0, short, f"{follows}: give reference.parquet {HELP}.", dependent)
 
 
 def duration(seconds: float) -> str:

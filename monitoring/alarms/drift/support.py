@@ -1,5 +1,6 @@
 """What the drift alarm promises, how far its calibration supports that, and which rhythm it knows, in words."""
 
+import math
 from dataclasses import dataclass
 
 from monitoring.alarms.drift.rhythm import SECONDS, Rhythm, amount, duration
@@ -22,8 +23,8 @@ class Support:
 
     @property
     def factor(self) -> float:
-        """Return how many times farther the promise reaches than the rows that support it, 1 if they cover it."""
-        return max(1.0, self.promised / self.supported)
+        """Return how many times as far the promise reaches as the rows that support it: 1 or more, inf without any."""
+        return max(1.0, self.promised / self.supported) if self.supported else math.inf
 
     @property
     def cycle_seconds(self) -> float:
@@ -41,6 +42,8 @@ class Support:
     @property
     def supported_said(self) -> str:
         """Return what supports the promise, and what does not, in words."""
+        if not self.supported:
+            return "nothing: the alarm takes the reference's rows for independent of each other, and they are not."
         time = f" ({duration(self.supported / self.rate)})" if self.rate else ""
         found = f"{self.supported:,.0f} rows without change{time}, {self.source}"
         if self.factor == 1:

@@ -30,6 +30,7 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import CHAMPION
 from monitoring.contract.reference import Performance, Reference, read_reference
+from monitoring.contract.rhythm_rows import read_rhythm_rows
 
 
 @flow(name="bootstrap", description="Make the reference and the first champion, where there is none that fits.")
@@ -94,7 +95,8 @@ def fill_predictions(layout: Layout, model: Model, champion: Champion, present: 
     table, place = present.table, present.table.column_names.index(model.prediction)
     predicted, _ = champion.onnx.predict(feature_matrix(table, model))
     table = table.set_column(place, model.prediction, pa.array(predicted.tolist(), pa.string()))
-    stage(layout, model, champion.version, table, origin=present.origin, through=present.through)
+    rhythm = read_rhythm_rows(layout, model, present.digest)
+    stage(layout, model, champion.version, table, origin=present.origin, through=present.through, rhythm_rows=rhythm)
     complete(layout, champion.version)
     get_run_logger().info("Version %s has predicted the reference's %s rows", champion.version, len(table))
 

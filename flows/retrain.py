@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlflow
+import pyarrow as pa
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -30,6 +31,7 @@ from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
 from flows.training.collection import Collected, collect, newest_row, shortage
+from flows.training.rhythm_rows import find_rhythm_rows
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state
@@ -37,6 +39,7 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.names import LEARNED_THROUGH, REFERENCE_DIGEST
 from monitoring.contract.onnx.model import OnnxModel
 from monitoring.contract.reference import Reference, read_reference
+from monitoring.contract.rhythm_rows import RhythmRows
 from monitoring.contract.storage import step
 from monitoring.contract.times import BEFORE_ALL, Micros
 
@@ -56,9 +59,10 @@ class RetrainRun:
 
 @dataclass(frozen=True)
 class Compared:
-    """The rows of a run, champion and candidate, the version that the candidate is registered as, and the gate."""
+    """The rows of a run, the reference that they came after, champion, candidate, its version, and the gate."""
 
     collected: Collected
+    reference: Reference
     champion: Champion
     candidate: Candidate
     registered: Registered
@@ -104,7 +108,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         )
         registered = register_candidate(run, collected, candidate, reference, gate)
         record.compare(candidate.comparison, champion.version, registered.version)
-        compared = Compared(collected, champion, candidate, registered, gate)
+        compared = Compared(collected, reference, champion, candidate, registered, gate)
         _leave_comparison(run, compared)
         return _conclude(run, compared)
 
@@ -196,7 +200,7 @@ def _conclude(run: RetrainRun, compared: Compared) -> State[None]:
         accept_champion(run.config.model.name, champion, held)
         rebase_reference(run.layout, champion)
         return run.record.conclude(verdict, message)
-    stage_reference(run, compared.collected, compared.candidate, candidate)
+    stage_reference(run, compared)
     promote_candidate(run.config.model.name, candidate, champion)
     run.record.version = candidate
     rebase_reference(run.layout, candidate)
@@ -213,9 +217,23 @@ def stage_accepted_reference(run: RetrainRun, compared: Compared) -> None:
     promised = compared.gate.promised
     assert promised is not None
     model, collected = run.config.model, compared.collected
-    table, performance = accepted(collected.table, compared.champion.onnx, model, promised)
-    through, version = collected.through, compared.champion.version
-    stage(run.layout, model, version, table, origin="rebased", through=through, performance=performance)
+    rhythm = find_rhythm_rows(run.layout, run.config, compared.reference, collected.unchanged_until)
+    table, performance = accepted(_level(collected, rhythm), compared.champion.onnx, model, promised)
+    stage(
+        run.layout,
+        model,
+        compared.champion.version,
+        table,
+        origin="rebased",
+        through=collected.through,
+        performance=performance,
+        rhythm_rows=rhythm,
+    )
+
+
+def _level(collected: Collected, rhythm: RhythmRows | None) -> pa.Table:
+    """Return the rows that tell the new level: those since the change, where the rhythm is learned from others."""
+    return collected.table if rhythm is None else collected.table.slice(collected.older)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
@@ -226,12 +244,23 @@ def accept_champion(name: str, version: str, because: str) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def stage_reference(run: RetrainRun, collected: Collected, candidate: Candidate, version: str) -> None:
-    """Lay the new reference ready: the labelled rows since the change."""
-    table, performance = rebased(collected.table, candidate, run.config.model)
+def stage_reference(run: RetrainRun, compared: Compared) -> None:
+    """Lay the candidate's new reference ready: the labelled rows since the change."""
+    collected, version = compared.collected, compared.registered.version
+    rhythm = find_rhythm_rows(run.layout, run.config, compared.reference, collected.unchanged_until)
+    table, performance = rebased(_level(collected, rhythm), compared.candidate, run.config.model)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
     through = max(collected.through or BEFORE_ALL, newest_row(run.layout))
-    stage(run.layout, run.config.model, version, table, origin="rebased", through=through, performance=performance)
+    stage(
+        run.layout,
+        run.config.model,
+        version,
+        table,
+        origin="rebased",
+        through=through,
+        performance=performance,
+        rhythm_rows=rhythm,
+    )
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

@@ -26,6 +26,7 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import CHAMPION, PREVIOUS
 from monitoring.contract.reference import Reference, read_reference
+from monitoring.contract.rhythm_rows import read_rhythm_rows
 from monitoring.contract.times import microseconds
 
 
@@ -124,6 +125,7 @@ def stage_reference(run: RollbackRun, target: RollbackTarget) -> None:
         origin=target.reference.origin,
         through=max(newest_row(run.layout), microseconds(datetime.now(UTC))),
         performance=target.reference.performance,
+        rhythm_rows=read_rhythm_rows(run.layout, run.config.model, target.reference.digest),
     )
 
 

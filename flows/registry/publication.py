@@ -32,6 +32,7 @@ from monitoring.contract.reference import (
     reference_digest,
     write_reference,
 )
+from monitoring.contract.rhythm_rows import RhythmRows, write_rhythm_rows
 from monitoring.contract.storage import replaced, step, sync
 from monitoring.contract.times import Micros
 
@@ -79,13 +80,19 @@ def stage(
     origin: str,
     through: Micros | None = None,
     performance: Performance | None = None,
+    rhythm_rows: RhythmRows | None = None,
 ) -> None:
-    """Lay the reference of a version ready, before the version becomes champion, or for the champion itself."""
+    """Lay the reference of a version ready, before the version becomes champion, or for the champion itself.
+
+    Its rhythm rows are in place at once: they lie under its digest.
+    """
     unchecked, target = _staged(layout, f"{version}-unchecked"), _staged(layout, version)
     write_reference(
         unchecked, model, table, origin=origin, model_version=version, through=through, performance=performance
     )
-    read_reference(unchecked, model)  # one that the monitor would refuse must not get into the champion's place
+    digest = read_reference(unchecked, model).digest  # one that the monitor would refuse must not get into the place
+    if rhythm_rows is not None:
+        write_rhythm_rows(layout, model, digest, rhythm_rows)
     step("reference written")
     target.root.mkdir(parents=True, exist_ok=True)
     unchecked.reference.replace(target.reference)
@@ -105,6 +112,7 @@ def complete(layout: Layout, champion: str) -> bool:
         step("reference replaced")
     for folder in _kept(layout).glob("_next-*"):
         shutil.rmtree(folder, ignore_errors=True)
+    _drop_rhythm_rows(layout)
     return found
 
 
@@ -134,3 +142,11 @@ def _keep(layout: Layout) -> None:
     oldest_first = sorted(_kept(layout).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
     for path in oldest_first[:-KEPT]:
         path.unlink(missing_ok=True)
+
+
+def _drop_rhythm_rows(layout: Layout) -> None:
+    """Remove the rhythm rows of references that are neither in place nor kept."""
+    digests = {reference_digest(layout), *(path.stem for path in _kept(layout).glob("*.parquet"))}
+    for path in layout.rhythm_rows.glob("*.parquet"):
+        if path.stem not in digests:
+            path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from monitoring.contract.config import Config, Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import Part, list_parts
-from monitoring.contract.times import Micros, from_microseconds, latest_time, microseconds
+from monitoring.contract.times import BEFORE_ALL, Micros, from_microseconds, latest_time, microseconds
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ class Collected:
     def changed(self) -> bool:
         """Say whether there was a change among the rows."""
         return self.rows_since_change < self.rows
+
+    @property
+    def unchanged_until(self) -> Micros:
+        """Return the moment until which nothing had changed: that of the change, or without one of the newest row."""
+        if self.changed and self.since is not None:
+            return self.since
+        return BEFORE_ALL if self.through is None else Micros(self.through + 1)
 
     def describe(self) -> str:
         """Say in one sentence what was found."""

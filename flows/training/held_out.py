@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from flows.training.pipeline import FOLDS, Sample
 
 BLOCKS = 48  # of a cycle: half an hour of a day
+DAY = 86_400.0  # seconds
 _DRAWS = 200  # of blocks, of which the one is taken whose labels are most like all rows'
 
 Places = npt.NDArray[np.intp]
@@ -33,7 +34,12 @@ class Split:
 
 
 def blocks_of(times: npt.NDArray[np.int64], cycle: float) -> Places:
-    """Return the number of the block of time that each row lies in (n,); `times` are microseconds, `cycle` seconds."""
+    """Return the number of the block of time that each row lies in (n,); `times` are microseconds, `cycle` seconds.
+
+    Rows that span no whole cycle, as hours of a week, would lie in too few blocks: theirs are those of a day.
+    """
+    if len(times) and np.ptp(times) < cycle * 1e6:
+        cycle = min(cycle, DAY)
     numbers = times // max(1, round(cycle * 1e6 / BLOCKS))
     return np.asarray(np.unique(numbers, return_inverse=True)[1], dtype=np.intp)
 

@@ -35,3 +35,8 @@ class Layout:
     def reference(self) -> Path:
         """Return the reference, one file."""
         return self.root / "reference.parquet"
+
+    @property
+    def rhythm_rows(self) -> Path:
+        """Return the folder of the references' rhythm rows, a file for each."""
+        return self.root / "_rhythm"

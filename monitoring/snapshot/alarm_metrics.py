@@ -17,7 +17,14 @@ MICROSECONDS = 1e6
 
 def drift_metrics(verdict: DriftVerdict) -> Iterator[Metric]:
     """Yield what the drift detector says."""
-    yield _gauge("drift_calibration_progress", "Share of the calibration that is done.", verdict.progress)
+    until = verdict.learning_until
+    yield _gauge(
+        "drift_learning_until_timestamp_seconds",
+        "Until when rows of the log join a re-based reference; 0 once they do not.",
+        0.0 if until is None else until / MICROSECONDS,
+    )
+    if until is None:
+        yield _gauge("drift_calibration_progress", "Share of the calibration that is done.", verdict.progress)
     yield _gauge("drift_false_alarm_every_rows", "Rows between false alarms that are promised.", verdict.promise)
     if verdict.detector is not None:
         yield from _detector(verdict.detector)

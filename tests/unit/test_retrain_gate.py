@@ -132,6 +132,13 @@ def test_whole_blocks_of_time_are_held_out() -> None:
     assert split_rows(sample, 0.3, 1, blocks).held.tolist() == split.held.tolist()
 
 
+def test_hours_of_a_week_have_the_blocks_of_a_day() -> None:
+    """Blocks of a week are as long as such rows; a week's rows have their own."""
+    hours, week = np.arange(0, int(10 * 3600 * 1e6), 60_000_000), np.arange(0, int(7 * DAY * 1e6) + 1, 3_600_000_000)
+    assert blocks_of(hours, 7 * DAY).max() + 1 == 20
+    assert blocks_of(week, 7 * DAY).max() + 1 == BLOCKS + 1
+
+
 def test_one_block_is_split_at_random() -> None:
     """There is no block to hold out beside another."""
     labels = np.array(["a", "b"] * 100, dtype=object)

@@ -22,15 +22,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from scipy import special
 
 from monitoring.alarms.drift.bootstrap import Bootstrap
-from monitoring.alarms.drift.cycles import draw_cycles, joints_of
+from monitoring.alarms.drift.cycles import Drawn, Stretch, draw_cycles, joints_of
 from monitoring.alarms.drift.dependent_statistics import DEPENDENT_KINDS, Deviations, components, jumps
 from monitoring.alarms.drift.rhythm import NO_RHYTHM, Rhythm
-from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns
+from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns, learn_usual
 from monitoring.alarms.drift.statistics import KINDS
 from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle, Floats
@@ -55,6 +56,7 @@ NEVER = 1e9  # the deviation of a component that is not used
 FLATTEST = 0.3  # the least scale of a statistic, where the law of exact p-values has log10(e) = 0.43
 
 Progress = Callable[[float], None]
+Population = TypeVar("Population")  # what is drawn of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +74,10 @@ class Calibration:
     scale: Floats
     level: float
     spread: float
-    populations: int
-    reference_rows: float
     deviations: Deviations | None = None
     rhythm: Rhythm = NO_RHYTHM
+    populations: int = POPULATIONS
+    reference_rows: float = 0.0
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -157,17 +159,26 @@ def calibrate(
     populations: int = POPULATIONS,
     *,
     rhythm: Rhythm = NO_RHYTHM,
+    earlier: Observations | None = None,
     workers: int = 1,
 ) -> Calibration:
     """Calibrate for a reference with a rhythm or none; call `progress` with the share that is done, 0 to 1.
+
+    A rhythm of `earlier` rows is calibrated on these, for a reference as short as this one.
 
     The result is the same for the same seed, however many workers (threads) share the work.
     """
     lengths, rng = window_lengths(len(reference)), np.random.default_rng(seed)
     if rhythm.cycle is not None:
-        drawn = draw_cycles(reference, categories, rhythm.cycle, STRETCHES * STRETCH, rng)
-        each = partial(_each, drawn=drawn, populations=populations, workers=workers)
-        return _calibrate_on_cycles(reference, categories, rhythm, each, progress, populations=populations)
+        cycles = earlier if rhythm.earlier and earlier is not None else reference
+        stretch = None if cycles is reference else Stretch.of(reference, cycles, rhythm.cycle)
+        populated = draw_cycles(cycles, categories, rhythm.cycle, STRETCHES * STRETCH, rng, stretch=stretch)
+        each = partial(_each, drawn=populated, populations=populations, workers=workers)
+        kinds = ScoreColumns(reference.features.shape[1], categories)
+        per_cycle = len(cycles) / rhythm.cycles
+        within = tuple(length for length in lengths if length * BLOCK <= max(BLOCK, per_cycle))
+        found = _calibrate_on_cycles(within, kinds, per_cycle, rhythm, each=each, progress=progress)
+        return replace(found, populations=populations, reference_rows=len(cycles))
     reference = _coded(reference)
     drawn = _draw(Bootstrap(reference, categories), len(reference), rng)
 
@@ -178,51 +189,53 @@ def calibrate(
 
     maxima = _each(find_maxima, drawn=drawn, populations=populations, progress=progress, workers=workers)
     location, scale, level, spread = fit(maxima)
-    return Calibration(lengths, location, scale, level, spread, populations, len(reference), rhythm=rhythm)
+    found = Calibration(lengths, location, scale, level, spread, rhythm=rhythm)
+    return replace(found, populations=populations, reference_rows=len(reference))
 
 
 def _calibrate_on_cycles(
-    reference: Observations,
-    categories: int,
+    lengths: tuple[int, ...],
+    columns: ScoreColumns,
+    per_cycle: float,
     rhythm: Rhythm,
+    *,
     each: Callable[..., Floats],
     progress: Progress,
-    *,
-    populations: int,
 ) -> Calibration:
     """Calibrate on populations of whole cycles: the deviations of the components first, then the laws.
 
-    `each` is `_each` of all but what is to be found, and the progress.
+    `lengths` are those of windows in blocks, none longer than a cycle, for the cycles hold too few such windows that
+    share no rows; `per_cycle` are the rows of a cycle. `each` is `_each` of all but what is
+    to be found, and the progress.
     """
     cycle = rhythm.cycle
     assert cycle is not None
-    lengths = window_lengths(len(reference))
 
-    def sums_of(rows: tuple[Observations, Observations]) -> tuple[ReferenceScores, Floats, Counts]:
+    def sums_of(rows: Drawn) -> tuple[ReferenceScores, Floats, Counts]:
         """Return a population's scores, its stream's sums, and after how many blocks it is joined."""
-        scores = ReferenceScores(rows[0], categories, cycle)
-        return scores, scores.sums(rows[1], BLOCK), joints_of(rows[1]) // BLOCK
+        usual = learn_usual(rows.known, columns.categories, cycle, earlier=rhythm.earlier)
+        scores = ReferenceScores(rows.reference, columns.categories, cycle, usual)
+        return scores, scores.sums(rows.stream, BLOCK), joints_of(rows.stream) // BLOCK
 
-    def find_deviations(rows: tuple[Observations, Observations]) -> Floats:
+    def find_deviations(rows: Drawn) -> Floats:
         """Return the squares (2, windows, C) of the components on a pseudo-stream: their mean, and of their maxima."""
         scores, sums, joints = sums_of(rows)
         total = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
         return np.stack([describe_components(scores, total, joints, length) for length in lengths], axis=1)
 
     squares, maxima = _mean(each(find_deviations, progress=half(progress, 0)))
-    per_cycle = len(reference) / rhythm.cycles
     long = np.array(lengths) * BLOCK > per_cycle / JUMP
     for found in (squares, maxima):  # no cycle is whole in the streams that long windows and those before them span
-        found[np.ix_(long, jumps(ScoreColumns(reference.features.shape[1], categories)))] = np.nan
+        found[np.ix_(long, jumps(columns))] = np.nan
     deviations = deviations_of(np.array(lengths) * BLOCK, squares, maxima)
 
-    def find_maxima(rows: tuple[Observations, Observations]) -> Floats:
+    def find_maxima(rows: Drawn) -> Floats:
         scores, sums, joints = sums_of(rows)
         return stretch_maxima(window_statistics(scores, lengths, sums, 0, 0, deviations=deviations, joints=joints))
 
     maxima = each(find_maxima, progress=half(progress, 1))
     location, scale, level, spread = fit(maxima)
-    return Calibration(lengths, location, scale, level, spread, populations, len(reference), deviations, rhythm)
+    return Calibration(lengths, location, scale, level, spread, deviations, rhythm)
 
 
 def half(progress: Progress, which: int) -> Progress:
@@ -264,9 +277,9 @@ def deviations_of(lengths: Counts, squares: Floats, maxima: Floats) -> Deviation
 
 
 def _each(
-    find: Callable[[tuple[Observations, Observations]], Floats],
+    find: Callable[[Population], Floats],
     *,
-    drawn: Iterator[tuple[Observations, Observations]],
+    drawn: Iterator[Population],
     populations: int,
     progress: Progress,
     workers: int,

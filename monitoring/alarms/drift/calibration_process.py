@@ -1,8 +1,8 @@
 """Calibration in a process of its own, so that it takes neither time nor memory from the monitor's cycles.
 
 The child, `python -m monitoring.alarms.drift.calibration_process FILE CATEGORIES RHYTHM TIMEZONE`, reads the
-reference's rows from its standard input, prints its progress to its standard output, and writes the calibration to the
-file, whole or not at all.
+reference's rows, and earlier ones if there are some, from its standard input, prints its progress to its standard
+output, and writes the calibration to the file, whole or not at all.
 """
 
 import contextlib
@@ -11,9 +11,12 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from monitoring.alarms.drift.calibration import calibrate
 from monitoring.alarms.drift.rhythm import find_rhythm
@@ -32,12 +35,22 @@ class CalibrationError(DriftloopError):
 class CalibrationJob:
     """A running calibration for a reference, which ends with the file."""
 
-    def __init__(self, path: Path, reference: Observations, categories: int, rhythm: str, timezone: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reference: Observations,
+        categories: int,
+        rhythm: str,
+        timezone: str,
+        *,
+        earlier: Observations | None = None,
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.progress = 0.0
         content = io.BytesIO()
-        times = np.zeros(0, np.int64) if reference.times is None else reference.times
-        np.savez(content, features=reference.features, predictions=reference.predictions, times=times)
+        rows = {"reference": reference} if earlier is None else {"reference": reference, "earlier": earlier}
+        arrays = {f"{of}.{name}": array for of, each in rows.items() for name, array in _arrays(each)}
+        np.savez(content, allow_pickle=False, **arrays)
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(path), str(categories), rhythm, timezone],
             stdin=subprocess.PIPE,
@@ -81,14 +94,25 @@ class CalibrationJob:
         self._thread.join()
 
 
+def _arrays(rows: Observations) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
+    """Yield the arrays of rows by name, without times where these are not known."""
+    for name in ("features", "predictions", "times"):
+        if (array := getattr(rows, name)) is not None:
+            yield name, array
+
+
+def _observations(content: Mapping[str, npt.NDArray[Any]], of: str) -> Observations:
+    return Observations(content[f"{of}.features"], content[f"{of}.predictions"], content.get(f"{of}.times"))
+
+
 def main() -> None:
     """Calibrate in the child process; end early when the parent has ended."""
     path, categories, asked, timezone = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     os.nice(NICENESS)
     parent = os.getppid()
     with np.load(io.BytesIO(sys.stdin.buffer.read())) as content:
-        times = content["times"] if len(content["times"]) else None
-        reference = Observations(content["features"], content["predictions"], times)
+        reference = _observations(content, "reference")
+        earlier = _observations(content, "earlier") if "earlier.features" in content else None
 
     def report(progress: float) -> None:
         if os.getppid() != parent:
@@ -96,8 +120,8 @@ def main() -> None:
         sys.stdout.write(f"{progress:.3f}\n")
         sys.stdout.flush()
 
-    rhythm = find_rhythm(reference, categories, asked, timezone)
-    calibration = calibrate(reference, categories, SEED, report, rhythm=rhythm)
+    rhythm = find_rhythm(reference, categories, asked, timezone, earlier)
+    calibration = calibrate(reference, categories, SEED, report, rhythm=rhythm, earlier=earlier)
     with replaced(path) as temporary:
         temporary.write_text(calibration.to_json(), encoding="utf-8")
 

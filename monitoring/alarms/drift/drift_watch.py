@@ -20,16 +20,19 @@ from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
-from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.learning import learning_until
+from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle
-from monitoring.alarms.drift.windows import BLOCK, window_lengths
+from monitoring.alarms.drift.windows import BLOCK
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Config, Model
+from monitoring.contract.drawn_rows import draw_rows
 from monitoring.contract.drift_state import Alarm, DriftState, drift_key, drift_state_path, read_drift_state
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
 from monitoring.contract.reference import Reference
+from monitoring.contract.rhythm_rows import read_rhythm_rows
 from monitoring.contract.schemas import TIMESTAMP, compared_fields
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
@@ -49,7 +52,8 @@ class DriftVerdict:
 
     `progress` of the calibration is 0 to 1; `promise` is the mean number of rows between false alarms that config.yml
     asks for. There is an `attribution` while an alarm lasts. `logged` is how many rows the log holds since the
-    reference. `support` says how far the calibration supports the promise.
+    reference. `support` says how far the calibration supports the promise. Until `learning_until` rows of the log are
+    taken as the reference's, and nothing is tested.
     """
 
     progress: float
@@ -59,6 +63,7 @@ class DriftVerdict:
     unreadable: tuple[Unreadable, ...] = ()
     logged: int = 0
     support: Support | None = None
+    learning_until: Micros | None = None
 
     @property
     def alarm(self) -> Alarm | None:
@@ -82,8 +87,14 @@ class DriftWatch:
         self._layout, self._config = layout, config
         model = config.model
         self._names = (*model.features, model.prediction)
+        self._known = reference.table
         self._reference = thinned(rows_of(reference.table, model))
         self._thinned = len(reference.table) / len(self._reference)
+        self._rhythm_rows = read_rhythm_rows(layout, model, reference.digest)
+        self._earlier = rows_of(self._rhythm_rows.table, model) if self._rhythm_rows else None
+        self._learning = learning_until(reference, self._reference, self._earlier, config)
+        self._suffix = f"-{self._rhythm_rows.digest[:12]}" if self._rhythm_rows else ""
+        self._suffix += f"-{self._learning}" if self._learning else ""
         self._scores: ReferenceScores | None = None
         self._through = BEFORE_ALL if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
@@ -111,10 +122,14 @@ class DriftWatch:
         Rows that are more than an hour ahead of the clock when they arrive are left out.
         """
         latest = latest_time()
-        parts = [part for part in list_parts(self._layout.current)[0] if self._through < part.last <= latest]
+        listed = [part for part in list_parts(self._layout.current)[0] if part.last <= latest]
+        self._learn(listed)
+        parts = [part for part in listed if self._through < part.last]
         logged = sum(part.rows for part in parts)
         rate = _rate(parts)
         promise = self._config.false_alarm_rows(rate)
+        if self._learning is not None:
+            return DriftVerdict(0.0, promise, logged=logged, learning_until=self._learning)
         if self._detector is None:
             calibration = self._calibrated()
             if calibration is None:
@@ -131,6 +146,18 @@ class DriftWatch:
         support = self._detector.calibration.support(promise, rate)
         return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged, support)
 
+    def _learn(self, parts: Iterable[Part]) -> None:
+        """Once the log has come to the end of learning, take its rows until then to the reference's."""
+        if self._learning is None or max((part.last for part in parts), default=BEFORE_ALL) <= self._learning:
+            return
+        model = self._config.model
+        columns = pa.schema([field for field in self._columns if field.name != "prediction_id"])
+        known = self._known.select(columns.names).cast(columns)
+        until = Micros(self._learning + 1)
+        rows, self._thinned = draw_rows(self._layout.current, known, self._through, until, REFERENCE_ROWS)
+        self._reference = rows_of(rows, model)
+        self._through, self._learning = self._learning, None
+
     def stop(self) -> None:
         """End a calibration that is running."""
         if self._job is not None:
@@ -142,7 +169,7 @@ class DriftWatch:
         """Return the path of the calibration for this reference."""
         config = self._config
         asked = f"{config.rhythm}-{config.timezone.replace('/', '-')}"
-        return self._folder / f"{self._key}-{asked}.json"
+        return self._folder / f"{self._key}-{asked}{self._suffix}.json"
 
     def _calibrated(self) -> Calibration | None:
         """Return the calibration; if there is none, None, and start making one unless that is under way."""
@@ -158,18 +185,22 @@ class DriftWatch:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             _drop_oldest(self._folder)
             categories = len(self._config.model.categories)
-            self._job = CalibrationJob(path, self._reference, categories, self._config.rhythm, self._config.timezone)
+            asked = self._config.rhythm, self._config.timezone
+            self._job = CalibrationJob(path, self._reference, categories, *asked, earlier=self._earlier)
         return None
 
     def _start(self, calibration: Calibration, parts: Iterable[Part]) -> None:
         """Start the detector from the kept state and the rows that its longest window may hold."""
         state = read_drift_state(self._layout, self._key) or DriftState()
-        calibration = calibration.at_density(self._thinned)
-        self._cycle = calibration.rhythm.cycle
-        self._scores = ReferenceScores(self._reference, len(self._config.model.categories), self._cycle)
+        rhythm, categories, usual, each = calibration.rhythm, len(self._config.model.categories), None, self._thinned
+        if rhythm.earlier and rhythm.cycle and self._rhythm_rows and self._earlier:
+            usual, each = learn_usual(self._earlier, categories, rhythm.cycle, earlier=True), self._rhythm_rows.each
+        calibration = calibration.at_density(each)
+        self._cycle = rhythm.cycle
+        self._scores = ReferenceScores(self._reference, categories, self._cycle, usual)
         self._detector = DriftDetector(self._scores, calibration, state.alarm)
         logger.info("drift_alarm_calibrated", rhythm=calibration.rhythm.said)
-        longest = window_lengths(len(self._reference))[-1] * BLOCK
+        longest = calibration.lengths[-1] * BLOCK
         self._detector.since = state.since
         after = max(self._through, state.since, _newest(parts, longest))
         self._cursor = LogCursor(self._layout.current, self._columns, after)

@@ -5,17 +5,17 @@ from the reference more than as many rows drawn one by one would. What that mean
 cycles in their own order, see `cycles`; here it is found which cycle that is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 from scipy import stats
 
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
-from monitoring.alarms.drift.usual import Cycle, count_cycles, local_times
+from monitoring.alarms.drift.usual import Cycle, local_times
 from monitoring.contract.config import CYCLES
+from monitoring.contract.rhythm_rows import FEWEST_CYCLES, count_cycles
 
-FEWEST_CYCLES = 2
 LEVEL = 1e-4  # of the test for dependence: below it rows are held to depend on each other
 CHUNK = 25  # rows at least, of the chunks whose means are compared
 MOST_CHUNKS = 200
@@ -33,7 +33,8 @@ class Rhythm:
 
     `said` is a clause for people: what was found, or why nothing was. Without a cycle `advice` are sentences: what
     follows where traffic has one all the same, and what helps. `dependent` says whether the rows depend on those
-    before them, by the test or by config.yml's word.
+    before them, by the test or by config.yml's word. The rhythm was found in `earlier` rows where the reference is too
+    short, as one is that was re-based: then the reference tells the level alone.
     """
 
     cycle: Cycle | None
@@ -41,13 +42,23 @@ class Rhythm:
     said: str
     advice: str = ""
     dependent: bool = False
+    earlier: bool = False
 
 
 NO_RHYTHM = Rhythm(None, 0, "none was looked for")
 
 
-def find_rhythm(rows: Observations, categories: int, asked: str, zone: str) -> Rhythm:
-    """Find the rhythm of a reference's rows; `asked` is config.yml's `rhythm`: auto, none, 1d or 7d."""
+def find_rhythm(
+    rows: Observations, categories: int, asked: str, zone: str, earlier: Observations | None = None
+) -> Rhythm:
+    """Find the rhythm of a reference's rows; `asked` is config.yml's `rhythm`: auto, none, 1d or 7d.
+
+    Where they span less than two cycles of the rhythm that `earlier` rows have, it is that one.
+    """
+    if earlier is not None and rows.times is not None:
+        found = find_rhythm(earlier, categories, asked, zone)
+        if found.cycle and count_cycles(int(np.ptp(local_times(rows.times, zone))), found.cycle.length) < FEWEST_CYCLES:
+            return replace(found, said=f"{found.said} before the reference was re-based", earlier=True)
     if asked == "none":
         return Rhythm(None, 0, "config.yml says that there is none", f"{IF_ANY}: set rhythm to auto.")
     if rows.times is None or not len(rows):

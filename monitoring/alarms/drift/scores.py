@@ -171,7 +171,7 @@ class ReferenceScores:
         self._ranks = [_Ranks.of(column[np.isfinite(column)]) for column in reference.features.T]
         self._mean, self.usual = np.zeros(d), None
         if cycle is not None:
-            self.usual = usual or self._learn(reference, cycle)
+            self.usual = usual or learn_usual(reference, categories, cycle)
         self._lowest, self._highest = (np.array([ranks.ends_at(end) for ranks in self._ranks]) for end in (0, -1))
         departures = self._departures(reference)
         self._mean = self._centred(reference, departures).mean(0)
@@ -248,15 +248,9 @@ class ReferenceScores:
             scores -= departures[:, : self.columns.features]
         return np.where(np.isnan(rows.features), 0.0, scores)
 
-    def _learn(self, reference: Observations, cycle: Cycle) -> Usual:
-        """Learn what is usual of scores (d) and predictions (categories + 1) at a time of the cycle."""
-        assert reference.times is not None
-        columns = np.concatenate([self._centred(reference, None), self._indicators(reference, None)], axis=1)
-        return Usual(columns, reference.times, cycle)
-
     def _indicators(self, rows: Observations, departures: Floats | None) -> Floats:
         """Return 1 for the prediction that a row has (n, categories + 1), less what departs as usual at its time."""
-        indicators: Floats = (rows.predictions[:, None] == np.arange(self.columns.categories + 1)).astype(np.float64)
+        indicators = _indicate(rows, self.columns.categories)
         if departures is not None:
             indicators -= departures[:, self.columns.features :]
         return indicators
@@ -314,6 +308,27 @@ class ReferenceScores:
         else:
             products = (blocks.transpose(0, 2, 1) @ blocks)[:, *self.columns.pairs]
         return products
+
+
+def learn_usual(rows: Observations, categories: int, cycle: Cycle, *, earlier: bool = False) -> Usual:
+    """Learn from rows what is usual of their own scores (d) and predictions (categories + 1) at a time of the cycle.
+
+    Of `earlier` rows the scores alone: another model, or the same one asked with other features, predicts another share
+    at an hour, while the order of a feature's values over the day outlives a change of its level or unit.
+    """
+    assert rows.times is not None
+    scores = np.zeros(rows.features.shape)
+    for index, column in enumerate(rows.features.T):
+        known = ~np.isnan(column)
+        scores[known, index] = _Ranks.of(column[np.isfinite(column)]).score(column[known])
+    predictions = np.zeros((len(rows), categories + 1)) if earlier else _indicate(rows, categories)
+    return Usual(np.concatenate([scores, predictions], axis=1), rows.times, cycle)
+
+
+def _indicate(rows: Observations, categories: int) -> Floats:
+    """Return 1 for the prediction that a row has, else 0 (n, categories + 1)."""
+    indicators: Floats = (rows.predictions[:, None] == np.arange(categories + 1)).astype(np.float64)
+    return indicators
 
 
 def _whitening(covariance: Floats) -> Floats:

@@ -56,6 +56,8 @@ class Support:
         if self.rhythm.cycle is None:
             return "drawn from the reference one by one, so for traffic whose rows do not depend on each other"
         own = f"{self.rhythm.cycles} {self._cycle}s"
+        if self.rhythm.earlier:
+            return f"those before the reference was re-based: the calibration uses their {own} again and again"
         return f"the reference's own: the calibration uses its {own} again and again, which makes no new ones"
 
     @property
@@ -63,7 +65,8 @@ class Support:
         """Return which rhythm is in the alarm in words, or why none is and what follows."""
         if self.rhythm.cycle is None:
             return f"no daily or weekly one is in the alarm: {self.rhythm.said}. {self.rhythm.advice}".rstrip()
-        learned = f"a {self._cycle}, learned from {self.rhythm.cycles} of them in the reference"
+        where = "before the reference was re-based" if self.rhythm.earlier else "in the reference"
+        learned = f"a {self._cycle}, learned from {self.rhythm.cycles} of them {where}"
         return f"{learned}: rows are held against what is usual at their time of the {self._cycle}."
 
     @property

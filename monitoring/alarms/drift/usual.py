@@ -23,11 +23,6 @@ class Cycle:
     zone: str
 
 
-def count_cycles(span: int, cycle: int) -> int:
-    """Return how many whole cycles lie in a span, both in microseconds; a 24th of one may be missing at its ends."""
-    return (span + cycle // 24) // cycle
-
-
 def local_times(times: Times, zone: str) -> Times:
     """Return the time that clocks in a zone show, in microseconds since 1970 there."""
     hours, places = np.unique(times // HOUR, return_inverse=True)

@@ -1,0 +1,83 @@
+"""Rows from which a rhythm is learned where the reference is too short to show it.
+
+A reference that was re-based is hours long. Its rhythm rows are those of the newest time, two cycles at least, in which
+nothing had changed. They lie in a file under the reference's digest, so that both change places at once, and that a
+reference that somebody else puts into place has none.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from monitoring.contract.config import CYCLES, Model
+from monitoring.contract.layout import Layout
+from monitoring.contract.part_reader import UNREADABLE
+from monitoring.contract.schemas import TIMESTAMP, number_type
+from monitoring.contract.storage import replaced
+from monitoring.contract.values import conform
+
+FEWEST_CYCLES = 2
+_EACH = "driftloop.each"  # metadata: how many rows of the log each row stands for
+
+
+@dataclass(frozen=True)
+class RhythmRows:
+    """Rows with the columns of `rhythm_schema`, how many of the log's each of them stands for, and their digest."""
+
+    table: pa.Table
+    each: float
+    digest: str = ""
+
+
+def rhythm_schema(model: Model) -> pa.Schema:
+    """Return the columns of rhythm rows: time, features and prediction."""
+    features = (pa.field(name, number_type(model)) for name in model.features)
+    return pa.schema([pa.field("timestamp", TIMESTAMP), *features, pa.field(model.prediction, pa.string())])
+
+
+def read_rhythm_rows(layout: Layout, model: Model, reference_digest: str) -> RhythmRows | None:
+    """Return the rhythm rows that belong to a reference; None if it has none that fit the config."""
+    try:
+        content = rhythm_rows_path(layout, reference_digest).read_bytes()
+        stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        schema = rhythm_schema(model)
+        if len(stored) and not set(schema.names) - {*stored.column_names}:
+            each = float((stored.schema.metadata or {}).get(_EACH.encode(), b"1"))
+            return RhythmRows(conform(stored, schema), max(1.0, each), hashlib.sha256(content).hexdigest())
+    except UNREADABLE:  # FileNotFoundError too: there are none. Without them the alarm is calibrated as before
+        return None
+    return None
+
+
+def write_rhythm_rows(layout: Layout, model: Model, reference_digest: str, rows: RhythmRows) -> None:
+    """Write the rhythm rows of a reference, whole or not at all."""
+    schema = rhythm_schema(model).with_metadata({_EACH: repr(rows.each)})
+    with replaced(rhythm_rows_path(layout, reference_digest)) as temporary:
+        pq.write_table(rows.table.select(schema.names).cast(schema), temporary)
+
+
+def rhythm_rows_path(layout: Layout, reference_digest: str) -> Path:
+    """Return where the rhythm rows of a reference lie."""
+    return layout.rhythm_rows / f"{reference_digest}.parquet"
+
+
+def count_cycles(span: int, cycle: int) -> int:
+    """Return how many whole cycles lie in a span, both in microseconds; a 24th of one may be missing at its ends."""
+    return (span + cycle // 24) // cycle
+
+
+def longest_cycle(rows: pa.Table, asked: str) -> int:
+    """Return the longest cycle, in microseconds, of which rows span two; 0 if they span two of none.
+
+    `asked` is config.yml's `rhythm`.
+    """
+    if not len(rows) or asked == "none":
+        return 0
+    bounds = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
+    lengths = [length.days * 86_400_000_000 for name, length in CYCLES.items() if asked in {"auto", name}]
+    span = bounds["max"] - bounds["min"]
+    return max((length for length in lengths if count_cycles(span, length) >= FEWEST_CYCLES), default=0)

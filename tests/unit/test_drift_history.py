@@ -1,0 +1,295 @@
+"""After a re-base the reference is hours long: the drift alarm learns the rhythm from the rows before the change."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from flows.registry.publication import complete, stage
+from flows.training.collection import collect
+from flows.training.rhythm_rows import find_rhythm_rows
+from monitoring.alarms.drift.calibration import Calibration, calibrate
+from monitoring.alarms.drift.cycles import Stretch, draw_cycles
+from monitoring.alarms.drift.detector import DriftDetector
+from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rows_of
+from monitoring.alarms.drift.learning import learning_until
+from monitoring.alarms.drift.rhythm import find_rhythm
+from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
+from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
+from monitoring.contract.config import Config
+from monitoring.contract.drift_state import drift_key, read_drift_state
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import Reference, read_reference
+from monitoring.contract.rhythm_rows import RhythmRows, read_rhythm_rows, rhythm_rows_path
+from monitoring.contract.times import Micros, microseconds
+from tests.unit.flows_fixtures import draw_wine, write_log
+from tests.unit.models import LOANS, loans, wine
+from tests.unit.monitor_fixtures import log_rows, make_rows
+
+from tests.unit.test_drift_rhythm import A_DAY, MONDAY, traffic  # isort: skip
+
+MOVED = 5.0  # what the change has added to the third feature
+HOURS = 8  # of the reference
+
+
+def _after(seed: int, days: int, begin: int) -> Observations:
+    rows = traffic(seed, days, begin=begin)
+    rows.features[:, 2] += MOVED
+    return rows
+
+
+@cache
+def _rebased() -> tuple[Observations, Observations, Calibration]:
+    """Return a reference of some hours since a change, four weeks before it, and the calibration."""
+    earlier, since = traffic(1, 28), _after(2, 1, 28)
+    reference = since.take(slice(0, A_DAY * HOURS // 24))
+    rhythm = find_rhythm(reference, 2, "auto", "UTC", earlier)
+    return reference, earlier, calibrate(reference, 2, 1, populations=20, rhythm=rhythm, earlier=earlier)
+
+
+def _alarms(rows: Observations) -> list[str]:
+    reference, earlier, calibration = _rebased()
+    assert calibration.rhythm.cycle is not None
+    usual = learn_usual(earlier, 2, calibration.rhythm.cycle, earlier=True)
+    detector = DriftDetector(ReferenceScores(reference, 2, calibration.rhythm.cycle, usual), calibration)
+    assert rows.times is not None
+    detector.update(rows, rows.times, 30 * A_DAY)
+    alarm = detector.status().alarm
+    return [alarm.kind] if alarm else []
+
+
+def test_the_rhythm_is_that_of_the_rows_before_the_change() -> None:
+    """It is said; a reference that spans two cycles itself, and who asks for none, have their own."""
+    reference, earlier, calibration = _rebased()
+    assert calibration.rhythm.cycle == Cycle(WEEK, "UTC")
+    assert calibration.rhythm.said == "a week, from 4 of them before the reference was re-based"
+    assert Calibration.from_json(calibration.to_json()).rhythm == calibration.rhythm
+    assert not find_rhythm(traffic(3, 14), 2, "auto", "UTC", earlier).earlier
+    assert find_rhythm(reference, 2, "none", "UTC", earlier).cycle is None
+    timeless = Observations(reference.features, reference.predictions)
+    assert find_rhythm(timeless, 2, "auto", "UTC", earlier).cycle is None
+
+
+def test_the_next_days_raise_no_alarm() -> None:
+    """Two weeks of the new level, nights and weekends, from a reference of eight hours."""
+    assert _alarms(_after(4, 14, 29)) == []
+
+
+@pytest.mark.parametrize(("column", "by"), [(0, 1.0), (2, 1.0)])
+def test_another_change_raises_one_within_two_days(column: int, by: float) -> None:
+    """A feature with a rhythm and one without, at a time of the day that the reference has none of."""
+    rows = _after(4, 5, 29)
+    begin = 3 * A_DAY + A_DAY // 2
+    assert _alarms(rows.take(slice(0, begin))) == []
+    rows.features[begin:, column] += by
+    assert _alarms(rows) != []
+
+
+def test_pseudo_references_are_as_long_and_at_the_same_time_of_the_cycle() -> None:
+    """They come from the known half of the cycles, and share no row with the stream."""
+    reference, earlier, _ = _rebased()
+    assert reference.times is not None
+    cycle = Cycle(WEEK, "UTC")
+    stretch = Stretch.of(reference, earlier, cycle)
+    drawn = draw_cycles(earlier, 2, cycle, 2000, np.random.default_rng(1), stretch=stretch)
+    for _, one in zip(range(10), drawn, strict=False):
+        assert one.reference.times is not None
+        assert one.stream.times is not None
+        assert one.known.times is not None
+        assert len(one.known) > 5 * len(one.reference)
+        assert set(one.reference.times) <= set(one.known.times)
+        assert not set(one.known.times) & set(one.stream.times)
+        hours = (one.reference.times - MONDAY) % WEEK / HOUR
+        assert hours.min() > (reference.times[0] - MONDAY) % WEEK / HOUR - 1
+        assert len(one.reference) >= min(100, len(reference))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return wine(tmp_path)
+
+
+def _log_days(layout: Layout, config: Config, days: int, begin: int) -> Micros:
+    """Log 40 rows for each day, at noon; return the time of the last."""
+    for day in range(begin, begin + days):
+        _, last = write_log(layout, config, draw_wine(40, seed=day), start=MONDAY + day * DAY, writer=f"w{day}")
+    return Micros(last)
+
+
+def _put(layout: Layout, config: Config, version: str, rows: RhythmRows | None, through: Micros) -> Reference:
+    """Publish a re-based reference of 40 rows in its last second."""
+    table = draw_wine(40, seed=int(version))
+    times = pa.array(through - 1000 * np.arange(40)[::-1], pa.timestamp("us", tz="UTC"))
+    table = table.append_column("guess", table["truth"]).append_column("timestamp", times)
+    stage(layout, config.model, version, table, origin="rebased", through=through, rhythm_rows=rows)
+    assert complete(layout, version)
+    return read_reference(layout, config.model)
+
+
+def test_the_rows_until_the_change_are_the_next_references_rhythm_rows(layout: Layout, config: Config) -> None:
+    """Its own rows and the log's after them: from a regime that lasts two cycles; else those it has stay."""
+    first = _put(layout, config, "1", None, Micros(MONDAY + 40_000))
+    end = _log_days(layout, config, 16, 1)
+    onset = Micros(MONDAY + 16 * DAY)
+    found = find_rhythm_rows(layout, config, first, onset)
+    assert found is not None
+    assert len(found.table) == 40 + 15 * 40
+    assert found.each == 1
+
+    second = _put(layout, config, "2", found, end)
+    kept = read_rhythm_rows(layout, config.model, second.digest)
+    assert kept is not None
+    assert kept.table.equals(found.table)
+    _log_days(layout, config, 4, 17)  # too short for a week, of which those kept have two
+    again = find_rhythm_rows(layout, config, second, Micros(MONDAY + 21 * DAY))
+    assert again == kept
+    daily = config.model_copy(update={"rhythm": "1d"})
+    newer = find_rhythm_rows(layout, daily, second, Micros(MONDAY + 21 * DAY))
+    assert newer is not None
+    assert len(newer.table) == 40 + 4 * 40
+
+
+def test_nothing_had_changed_until_the_onset(layout: Layout, config: Config) -> None:
+    """The rows that a retraining collects say until when: the onset, or without a change the newest row."""
+    end = _log_days(layout, config, 6, 0)
+    onset = MONDAY + 3 * DAY
+    changed = collect(layout, config, None, Micros(onset), cycle=7 * 86_400)
+    assert changed.unchanged_until == onset
+    assert (len(changed.table), changed.older) == (240, 120)
+    assert collect(layout, config, None, Micros(MONDAY)).unchanged_until == end + 1
+
+
+def test_a_short_first_regime_leaves_none(layout: Layout, config: Config) -> None:
+    """Less than two days are no two cycles of anything."""
+    first = _put(layout, config, "1", None, Micros(MONDAY + 40_000))
+    _log_days(layout, config, 2, 0)
+    assert find_rhythm_rows(layout, config, first, Micros(MONDAY + DAY + 40_000)) is None
+
+
+def test_rhythm_rows_are_bounded(layout: Layout, config: Config) -> None:
+    """The newest eight weeks, drawn at random; how many rows each stands for is kept."""
+    first = _put(layout, config, "1", None, Micros(MONDAY + 40_000))
+    end = _log_days(layout, config, 70, 1)
+    found = find_rhythm_rows(layout, config, first, Micros(end + 1), 300)
+    assert found is not None
+    assert len(found.table) == 300
+    assert found.each == pytest.approx(56 * 40 / 300, rel=0.2)
+    times = found.table["timestamp"].cast(pa.int64()).to_numpy()
+    assert times.min() > end - 57 * DAY
+    assert (np.diff(times) >= 0).all()
+
+
+def test_rhythm_rows_go_with_their_reference(layout: Layout, config: Config) -> None:
+    """They are there as long as their reference is in place or kept; one put there by hand has none."""
+    first = _put(layout, config, "1", None, Micros(MONDAY + 40_000))
+    end = _log_days(layout, config, 16, 1)
+    rows = find_rhythm_rows(layout, config, first, Micros(MONDAY + 16 * DAY))
+    second = _put(layout, config, "2", rows, end)
+    stage(layout, config.model, "9", second.table, origin="rebased", rhythm_rows=rows)  # never becomes champion
+    assert len(list(layout.rhythm_rows.iterdir())) == 2
+    third = _put(layout, config, "3", None, end)
+    assert read_rhythm_rows(layout, config.model, third.digest) is None
+    assert [path.stem for path in layout.rhythm_rows.iterdir()] == [second.digest]
+    rhythm_rows_path(layout, third.digest).write_bytes(b"damaged")
+    assert read_rhythm_rows(layout, config.model, third.digest) is None
+
+
+LEARNED = Micros(MONDAY + 28 * DAY + 8 * HOUR)
+
+
+def _short_reference(origin: str = "rebased", rows: int = A_DAY * HOURS // 24) -> tuple[Reference, Observations]:
+    """Return a reference of the first hours of a Monday, of which the log was read until eight o'clock."""
+    seen = _after(2, 2, 28).take(slice(0, rows))
+    return Reference(pa.table({}), "digest", LEARNED, origin, None), seen
+
+
+@pytest.mark.parametrize(
+    ("origin", "rhythm", "earlier", "days"),
+    [
+        pytest.param("rebased", "auto", True, 1, id="a day, to be calibrated with earlier rows"),
+        pytest.param("rebased", "auto", False, 2, id="two days without any"),
+        pytest.param("rebased", "7d", False, 14, id="two cycles that were asked for"),
+        pytest.param("rebased", "none", True, None, id="no rhythm is asked for"),
+        pytest.param("user", "auto", True, None, id="it was not re-based"),
+    ],
+)
+def test_a_short_reference_waits_for_rows_of_the_log(
+    origin: str, rhythm: str, days: int | None, *, earlier: bool
+) -> None:
+    """Those that a re-based one lacks to the span that is needed."""
+    reference, rows = _short_reference(origin)
+    assert rows.times is not None
+    found = learning_until(reference, rows, traffic(1, 28) if earlier else None, loans(rhythm=rhythm))
+    span = int(np.ptp(rows.times))
+    assert found == (None if days is None else LEARNED + days * DAY - span)
+
+
+def test_rows_without_a_rhythm_or_of_a_whole_day_wait_for_none() -> None:
+    """As those of a demo, which come within minutes."""
+    reference, rows = _short_reference(rows=A_DAY + 20)
+    assert learning_until(reference, rows, traffic(1, 28), loans()) is None
+    mixed = np.random.default_rng(1).normal(size=(200, 3))
+    drawn = Observations(mixed, np.zeros(200, np.int64), LEARNED - np.arange(200) * HOUR // 20)
+    assert learning_until(reference, drawn, None, loans()) is None
+    assert rows.times is not None
+    within_minutes = Observations(rows.features, rows.predictions, rows.times[0] + np.arange(len(rows)))
+    assert learning_until(reference, within_minutes, None, loans()) is None
+
+
+def test_the_watch_says_that_it_learns_and_takes_the_logs_rows(tmp_path: Path) -> None:
+    """It tests nothing until then, and the rows from which it learned are no evidence, after a restart neither."""
+    layout, config = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="1d")
+    now = datetime.now(UTC) - timedelta(days=4)
+    moments = [now - timedelta(minutes=3 * n) for n in range(100)]
+    reference = make_rows(LOANS, 100, seed=2).assign(timestamp=moments)
+    table = pa.Table.from_pandas(reference, preserve_index=False)
+    stage(layout, LOANS.model, "1", table, origin="rebased", through=microseconds(now))
+    complete(layout, "1")
+    until = now + timedelta(days=2) - (moments[0] - moments[-1])
+    for hour in range(40):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 20, seed=hour), now + timedelta(hours=hour, minutes=1))
+    watch = DriftWatch(layout, config, read_reference(layout, LOANS.model))
+    assert watch.update() == DriftVerdict(0.0, 100_000, logged=800, learning_until=microseconds(until))
+    for hour in range(40, 60):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 20, seed=hour), now + timedelta(hours=hour, minutes=1))
+    verdict = watch.update()
+    assert verdict.learning_until is None
+    watch.stop()
+    late = sum(now + timedelta(hours=hour, minutes=1) > until for hour in range(60))
+    assert verdict.logged == 20 * late
+
+
+def test_the_watch_calibrates_with_them(tmp_path: Path) -> None:
+    """Its calibration is another one than without them, and the state says their cycle."""
+    layout, asked = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="7d")
+    now = datetime.now(UTC) - timedelta(hours=60)
+    times = [now - timedelta(days=28) + timedelta(minutes=15 * n) for n in range(28 * 96)]
+    earlier = make_rows(LOANS, len(times), seed=1).assign(timestamp=times)
+    reference = make_rows(LOANS, 200, seed=2, shift=3).assign(
+        timestamp=[now - timedelta(minutes=8 * n) for n in range(200)]
+    )
+    table = pa.Table.from_pandas(reference, preserve_index=False)
+    rows = RhythmRows(pa.Table.from_pandas(earlier, preserve_index=False), 1.0)
+    stage(layout, LOANS.model, "1", table, origin="rebased", through=microseconds(now), rhythm_rows=rows)
+    complete(layout, "1")
+    watch = DriftWatch(layout, asked, read_reference(layout, LOANS.model))
+    observed, before = rows_of(table, LOANS.model), rows_of(rows.table, LOANS.model)
+    rhythm = find_rhythm(observed, 2, asked.rhythm, asked.timezone, before)
+    watch.calibration_path.parent.mkdir()
+    calibration = calibrate(observed, 2, 1, populations=10, rhythm=rhythm, earlier=before)
+    watch.calibration_path.write_text(calibration.to_json())
+    for hour in range(50):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 4, seed=hour, shift=3), now + timedelta(hours=hour, minutes=1))
+    verdict = watch.update()
+    assert verdict.detector is not None
+    assert verdict.detector.rows == 200
+    assert verdict.alarm is None
+    state = read_drift_state(layout, drift_key(read_reference(layout, LOANS.model), LOANS.model))
+    assert state is not None
+    assert state.cycle_seconds == 7 * 86_400
+    rhythm_rows_path(layout, read_reference(layout, LOANS.model).digest).unlink()
+    without = DriftWatch(layout, asked, read_reference(layout, LOANS.model))
+    assert without.calibration_path != watch.calibration_path

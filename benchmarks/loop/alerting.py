@@ -1,4 +1,4 @@
-"""Prometheus' and Alertmanager's part in simulated time: which alert that asks for a flow fires when, and who hears when.
+"""Prometheus' and Alertmanager's part in simulated time: when an alert that asks for a flow fires, and is told.
 
 Expressions, `for` and labels are read from monitoring/alert_rules, the waits from alertmanager/alertmanager.yml. Gauges
 stay as the monitor's last look left them. A rule is looked at with each of these looks and not each 15 seconds, and a

@@ -1,7 +1,8 @@
-"""The expressions of the rules that ask for a flow, over gauges: comparisons that are joined by `and on ()` and `unless`.
+"""The expressions of the rules that ask for a flow, over gauges.
 
-That is all of PromQL that these rules use; any other expression is refused. Where elements are joined `on ()`, all that
-counts is whether each side has some: so the value of an expression is whether it has.
+They are comparisons, joined by `and on ()` and `unless on ()`. That is all of PromQL that these rules use; any other
+expression is refused. Where elements are joined `on ()`, all that counts is whether each side has some: so the value of
+an expression is whether it has.
 """
 
 import re

@@ -62,26 +62,28 @@ class Story:
 
 
 class Replay:
-    """One DATA_DIR through a log's weeks. The environment names DATA_DIR, config and MLflow as it does for the flows."""
+    """One DATA_DIR through a log's weeks; the environment names it, the config and MLflow, as the flows read them."""
 
     def __init__(self, data: DataDir, rows: pd.DataFrame, begin: datetime, end: datetime) -> None:
         self.story = Story()
         self._data, self._rows, self._clock, self._end = data, rows, Clock(begin), end
         self._due = rows.timestamp + LABELLED_AFTER
         self._logged = pd.DataFrame()
+        self._arrived = begin  # up to when rows and labels have arrived
         self._alerting = Alerting()
         self._prefect = ReplayedPrefect("replayed", clock=self._clock)
         self._trigger = Trigger(self._prefect, RegistryOf("replayed"), data.model.name, COOLDOWN)
         self._tests: SequentialTests | None = None
         self._reference: Reference | None = None
         self._champion: Champion | None = None
+        self._previous: str | None = None
         self._alarm: Alarm | None = None
         self._inaccurate = False
 
     def run(self) -> Story:
         """Start as a user does, and go through all hours."""
         self._require(bootstrap(return_state=True))
-        self._champion = load_champion(self._data.model)
+        self._read_versions()
         while self._clock.now < self._end:
             hour = self._clock.now
             self._clock.now = min(hour + STEP, self._end)
@@ -97,6 +99,7 @@ class Replay:
     def _arrive(self, after: datetime, until: datetime) -> None:
         """Let the rows and the labels of an hour arrive."""
         assert self._champion is not None
+        self._arrived = until
         times = self._rows.timestamp
         rows = self._rows[(times > after) & (times <= until)]
         if len(rows):
@@ -134,14 +137,19 @@ class Replay:
             origin=self._reference.origin,
             version=self._reference.model_version,
             rows=len(self._reference.table),
-            days=_days(self._reference),
+            **_span(self._reference),
             accuracy=performance.accuracy if performance else None,
         )
 
+    def _read_versions(self) -> None:
+        """Serve the champion that there is now, and note the version that served before it."""
+        self._champion = load_champion(self._data.model)
+        self._previous = version_of(self._data.model.name, PREVIOUS)
+
     def _gauges(self, verdicts: Verdicts) -> Gauges:
         gauges = gauges_of([*drift_metrics(verdicts.drift), *accuracy_metrics(verdicts.accuracy, None)])
-        if version := version_of(self._data.model.name, PREVIOUS):
-            gauges["mlflow_version_alias"] = [({"alias": PREVIOUS, "version": version}, 1.0)]
+        if self._previous is not None:
+            gauges["mlflow_version_alias"] = [({"alias": PREVIOUS, "version": self._previous}, 1.0)]
         return gauges
 
     def _tell_alarms(self, verdicts: Verdicts) -> None:
@@ -195,14 +203,14 @@ class Replay:
             labels_since_onset=since_onset,
             scores=newest.model_dump(mode="json", include={"champion", "candidate", "rows"}) if newest else None,
         )
-        self._champion = load_champion(self._data.model)
+        self._read_versions()
         self._look()
 
     def _labels_since(self, moment: int | None) -> int:
         """Return how many rows later than a moment have their label by now."""
         if not len(self._logged):
             return 0
-        there = self._logged.label.notna() & (self._due.loc[self._logged.index] <= self._clock.now)
+        there = self._logged.label.notna() & (self._due.loc[self._logged.index] <= self._arrived)
         after = pd.Timestamp(0, tz=UTC) if moment is None else pd.Timestamp(from_microseconds(moment))
         return int((there & (self._logged.timestamp > after)).sum())
 
@@ -216,9 +224,11 @@ def _is_inaccurate(verdict: AccuracyVerdict | None) -> bool:
     return verdict is not None and verdict.detected
 
 
-def _days(reference: Reference) -> float:
-    times = reference.table["timestamp"].to_pandas()
-    return float((times.max() - times.min()) / pd.Timedelta(days=1))
+def _span(reference: Reference) -> dict[str, str]:
+    """Return when the reference's first and last row came, and the one in the middle."""
+    times = reference.table["timestamp"].to_pandas().sort_values()
+    places = {"first": 0, "middle": len(times) // 2, "last": -1}
+    return {name: times.iloc[place].isoformat() for name, place in places.items()}
 
 
 def _describe(alarm: Alarm, verdict: DriftVerdict) -> dict[str, Any]:

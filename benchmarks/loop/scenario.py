@@ -12,7 +12,11 @@ from typing import Any
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "PYTHONWARNINGS": "ignore",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -50,7 +54,7 @@ def _replay(folder: Path, given: tuple[str, ...], features: str, last: str) -> d
     data.write_reference(reference)
     faults = tuple(traffic.Fault.parse(text) for text in given)
     rows = traffic.log_rows(faults, last)
-    begin, end = (flights.local(day).to_pydatetime() for day in (traffic.BEGIN, last))
+    begin, end = traffic.midnight(traffic.BEGIN), traffic.midnight(last)
     with prefect_test_harness(server_startup_timeout=120):
         story = Replay(data, rows, begin, end).run()
     return {
@@ -59,6 +63,7 @@ def _replay(folder: Path, given: tuple[str, ...], features: str, last: str) -> d
         "rows": len(rows),
         "reference_rows": len(reference),
         "changes": [[_first(rows, moment), what] for fault in faults for moment, what in fault.changes],
+        "minimum_labels": data.config.retrain.minimum_labels,
         "looks": story.looks,
         "in_alarm": story.in_alarm,
         "calibrations": story.calibrations,

@@ -1,6 +1,7 @@
-"""What the trigger asks of Prefect and MLflow, in simulated time: runs keep the replay's times, versions are the real ones.
+"""What the trigger asks of Prefect and MLflow, in simulated time.
 
-The flows themselves run under a real Prefect and a real MLflow, whose clocks show the present.
+Runs have the replay's times, versions are the real ones. The flows themselves run under a real Prefect and a real
+MLflow, whose clocks show the present.
 """
 
 import uuid
@@ -9,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from flows.clients.mlflow import MLflow
-from flows.clients.prefect import Prefect
 from flows.clients.prefect import FlowRun as Run
+from flows.clients.prefect import Prefect
 from flows.registry.versions import version_of
 from monitoring.contract.names import CHAMPION
 

@@ -22,6 +22,12 @@ FAULTS = {
 }
 
 
+def midnight(day: str) -> datetime:
+    """Return the moment at which a day begins in New York, in UTC: a local clock's hours are not all as long."""
+    moment: datetime = flights.local(day).tz_convert("UTC").to_pydatetime()
+    return moment
+
+
 @dataclass(frozen=True)
 class Fault:
     """A fault from one moment to another; without an end it stays."""
@@ -32,13 +38,12 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `km@2013-10-20` or `hour@2013-11-17..2013-11-24`, days in New York; raise ValueError if it is neither."""
+        """Read `km@2013-10-20` or `hour@2013-11-17..2013-11-24`, days in New York; raise ValueError for others."""
         kind, _, days = text.partition("@")
         begin, _, end = days.partition("..")
         if kind not in FAULTS or not begin:
             raise ValueError(f"{text}: is no fault; it takes {'|'.join(FAULTS)}@DAY or @DAY..DAY")
-        moments = [flights.local(day).to_pydatetime() for day in (begin, end) if day]
-        return cls(kind, *moments)
+        return cls(kind, *(midnight(day) for day in (begin, end) if day))
 
     @property
     def changes(self) -> list[tuple[datetime, str]]:

@@ -42,14 +42,14 @@ def _event_rows(replay: Found) -> Iterator[tuple[str, str, str]]:
                 continue
             told.add(about["until"])
             about = {**about, "times": held[about["until"]]}
-        what, text = _say(event["what"], about)
-        yield f"{local(moment_of(event['moment'])):%m-%d %H:%M}", what, text.replace("|", "/")
+        yield row_of(moment_of(event["moment"]), event["what"], about)
 
 
-def _say(what: str, about: Found) -> tuple[str, str]:
-    """Return an event's name and its text."""
+def row_of(moment: datetime, what: str, about: Found) -> tuple[str, str, str]:
+    """Return an event's time on New York's clocks, its name and its text."""
     name, text = _SAID[what]
-    return name(about) if callable(name) else name, text(about)
+    name = name(about) if callable(name) else name
+    return f"{local(moment):%m-%d %H:%M}", name, text(about).replace("|", "/")
 
 
 def _raised(about: Found) -> str:

@@ -55,17 +55,19 @@ class Story:
     looks: int = 0
     in_alarm: int = 0
     calibrations: list[float] = field(default_factory=list)  # seconds
+    say: Callable[[Event], None] = lambda _: None
 
     def tell(self, moment: datetime, what: str, **about: Any) -> None:
-        """Add an event."""
+        """Add an event, and say it at once."""
         self.events.append(Event(moment, what, about))
+        self.say(self.events[-1])
 
 
 class Replay:
     """One DATA_DIR through a log's weeks; the environment names it, the config and MLflow, as the flows read them."""
 
-    def __init__(self, data: DataDir, rows: pd.DataFrame, begin: datetime, end: datetime) -> None:
-        self.story = Story()
+    def __init__(self, data: DataDir, rows: pd.DataFrame, begin: datetime, end: datetime, story: Story) -> None:
+        self.story = story
         self._data, self._rows, self._clock, self._end = data, rows, Clock(begin), end
         self._due = rows.timestamp + LABELLED_AFTER
         self._logged = pd.DataFrame()

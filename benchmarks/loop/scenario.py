@@ -2,12 +2,16 @@
 
 import logging
 import os
+import sys
 import tempfile
 import time
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from benchmarks.loop.events import row_of
 
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -25,21 +29,21 @@ QUIET = {
 
 def one(job: tuple[str, tuple[str, ...], str, str]) -> dict[str, Any]:
     """Replay a job: its name, its faults, the set of features, and the day on which it ends."""
-    name, given, features, last = job
+    name, given, features, _ = job
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary)
         os.environ |= {**QUIET, "PREFECT_HOME": str(folder / "prefect")}
-        return {"name": name, "faults": list(given), "features": features, **_replay(folder, given, features, last)}
+        return {"name": name, "faults": list(given), "features": features, **_replay(folder, *job)}
 
 
-def _replay(folder: Path, given: tuple[str, ...], features: str, last: str) -> dict[str, Any]:
+def _replay(folder: Path, name: str, given: tuple[str, ...], features: str, last: str) -> dict[str, Any]:
     import structlog  # noqa: PLC0415 - the environment comes first, for what reads it when it is imported
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
 
     from benchmarks.alarms.traffic import flights  # noqa: PLC0415
     from benchmarks.loop import traffic  # noqa: PLC0415
     from benchmarks.loop.data_dir import DataDir, write_config  # noqa: PLC0415
-    from benchmarks.loop.replay import Replay, set_environment  # noqa: PLC0415
+    from benchmarks.loop.replay import Replay, Story, set_environment  # noqa: PLC0415
     from monitoring.contract.config_file import load_config  # noqa: PLC0415
     from monitoring.contract.layout import Layout  # noqa: PLC0415
 
@@ -56,13 +60,13 @@ def _replay(folder: Path, given: tuple[str, ...], features: str, last: str) -> d
     rows = traffic.log_rows(faults, last)
     begin, end = traffic.midnight(traffic.BEGIN), traffic.midnight(last)
     with prefect_test_harness(server_startup_timeout=120):
-        story = Replay(data, rows, begin, end).run()
+        story = Replay(data, rows, begin, end, Story(say=partial(_say, name))).run()
     return {
         "begin": begin.isoformat(),
         "end": end.isoformat(),
         "rows": len(rows),
         "reference_rows": len(reference),
-        "changes": [[_first(rows, moment), what] for fault in faults for moment, what in fault.changes],
+        "changes": [[_first(rows, moment), what] for fault in faults for moment, what in fault.changes if moment < end],
         "minimum_labels": data.config.retrain.minimum_labels,
         "looks": story.looks,
         "in_alarm": story.in_alarm,
@@ -70,6 +74,12 @@ def _replay(folder: Path, given: tuple[str, ...], features: str, last: str) -> d
         "seconds": time.perf_counter() - begun,
         "events": [{**asdict(event), "moment": event.moment.isoformat()} for event in story.events],
     }
+
+
+def _say(name: str, event: Any) -> None:
+    """Show on standard error how far a replay is; what is held back is not worth a line there."""
+    if event.about.get("outcome") != "cooldown":
+        sys.stderr.write(f"{name}: {' '.join(row_of(event.moment, event.what, event.about))}\n")
 
 
 def _first(rows: Any, moment: datetime) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.alarms.traffic import flights
 from benchmarks.alarms.traffic.packages import ROOT
 from benchmarks.loop import traffic
+from benchmarks.loop.episodes import episode_table
 from benchmarks.loop.events import event_table
 from benchmarks.loop.scenario import one
 from benchmarks.loop.summary import summarise, summary_table
@@ -31,11 +32,8 @@ REPLAYS = {
 
 def text(replays: list[dict[str, Any]]) -> str:
     """Return what the page says of the replays."""
-    events = (
-        f"<details><summary>Every event: {replay['name']}</summary>\n\n{event_table(replay)}\n\n</details>\n"
-        for replay in replays
-    )
-    return "\n" + summary_table(replays) + "\n\n" + "\n".join(events)
+    alarms = (f"Every alarm, {replay['name']}:\n\n{episode_table(replay)}\n" for replay in replays)
+    return "\n" + summary_table(replays) + "\n\n" + "\n".join(alarms)
 
 
 def write(said: str) -> None:
@@ -71,8 +69,8 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(replays, indent=1), encoding="utf-8")
     for replay in replays:
-        print(f"\n## {replay['name']}\n\n{event_table(replay)}")
-    print(f"\n{summary_table(replays)}")
+        print(f"\n## {replay['name']}: every event\n\n{event_table(replay)}")
+    print(text(replays))
     if not options.kept:
         print(f"\n{(time.perf_counter() - begun) / 60:.1f} minutes on {os.cpu_count()} cores")
     if not options.faults and options.until == traffic.END and options.features == "num":

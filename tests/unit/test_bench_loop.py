@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from benchmarks.loop.alerting import Alerting, Route, Rule, notification_of, read_route, read_rules
 from benchmarks.loop.data_dir import DataDir, write_config
+from benchmarks.loop.episodes import episode_table
 from benchmarks.loop.events import event_table
 from benchmarks.loop.expressions import gauges_of, holds
 from benchmarks.loop.servers import Clock, RegistryOf, ReplayedPrefect
@@ -177,7 +178,7 @@ def event(hours: float, what: str, **about: Any) -> dict[str, Any]:
 
 
 def run(hours: float, outcome: str, labels: int) -> dict[str, Any]:
-    about = {"flow": "retrain", "outcome": outcome, "message": "so it ended"}
+    about = {"flow": "retrain", "outcome": outcome, "message": "so it ended", "scores": None}
     return event(hours, "run", **about, labels_since_onset=labels, labels_since_reference=labels)
 
 
@@ -238,3 +239,11 @@ def test_requests_that_are_held_back_are_one_line() -> None:
     assert len(lines) == 2 + len(replay()["events"])  # the change has a line, two requests have one
     assert "2 times until 10-21 08:00" in "\n".join(lines)
     assert any("**the data changes**" in line for line in lines)
+
+
+def test_an_alarm_is_one_line_with_what_came_of_it() -> None:
+    change, first, second = episode_table(replay()).splitlines()[2:]
+    assert "**distance in kilometres**" in change
+    assert "temp down; effect 0.30" in first
+    assert "2 cooldown | 2 TooFewLabels, **Accepted** | 10-21 08:00, re-based: version 2" in first
+    assert "**Promoted**" in second

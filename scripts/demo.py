@@ -219,7 +219,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
         lambda: f"{traffic.counts().acknowledged} rows" if traffic.counts().acknowledged else None,
         20,
     )
-    demo.hop("steady", demo.calibrated, 240)
+    demo.hop("steady", demo.calibrated, 480)
     traffic.set_drifts([demo.drift])
     demo.hop("drift injected", lambda: demo.drift, 1)
     demo.hop("drift detected", demo.noticed, 60)
@@ -231,7 +231,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
     demo.hop("API serves it", lambda: demo.served(former), 30)
     demo.hop("reference re-based", demo.rebased, 30)
     demo.hop("alert resolved", demo.resolved, 60)
-    demo.hop("recovered", demo.recovered, 240)  # a calibration again
+    demo.hop("recovered", demo.recovered, 480)  # a calibration again
     return former
 
 

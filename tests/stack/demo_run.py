@@ -48,4 +48,4 @@ def run_demo(
         "TMPDIR": str(tmp_path),
     }
     command = [sys.executable, "-m", "scripts.demo", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1150, check=False)

@@ -7,7 +7,7 @@ import pytest
 from tests.stack.demo_run import Demo
 
 
-@pytest.mark.timeout(630)
+@pytest.mark.timeout(1200)
 def test_every_panel_variable_and_annotation_has_data(demo: Demo) -> None:
     """The real Prometheus answers every expression with a number; what has none is named."""
     answers = json.loads(demo.looked_up.read_text())

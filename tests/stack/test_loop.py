@@ -10,7 +10,7 @@ from tests.processes import free_ports
 from tests.stack.demo_run import HOPS, SERVICES, Demo, run_demo
 
 
-@pytest.mark.timeout(630)
+@pytest.mark.timeout(1200)
 def test_demo_closes_the_loop_and_leaves_nothing_behind(demo: Demo) -> None:
     """From the first prediction to the recovered alert, then no process, port or file is left."""
     finished = demo.finished

@@ -35,7 +35,7 @@ def test_the_config_is_checked_as_the_page_says() -> None:
     assert done.stdout in PAGE
 
 
-@pytest.mark.timeout(630)
+@pytest.mark.timeout(1200)
 def test_another_model_closes_the_loop_by_its_config_alone(
     reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

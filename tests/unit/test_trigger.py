@@ -14,7 +14,10 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.settings import TriggerSettings
+from flows import run_request
+from flows.clients.rest import UnavailableError
+from flows.run_request import request_run
+from flows.settings import FlowSettings, TriggerSettings
 from flows.trigger.app import create_app
 from flows.trigger.notification import parse_notification
 from monitoring.contract.config_file import load_config
@@ -451,3 +454,24 @@ def test_a_runner_that_cannot_be_asked_about_is_no_runner_that_is_gone(token_fil
         polled = poll(client_of(token_file, base))
     assert ("flow_runner_up", "retrain") not in polled
     assert polled["upstream_up", "prefect"] == 0
+
+
+def test_a_person_who_asks_a_busy_prefect_for_a_run_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again under the same key; a server that stays busy is named."""
+    answers = {
+        "GET /api/deployments/name/rollback/on-alert": (200, {"id": "d-1", "status": "READY"}),
+        CREATE: (503, {"exception_message": "Service Unavailable"}),
+        "GET /api/flow_runs/run-1": (200, {**RUN, "state_type": "COMPLETED", "state_name": "RolledBack"}),
+    }
+    with servers(answers) as (base, asked):
+        settings = FlowSettings(prefect_api_url=f"{base}/api")
+        monkeypatch.setattr(run_request, "PATIENCE", 0)
+        with pytest.raises(UnavailableError, match="503"):
+            request_run("rollback", settings, print)
+        monkeypatch.setattr(run_request, "PATIENCE", 60)
+        monkeypatch.setattr(run_request.time, "sleep", lambda _: answers.update({CREATE: (201, RUN)}))
+        asked.clear()
+        assert request_run("rollback", settings, print).state_name == "RolledBack"
+    keys = [body["idempotency_key"] for route, body in asked if route == CREATE]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1

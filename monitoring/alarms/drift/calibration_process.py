@@ -21,7 +21,7 @@ from monitoring.alarms.drift.scores import Observations
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.storage import replaced
 
-NICENESS = 10
+NICENESS = 5  # behind the API and the cycles of the monitor, yet not without a share where all cores are busy
 SEED = 20_261_125
 
 

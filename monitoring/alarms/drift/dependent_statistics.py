@@ -75,13 +75,12 @@ def components(reference: ReferenceScores, sums: Floats, before: Floats, number:
     `before` are the sums of as many rows just before each window, NaN where there are none. Each component would have
     mean 0 and deviation 1 if the window's rows, and the reference's, were drawn one by one.
     """
-    columns, own = reference.columns, reference.columns.squares
+    columns, d = reference.columns, reference.columns.features
     rows = np.asarray(number, np.float64).reshape(-1, 1)
     weight = 1 / (1 + rows / reference.rows)
     scale = np.sqrt(weight / rows)
     z = sums[:, columns.scores] * scale
-    pairs = (sums[:, columns.products] - rows * reference.product_mean) * scale / reference.product_deviation
-    whitened = (sums[:, columns.whitened] - rows * reference.whitened_mean) * scale / reference.whitened_deviation
+    pairs, whitened = sums[:, columns.products] * scale, sums[:, columns.whitened] * scale
     counts = [
         _root(sums[:, place] / rows, of, rows * weight)
         for place, of in (
@@ -95,10 +94,10 @@ def components(reference: ReferenceScores, sums: Floats, before: Floats, number:
         z / np.sqrt(np.diagonal(reference.covariance)),
         z @ reference.precision / np.sqrt(np.diagonal(reference.precision)),
         z @ reference.whiten,
-        pairs[:, own],
-        whitened[:, own],
-        pairs[:, ~own],
-        whitened[:, ~own],
+        pairs[:, :d],
+        whitened[:, :d],
+        pairs[:, d:],
+        whitened[:, d:],
         sums[:, columns.distance] * scale,
         *counts,
         jump / np.sqrt(np.diagonal(reference.covariance)),

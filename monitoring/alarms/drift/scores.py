@@ -65,26 +65,20 @@ class ScoreColumns:
 
     @property
     def products(self) -> slice:
-        """Return the columns of the sums of products of two scores, in the order of `pairs`."""
+        """Return the columns of the sums of standardised products of two scores, in the order of `pairs`."""
         return slice(self.features, self.features + len(self.pairs[0]))
 
     @property
     def whitened(self) -> slice:
-        """Return the columns of the same sums of whitened scores."""
+        """Return the columns of the same sums of products of whitened scores."""
         return slice(self.products.stop, self.products.stop + len(self.pairs[0]))
 
     @cached_property
     def pairs(self) -> tuple[Places, Places]:
-        """Return the two scores of each product, by index: all pairs, or beyond MOST_PAIRED features only squares."""
+        """Return the two scores of each product, by index: the squares, and up to MOST_PAIRED features all pairs."""
         itself = np.arange(self.features)
-        first, second = np.triu_indices(self.features) if self.features <= MOST_PAIRED else (itself, itself)
-        return first, second
-
-    @cached_property
-    def squares(self) -> npt.NDArray[np.bool_]:
-        """Return which of the products are squares (pairs)."""
-        squares: npt.NDArray[np.bool_] = self.pairs[0] == self.pairs[1]
-        return squares
+        first, second = np.triu_indices(self.features, 1) if self.features <= MOST_PAIRED else (itself[:0], itself[:0])
+        return np.append(itself, first), np.append(itself, second)
 
     @property
     def distance(self) -> slice:
@@ -193,8 +187,8 @@ class ReferenceScores:
         self._distance_ranks = _Ranks.of(distances)
         clipped = self._clip(scores, distances)
         self.square_deviation = np.maximum((scores**2).std(0), self.rows**-0.5)
-        self.product_mean, self.product_deviation = self._describe_products(clipped)
-        self.whitened_mean, self.whitened_deviation = self._describe_products(self._clip(whitened, distances))
+        self._products = self._describe_products(clipped)
+        self._whitened_products = self._describe_products(self._clip(whitened, distances))
         self._describe_counts(reference, departures, clipped)
 
     def _held_out(self, scores: Floats) -> Floats:
@@ -302,7 +296,13 @@ class ReferenceScores:
             axis=1,
             dtype=np.float64,
         )
-        products = [self._multiply(each, number) for each in (clipped, clipped @ self.whiten)]
+        products = [
+            (self._multiply(each, number) - block * mean) / deviation
+            for each, (mean, deviation) in (
+                (clipped, self._products),
+                (clipped @ self.whiten, self._whitened_products),
+            )
+        ]
         others = terms.reshape(number, block, terms.shape[1]).sum(1)
         return np.concatenate([clipped.reshape(number, block, clipped.shape[1]).sum(1), *products, others], axis=1)
 

@@ -40,13 +40,12 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
     scale = np.sqrt(weight / rows)
     z = sums[:, columns.scores] * scale
     conditional = z @ reference.precision
-    pairs = (sums[:, columns.products] - rows * reference.product_mean) * scale / reference.product_deviation
-    whitened = (sums[:, columns.whitened] - rows * reference.whitened_mean) * scale / reference.whitened_deviation
+    pairs, whitened = sums[:, columns.products] * scale, sums[:, columns.whitened] * scale
     predictions = sums[:, columns.predictions]
     mix = (predictions[:, :-1] - rows * reference.shares[:-1]) * scale
     joint = np.concatenate([z, mix], axis=1)
-    d, k, own = columns.features, columns.categories, columns.squares
-    paired = not own.all()  # else there is one feature, or there are too many for pairs
+    d, k = columns.features, columns.categories
+    paired = pairs.shape[1] > d  # else there is one feature, or there are too many for pairs
     shares = predictions / rows
     missing = sums[:, columns.missing] / rows
     return np.stack(
@@ -55,10 +54,10 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
             normal(largest(conditional / np.sqrt(np.diagonal(reference.precision)))),
             chi_square(np.einsum("ij,ij->i", conditional, z), d),
             chi_square(np.einsum("ij,ij->i", joint @ reference.joint_precision, joint), d + k - 1),
-            normal(largest(pairs[:, own])),
-            chi_square((whitened[:, own] ** 2).sum(1), d),
-            normal(largest(pairs[:, ~own])) if paired else np.zeros(len(sums)),
-            chi_square((whitened[:, ~own] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
+            normal(largest(pairs[:, :d])),
+            chi_square((whitened[:, :d] ** 2).sum(1), d),
+            normal(largest(pairs[:, d:])) if paired else np.zeros(len(sums)),
+            chi_square((whitened[:, d:] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
             normal(largest(sums[:, columns.distance] * scale)),
             _bernoulli(shares, reference.shares, rows * weight).max(1),
             chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), k - 1),
@@ -71,7 +70,7 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
 
 def largest(values: Floats) -> Floats:
     """Return each row's largest absolute value (T,)."""
-    largest: Floats = np.abs(values).max(1)
+    largest: Floats = np.maximum(values.max(1), -values.min(1))
     return largest
 
 

@@ -51,10 +51,12 @@ def window_statistics(
     windows = []
     for length in lengths:
         every = max(1, length // STRIDE)
-        ends = np.arange(max(before + 1, length), len(total))
-        ends = ends[(ends - before + seen) % every == 0]
+        first = max(before + 1, length)
+        first += (before - seen - first) % every
+        ends = np.arange(first, len(total), every)
         before_them = None if deviations is None else sums_before(total, ends, length, joints)
-        values = statistics_of(reference, total[ends] - total[ends - length], before_them, length * BLOCK, deviations)
+        spanned = total[first::every] - total[first - length : max(0, len(total) - length) : every]
+        values = statistics_of(reference, spanned, before_them, length * BLOCK, deviations)
         windows.append(WindowStatistics(length, ends, values))
     return windows
 

@@ -116,17 +116,19 @@ class DriftWatch:
         self._saved = ""
         self._attributed: tuple[Alarm, datetime, Attribution] | None = None
 
-    def update(self) -> DriftVerdict:
+    def update(self, now: datetime | None = None) -> DriftVerdict:
         """Take in the rows that have arrived since; raise CalibrationError if the calibration's process fails.
 
-        Rows that are more than an hour ahead of the clock when they arrive are left out.
+        Rows that are more than an hour ahead of the clock when they arrive are left out. A replay of the past says what
+        the clock shows (`now`).
         """
-        latest = latest_time()
+        now = now or datetime.now(UTC)
+        latest = latest_time(now)
         listed = [part for part in list_parts(self._layout.current)[0] if part.last <= latest]
         self._learn(listed)
         parts = [part for part in listed if self._through < part.last]
         logged = sum(part.rows for part in parts)
-        rate = _rate(parts)
+        rate = _rate(parts, now)
         promise = self._config.false_alarm_rows(rate)
         if self._learning is not None:
             return DriftVerdict(0.0, promise, logged=logged, learning_until=self._learning)
@@ -144,7 +146,7 @@ class DriftWatch:
         status = self._detector.status()
         self._save_state(status)
         support = self._detector.calibration.support(promise, rate)
-        return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged, support)
+        return DriftVerdict(1.0, promise, status, self._attribute(status, now), tuple(unreadable), logged, support)
 
     def _learn(self, parts: Iterable[Part]) -> None:
         """Once the log has come to the end of learning, take its rows until then to the reference's."""
@@ -205,9 +207,9 @@ class DriftWatch:
         after = max(self._through, state.since, _newest(parts, longest))
         self._cursor = LogCursor(self._layout.current, self._columns, after)
 
-    def _attribute(self, status: DetectorStatus) -> Attribution | None:
+    def _attribute(self, status: DetectorStatus, now: datetime) -> Attribution | None:
         """Return the attribution of the current alarm, which is renewed now and then; None without an alarm."""
-        alarm, now = status.alarm, datetime.now(UTC)
+        alarm = status.alarm
         if alarm is None or self._detector is None or self._scores is None:
             self._attributed = None
         elif self._attributed is None or self._attributed[0] != alarm or now - self._attributed[1] >= ATTRIBUTED_EVERY:
@@ -237,9 +239,9 @@ def thinned(rows: Observations) -> Observations:
     return rows.take(np.sort(places))
 
 
-def _rate(parts: Iterable[Part]) -> float:
+def _rate(parts: Iterable[Part], now: datetime) -> float:
     """Return the rows per second over the last days of the log; 0 if they span no time."""
-    earliest = microseconds(datetime.now(UTC) - RATE_PERIOD)
+    earliest = microseconds(now - RATE_PERIOD)
     recent = [part for part in parts if part.last > earliest]
     begin, end = min((p.first for p in recent), default=0), max((p.last for p in recent), default=0)
     return sum(part.rows for part in recent) / ((end - begin) / 1e6) if end > begin else 0.0

@@ -76,6 +76,10 @@ bench: setup ## every benchmark of docs/performance.md, one after the other, int
 bench-alarms: setup ## measure the drift alarms beside other methods, and write docs/alarms.md (20 minutes; ARGS="--source resampled" for real tracks, ARGS="--part traffic" for real traffic)
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.alarms $(ARGS)
 
+.PHONY: bench-loop
+bench-loop: setup ## replay the whole loop over eight weeks of real flights, and write docs/alarms.md (half an hour; ARGS="--fault km@2013-10-20 --json loop.json")
+	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.loop $(ARGS)
+
 .PHONY: check
 check: setup ## style, types, rules and configurations
 	$(say) "ruff and mypy"

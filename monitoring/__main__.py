@@ -8,6 +8,7 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.exit_status import CANNOT, PASSES, run_command
 from monitoring.offline.commands import add_commands
+from monitoring.offline.config_check import add_check
 from monitoring.settings import MonitorSettings
 
 CANNOT_START = CANNOT
@@ -20,9 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__, epilog=STATUSES)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="watch the model until told to stop").set_defaults(run=_watch, config=None)
-    check = commands.add_parser("check-config", help="check config.yml")
-    check.add_argument("--config", help="default: DRIFTLOOP_CONFIG")
-    check.set_defaults(run=_check)
+    add_check(commands)
     add_commands(commands)
     add_command(commands)
     options = parser.parse_args(arguments)
@@ -41,12 +40,6 @@ def _watch(options: argparse.Namespace, config: Config) -> int:
     from monitoring.serve import serve  # noqa: PLC0415 - the other commands need no server
 
     serve(config, options.settings)
-    return PASSES
-
-
-def _check(options: argparse.Namespace, config: Config) -> int:
-    features, categories = len(config.model.features), len(config.model.categories)
-    sys.stdout.write(f"{options.config}: {features} features, {categories} categories, no error\n")
     return PASSES
 
 

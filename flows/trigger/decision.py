@@ -56,8 +56,11 @@ class Trigger:
     cooldown: timedelta
     notify_only: frozenset[str] = frozenset()
 
-    def decide(self, notification: Notification) -> Decision:
-        """Start a run, or say why not; raise UnavailableError or RejectedError if the servers do not play along."""
+    def decide(self, notification: Notification, now: datetime | None = None) -> Decision:
+        """Start a run, or say why not; raise UnavailableError or RejectedError if the servers do not play along.
+
+        A replay of the past says what the clock shows (`now`).
+        """
         flow = notification.flow
         if flow is None:
             return Decision("ignored")
@@ -71,17 +74,17 @@ class Trigger:
         if former and not former[0].ended:
             return Decision("known", former[0].id)
         failed = inconclusive(former)
-        if until := self._waiting(flow, former):
+        if until := self._waiting(flow, former, now or datetime.now(UTC)):
             return Decision("cooldown", until=until, inconclusive=failed)
         key = digest(episode, former[0].id) if former else episode
         run, new = self.prefect.create_run(deployment, key, [tag], {"alert": notification.describe(champion)})
         return Decision("accepted" if new else "known", run.id, inconclusive=failed)
 
-    def _waiting(self, flow: str, former: list[FlowRun]) -> datetime | None:
+    def _waiting(self, flow: str, former: list[FlowRun], now: datetime) -> datetime | None:
         """Return until when nothing is run, for the flow's cooldown or the episode's wait; None if neither is on."""
         newest = self.prefect.newest_runs(flow, limit=_RUNS)
         ends = [max(run.last_moment for run in newest) + self.cooldown] if newest else []
         if wait := held_until(former, self.cooldown):
             ends.append(wait)
         until = max(ends, default=None)
-        return until if until and until > datetime.now(UTC) else None
+        return until if until and until > now else None

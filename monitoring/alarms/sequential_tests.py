@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,13 @@ class SequentialTests:
         self._accuracy = AccuracyWatch(layout, config, reference, _load_state(self._state))
         self._labelled, self._saved_at = 0, time.monotonic()
 
-    def update(self) -> Verdicts:
-        """Take in what has arrived since the last update.
+    def update(self, now: datetime | None = None) -> Verdicts:
+        """Take in what has arrived since the last update; `now` is what the clock shows in a replay of the past.
 
         Raise DriftloopError if the calibration's process fails or the log changes faster than it can be read, OSError
         if it cannot be read at all.
         """
-        drift = self._drift.update()
+        drift = self._drift.update(now)
         accuracy = self._accuracy.update(self._promise(drift))
         self._labelled = accuracy.rows if accuracy else 0
         if time.monotonic() - self._saved_at >= SAVED_EVERY:

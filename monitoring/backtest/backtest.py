@@ -61,7 +61,9 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     types = stored_types(options.log, config.model)
     reference = replace(reference, table=narrowed(reference.table, types))
     calibration = calibrate_for(reference, config, _progress("calibrating the drift detector"), populations)
-    detector = PastDetector(reference, config.model, calibration, config.false_alarm_rows(rate))
+    detector = PastDetector(
+        reference, config.model, calibration, calibration.support(config.false_alarm_rows(rate), rate)
+    )
     past = Past(log, labels, config, reference, detector)
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
         found = backtest(past, alerts, options, Path(folder), binaries)
@@ -106,7 +108,7 @@ def backtest(
         outcomes,
         tuple(drift.alarms),
         tuple(drift.restarted.alarms),
-        drift.promise,
+        drift.support,
         left_out,
     )
 

@@ -16,6 +16,7 @@ from monitoring.alarms.drift.detector import QUIET, DriftDetector
 from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.backtest.log_rows import Times, times_of
 from monitoring.contract.config import Config, Model
@@ -66,14 +67,14 @@ class RestartedDetector:
 class PastDetector:
     """The detector, fed with a log's rows in the order of time, and one that starts anew after each alarm."""
 
-    def __init__(self, reference: Reference, model: Model, calibration: Calibration, promise: float) -> None:
+    def __init__(self, reference: Reference, model: Model, calibration: Calibration, support: Support) -> None:
         self.alarms: list[PastAlarm] = []
         self.unknown: Counter[str] = Counter()  # predictions that the config does not name
-        self.promise, self._model = promise, model
+        self.support, self._promise, self._model = support, support.promised, model
         self._rows = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._rows, len(model.categories), calibration.rhythm.cycle)
         self._detector = DriftDetector(self._scores, calibration)
-        self.restarted = RestartedDetector(self._scores, calibration, promise)
+        self.restarted = RestartedDetector(self._scores, calibration, self._promise)
         fields = compared_fields(reference.table.schema, model)
         self._columns = pa.schema([*fields, pa.field(model.prediction, pa.string())])
 
@@ -93,12 +94,12 @@ class PastDetector:
         """Return what the detector says now."""
         status = self._detector.status()
         attribution = self._find(status.alarm) if status.alarm else None
-        return DriftVerdict(1.0, self.promise, status, attribution)
+        return DriftVerdict(1.0, self._promise, status, attribution, support=self.support)
 
     def _feed(self, rows: Observations, times: Times) -> None:
         """Feed rows; where an alarm came or went among them, go back and feed fewer, to the block that it was."""
         before, alarm = copy.copy(self._detector), self._detector.status().alarm  # it replaces its arrays, not fills
-        self._detector.update(rows, times, self.promise)
+        self._detector.update(rows, times, self._promise)
         now = self._detector.status().alarm
         if now == alarm and self._detector.since == before.since:
             return

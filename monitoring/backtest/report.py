@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring.alarms.drift.calibration import POPULATIONS
+from monitoring.alarms.drift.support import Support
 from monitoring.backtest.alert_rules import Firing, Outcome
 from monitoring.backtest.detector_replay import PastAlarm
 from monitoring.backtest.log_rows import utc
@@ -28,8 +29,9 @@ class Backtest:
 
     `outcomes` is None where no Prometheus was there to say; `left_out` are the alerts that speak about nothing that was
     replayed. `restarted` are the times (microseconds since 1970) of the alarms of a drift detector that starts anew
-    right after each. `promise` is the rows between false alarms of drift, `unread` names the files that could not be
-    read, `populations` is what the detector was calibrated on, `unknown` says which predictions are no categories.
+    right after each. `support` is what the detector promises and how far that is supported, `unread` names the files
+    that could not be read, `populations` is what it was calibrated on, `unknown` says which predictions are no
+    categories.
     """
 
     first: int
@@ -40,7 +42,7 @@ class Backtest:
     outcomes: tuple[Outcome, ...] | None
     alarms: tuple[PastAlarm, ...]
     restarted: tuple[int, ...]
-    promise: float
+    support: Support
     left_out: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     populations: int = POPULATIONS
@@ -101,8 +103,7 @@ def _lines(found: Backtest) -> Iterator[str]:
     yield ""
     number = len(found.alarms)
     yield (
-        f"Drift detector, one false alarm in {found.promise:,.0f} rows promised: "
-        f"in alarm {_percent(found.share_in_alarm)} of the time, "
+        f"Drift detector: in alarm {_percent(found.share_in_alarm)} of the time, "
         f"{_alarms(number)}, {_per_day(number, found)}"
     )
     again, (hit, every) = len(found.restarted), found.days_with_alarm
@@ -110,6 +111,9 @@ def _lines(found: Backtest) -> Iterator[str]:
         f"  with a new start after each: {_alarms(again)}, {_per_day(again, found)}, "
         f"on {hit} of {every} day{'s' if every != 1 else ''}"
     )
+    yield f"  promised: {found.support.promised_said}"
+    yield f"  supported: {found.support.supported_said}"
+    yield f"  rhythm: {found.support.rhythm_said}"
     if found.populations < POPULATIONS:
         yield f"  calibrated on {found.populations} populations, the monitor on {POPULATIONS}: features are many"
     for alarm in found.alarms:
@@ -207,7 +211,14 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "labels": None if found.labels is None else {"read": found.labels.read, "rows": found.labels.rows},
         "detector": {
             "share_of_time": found.share_in_alarm,
-            "promise_rows": found.promise,
+            "promise_rows": found.support.promised,
+            "supported_rows": found.support.supported,
+            "rows_per_second": found.support.rate,
+            "rhythm": {
+                "cycle_seconds": found.support.cycle_seconds,
+                "cycles": found.support.rhythm.cycles,
+                "said": found.support.rhythm_said,
+            },
             "populations": found.populations,
             "per_day": len(alarms) / found.days,
             "alarms": alarms,

@@ -165,8 +165,11 @@ def _about(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
         raise DriftloopError(f"{path}: {error}") from error
 
 
-def load_reference(source: str, config: Config) -> Reference:
-    """Read a reference, a Parquet file or its URI; raise DriftloopError if it is none that fits the config."""
+def load_reference(source: str, config: Config, *, predicted: bool = True) -> Reference:
+    """Read a reference, a Parquet file or its URI; raise DriftloopError if it is none that fits the config.
+
+    With `predicted=False` the prediction column may be absent.
+    """
     if not list_files(source).alone:  # which refuses pipes and devices too: they would be waited for
         raise DriftloopError(f"{shown(source)}: is a folder; a reference is one Parquet file")
     try:
@@ -175,7 +178,7 @@ def load_reference(source: str, config: Config) -> Reference:
             content = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DriftloopError(f"{shown(source)}: the reference cannot be read: {reason_of(error)}") from error
-    return parse_reference(content, shown(source), config.model)
+    return parse_reference(content, shown(source), config.model, predicted=predicted)
 
 
 def _read_reference(source: str, config: Config, types: Mapping[str, pa.DataType]) -> tuple[Grid, Profile]:

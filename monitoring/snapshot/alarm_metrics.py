@@ -9,6 +9,7 @@ from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.attribution import Attribution
 from monitoring.alarms.drift.detector import DetectorStatus
 from monitoring.alarms.drift.drift_watch import DriftVerdict
+from monitoring.alarms.drift.support import Support
 from monitoring.contract.drift_state import Alarm
 
 MICROSECONDS = 1e6
@@ -27,6 +28,8 @@ def drift_metrics(verdict: DriftVerdict) -> Iterator[Metric]:
     yield _gauge("drift_false_alarm_every_rows", "Rows between false alarms that are promised.", verdict.promise)
     if verdict.detector is not None:
         yield from _detector(verdict.detector)
+    if verdict.support is not None:
+        yield from _supported(verdict.support)
     if verdict.alarm is not None:
         yield from _raise(verdict.alarm)
     if verdict.attribution is not None:
@@ -38,6 +41,13 @@ def _detector(status: DetectorStatus) -> Iterator[Metric]:
     yield _gauge("drift_alarm_score", "log10 of the rows between false alarms at this evidence.", status.score)
     yield _gauge("drift_alarm_threshold", "log10 of the rows that are promised.", status.threshold)
     yield _gauge("drift_detected", "1 while a drift alarm holds.", float(status.alarm is not None))
+
+
+def _supported(support: Support) -> Iterator[Metric]:
+    yield _gauge("drift_supported_rows", "Rows without change that the calibration has seen.", support.supported)
+    yield _gauge("drift_rows_per_second", "Rows a second of the log over the last days.", support.rate)
+    yield _gauge("drift_rhythm_cycle_seconds", "Length of the cycle that is in the alarm.", support.cycle_seconds)
+    yield _gauge("drift_rhythm_cycles", "Whole cycles that the reference holds.", support.rhythm.cycles)
 
 
 def _raise(alarm: Alarm) -> Iterator[Metric]:

@@ -16,7 +16,7 @@ _NOT_METRICS = (
     r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)",  # label lists
     r"\[[^\]]*\]",  # ranges
     r"\boffset\s+\w+",
-    r"\b[a-z_]+\s*(?=\()",  # functions and aggregations
+    r"\b[a-z_0-9]+\s*(?=\()",  # functions and aggregations
     r"\b(?:and|or|unless|bool|Inf|NaN)\b",
     r"\b\d[\w.]*",
 )

@@ -25,14 +25,17 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tumours.parquet"
 
 
-def test_the_config_is_checked_as_the_page_says() -> None:
-    """The command and what it prints."""
-    command = [sys.executable, "-m", "monitoring", "check-config"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={"DRIFTLOOP_CONFIG": CONFIG, "PATH": ""}, capture_output=True, text=True, check=True
-    )
-    assert f"DRIFTLOOP_CONFIG={CONFIG} .venv/bin/python -m monitoring check-config" in PAGE
-    assert done.stdout in PAGE
+@pytest.mark.parametrize("options", [pytest.param([], id="config"), pytest.param(["--reference"], id="reference")])
+def test_the_config_is_checked_as_the_page_says(reference: Path, tmp_path: Path, options: list[str]) -> None:
+    """The command and what it prints, before there is a reference and with it."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")  # not in the project, whose data folder may hold a reference
+    (tmp_path / reference.name).symlink_to(reference)
+    arguments = ["check-config", *(part for option in options for part in (option, reference.name))]
+    command = [sys.executable, "-m", "monitoring", *arguments]
+    environment = {"DRIFTLOOP_CONFIG": CONFIG, "PATH": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert f"DRIFTLOOP_CONFIG={CONFIG} .venv/bin/python -m monitoring {' '.join(arguments)}\n" in PAGE
+    assert f"```\n{done.stdout}```" in PAGE
 
 
 @pytest.mark.timeout(1200)

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.alarms.drift.calibration import calibrate
 from monitoring.alarms.drift.drift_watch import DriftWatch, rows_of
+from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import part_name
@@ -68,6 +69,17 @@ def keep_reference(data: Path, config: Config, rows: pd.DataFrame, **about: Any)
     write_reference(Layout(data), config.model, table, **({"origin": "sample"} | about))
 
 
+def keep_timed_reference(data: Path, config: Config, rows: pd.DataFrame, days: float) -> None:
+    """Write reference.parquet with rows at even times over so many days, whose first feature follows the hour."""
+    times = np.linspace(0, days * 86_400e6, len(rows)).astype(np.int64) + microseconds(START)
+    follows = np.sin(times / 86_400e6 * 2 * np.pi).astype("float32")
+    feature = config.model.features[0]
+    rows = rows.assign(**{feature: rows[feature] + 3 * follows})
+    table = pa.Table.from_pandas(rows, preserve_index=False).select(reference_schema(config.model).names)
+    table = table.append_column("timestamp", pa.array(times).cast(pa.timestamp("us", tz="UTC")))
+    write_reference(Layout(data), config.model, table, origin="user")
+
+
 def monitor_of(data: Path, config: Config = LOANS, **settings: Any) -> tuple[Monitor, CollectorRegistry]:
     """Return a monitor with a registry of its own, and no Prometheus to ask."""
     registry = CollectorRegistry()
@@ -94,5 +106,6 @@ def keep_calibration(data: Path, config: Config, populations: int = 10) -> None:
     reference = read_reference(Layout(data), config.model)
     path = DriftWatch(Layout(data), config, reference).calibration_path
     path.parent.mkdir(exist_ok=True)
-    rows = rows_of(reference.table, config.model)
-    path.write_text(calibrate(rows, len(config.model.categories), 1, populations=populations).to_json())
+    rows, categories = rows_of(reference.table, config.model), len(config.model.categories)
+    rhythm = find_rhythm(rows, categories, config.rhythm, config.timezone)
+    path.write_text(calibrate(rows, categories, 1, populations=populations, rhythm=rhythm).to_json())

@@ -58,6 +58,11 @@ def test_the_detector_would_have_fired_after_the_change_and_not_before(replayed:
     assert change <= alarm["noticed"] <= change + 180
     assert abs(alarm["onset"] - change) <= 120
     assert alarm["blamed"]["mfcc_1"] == "up"
+    detector = found["detector"]
+    assert detector["promise_rows"] == pytest.approx(30 * 86_400 * detector["rows_per_second"])
+    assert detector["supported_rows"] == 1_200_000
+    assert detector["rhythm"].items() >= {"cycle_seconds": 0, "cycles": 0}.items()
+    assert "the reference does not know its rows' times" in detector["rhythm"]["said"]
 
 
 def test_the_rules_are_answered_by_prometheus(replayed: tuple[Path, dict[str, Any]]) -> None:

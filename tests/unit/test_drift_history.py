@@ -65,7 +65,7 @@ def test_the_rhythm_is_that_of_the_rows_before_the_change() -> None:
     """It is said; a reference that spans two cycles itself, and who asks for none, have their own."""
     reference, earlier, calibration = _rebased()
     assert calibration.rhythm.cycle == Cycle(WEEK, "UTC")
-    assert calibration.rhythm.said == "a cycle of 7d, from 4 of them before the reference was re-based"
+    assert calibration.rhythm.said == "a week, from 4 of them before the reference was re-based"
     assert Calibration.from_json(calibration.to_json()).rhythm == calibration.rhythm
     assert not find_rhythm(traffic(3, 14), 2, "auto", "UTC", earlier).earlier
     assert find_rhythm(reference, 2, "none", "UTC", earlier).cycle is None

@@ -7,7 +7,7 @@ import pytest
 
 from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.detector import DriftDetector
-from monitoring.alarms.drift.rhythm import Rhythm, find_rhythm
+from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
 
@@ -62,7 +62,25 @@ def test_rows_that_do_not_depend_on_each_other_have_no_rhythm() -> None:
     mixed = Observations(rows.features, rows.predictions, np.random.default_rng(5).permutation(rows.times))
     assert find_rhythm(mixed, 2, "auto", "UTC").cycle is None
     timeless = find_rhythm(Observations(rows.features, rows.predictions), 2, "auto", "UTC")
-    assert timeless == Rhythm(None, 0, "the reference does not know its rows' times")
+    assert (timeless.cycle, timeless.said) == (None, "the reference does not know its rows' times")
+
+
+@pytest.mark.parametrize(
+    ("days", "asked", "advised"),
+    [
+        pytest.param(None, "auto", "a column timestamp, and rows of two days at least", id="no times"),
+        pytest.param(1, "auto", "Its rows depend on those before them, so hours that are unlike", id="too short"),
+        pytest.param(13, "7d", "give reference.parquet rows of two days at least", id="less than two weeks"),
+        pytest.param(28, "none", "set rhythm to auto", id="not wanted"),
+    ],
+)
+def test_without_a_rhythm_it_is_said_what_follows_and_what_helps(days: int | None, asked: str, advised: str) -> None:
+    """That alarms come more often than promised, and what to give the reference."""
+    rows = traffic(6, days or 28)
+    found = find_rhythm(rows if days else Observations(rows.features, rows.predictions), 2, asked, "UTC")
+    assert found.cycle is None
+    assert advised in found.advice
+    assert "far more often than promised" in found.advice
 
 
 def test_more_of_the_same_traffic_raises_no_alarm() -> None:
@@ -87,6 +105,7 @@ def test_a_calibration_is_read_back_as_it_was_written() -> None:
     _, calibration = _calibrated()
     again = Calibration.from_json(calibration.to_json())
     assert again.rhythm == calibration.rhythm
+    assert again.support(1e6, 0.1) == calibration.support(1e6, 0.1)
     assert again.deviations is not None
     assert calibration.deviations is not None
     np.testing.assert_allclose(again.deviations.values, calibration.deviations.values, atol=1e-4)
@@ -100,3 +119,35 @@ def test_deviations_follow_the_density() -> None:
     assert denser is not None
     weather = 1
     assert (denser.values[8:, weather] > calibration.deviations.values[8:, weather]).all()
+
+
+def test_with_a_rhythm_the_references_own_time_supports_a_promise() -> None:
+    """Eight weeks, whatever is drawn from them; at a lower rate fewer rows, of a thinned reference more."""
+    _, calibration = _calibrated()
+    own, rate = 56 * A_DAY, A_DAY / 86_400
+    found = calibration.support(12 * own, rate)
+    assert found.supported == pytest.approx(own)
+    assert found.factor == pytest.approx(12)
+    assert calibration.support(own, 0).supported == own
+    assert calibration.support(own, rate / 2).supported == pytest.approx(own / 2)
+    assert calibration.at_density(3).support(own, 3 * rate).supported == pytest.approx(3 * own)
+    for part in (
+        f"{own:,} rows without change (56 days)",
+        "8 weeks",
+        "12 times as far",
+        "extrapolated, by a Gumbel law",
+    ):
+        assert part in found.supported_said
+    assert "(672 days at 200 rows a day)" in found.promised_said
+    assert found.rhythm_said.startswith("a week, learned from 8 of them")
+
+
+def test_rows_drawn_one_by_one_support_as_many_as_are_drawn() -> None:
+    """Whatever the reference's rows, thinned or not; a promise up to there is covered."""
+    rows = traffic(7, 1)
+    calibration = calibrate(Observations(rows.features, rows.predictions), 2, 1, populations=5)
+    found = calibration.support(60_000, 0)
+    assert (found.supported, found.factor) == (60_000, 1)
+    assert "They cover the promise." in found.supported_said
+    assert "rows do not depend on each other" in found.supported_said
+    assert calibration.at_density(10).support(60_000, 1).supported == 60_000

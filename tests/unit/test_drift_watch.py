@@ -59,6 +59,18 @@ def test_before_the_calibration_is_done_there_is_only_its_progress(folder: Path)
     assert again.detector == seen[-1].detector
 
 
+def test_a_replay_says_what_the_clock_shows(folder: Path) -> None:
+    """The promise follows from the rate of the rows in the week before its clock, not before the present."""
+    keep_calibration(folder, CONFIG)
+    then = NOW - timedelta(days=1000)
+    for day in range(2):
+        log_rows(folder, LOANS, make_rows(LOANS, 200, seed=day), then + timedelta(days=day))
+    config = loans(false_alarm_every="30d")
+    watch = DriftWatch(Layout(folder), config, read_reference(Layout(folder), LOANS.model))
+    present, replayed = watch.update().promise, watch.update(then + timedelta(days=2)).promise
+    assert replayed > present
+
+
 def test_a_change_is_attributed_to_its_feature(folder: Path) -> None:
     """The alarm names the feature that moved and which way, with effect sizes whose intervals hold them."""
     watch = _watch(folder)

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +25,14 @@ from monitoring.monitor import Monitor
 from monitoring.page.page import create_app
 from tests.processes import ROOT
 from tests.unit.models import GENRES, LOANS, loans
-from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
+from tests.unit.monitor_fixtures import (
+    keep_calibration,
+    keep_reference,
+    keep_timed_reference,
+    log_rows,
+    make_rows,
+    monitor_of,
+)
 
 PATIENCE = 90
 
@@ -280,13 +287,6 @@ def test_what_cannot_be_used_stops_the_start(command: str, variables: dict[str, 
     assert "Traceback" not in done.stderr
 
 
-def test_a_sound_config_is_called_sound() -> None:
-    """check-config says what it read."""
-    command = [sys.executable, "-m", "monitoring", "check-config"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert done.stdout == "monitoring/config.yml: 13 features, 10 categories, no error\n"
-
-
 def test_the_page_tells_the_drift_alarm_and_who_is_to_blame(tmp_path: Path) -> None:
     """Since when, by which evidence, which feature moved which way, and by how much."""
     keep_reference(tmp_path, LOANS, make_rows(LOANS, 300))
@@ -299,6 +299,67 @@ def test_the_page_tells_the_drift_alarm_and_who_is_to_blame(tmp_path: Path) -> N
     assert "The data have drifted since 2026-01-01 00:00:00 UTC: age (up)" in text
     assert "the threshold 5.0" in text
     assert "once in 100,000 rows" in text
+
+
+@pytest.mark.parametrize(
+    ("days", "told", "values"),
+    [
+        pytest.param(
+            21,
+            (
+                "in 5,000 rows (25 days at 200 rows a day)",
+                "4,200 rows without change (21 days), the reference&#39;s own: the calibration uses its 3 weeks",
+                "The promise reaches 1.2 times as far; beyond them it is extrapolated, by a Gumbel law",
+                "a week, learned from 3 of them",
+            ),
+            (4_200, 604_800, 3),
+            id="three weeks",
+        ),
+        pytest.param(
+            0.5,
+            (
+                "nothing: the alarm takes the reference&#39;s rows for independent of each other, and they are not.",
+                "no daily or weekly one is in the alarm: the reference spans 12 hours",
+            ),
+            (0, 0, 0),
+            id="hours",
+        ),
+        pytest.param(
+            None,
+            (
+                "120,000 rows without change (600 days), drawn from the reference one by one",
+                "They cover the promise.",
+                "no daily or weekly one is in the alarm: the reference does not know its rows&#39; times",
+                "alarms come far more often than promised: give reference.parquet a column timestamp",
+            ),
+            (120_000, 0, 0),
+            id="no times",
+        ),
+    ],
+)
+def test_page_and_metrics_say_what_the_promise_rests_on(
+    tmp_path: Path, days: float | None, told: tuple[str, ...], values: tuple[float, ...]
+) -> None:
+    """The rhythm that is in the alarm, or why none is and what helps; what is promised, and what supports it."""
+    config, rows = loans(false_alarm_every=5_000), make_rows(LOANS, 4_200)
+    if days is None:
+        keep_reference(tmp_path, LOANS, rows)
+    else:
+        keep_timed_reference(tmp_path, LOANS, rows, days)
+    keep_calibration(tmp_path, config)
+    last = datetime.now(UTC) - timedelta(minutes=1)
+    for hour in range(25):  # 200 rows in the day between the first and the last
+        moment = last - timedelta(hours=24 - hour)
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 8, seed=hour), moment)
+    monitor, registry = monitor_of(tmp_path, config, drift_alarm="on")
+    monitor.cycle()
+    text = _client(monitor, registry).get("/").text
+    for wanted in told:
+        assert wanted in text
+    names = ("drift_supported_rows", "drift_rhythm_cycle_seconds", "drift_rhythm_cycles")
+    assert tuple(registry.get_sample_value(name) for name in names) == pytest.approx(values, rel=0.001)
+    assert registry.get_sample_value("drift_false_alarm_every_rows") == 5_000
+    assert registry.get_sample_value("drift_rows_per_second") == pytest.approx(200 / 86_400, rel=0.001)
 
 
 def test_the_page_tells_how_far_the_calibration_is(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from monitoring.alarms.drift.dependent_statistics import DEPENDENT_KINDS, Deviat
 from monitoring.alarms.drift.rhythm import NO_RHYTHM, Rhythm
 from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns, learn_usual
 from monitoring.alarms.drift.statistics import KINDS
+from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle, Floats
 from monitoring.alarms.drift.windows import (
     BLOCK,
@@ -64,7 +65,8 @@ class Calibration:
 
     `lengths` are the windows' in blocks. `location` and `scale` (windows, kinds) put every statistic on a common scale,
     on which it is called a height; `level` and `spread` are location and scale of the largest height in a stretch.
-    `deviations` are those of dependent rows, None for rows that are drawn one by one.
+    `deviations` are those of dependent rows, None for rows that are drawn one by one. It was made on so many
+    `populations` of a reference that stands for so many `reference_rows`.
     """
 
     lengths: tuple[int, ...]
@@ -74,6 +76,8 @@ class Calibration:
     spread: float
     deviations: Deviations | None = None
     rhythm: Rhythm = NO_RHYTHM
+    populations: int = POPULATIONS
+    reference_rows: float = 0.0
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -88,9 +92,15 @@ class Calibration:
 
     def at_density(self, ratio: float) -> "Calibration":
         """Return it for rows of which so many times as many come in the same time; see `Deviations.at_density`."""
-        if self.deviations is None or ratio == 1:
+        if ratio == 1:
             return self
-        return replace(self, deviations=self.deviations.at_density(ratio))
+        deviations = None if self.deviations is None else self.deviations.at_density(ratio)
+        return replace(self, deviations=deviations, reference_rows=self.reference_rows * ratio)
+
+    def support(self, promised: float, rate: float) -> Support:
+        """Return how far it supports a promise of so many rows, at so many rows a second; see `supported_rows`."""
+        supported = supported_rows(self.rhythm, self.reference_rows, self.populations, rate)
+        return Support(promised, supported, rate, self.rhythm)
 
     def rarity(self, height: float) -> float:
         """Return log10 of the rows between false alarms at this height."""
@@ -127,6 +137,20 @@ class Calibration:
         return cls(**values | arrays | found)
 
 
+def supported_rows(rhythm: Rhythm, reference_rows: float, populations: int = POPULATIONS, rate: float = 0.0) -> float:
+    """Return how many rows without change a calibration sees: a promise of a rarer alarm is extrapolated from them.
+
+    They are those that it draws. With a rhythm they are no more than the reference's own, nor than come in the time of
+    its whole cycles at the present `rate` (rows a second, 0 if unknown): a cycle that is used again is no new one. None
+    are like the traffic where rows depend on those before them, and no rhythm is in the alarm.
+    """
+    drawn = float(populations * STRETCHES * STRETCH)
+    if rhythm.cycle is None:
+        return 0.0 if rhythm.dependent else drawn
+    own = rhythm.cycles * rhythm.cycle.length / 1e6 * rate if rate else reference_rows
+    return max(1.0, min(drawn, reference_rows, own))
+
+
 def calibrate(
     reference: Observations,
     categories: int,
@@ -151,7 +175,10 @@ def calibrate(
         populated = draw_cycles(cycles, categories, rhythm.cycle, STRETCHES * STRETCH, rng, stretch=stretch)
         each = partial(_each, drawn=populated, populations=populations, workers=workers)
         kinds = ScoreColumns(reference.features.shape[1], categories)
-        return _calibrate_on_cycles(lengths, kinds, len(cycles) / rhythm.cycles, rhythm, each=each, progress=progress)
+        per_cycle = len(cycles) / rhythm.cycles
+        within = tuple(length for length in lengths if length * BLOCK <= max(BLOCK, per_cycle))
+        found = _calibrate_on_cycles(within, kinds, per_cycle, rhythm, each=each, progress=progress)
+        return replace(found, populations=populations, reference_rows=len(cycles))
     reference = _coded(reference)
     drawn = _draw(Bootstrap(reference, categories), len(reference), rng)
 
@@ -162,7 +189,8 @@ def calibrate(
 
     maxima = _each(find_maxima, drawn=drawn, populations=populations, progress=progress, workers=workers)
     location, scale, level, spread = fit(maxima)
-    return Calibration(lengths, location, scale, level, spread, rhythm=rhythm)
+    found = Calibration(lengths, location, scale, level, spread, rhythm=rhythm)
+    return replace(found, populations=populations, reference_rows=len(reference))
 
 
 def _calibrate_on_cycles(
@@ -176,7 +204,8 @@ def _calibrate_on_cycles(
 ) -> Calibration:
     """Calibrate on populations of whole cycles: the deviations of the components first, then the laws.
 
-    `lengths` are those of windows in blocks, and `per_cycle` the rows of a cycle; `each` is `_each` of all but what is
+    `lengths` are those of windows in blocks, none longer than a cycle, for the cycles hold too few such windows that
+    share no rows; `per_cycle` are the rows of a cycle. `each` is `_each` of all but what is
     to be found, and the progress.
     """
     cycle = rhythm.cycle

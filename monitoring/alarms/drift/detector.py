@@ -41,7 +41,7 @@ class DriftDetector:
     """
 
     def __init__(self, reference: ReferenceScores, calibration: Calibration, alarm: Alarm | None = None) -> None:
-        self._reference, self._calibration = reference, calibration
+        self._reference, self.calibration = reference, calibration
         self._longest = calibration.lengths[-1]
         self._seen = 0  # blocks
         self._alarm = alarm
@@ -54,7 +54,7 @@ class DriftDetector:
         """Forget all blocks, so that no window reaches back behind this point."""
         self._quiet = 0  # blocks
         self._sums = np.zeros((0, self._reference.columns.width))
-        self._heights = np.full(len(self._calibration.lengths), -np.inf)  # of each window when it was last scored
+        self._heights = np.full(len(self.calibration.lengths), -np.inf)  # of each window when it was last scored
         self._kinds = np.zeros(len(self._heights), np.int64)
 
     def update(self, rows: Observations, times: Times, promise: float) -> None:
@@ -98,14 +98,14 @@ class DriftDetector:
         for place, window in enumerate(
             window_statistics(
                 self._reference,
-                self._calibration.lengths,
+                self.calibration.lengths,
                 known,
                 before,
                 self._seen,
-                deviations=self._calibration.deviations,
+                deviations=self.calibration.deviations,
             )
         ):
-            found = self._calibration.heights(window)
+            found = self.calibration.heights(window)
             at = window.ends - before - 1
             heights[at, place], kinds[at, place] = found.max(1), found.argmax(1)
             last = np.zeros(number, np.int64)
@@ -124,7 +124,7 @@ class DriftDetector:
         """
         begin = 0
         if self._alarm is None:
-            reached = np.flatnonzero(top >= self._calibration.height(10**self._threshold))
+            reached = np.flatnonzero(top >= self.calibration.height(10**self._threshold))
             if not len(reached):
                 return None
             begin = int(reached[0])
@@ -132,7 +132,7 @@ class DriftDetector:
             self._alarm = self._raise_alarm(
                 known, len(known) - len(top) + begin, window, int(kinds[begin, window]), times
             )
-        quiet = top[begin:] < self._calibration.height(10 ** (self._threshold - RELEASE))
+        quiet = top[begin:] < self.calibration.height(10 ** (self._threshold - RELEASE))
         places = np.arange(len(quiet))
         last_high = np.maximum.accumulate(np.where(quiet, -1 - self._quiet, places))
         lengths = places - last_high  # of the run of quiet blocks up to each
@@ -145,23 +145,23 @@ class DriftDetector:
 
     def _raise_alarm(self, known: Floats, block: int, window: int, kind: int, times: Times) -> Alarm:
         """Return the alarm raised at a block; its onset maximises the statistic of the rows from there to the block."""
-        total = np.cumsum(known[block::-1], axis=0)[: 2 * self._calibration.lengths[window]]
+        total = np.cumsum(known[block::-1], axis=0)[: 2 * self.calibration.lengths[window]]
         blocks = np.arange(1, len(total) + 1)
         before = np.full(total.shape, np.nan)
         half = len(total) // 2
         before[:half] = total[1 : 2 * half : 2] - total[:half]
-        values = statistics_of(self._reference, total, before, blocks * BLOCK, self._calibration.deviations)
+        values = statistics_of(self._reference, total, before, blocks * BLOCK, self.calibration.deviations)
         begin = int(values[:, kind].argmax()) + 1
         behind = (len(known) - block - 1) * BLOCK  # rows that came after the block
         last = len(times) - behind  # `times` are of the new blocks alone
         every = _times(self._recent)[: len(self._recent) - behind]
         onset = every[-min(begin * BLOCK, len(every))]
-        return Alarm(self._calibration.kinds[kind], Micros(int(onset)), Micros(int(times[last - 1])))
+        return Alarm(self.calibration.kinds[kind], Micros(int(onset)), Micros(int(times[last - 1])))
 
     def status(self) -> DetectorStatus:
         """Return the detector's state."""
         top = self._heights.max()
-        score = max(0.0, self._calibration.rarity(float(top))) if np.isfinite(top) else 0.0
+        score = max(0.0, self.calibration.rarity(float(top))) if np.isfinite(top) else 0.0
         return DetectorStatus(self._seen * BLOCK, score, self._threshold, self._alarm)
 
     def since_onset(self, onset: Micros) -> Observations:

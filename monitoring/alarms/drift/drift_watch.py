@@ -22,8 +22,9 @@ from monitoring.alarms.drift.calibration_process import CalibrationError, Calibr
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
 from monitoring.alarms.drift.learning import learning_until
 from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
+from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle
-from monitoring.alarms.drift.windows import BLOCK, window_lengths
+from monitoring.alarms.drift.windows import BLOCK
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Config, Model
 from monitoring.contract.drawn_rows import draw_rows
@@ -51,7 +52,8 @@ class DriftVerdict:
 
     `progress` of the calibration is 0 to 1; `promise` is the mean number of rows between false alarms that config.yml
     asks for. There is an `attribution` while an alarm lasts. `logged` is how many rows the log holds since the
-    reference. Until `learning_until` rows of the log are taken as the reference's, and nothing is tested.
+    reference. `support` says how far the calibration supports the promise. Until `learning_until` rows of the log are
+    taken as the reference's, and nothing is tested.
     """
 
     progress: float
@@ -60,6 +62,7 @@ class DriftVerdict:
     attribution: Attribution | None = None
     unreadable: tuple[Unreadable, ...] = ()
     logged: int = 0
+    support: Support | None = None
     learning_until: Micros | None = None
 
     @property
@@ -113,17 +116,20 @@ class DriftWatch:
         self._saved = ""
         self._attributed: tuple[Alarm, datetime, Attribution] | None = None
 
-    def update(self) -> DriftVerdict:
+    def update(self, now: datetime | None = None) -> DriftVerdict:
         """Take in the rows that have arrived since; raise CalibrationError if the calibration's process fails.
 
-        Rows that are more than an hour ahead of the clock when they arrive are left out.
+        Rows that are more than an hour ahead of the clock when they arrive are left out. A replay of the past says what
+        the clock shows (`now`).
         """
-        latest = latest_time()
+        now = now or datetime.now(UTC)
+        latest = latest_time(now)
         listed = [part for part in list_parts(self._layout.current)[0] if part.last <= latest]
         self._learn(listed)
         parts = [part for part in listed if self._through < part.last]
         logged = sum(part.rows for part in parts)
-        promise = self._config.false_alarm_rows(_rate(parts))
+        rate = _rate(parts, now)
+        promise = self._config.false_alarm_rows(rate)
         if self._learning is not None:
             return DriftVerdict(0.0, promise, logged=logged, learning_until=self._learning)
         if self._detector is None:
@@ -139,7 +145,8 @@ class DriftWatch:
         self._detector.update(rows_of(table, self._config.model), times, promise)
         status = self._detector.status()
         self._save_state(status)
-        return DriftVerdict(1.0, promise, status, self._attribute(status), tuple(unreadable), logged)
+        support = self._detector.calibration.support(promise, rate)
+        return DriftVerdict(1.0, promise, status, self._attribute(status, now), tuple(unreadable), logged, support)
 
     def _learn(self, parts: Iterable[Part]) -> None:
         """Once the log has come to the end of learning, take its rows until then to the reference's."""
@@ -195,14 +202,14 @@ class DriftWatch:
         self._scores = ReferenceScores(self._reference, categories, self._cycle, usual)
         self._detector = DriftDetector(self._scores, calibration, state.alarm)
         logger.info("drift_alarm_calibrated", rhythm=calibration.rhythm.said)
-        longest = window_lengths(len(self._reference))[-1] * BLOCK
+        longest = calibration.lengths[-1] * BLOCK
         self._detector.since = state.since
         after = max(self._through, state.since, _newest(parts, longest))
         self._cursor = LogCursor(self._layout.current, self._columns, after)
 
-    def _attribute(self, status: DetectorStatus) -> Attribution | None:
+    def _attribute(self, status: DetectorStatus, now: datetime) -> Attribution | None:
         """Return the attribution of the current alarm, which is renewed now and then; None without an alarm."""
-        alarm, now = status.alarm, datetime.now(UTC)
+        alarm = status.alarm
         if alarm is None or self._detector is None or self._scores is None:
             self._attributed = None
         elif self._attributed is None or self._attributed[0] != alarm or now - self._attributed[1] >= ATTRIBUTED_EVERY:
@@ -232,9 +239,9 @@ def thinned(rows: Observations) -> Observations:
     return rows.take(np.sort(places))
 
 
-def _rate(parts: Iterable[Part]) -> float:
+def _rate(parts: Iterable[Part], now: datetime) -> float:
     """Return the rows per second over the last days of the log; 0 if they span no time."""
-    earliest = microseconds(datetime.now(UTC) - RATE_PERIOD)
+    earliest = microseconds(now - RATE_PERIOD)
     recent = [part for part in parts if part.last > earliest]
     begin, end = min((p.first for p in recent), default=0), max((p.last for p in recent), default=0)
     return sum(part.rows for part in recent) / ((end - begin) / 1e6) if end > begin else 0.0

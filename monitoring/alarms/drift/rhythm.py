@@ -12,26 +12,36 @@ import numpy as np
 from scipy import stats
 
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
-from monitoring.alarms.drift.usual import DAY, Cycle, local_times
+from monitoring.alarms.drift.usual import Cycle, local_times
 from monitoring.contract.config import CYCLES
 from monitoring.contract.rhythm_rows import FEWEST_CYCLES, count_cycles
 
 LEVEL = 1e-4  # of the test for dependence: below it rows are held to depend on each other
 CHUNK = 25  # rows at least, of the chunks whose means are compared
 MOST_CHUNKS = 200
+SECONDS = {"days": 86_400, "hours": 3600, "minutes": 60}
+
+PERIODS = {"1d": "day", "7d": "week"}
+BROKEN = "hours that are unlike the average count as drift, and alarms come far more often than promised"
+IF_ANY = f"On traffic with a day or a week {BROKEN}"
+HELP = "rows of two days at least, of two weeks where weekends differ"
 
 
 @dataclass(frozen=True)
 class Rhythm:
     """A reference's rhythm: its cycle, None without one, how many whole ones it spans, and why.
 
-    `said` is a clause for people: what was found, or why nothing was. It was found in `earlier` rows where the
-    reference is too short, as one is that was re-based: then the reference tells the level alone.
+    `said` is a clause for people: what was found, or why nothing was. Without a cycle `advice` are sentences: what
+    follows where traffic has one all the same, and what helps. `dependent` says whether the rows depend on those
+    before them, by the test or by config.yml's word. The rhythm was found in `earlier` rows where the reference is too
+    short, as one is that was re-based: then the reference tells the level alone.
     """
 
     cycle: Cycle | None
     cycles: int
     said: str
+    advice: str = ""
+    dependent: bool = False
     earlier: bool = False
 
 
@@ -50,24 +60,40 @@ def find_rhythm(
         if found.cycle and count_cycles(int(np.ptp(local_times(rows.times, zone))), found.cycle.length) < FEWEST_CYCLES:
             return replace(found, said=f"{found.said} before the reference was re-based", earlier=True)
     if asked == "none":
-        return Rhythm(None, 0, "config.yml says that there is none")
+        return Rhythm(None, 0, "config.yml says that there is none", f"{IF_ANY}: set rhythm to auto.")
     if rows.times is None or not len(rows):
-        return Rhythm(None, 0, "the reference does not know its rows' times")
+        return Rhythm(
+            None,
+            0,
+            "the reference does not know its rows' times",
+            f"{IF_ANY}: give reference.parquet a column timestamp, and {HELP}.",
+        )
     local = local_times(rows.times, zone)
     span = int(local.max() - local.min())
-    if asked == "auto" and not are_dependent(rows, categories):
-        return Rhythm(None, 0, "the reference's rows do not depend on those before them")
+    spans = f"the reference spans {duration(span / 1e6)}"
+    dependent = asked != "auto" or are_dependent(rows, categories)
     names = [asked] if asked in CYCLES else sorted(CYCLES, key=CYCLES.__getitem__, reverse=True)
     for name in names:
         length = CYCLES[name] // timedelta(microseconds=1)
         if (cycles := count_cycles(span, length)) >= FEWEST_CYCLES:
-            return Rhythm(Cycle(length, zone), cycles, f"a cycle of {name}, from {cycles} of them")
-    return Rhythm(
-        None,
-        0,
-        f"the reference spans {span / DAY:.1f} days, and its rhythm is learned from {FEWEST_CYCLES} cycles of "
-        f"{names[-1]} at least",
-    )
+            if not dependent:
+                return Rhythm(None, 0, f"{spans}, and its rows do not depend on those before them")
+            said = f"a {PERIODS[name]}, from {cycles} of them"
+            return Rhythm(Cycle(length, zone), cycles, said, dependent=True)
+    short = f"{spans}, and a rhythm is learned from {FEWEST_CYCLES} {PERIODS[names[-1]]}s at least"
+    follows = f"Its rows depend on those before them, so {BROKEN}" if dependent else IF_ANY
+    return Rhythm(None, 0, short, f"{follows}: give reference.parquet {HELP}.", dependent)
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit of which there are two."""
+    unit, length = next(((unit, of) for unit, of in SECONDS.items() if seconds >= 2 * of), ("seconds", 1))
+    return f"{amount(seconds / length)} {unit}"
+
+
+def amount(number: float) -> str:
+    """Write a number to two digits, or to the next whole one."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"  # noqa: PLR2004 - two digits
 
 
 def are_dependent(rows: Observations, categories: int) -> bool:

@@ -1,0 +1,66 @@
+"""`python -m monitoring check-config`: whether config.yml is sound, and what the drift alarm can promise."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from monitoring.alarms.drift.calibration import supported_rows
+from monitoring.alarms.drift.drift_watch import rows_of, thinned
+from monitoring.alarms.drift.rhythm import SECONDS, amount, duration, find_rhythm
+from monitoring.alarms.drift.support import EXTRAPOLATED, Support
+from monitoring.contract.config import Config
+from monitoring.contract.exit_status import PASSES
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
+from monitoring.offline.commands import load_reference
+
+
+def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's options."""
+    check = commands.add_parser("check-config", help="check config.yml, and say what the drift alarm can promise")
+    check.add_argument("--config", type=Path, help="default: DRIFTLOOP_CONFIG")
+    check.add_argument("--reference", help="a Parquet file or its URI; default: the one in DATA_DIR, if it is there")
+    check.set_defaults(run=check_config)
+
+
+def check_config(options: argparse.Namespace, config: Config) -> int:
+    """Say that the config is sound, and what the drift alarm can promise with the reference, if there is one."""
+    features, categories = len(config.model.features), len(config.model.categories)
+    sys.stdout.write(f"{options.config}: {features} features, {categories} categories, no error\n")
+    path = Layout(options.settings.data_dir).reference
+    if options.reference:
+        reference = load_reference(options.reference, config, predicted=False)
+        lines = describe(options.reference, reference, config)
+    elif not path.exists():
+        lines = iter([f"{path}: not there yet, so what the drift alarm can promise is not known"])
+    else:
+        try:
+            lines = describe(str(path), read_reference(Layout(path.parent), config.model, predicted=False), config)
+        except InvalidReferenceError as error:  # another model's, perhaps: the config is sound all the same
+            lines = iter([str(error)])
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return PASSES
+
+
+def describe(source: str, reference: Reference, config: Config) -> Iterator[str]:
+    """Yield lines on what the drift alarm promises with a reference, what supports that, and in which rhythm."""
+    rows, categories = rows_of(reference.table, config.model), len(config.model.categories)
+    rhythm = find_rhythm(thinned(rows), categories, config.rhythm, config.timezone)
+    seconds = 0.0 if rows.times is None else float(rows.times.max() - rows.times.min()) / 1e6
+    rate = len(rows) / seconds if seconds else 0.0
+    spans = f" in {duration(seconds)}" if seconds else ""
+    yield f"{source}: {len(rows):,} rows{spans}. The drift alarm with it:"
+    support = Support(config.false_alarm_rows(rate), supported_rows(rhythm, len(rows), rate=rate), rate, rhythm)
+    every = config.false_alarm_every
+    if rate or not isinstance(every, timedelta):
+        yield f"  promised: {support.promised_said}"
+        yield f"  supported: {support.supported_said}"
+    else:  # a duration is no number of rows yet
+        days = every.total_seconds() / SECONDS["days"]
+        yield f"  promised: on average at most one false alarm in {duration(every.total_seconds())}"
+        yield f"  supported: {support.supported:,.0f} rows without change, {support.source}."
+        most = amount(support.supported / days)
+        yield f"    They cover the promise up to {most} rows a day; with more it is {EXTRAPOLATED}."
+    yield f"  rhythm: {support.rhythm_said}"

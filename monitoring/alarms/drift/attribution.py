@@ -88,7 +88,7 @@ def attribute(
     shares = evidence / max(evidence.sum(), 1e-300)
     found = list(_effects(scores, deviations, _samples(scores, reference, since, rng), rng))
     if deviations is not None:  # what varies slowly is often far from the reference, and has not changed
-        changed = [*(adjusted < LEVEL), tests.distance < LEVEL]
+        changed = [*(adjusted < LEVEL), (len(names) + 1) * tests.distance < LEVEL]
         found = [(effect if but else 0.0, sizes) for but, (effect, sizes) in zip(changed, found, strict=True)]
     columns = tuple(
         ColumnAttribution(

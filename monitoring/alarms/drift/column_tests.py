@@ -18,6 +18,8 @@ from monitoring.alarms.drift.usual import Floats
 from monitoring.alarms.drift.windows import BLOCK
 
 Test = tuple[str, float]  # a direction in which a column may have changed, and the p-value of a test for it
+TESTS = 6  # of a feature whose rows depend on each other
+SURE = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,31 @@ def dependent_tests(
     parts = split(scores.columns, standard[0])
     near, far = np.split(parts.outside, 2)
     jump = _jump(scores, deviations, before, since)
-    tests: list[list[Test]] = [
-        [
-            ("up" if z > 0 else "down", _two_sided(z)),
-            ("wider" if s > 0 else "narrower", _two_sided(s)),
-            ("missing" if gone > 0 else "present", _two_sided(gone)),
-            *(("up" if z > 0 else "down", _two_sided(beyond)) for beyond in beyonds),
-            ("up" if j > 0 else "down", _two_sided(j)),
-        ]
-        for z, s, gone, j, *beyonds in zip(parts.shift, parts.scale, parts.missing, jump, near, far, strict=True)
-    ]
+    features = zip(parts.shift, jump, parts.scale, parts.missing, near, far, strict=True)
+    tests = [_dependent_feature_tests(*map(float, of)) for of in features]
     mix = ("mix", _mix(scores, reference, since, parts.mix))
     return Tests([*tests, [mix]], _two_sided(parts.distance[0]))
+
+
+def _dependent_feature_tests(  # noqa: PLR0917 - one of each sort
+    shift: float, jump: float, scale: float, missing: float, outside: float, far: float
+) -> list[Test]:
+    """Return the tests of one feature from its components.
+
+    Squares are those of distances from the reference's mean, so that a feature that has surely moved is wider too, and
+    outside the range: that is told as the move that it is.
+    """
+    move = "up" if max(shift, jump, key=abs) > 0 else "down"
+    moved = TESTS * min(_two_sided(shift), _two_sided(jump)) < SURE
+    spread = "wider" if scale > 0 else "narrower"
+    return [
+        (move, _two_sided(shift)),
+        (move, _two_sided(jump)),
+        (move if moved else spread, _two_sided(scale)),
+        (move if moved else "wider", _two_sided(outside)),
+        (move if moved else "wider", _two_sided(far)),
+        ("missing" if missing > 0 else "present", _two_sided(missing)),
+    ]
 
 
 def _jump(scores: ReferenceScores, deviations: Deviations, before: Observations, since: Observations) -> Floats:

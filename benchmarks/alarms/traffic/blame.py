@@ -21,7 +21,7 @@ def changed(names: list[str], plain: Observations, tail: Observations) -> set[st
 def describe(
     kept: watch.Watch, names: list[str], detector: DriftDetector, head: Observations, tail: Observations
 ) -> dict[str, Any]:
-    """Return how many rows after the fault, the tail's first row, the onset is, and the blamed columns, surest first."""
+    """Return how many rows after the tail's first the onset is, and the blamed columns, the surest first."""
     alarm = detector.status().alarm
     assert alarm is not None
     assert head.times is not None

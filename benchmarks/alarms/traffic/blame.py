@@ -44,7 +44,7 @@ def _lines(delays: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     yield "| fault | alarms | onset off by rows: median | a changed column is blamed first | others blamed: mean |"
     yield "|---|---|---|---|---|"
     for fault, several in delays.items():
-        found = [one for one in several if one["kind"] == "at"]
+        found = [one for one in several if "onset" in one]
         if not found:
             continue
         off = np.median([abs(one["onset"]) for one in found])

@@ -68,9 +68,12 @@ class DataDir:
         pq.write_table(table.append_column(TIME, _times(rows.timestamp)), self.layout.reference)
 
     def log(self, rows: pd.DataFrame, champion: Champion) -> pd.DataFrame:
-        """Write a part of the prediction log, as this champion answers its rows (n > 0); return them with ids."""
+        """Write a part of the prediction log, as this champion answers its rows (n > 0).
+
+        Return the rows with `prediction_id` and `predicted`.
+        """
         model, times = self.model, _times(rows.timestamp)
-        predicted, probabilities = champion.onnx.predict(feature_matrix(pa.table(self._features(rows)), model))
+        predicted, probabilities = self.ask(rows, champion)
         moments = times.cast(pa.int64()).to_numpy()
         ids = [str(uuid_utils.uuid7(nanoseconds=int(moment) * 1000)) for moment in moments]
         columns = {
@@ -83,7 +86,11 @@ class DataDir:
             model.target: pa.nulls(len(rows), pa.string()),
         }
         self._write(self.layout.current, pa.table(columns, schema=log_schema(model)), moments)
-        return rows.assign(prediction_id=ids)
+        return rows.assign(prediction_id=ids, predicted=predicted)
+
+    def ask(self, rows: pd.DataFrame, champion: Champion) -> tuple[np.ndarray, np.ndarray]:
+        """Return a champion's labels (n,) and probabilities (n, 2) of rows."""
+        return champion.onnx.predict(feature_matrix(pa.table(self._features(rows)), self.model))
 
     def label(self, rows: pd.DataFrame, due: pd.Series) -> None:
         """Write a part of the labels that arrive for logged rows (n > 0), each when it is due."""

@@ -55,6 +55,8 @@ class Story:
     looks: int = 0
     in_alarm: int = 0
     calibrations: list[float] = field(default_factory=list)  # seconds
+    accuracy: float = 0.0  # of all answers whose row has a label
+    accuracy_alone: float = 0.0  # what it would have been had the first champion answered every row
     say: Callable[[Event], None] = lambda _: None
 
     def tell(self, moment: datetime, what: str, **about: Any) -> None:
@@ -86,6 +88,8 @@ class Replay:
         """Start as a user does, and go through all hours."""
         self._require(bootstrap(return_state=True))
         self._read_versions()
+        first = self._champion
+        assert first is not None
         while self._clock.now < self._end:
             hour = self._clock.now
             self._clock.now = min(hour + STEP, self._end)
@@ -96,6 +100,9 @@ class Replay:
             self._act(self._clock.now + STEP)
         if self._tests is not None:
             self._tests.stop()
+        known = self._logged[self._logged.label.notna()]
+        self.story.accuracy = float((known.predicted == known.label).mean())
+        self.story.accuracy_alone = float((self._data.ask(known, first)[0] == known.label).mean())
         return self.story
 
     def _arrive(self, after: datetime, until: datetime) -> None:

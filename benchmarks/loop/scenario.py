@@ -70,6 +70,8 @@ def _replay(folder: Path, name: str, given: tuple[str, ...], features: str, last
         "minimum_labels": data.config.retrain.minimum_labels,
         "looks": story.looks,
         "in_alarm": story.in_alarm,
+        "accuracy": story.accuracy,
+        "accuracy_alone": story.accuracy_alone,
         "calibrations": story.calibrations,
         "seconds": time.perf_counter() - begun,
         "events": [{**asdict(event), "moment": event.moment.isoformat()} for event in story.events],

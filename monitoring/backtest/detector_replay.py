@@ -116,7 +116,8 @@ class PastDetector:
 
     def _find(self, alarm: Alarm) -> Attribution:
         names = (*self._model.features, self._model.prediction)
-        return attribute(names, self._scores, self._rows, self._detector.since_onset(alarm.onset))
+        deviations, around = self._detector.calibration.deviations, self._detector.around(alarm.onset)
+        return attribute(names, self._scores, deviations, self._rows, around)
 
 
 def populations_for(model: Model) -> int:

@@ -163,6 +163,7 @@ def test_the_data_dir_is_what_the_services_read(tmp_path: Path) -> None:
     exported = export_onnx(train(sample_of(reference, data.model)), data.model)
     champion = Champion("7", load_onnx(exported.SerializeToString(), data.model))
     logged = data.log(rows, champion)
+    assert (data.ask(rows, champion)[0] == logged.predicted).all()
     labelled = logged[logged.label.notna()].iloc[:40]
     data.label(labelled, labelled.timestamp + 24 * HOUR)
     table = read_rows(data.layout, data.model, config.window).table
@@ -199,6 +200,8 @@ def replay() -> dict[str, Any]:
         "minimum_labels": 400,
         "looks": 48,
         "in_alarm": 12,
+        "accuracy": 0.8,
+        "accuracy_alone": 0.75,
         "changes": [[(NOON + 2 * HOUR).isoformat(), "distance in kilometres"]],
         "events": [
             event(5, "alarm", **alarm),
@@ -224,6 +227,7 @@ def test_the_figures_of_a_replay() -> None:
     assert (found["alarms"], found["alarms_soon_after_rebase"], found["share_in_alarm"]) == (2, 1, 0.25)
     (change,) = found["changes"]
     assert (change["hours_to_alarm"], change["hours_to_settled"], change["outcome"]) == (3, 38, "Promoted")
+    assert "| 80.0%; 75.0% |" in summary_table([replay()])
     assert "| made | distance in kilometres | 10-20 10:00 | 3.0 h | 38.0 h, Promoted |" in summary_table([replay()])
 
 

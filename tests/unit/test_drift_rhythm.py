@@ -1,17 +1,21 @@
-"""The drift alarm on traffic with a day and with weather: it stays quiet on more of the same, and finds a change."""
+"""The drift alarm on traffic with a day and with weather: quiet on more of the same, it finds and blames a change."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
+from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.detector import DriftDetector
-from monitoring.alarms.drift.rhythm import find_rhythm
+from monitoring.alarms.drift.matching import matched_sample
+from monitoring.alarms.drift.rhythm import NO_RHYTHM, find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
 
 A_DAY = 200  # rows
+MINIMUM_EFFECT = 0.1  # from which an alarm asks for a retraining
 MONDAY = 1_767_571_200_000_000  # 2026-01-05 00:00 UTC
 
 
@@ -98,6 +102,64 @@ def test_a_change_under_the_rhythm_raises_one(column: int, by: float) -> None:
     rows = traffic(2, 14, begin=56)
     rows.features[10 * A_DAY :, column] += by
     assert _alarms(rows.take(slice(0, 12 * A_DAY)), calibration) != []
+
+
+def _attribute(before: Observations, since: Observations, calibration: Calibration) -> Attribution:
+    reference, _ = _calibrated()
+    scores = ReferenceScores(reference, 2, calibration.rhythm.cycle)
+    names = ("hourly", "weather", "steady", "prediction")
+    return attribute(names, scores, calibration.deviations, reference, (before, since))
+
+
+@pytest.mark.parametrize(("column", "name", "by"), [(0, "hourly", 1.0), (2, "steady", 1.0), (1, "weather", 6.0)])
+def test_an_alarm_blames_the_column_that_changed(column: int, name: str, by: float) -> None:
+    """And no other, however far the hour or the weather is from the reference's mean; it began when the change did."""
+    reference, calibration = _calibrated()
+    rows = traffic(2, 14, begin=56)
+    rows.features[10 * A_DAY :, column] += by
+    detector = DriftDetector(ReferenceScores(reference, 2, calibration.rhythm.cycle), calibration)
+    assert rows.times is not None
+    for end in range(A_DAY // 4, len(rows), A_DAY // 4):
+        piece = slice(end - A_DAY // 4, end)
+        detector.update(rows.take(piece), rows.times[piece], 30 * A_DAY)
+        if alarm := detector.status().alarm:
+            break
+    assert alarm
+    found = _attribute(*detector.around(alarm.onset), calibration)
+    assert {one.column: one.direction for one in found.columns if one.direction} == {name: "up"}
+    assert {one.column for one in found.columns if one.effect > 0} == {name}
+    assert found.effect > MINIMUM_EFFECT
+    assert abs(np.searchsorted(rows.times, alarm.onset) - 10 * A_DAY) <= A_DAY // 10
+
+
+def test_another_time_of_the_day_is_no_effect() -> None:
+    """Windows of some hours in which nothing has changed blame nobody; against all hours, each would be a change."""
+    _, calibration = _calibrated()
+    one_by_one = replace(calibration, deviations=None, rhythm=NO_RHYTHM)
+    rows, blamed, effects, before = traffic(12, 21, begin=56), 0, [], []
+    for begin in range(A_DAY, len(rows) - A_DAY, A_DAY + A_DAY // 3):
+        around = rows.take(slice(0, begin)), rows.take(slice(begin, begin + A_DAY // 4))
+        found = _attribute(*around, calibration)
+        blamed += any(one.direction for one in found.columns)
+        effects.append(found.effect)
+        before.append(_attribute(*around, one_by_one).effect)
+    assert blamed <= 1  # by chance
+    assert max(effects) < MINIMUM_EFFECT < min(before)
+
+
+def test_rows_are_matched_by_their_time_of_the_cycle() -> None:
+    """Those of a Saturday night are held against other Saturday nights, across the week's end too."""
+    reference = traffic(1, 56)
+    rows, times = traffic(2, 7, begin=56), traffic(2, 7, begin=56).times
+    assert times is not None
+    week = (times - MONDAY) % WEEK / HOUR
+    night = rows.take(np.flatnonzero((week >= 6 * 24 + 22) | (week < 2)))  # Sunday night
+    matched = matched_sample(reference, night, Cycle(WEEK, "UTC"), 500, np.random.default_rng(1))
+    assert matched.rows.times is not None
+    hours = ((matched.rows.times - MONDAY) % WEEK / HOUR + 12) % 168
+    assert hours.min() > 8
+    assert hours.max() < 16
+    assert 50 < len(matched.rows) <= matched.of + 1
 
 
 def test_a_calibration_is_read_back_as_it_was_written() -> None:

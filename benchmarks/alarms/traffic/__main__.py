@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.alarms.traffic import faults, flights, halves, loan, weeks
+from benchmarks.alarms.traffic import blame, faults, flights, halves, loan, weeks
 from benchmarks.alarms.traffic.packages import ROOT
 from benchmarks.alarms.traffic.picture import draw
 
@@ -75,6 +75,8 @@ def text(out: Path) -> str:
             said.append(f"### {title}\n\n{table(json.loads(path.read_text('utf-8')))}\n")
     if found := fault_results(out):
         said.insert(-1, f"### Faults\n\n{faults.table(found)}\n")
+        if found[0]["peer"] == "driftloop":
+            said.insert(-1, f"### Onset and attribution of the faults\n\n{blame.table(found[0]['delays'])}\n")
     return "\n" + PICTURED + "\n" + "\n".join(said)
 
 

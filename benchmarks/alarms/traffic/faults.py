@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.alarms.traffic import flights, halves, peers, streams, watch
+from benchmarks.alarms.traffic import blame, flights, halves, peers, streams, watch
 from benchmarks.alarms.traffic.packages import ROOT, UV
 from monitoring.alarms.drift.scores import Observations
 
@@ -82,7 +82,12 @@ def one(job: tuple[int, Path]) -> dict[str, Any]:
     for begin in range(0, len(log), watch.STEP):
         if begin == at:
             for fault, tail in tails.items():
-                delays[fault] = peers.delay(_find(copy.copy(detector), tail, promise), stream_of(tail))
+                watched = copy.copy(detector)
+                found = _find(watched, tail, promise)
+                delays[fault] = peers.delay(found, stream_of(tail))
+                if found[0] == "at":
+                    delays[fault] |= blame.describe(kept, model.names, watched, log.take(slice(0, at)), tail)
+                    delays[fault]["changed"] = sorted(blame.changed(model.names, log.take(slice(at, None)), tail))
         if watch.step(detector, log, begin, promise) is not None:
             inside += int(log.times[min(begin + watch.STEP, len(log) - 1)] - log.times[begin])
     return {"share": inside / float(log.times[-1] - log.times[0]), "delays": delays}

@@ -41,7 +41,8 @@ class Watch:
 
     def attribute(self, names: tuple[str, ...], detector: DriftDetector, alarm: Alarm) -> Attribution:
         """Return which columns changed, as the detector that has just raised the alarm sees it."""
-        return attribute((*names, "prediction"), self.scores, self.reference, detector.since_onset(alarm.onset))
+        deviations, around = self.calibration.deviations, detector.around(alarm.onset)
+        return attribute((*names, "prediction"), self.scores, deviations, self.reference, around)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,31 @@
 """The attribution of an alarm: which columns changed since its onset, in which direction, by how much.
 
-Each column's rows since the onset are tested against the reference's as a second sample. The onset was chosen because
+Each column's rows since the onset are tested against the reference's, see `column_tests`. The onset was chosen because
 these rows differ, so the p-values are a little too small. Benjamini-Hochberg's adjustment over the columns controls the
-false discovery rate.
+false discovery rate. With a rhythm, effects are differences from the reference's rows at the same times of the cycle,
+see `matching`, beyond what rows that depend on each other give by chance.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
-from monitoring.alarms.drift.effect_sizes import Effects, beyond_chance, category_effects, numeric_effects
+from monitoring.alarms.drift.column_tests import count_predictions, dependent_tests, independent_tests
+from monitoring.alarms.drift.dependent_statistics import Deviations, split
+from monitoring.alarms.drift.effect_sizes import (
+    Effects,
+    beyond_chance,
+    category_effects,
+    numeric_effects,
+)
+from monitoring.alarms.drift.matching import Sample, matched_sample, sample
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
-from monitoring.alarms.drift.usual import Floats
 
 LEVEL = 0.05  # false discovery rate
 SAMPLE_ROWS = 2000  # at most, of either side: effect sizes are measured on a random sample
-
-Directions = dict[str, float]  # p-value of each direction in which a column may have changed
 
 
 @dataclass(frozen=True)
@@ -58,92 +65,77 @@ class Attribution:
 
 
 def attribute(
-    names: tuple[str, ...], scores: ReferenceScores, reference: Observations, current: Observations, seed: int = 0
+    names: tuple[str, ...],
+    scores: ReferenceScores,
+    deviations: Deviations | None,
+    reference: Observations,
+    around: tuple[Observations, Observations],
+    *,
+    seed: int = 0,
 ) -> Attribution:
-    """Compare rows since an onset with the reference's; `names` are those of the features and of the prediction."""
-    rng = np.random.default_rng(seed)
-    tests = [*_feature_tests(scores, current), {"mix": _mix_p_value(scores, reference, current)}]
-    p_values = np.array([min(1.0, len(one) * min(one.values())) for one in tests])
+    """Compare rows since an onset with the reference's; `names` are those of the features and of the prediction.
+
+    `deviations` are the calibration's; `around` are the rows just before the onset, and those since.
+    """
+    rng, since = np.random.default_rng(seed), around[1]
+    if deviations is None:
+        tests = independent_tests(scores, reference, since)
+    else:
+        tests = dependent_tests(scores, deviations, reference, *around)
+    p_values = np.array([min(1.0, len(of) * min(p for _, p in of)) for of in tests.columns])
     adjusted = stats.false_discovery_control(p_values)
     evidence = -np.log(np.maximum(p_values, 1e-300))
     shares = evidence / max(evidence.sum(), 1e-300)
-    ours, theirs = (_sample(rows, rng) for rows in (reference, current))
-    effects = [*_feature_effects(ours, theirs, rng), _mix_effects(scores, ours, theirs, rng)]
+    found = list(_effects(scores, deviations, _samples(scores, reference, since, rng), rng))
+    if deviations is not None:  # what varies slowly is often far from the reference, and has not changed
+        changed = [*(adjusted < LEVEL), (len(names) + 1) * tests.distance < LEVEL]
+        found = [(effect if but else 0.0, sizes) for but, (effect, sizes) in zip(changed, found, strict=True)]
     columns = tuple(
         ColumnAttribution(
-            name,
-            min(test, key=test.__getitem__) if q < LEVEL else None,
-            float(q),
-            float(share),
-            max(0.0 if effect is None else beyond_chance(effect.ks.value, len(ours), len(theirs)), gap),
-            effect,
+            name, min(test, key=lambda one: one[1])[0] if q < LEVEL else None, float(q), float(share), effect, sizes
         )
-        for name, test, q, share, effect, gap in zip(
-            names, tests, adjusted, shares, effects, [*_missing_gaps(ours, theirs), 0.0], strict=True
+        for name, test, q, share, (effect, sizes) in zip(
+            names, tests.columns, adjusted, shares, found[:-1], strict=True
         )
     )
-    distances = numeric_effects(scores.distances(ours), scores.distances(theirs), rng)
-    distance = beyond_chance(distances.ks.value, len(ours), len(theirs)) if distances else 0.0
-    return Attribution(columns, distance, len(current))
+    return Attribution(columns, found[-1][0], len(since))
 
 
-def _sample(rows: Observations, rng: np.random.Generator) -> Observations:
-    return rows if len(rows) <= SAMPLE_ROWS else rows.take(rng.choice(len(rows), SAMPLE_ROWS, replace=False))
+def _samples(
+    scores: ReferenceScores, reference: Observations, since: Observations, rng: np.random.Generator
+) -> tuple[Sample, Sample]:
+    """Draw from the reference, at the same times of the cycle if there is one, and from the rows since the onset."""
+    if scores.usual is None:
+        ours = sample(reference, SAMPLE_ROWS, rng)
+    else:
+        ours = matched_sample(reference, since, scores.usual.cycle, SAMPLE_ROWS, rng)
+    return ours, sample(since, SAMPLE_ROWS, rng)
 
 
-def _feature_tests(scores: ReferenceScores, current: Observations) -> Iterator[Directions]:
-    """Yield each feature's p-values: of its scores' mean, of their variance, and of its share of missing values."""
-    m = scores.rows
-    present = ~np.isnan(current.features)
-    values = scores.centred(current)
-    n = np.maximum(present.sum(0), 1)
-    scale = (1 / n + 1 / m) ** -0.5
-    mean = values.sum(0) / n
-    square = (values**2).sum(0) / n - mean**2
-    shift = mean * scale / np.sqrt(np.diagonal(scores.covariance))
-    spread = (square - np.diagonal(scores.covariance)) * scale / scores.square_deviation
-    missing = (~np.isfinite(current.features)).sum(0)
-    missing_before = scores.missing[:-1] * (m + 1) - 0.5  # the reference's counts, which its shares were made from
-    n = len(current)
-    for z, s, here, before in zip(shift, spread, missing, missing_before, strict=True):
-        counts = [[round(here), n - round(here)], [round(before), m - round(before)]]
-        more = here / n > before / m
-        yield {
-            "up" if z > 0 else "down": _two_sided(z),
-            "wider" if s > 0 else "narrower": _two_sided(s),
-            "missing" if more else "present": float(stats.fisher_exact(counts)[1]),
-        }
+def _effects(
+    scores: ReferenceScores, deviations: Deviations | None, samples: tuple[Sample, Sample], rng: np.random.Generator
+) -> Iterator[tuple[float, Effects | None]]:
+    """Yield effect and effect sizes of each feature, of the predictions, and of the distances from the mean."""
+    ours, theirs = (one.rows for one in samples)
+    counts = count_predictions(scores, ours), count_predictions(scores, theirs)
+    shift, mix, distance = np.ones(scores.columns.features), 1.0, 1.0
+    if deviations is not None:
+        of = split(scores.columns, deviations.at(round(samples[1].of))[0])
+        shift, mix, distance = of.shift, float(of.mix[counts[0] + counts[1] > 0].max()), float(of.distance[0])
 
+    def effect(sizes: Effects | None, deviation: float) -> float:
+        common = math.sqrt((deviation**2 - 1) * sum(1 / one.of for one in samples))
+        return 0.0 if sizes is None else beyond_chance(sizes.ks.value, len(ours), len(theirs), common)
 
-def _two_sided(z: float) -> float:
-    return float(2 * special.ndtr(-abs(z)))
-
-
-def _mix_p_value(scores: ReferenceScores, reference: Observations, current: Observations) -> float:
-    """Return the p-value of the chi-square test of homogeneity of the predictions."""
-    counts = np.stack([_count(scores, rows) for rows in (reference, current)])
-    counts = counts[:, counts.any(0)]
-    if counts.shape[1] < 2:  # noqa: PLR2004 - one category throughout
-        return 1.0
-    return float(stats.chi2_contingency(counts, correction=False).pvalue)
-
-
-def _count(scores: ReferenceScores, rows: Observations) -> Floats:
-    """Return how often each category was predicted, and last any other (categories + 1)."""
-    return np.bincount(rows.predictions, minlength=scores.columns.categories + 1).astype(np.float64)
-
-
-def _feature_effects(
-    reference: Observations, current: Observations, rng: np.random.Generator
-) -> Iterator[Effects | None]:
-    for ours, theirs in zip(reference.features.T, current.features.T, strict=True):
-        yield numeric_effects(ours[np.isfinite(ours)], theirs[np.isfinite(theirs)], rng)
-
-
-def _mix_effects(
-    scores: ReferenceScores, reference: Observations, current: Observations, rng: np.random.Generator
-) -> Effects:
-    return category_effects(_count(scores, reference), _count(scores, current), rng)
+    for before, now, deviation, gap in zip(
+        ours.features.T, theirs.features.T, shift, _missing_gaps(ours, theirs), strict=True
+    ):
+        sizes = numeric_effects(before[np.isfinite(before)], now[np.isfinite(now)], rng)
+        yield max(effect(sizes, deviation), gap), sizes
+    sizes = category_effects(counts[0], counts[1], rng)
+    yield effect(sizes, mix), sizes
+    sizes = numeric_effects(scores.distances(ours), scores.distances(theirs), rng)
+    yield effect(sizes, distance), sizes
 
 
 def _missing_gaps(reference: Observations, current: Observations) -> list[float]:

@@ -8,6 +8,7 @@ on whole cycles; else the most persistent one would set the threshold of all.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,10 @@ class Deviations:
         between: Floats = self.values[place] * (1 - share) + self.values[place + 1] * share
         return between
 
+    def held_at(self, number: int) -> "Deviations":
+        """Return the deviations of windows of `number` rows for all lengths."""
+        return Deviations(np.array([number]), self.at(number))
+
     def at_density(self, ratio: float) -> "Deviations":
         """Return the deviations where so many times as many rows come in the same time, as those they are made from.
 
@@ -58,10 +63,34 @@ class Deviations:
         return Deviations(self.lengths, np.sqrt(1 + excess))
 
 
+class Components(NamedTuple):
+    """Values of the components (…, those of a sort) by their sort, in the order of `components`."""
+
+    shift: Floats  # of each feature (d)
+    given: Floats  # the same, the others being as they were (d)
+    axes: Floats  # the same along the principal axes (d)
+    scale: Floats  # of each feature (d)
+    scale_on_axes: Floats  # (d)
+    pair: Floats  # of each two features (pairs - d)
+    pair_of_axes: Floats  # (pairs - d)
+    distance: Floats  # from the reference's mean (1)
+    mix: Floats  # of predictions (categories + 1)
+    missing: Floats  # of each feature (d)
+    incomplete: Floats  # rows (1)
+    outside: Floats  # the reference's range (d), and far outside (d)
+    jump: Floats  # of each feature (d)
+    jump_given: Floats  # the same, the others being as they were (d)
+
+
 def sizes(columns: ScoreColumns) -> tuple[int, ...]:
     """Return how many components there are of each sort, C in all, in the order of `components`."""
     d, pairs = columns.features, len(columns.pairs[0])
     return (d, d, d, d, d, pairs - d, pairs - d, 1, columns.categories + 1, d, 1, 2 * d, d, d)
+
+
+def split(columns: ScoreColumns, values: Floats) -> Components:
+    """Return values of all components (…, C), such as their deviations, by their sort."""
+    return Components(*np.split(values, np.cumsum(sizes(columns))[:-1], axis=-1))
 
 
 def jumps(columns: ScoreColumns) -> npt.NDArray[np.intp]:
@@ -120,29 +149,28 @@ def dependent_statistics(
     """Return the statistics (T, kinds) of windows of `number` rows, from their sums (T, K); see `components`."""
     standard = np.nan_to_num(components(reference, sums, before, number)) / deviations.at(number)
     d, k = reference.columns.features, reference.columns.categories
-    parts = np.split(standard, np.cumsum(sizes(reference.columns))[:-1], axis=1)
-    shift, given, axes, square, own, pair, pairs, distance, mix, missing, incomplete, outside, jump, jump_given = parts
-    paired = pair.shape[1] > 0
+    parts = split(reference.columns, standard)
+    paired = parts.pair.shape[1] > 0
     nothing = np.zeros(len(sums))
-    joint = (axes**2).sum(1)
+    joint = (parts.axes**2).sum(1)
     return np.stack(
         [
-            normal(largest(shift)),
-            normal(largest(given)),
+            normal(largest(parts.shift)),
+            normal(largest(parts.given)),
             chi_square(joint, d),
-            chi_square(joint + (mix[:, :-1] ** 2).sum(1), d + k - 1),
-            normal(largest(square)),
-            chi_square((own**2).sum(1), d),
-            normal(largest(pair)) if paired else nothing,
-            chi_square((pairs**2).sum(1), d * (d - 1) // 2) if paired else nothing,
-            normal(largest(distance)),
-            normal(largest(mix)),
-            chi_square((mix**2).sum(1), k - 1),
-            normal(largest(missing)),
-            normal(largest(incomplete)),
-            normal(largest(outside)),
-            normal(largest(jump)),
-            normal(largest(jump_given)),
+            chi_square(joint + (parts.mix[:, :-1] ** 2).sum(1), d + k - 1),
+            normal(largest(parts.scale)),
+            chi_square((parts.scale_on_axes**2).sum(1), d),
+            normal(largest(parts.pair)) if paired else nothing,
+            chi_square((parts.pair_of_axes**2).sum(1), d * (d - 1) // 2) if paired else nothing,
+            normal(largest(parts.distance)),
+            normal(largest(parts.mix)),
+            chi_square((parts.mix**2).sum(1), k - 1),
+            normal(largest(parts.missing)),
+            normal(largest(parts.incomplete)),
+            normal(largest(parts.outside)),
+            normal(largest(parts.jump)),
+            normal(largest(parts.jump_given)),
         ],
         axis=1,
     )

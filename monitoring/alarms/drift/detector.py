@@ -144,13 +144,20 @@ class DriftDetector:
         return begin + int(ended[0])
 
     def _raise_alarm(self, known: Floats, block: int, window: int, kind: int, times: Times) -> Alarm:
-        """Return the alarm raised at a block; its onset maximises the statistic of the rows from there to the block."""
-        total = np.cumsum(known[block::-1], axis=0)[: 2 * self.calibration.lengths[window]]
+        """Return the alarm raised at a block; its onset maximises the statistic of the rows from there to the block.
+
+        The deviations are those of the window that raised it: with each length's own, the onset would go by how they
+        change with the length.
+        """
+        length, deviations = self.calibration.lengths[window], self.calibration.deviations
+        if deviations is not None:
+            deviations = deviations.held_at(length * BLOCK)
+        total = np.cumsum(known[block::-1], axis=0)[: 2 * length]
         blocks = np.arange(1, len(total) + 1)
         before = np.full(total.shape, np.nan)
         half = len(total) // 2
         before[:half] = total[1 : 2 * half : 2] - total[:half]
-        values = statistics_of(self._reference, total, before, blocks * BLOCK, self.calibration.deviations)
+        values = statistics_of(self._reference, total, before, blocks * BLOCK, deviations)
         begin = int(values[:, kind].argmax()) + 1
         behind = (len(known) - block - 1) * BLOCK  # rows that came after the block
         last = len(times) - behind  # `times` are of the new blocks alone
@@ -164,9 +171,11 @@ class DriftDetector:
         score = max(0.0, self.calibration.rarity(float(top))) if np.isfinite(top) else 0.0
         return DetectorStatus(self._seen * BLOCK, score, self._threshold, self._alarm)
 
-    def since_onset(self, onset: Micros) -> Observations:
-        """Return those of the kept rows whose time is the onset or later."""
-        return self._recent.take(np.flatnonzero(_times(self._recent) >= onset))
+    def around(self, onset: Micros) -> tuple[Observations, Observations]:
+        """Return those of the kept rows that came before the onset, since the detector started anew, and since it."""
+        times = _times(self._recent)
+        before, since = (times < onset) & (times > self.since), times >= onset
+        return self._recent.take(np.flatnonzero(before)), self._recent.take(np.flatnonzero(since))
 
 
 def _no_rows(reference: ReferenceScores) -> Observations:

@@ -213,10 +213,12 @@ class DriftWatch:
         if alarm is None or self._detector is None or self._scores is None:
             self._attributed = None
         elif self._attributed is None or self._attributed[0] != alarm or now - self._attributed[1] >= ATTRIBUTED_EVERY:
-            current = self._detector.since_onset(alarm.onset)
-            if not len(current):
+            around = self._detector.around(alarm.onset)
+            if not len(around[1]):
                 return None
-            self._attributed = alarm, now, attribute(self._names, self._scores, self._reference, current)
+            deviations = self._detector.calibration.deviations
+            found = attribute(self._names, self._scores, deviations, self._reference, around)
+            self._attributed = alarm, now, found
         return self._attributed[2] if self._attributed else None
 
     def _save_state(self, status: DetectorStatus) -> None:

@@ -76,9 +76,14 @@ def category_effects(reference: Floats, current: Floats, rng: np.random.Generato
     return Effects(ks, psi, None)
 
 
-def beyond_chance(distance: float, reference_rows: int, rows: int) -> float:
-    """Return a Kolmogorov-Smirnov distance less its mean without any change, for samples of these sizes; 0 at least."""
-    return max(0.0, distance - KOLMOGOROV_MEAN * math.sqrt(1 / max(reference_rows, 1) + 1 / max(rows, 1)))
+def beyond_chance(distance: float, reference_rows: int, rows: int, common: float = 0.0) -> float:
+    """Return a Kolmogorov-Smirnov distance less its mean without any change, for samples of these sizes; 0 at least.
+
+    Rows that depend on each other have a deviation in `common`, in deviations of one row: the mean distance of two
+    normal distributions that are so far apart is arctan(common / 2) * 2 / pi.
+    """
+    one_by_one = KOLMOGOROV_MEAN * math.sqrt(1 / max(reference_rows, 1) + 1 / max(rows, 1))
+    return max(0.0, distance - math.hypot(one_by_one, math.atan(common / 2) * 2 / math.pi))
 
 
 def _psi(a: Floats, b: Floats) -> Floats:

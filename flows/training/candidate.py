@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.pipeline import Pipeline
 
 from flows.training.evaluation import Comparison, Standing, ask, compare, standing
 from flows.training.held_out import blocks_of, split_rows
 from flows.training.pipeline import (
     PARAMETERS,
+    Places,
     Sample,
     choose_older,
     export_onnx,
@@ -34,6 +36,7 @@ class Candidate:
     """A trained candidate and its comparison; `older` are the reference's rows if it learned from them too.
 
     `standing` is how right the champion is on all labelled rows since the change: it has learned from none of them.
+    `cycle` (seconds) is that of the rows, None without one.
     """
 
     pipeline: Pipeline
@@ -42,6 +45,7 @@ class Candidate:
     comparison: Comparison
     standing: Standing
     seed: int
+    cycle: float | None = None
 
     def parameters(self, rows: int, holdout: float) -> dict[str, object]:
         """Return the parameters of its training on so many collected rows."""
@@ -83,11 +87,12 @@ def make_candidate(
     """
     retrain, model = config.retrain, config.model
     before, since = sample_of(rows.slice(0, older), model), sample_of(rows.slice(older), model)
-    times = rows["timestamp"].slice(older).cast(pa.int64()).to_numpy() if cycle is not None else None
-    blocks = None if times is None or cycle is None else blocks_of(times, cycle)
+    every = _blocks(rows, cycle)
+    blocks = _blocks(rows.slice(older), cycle)
     split = split_rows(since, retrain.holdout, seed, blocks)
     training = before.extended(since.take(split.training))
-    former = choose_older(training, sample_of(reference, model), seed)
+    learned = None if every is None else np.append(every[:older], every[older:][split.training])
+    former = choose_older(training, sample_of(reference, model), seed, learned)
     pipeline = train(former.extended(training) if former else training)
     exported = export_onnx(pipeline, model)
     comparison = compare(
@@ -100,7 +105,12 @@ def make_candidate(
         blocks=None if blocks is None else blocks[split.held],
     )
     right = standing(ask(champion, since).correct, retrain.gate.level, blocks)
-    return Candidate(pipeline, former, exported, comparison, right, seed)
+    return Candidate(pipeline, former, exported, comparison, right, seed, cycle)
+
+
+def _blocks(rows: pa.Table, cycle: float | None) -> Places | None:
+    """Return the block of time that each row lies in (n,); None where rows follow no cycle."""
+    return None if cycle is None else blocks_of(rows["timestamp"].cast(pa.int64()).to_numpy(), cycle)
 
 
 def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Table, Performance]:
@@ -110,7 +120,8 @@ def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Tabl
     several times as many.
     """
     sample = sample_of(rows, model)
-    predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed)
+    blocks = _blocks(rows.filter(pc.is_valid(rows[model.target])), candidate.cycle)
+    predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed, blocks)
     curve = fit_reliability_curve(confidence, predicted == sample.labels)
     held = candidate.comparison
     table = with_predictions(rows, model, candidate.pipeline, predicted)

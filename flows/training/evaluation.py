@@ -8,9 +8,8 @@ import numpy.typing as npt
 from scipy.special import bdtr, betaincinv
 from sklearn.metrics import confusion_matrix, recall_score
 
-from flows.training.held_out import Places
 from flows.training.metrics import METRICS, TITLES, Answers, metric_value
-from flows.training.pipeline import Sample
+from flows.training.pipeline import Places, Sample
 from monitoring.contract.config import Gate, RetrainMetric
 from monitoring.contract.onnx.model import OnnxModel
 

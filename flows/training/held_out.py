@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from flows.training.pipeline import FOLDS, Sample
+from flows.training.pipeline import FOLDS, Places, Sample
 
 BLOCKS = 48  # of a cycle: half an hour of a day
 DAY = 86_400.0  # seconds
 _DRAWS = 200  # of blocks, of which the one is taken whose labels are most like all rows'
-
-Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
@@ -24,8 +24,10 @@ from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Labels = npt.NDArray[np.object_]
+Places = npt.NDArray[np.intp]
 
 FOLDS = 5
+SURE = 1.645  # standard deviations, one-sided: 5 % by chance
 PARAMETERS = {"degree": 2, "C": 0.05, "max_iter": 1000}
 
 
@@ -88,11 +90,14 @@ def train(sample: Sample) -> Pipeline:
         return new_pipeline().fit(_single(sample.features), sample.labels)
 
 
-def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int = 0) -> tuple[Labels, Floats]:
+def predict_out_of_fold(
+    sample: Sample, older: Sample | None = None, seed: int = 0, blocks: Places | None = None
+) -> tuple[Labels, Floats]:
     """Predict each row by a pipeline that has not seen it, so that the predictions' accuracy is honest.
 
     Return labels (n,) and confidences (n,): each row's largest probability. `older` rows are in every pipeline's
-    training. A category with fewer rows than there are folds is spread by chance.
+    training. Rows of one of the `blocks` (n,) of time are in one fold, where there are enough. A category with fewer
+    rows than there are folds is spread by chance.
     """
     _, strata, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
     rare = counts[strata] < FOLDS
@@ -101,7 +106,7 @@ def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int =
     strata[rare] = strata[~rare][0]
     predicted = np.empty(len(sample.labels), dtype=object)
     confidence = np.empty(len(sample.labels), dtype=np.float32)
-    for known, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata):
+    for known, unseen in _folds(strata, seed, blocks):
         training = sample.take(known) if older is None else older.extended(sample.take(known))
         pipeline = train(training)
         probabilities = pipeline.predict_proba(_single(sample.features[unseen]))
@@ -110,14 +115,30 @@ def predict_out_of_fold(sample: Sample, older: Sample | None = None, seed: int =
     return predicted, confidence
 
 
-def choose_older(training: Sample, older: Sample, seed: int = 0) -> Sample | None:
+def _folds(strata: Places, seed: int, blocks: Places | None) -> list[tuple[Places, Places]]:
+    """Return the places of the rows to learn from and of those to predict, of each fold."""
+    if blocks is not None and len(np.unique(blocks)) >= FOLDS:
+        folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata, blocks))
+        if all(len(np.unique(strata[known])) > 1 and len(unseen) for known, unseen in folds):
+            return folds
+    return list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata))
+
+
+def choose_older(training: Sample, older: Sample, seed: int = 0, blocks: Places | None = None) -> Sample | None:
     """Return the older rows if they help to predict the newer ones out of fold, else None.
 
-    After a mild drift they make up for the newer rows' small number; after a strong one they contradict them.
+    After a mild drift they make up for the newer rows' small number; after a strong one they contradict them. Newer
+    rows that depend on each other in `blocks` (n,) of time show less than their number: what was learned from a day
+    may not hold on the next one. So there the older rows are left out only if that is better beyond chance, by a
+    one-sided test at 5 % of the blocks' differences.
     """
-    alone = np.mean(predict_out_of_fold(training, None, seed)[0] == training.labels)
-    together = np.mean(predict_out_of_fold(training, older, seed)[0] == training.labels)
-    return older if together >= alone else None
+    alone = predict_out_of_fold(training, None, seed, blocks)[0] == training.labels
+    together = predict_out_of_fold(training, older, seed, blocks)[0] == training.labels
+    gain = alone.astype(np.float64) - together
+    if blocks is None:
+        return older if gain.sum() <= 0 else None
+    of_blocks = np.bincount(blocks, gain)
+    return older if of_blocks.sum() <= SURE * np.sqrt((of_blocks**2).sum()) else None
 
 
 def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Labels) -> pa.Table:

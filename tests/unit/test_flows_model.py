@@ -213,3 +213,32 @@ def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
     a = np.array([True] * first + [False] * second + [True] * 20)
     b = np.array([False] * first + [True] * second + [True] * 20)
     assert mcnemar(a, b) == pytest.approx(binomtest(first, first + second).pvalue)
+
+
+def test_of_rows_that_depend_on_each_other_older_ones_are_left_out_only_beyond_chance(config: Config) -> None:
+    """A day whose hours each have a label of their own is learned by heart, which holds on no other day."""
+    rng = np.random.default_rng(4)
+    hours = np.repeat(np.arange(12), 20)
+    table = draw_wine(len(hours), seed=2)
+    newer = sample_of(table, config.model)
+    odd = Sample(newer.features.copy(), newer.labels.copy())
+    odd.features[:, 0] += rng.normal(size=12)[hours] * 5
+    odd.labels[:] = np.where(rng.random(12) < 0.5, "red", "white")[hours]
+    older = sample_of(draw_wine(400, seed=1), config.model)
+    assert choose_older(odd, older) is None
+    assert choose_older(odd, older, blocks=hours) is older
+    opposite = Sample(older.features, np.where(older.labels == "red", "white", "red").astype(object))
+    assert choose_older(newer, opposite, blocks=hours) is None
+
+
+def test_out_of_fold_predictions_keep_blocks_together() -> None:
+    """What neighbours in time share cannot be learned from them."""
+    rng = np.random.default_rng(0)
+    blocks = np.repeat(np.arange(40), 10)
+    features = np.repeat(rng.normal(size=(40, 6)), 10, axis=0).astype(np.float32)
+    labels = np.repeat(rng.choice(np.array(["red", "white"], dtype=object), 40), 10)
+    sample = Sample(features, labels)
+    at_random = np.mean(predict_out_of_fold(sample)[0] == labels)
+    in_blocks = np.mean(predict_out_of_fold(sample, blocks=blocks)[0] == labels)
+    assert at_random > 0.75
+    assert in_blocks < 0.65

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
 import pandas as pd
@@ -198,7 +199,9 @@ class Replay:
         labels = self._labels_since(self._reference.through)
         since_onset = self._labels_since(self._alarm.onset if self._alarm else None)
         begun = time.perf_counter()
-        state = FLOWS[asked.flow](asked.parameters["alert"], return_state=True)
+        with patch("flows.rollback.datetime", wraps=datetime) as present:  # a rollback's window begins at the present
+            present.now.return_value = self._clock.now
+            state = FLOWS[asked.flow](asked.parameters["alert"], return_state=True)
         self._clock.now += timedelta(seconds=time.perf_counter() - begun)
         self._prefect.end(asked, str(state.name), state.type.value, self._clock.now)
         newest = next(iter(read_history(self._data.layout, 1)), None)

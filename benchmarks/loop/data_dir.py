@@ -24,10 +24,14 @@ from monitoring.contract.storage import Place, replaced
 from monitoring.contract.times import Micros
 
 SHIPPED = ROOT / "monitoring/config.yml"
+MINIMUM_LABELS = 200
 
 
 def write_config(folder: Path, features: list[str]) -> Path:
-    """Write the shipped config.yml with the flights' model in it; all that is about alarms and retraining stays."""
+    """Write the shipped config.yml with the flights' model in it.
+
+    All that is about alarms and retraining stays but `minimum_labels`, which half of the flights reach in half a day.
+    """
     shipped = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     model = {
         "name": "flights",
@@ -42,6 +46,7 @@ def write_config(folder: Path, features: list[str]) -> Path:
         "metrics": {"feature_prefix": "flight"},
         "drift": {"default": shipped["drift"]["default"]},
         "timezone": flights.ZONE,
+        "retrain": {**shipped["retrain"], "minimum_labels": MINIMUM_LABELS},
     }
     path = folder / "config.yml"
     path.write_text(yaml.safe_dump({**shipped, **ours}), encoding="utf-8")

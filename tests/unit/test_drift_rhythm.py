@@ -104,6 +104,19 @@ def test_a_change_under_the_rhythm_raises_one(column: int, by: float) -> None:
     assert _alarms(rows.take(slice(0, 12 * A_DAY)), calibration) != []
 
 
+@pytest.mark.parametrize(("pause", "alarms"), [(0, True), (3 * DAY, False)])
+def test_weather_that_is_another_after_a_pause_is_no_jump(pause: int, alarms: bool) -> None:
+    """In one go it would be one: what persists for a day does not change within rows."""
+    _, calibration = _calibrated()
+    rows = traffic(17, 2)
+    assert rows.times is not None
+    later = np.arange(len(rows)) >= A_DAY
+    for part, level in ((~later, -1.3), (later, 1.3)):
+        rows.features[part, 1] += level - rows.features[part, 1].mean()
+    paused = replace(rows, times=rows.times + later * pause)
+    assert any("jump" in kind for kind in _alarms(paused, calibration)) == alarms
+
+
 def _attribute(before: Observations, since: Observations, calibration: Calibration) -> Attribution:
     reference, _ = _calibrated()
     scores = ReferenceScores(reference, 2, calibration.rhythm.cycle)

@@ -28,7 +28,7 @@ import numpy as np
 from scipy import special
 
 from monitoring.alarms.drift.bootstrap import Bootstrap
-from monitoring.alarms.drift.cycles import Drawn, Stretch, draw_cycles, joints_of
+from monitoring.alarms.drift.cycles import Drawn, Stretch, draw_cycles
 from monitoring.alarms.drift.dependent_statistics import DEPENDENT_KINDS, Deviations, components, jumps
 from monitoring.alarms.drift.rhythm import NO_RHYTHM, Rhythm
 from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns, learn_usual
@@ -39,6 +39,7 @@ from monitoring.alarms.drift.windows import (
     BLOCK,
     STRIDE,
     WindowStatistics,
+    joints_of,
     sums_before,
     window_lengths,
     window_statistics,
@@ -213,9 +214,10 @@ def _calibrate_on_cycles(
 
     def sums_of(rows: Drawn) -> tuple[ReferenceScores, Floats, Counts]:
         """Return a population's scores, its stream's sums, and after how many blocks it is joined."""
+        assert rows.stream.times is not None
         usual = learn_usual(rows.known, columns.categories, cycle, earlier=rhythm.earlier)
         scores = ReferenceScores(rows.reference, columns.categories, cycle, usual)
-        return scores, scores.sums(rows.stream, BLOCK), joints_of(rows.stream) // BLOCK
+        return scores, scores.sums(rows.stream, BLOCK), joints_of(rows.stream.times)
 
     def find_deviations(rows: Drawn) -> Floats:
         """Return the squares (2, windows, C) of the components on a pseudo-stream: their mean, and of their maxima."""

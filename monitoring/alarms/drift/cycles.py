@@ -17,8 +17,8 @@ from typing import Self
 import numpy as np
 
 from monitoring.alarms.drift.bootstrap import Unseen
-from monitoring.alarms.drift.scores import Counts, Observations, Places
-from monitoring.alarms.drift.usual import DAY, Cycle, Times, local_times
+from monitoring.alarms.drift.scores import Observations, Places
+from monitoring.alarms.drift.usual import Cycle, Times, local_times
 from monitoring.contract.rhythm_rows import count_cycles
 
 FEWEST_ROWS = 100  # of a stretch: where earlier rows are thinned, it is longer than the reference
@@ -93,13 +93,6 @@ def split_cycles(rows: Observations, cycle: Cycle) -> list[Places]:
     whole = max(1, count_cycles(int(local[-1] - local[0]), cycle.length))
     number = np.minimum(number, whole - 1)
     return [order[number == i] for i in range(whole) if (number == i).any()]
-
-
-def joints_of(stream: Observations) -> Counts:
-    """Return after how many rows (joints,) of a pseudo-stream another cycle than the next one begins."""
-    assert stream.times is not None
-    steps = np.diff(stream.times)
-    return np.flatnonzero((steps < 0) | (steps > DAY)) + 1
 
 
 def _cut(known: list[Places], elapsed: Times, length: int, stretch: Stretch, rng: np.random.Generator) -> Places:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.usual import Floats, Times
-from monitoring.alarms.drift.windows import BLOCK, statistics_of, window_statistics
+from monitoring.alarms.drift.windows import BLOCK, joints_of, statistics_of, window_statistics
 from monitoring.contract.drift_state import Alarm
 from monitoring.contract.times import BEFORE_ALL, Micros
 
@@ -95,6 +95,7 @@ class DriftDetector:
         number = len(known) - before
         heights = np.full((number, len(self._heights)), -np.inf)
         kinds = np.zeros(heights.shape, np.int64)
+        joints = joints_of(_times(self._recent)[-len(known) * BLOCK :])
         for place, window in enumerate(
             window_statistics(
                 self._reference,
@@ -103,6 +104,7 @@ class DriftDetector:
                 before,
                 self._seen,
                 deviations=self.calibration.deviations,
+                joints=joints,
             )
         ):
             found = self.calibration.heights(window)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from monitoring.alarms.drift.dependent_statistics import Deviations, dependent_statistics
 from monitoring.alarms.drift.scores import Counts, ReferenceScores
 from monitoring.alarms.drift.statistics import scan_statistics
-from monitoring.alarms.drift.usual import Floats
+from monitoring.alarms.drift.usual import DAY, HOUR, Floats, Times
 
 BLOCK = 5  # rows
 LONGEST = 10_000  # rows
@@ -59,6 +59,16 @@ def window_statistics(
         values = statistics_of(reference, spanned, before_them, length * BLOCK, deviations)
         windows.append(WindowStatistics(length, ends, values))
     return windows
+
+
+def joints_of(times: Times) -> Counts:
+    """Return after how many blocks (joints,) of rows at these times (n,) one comes that does not follow the one before.
+
+    It is more than a day later, or more than an hour earlier: then there was a pause, or another cycle begins.
+    """
+    steps = np.diff(times)
+    joints: Counts = (np.flatnonzero((steps < -HOUR) | (steps > DAY)) + 1) // BLOCK
+    return joints
 
 
 def sums_before(total: Floats, ends: npt.NDArray[np.int64], length: int, joints: Counts | None = None) -> Floats:

@@ -13,7 +13,7 @@ from monitoring.alarms.drift.detector import DriftDetector
 from monitoring.alarms.drift.matching import matched_sample
 from monitoring.alarms.drift.rhythm import NO_RHYTHM, find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
-from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
+from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle, Usual
 
 A_DAY = 200  # rows
 MINIMUM_EFFECT = 0.1  # from which an alarm asks for a retraining
@@ -257,3 +257,15 @@ def test_a_cycle_that_is_asked_for_and_cannot_be_learned_supports_nothing() -> N
     assert found.dependent
     assert found.advice.startswith("It has one, as config.yml says")
     assert supported_rows(found, len(rows)) == 0
+
+
+def test_what_follows_from_the_time_alone_is_wholly_usual() -> None:
+    """Nothing is left of a weekend's flag, whose rest would be a rhythm; of noise next to nothing is taken for usual."""
+    times = traffic(1, 28).times
+    assert times is not None
+    weekend = ((times - MONDAY) % WEEK >= 5 * DAY).astype(np.float64)
+    noise = np.random.default_rng(1).normal(size=len(times))
+    columns = np.stack([weekend, noise], axis=1)
+    usual = Usual(columns, times, Cycle(WEEK, "UTC")).departures(times)
+    np.testing.assert_allclose(usual[:, 0], weekend - weekend.mean(), atol=1e-9)
+    assert usual[:, 1].std() < 0.25

@@ -38,7 +38,8 @@ class Usual:
     """What is usual of scores and predictions at a time of the day and, with a cycle of 7 days, of the week.
 
     The mean score and the share of each prediction in bins of time, shrunk towards what is usual on all days and
-    overall, as if SHRINK rows of those stood in each bin.
+    overall, as if SHRINK rows of those stood in each bin; as many fewer as the time tells more of a column. One that
+    follows from the time alone, such as `is_weekend`, is not shrunk: all that was left of it would be its rhythm.
     """
 
     DAY_BINS, WEEK_BINS, SHRINK = 96, 336, 30
@@ -60,7 +61,9 @@ class Usual:
     def _shrunk_means(self, columns: Floats, bins: npt.NDArray[np.int64], number: int) -> Floats:
         counts = np.bincount(bins, minlength=number)[:, None]
         sums = np.stack([np.bincount(bins, column, number) for column in columns.T], axis=1)
-        means: Floats = sums / (counts + self.SHRINK)
+        within = ((columns - (sums / np.maximum(counts, 1))[bins]) ** 2).sum(0)
+        untold = within / np.maximum((columns**2).sum(0), 1e-12)  # share of the variance, 0 to 1
+        means: Floats = sums / np.maximum(counts + self.SHRINK * untold, 1)
         return means
 
     def departures(self, times: Times) -> Floats:

@@ -328,7 +328,7 @@ def test_the_page_tells_the_drift_alarm_and_who_is_to_blame(tmp_path: Path) -> N
             None,
             (
                 "120,000 rows without change (600 days), drawn from the reference one by one",
-                "They cover the promise.",
+                "They cover the promise if that is so, which a reference without times does not tell.",
                 "no daily or weekly one is in the alarm: the reference does not know its rows&#39; times",
                 "alarms come far more often than promised: give reference.parquet a column timestamp",
             ),

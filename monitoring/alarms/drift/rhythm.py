@@ -33,7 +33,7 @@ class Rhythm:
 
     `said` is a clause for people: what was found, or why nothing was. Without a cycle `advice` are sentences: what
     follows where traffic has one all the same, and what helps. `dependent` says whether the rows depend on those
-    before them, by the test or by config.yml's word. The rhythm was found in `earlier` rows where the reference is too
+    before them, by the test or by config.yml's word; None where it is not known. The rhythm was found in `earlier` rows where the reference is too
     short, as one is that was re-based: then the reference tells the level alone.
     """
 
@@ -41,7 +41,7 @@ class Rhythm:
     cycles: int
     said: str
     advice: str = ""
-    dependent: bool = False
+    dependent: bool | None = False
     earlier: bool = False
 
 
@@ -69,7 +69,7 @@ def find_rhythm(
             0,
             "the reference does not know its rows' times",
             f"{follows}: give reference.parquet a column timestamp, and {HELP}.",
-            dependent=asked in CYCLES,
+            dependent=True if asked in CYCLES else None,
         )
     local = local_times(rows.times, zone)
     span = int(local.max() - local.min())

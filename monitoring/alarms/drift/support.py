@@ -46,6 +46,8 @@ class Support:
             return "nothing: the alarm takes the reference's rows for independent of each other, and they are not."
         time = f" ({duration(self.supported / self.rate)})" if self.rate else ""
         found = f"{self.supported:,.0f} rows without change{time}, {self.source}"
+        if self.factor == 1 and self.rhythm.dependent is None:
+            return f"{found}. They cover the promise if that is so, which a reference without times does not tell."
         if self.factor == 1:
             return f"{found}. They cover the promise."
         return f"{found}. The promise reaches {amount(self.factor)} times as far; beyond them it is {EXTRAPOLATED}."

@@ -116,7 +116,7 @@ class DriftWatch:
             ]
         )
         self._cycle: Cycle | None = None
-        self._known = reference.table.select([])
+        self._known: pa.Table | None = None  # the reference's rows while it learns
         if self._learning is not None:
             columns = self._columns.remove(0)  # the id
             self._known = reference.table.select(columns.names).cast(columns)
@@ -170,7 +170,7 @@ class DriftWatch:
         files of that time cannot be read, which are returned.
         """
         newest = max((part.last for part in parts), default=BEFORE_ALL)
-        while self._learning is not None and newest > self._learning:
+        while self._learning is not None and self._known is not None and newest > self._learning:
             span = self._through, Micros(self._learning + 1)
             drawn = draw_from_log(self._layout.current, self._known, *span, REFERENCE_ROWS)
             if drawn.unreadable:
@@ -188,7 +188,7 @@ class DriftWatch:
     def _take(self, learned: LearnedRows) -> None:
         """Take rows that were learned for the reference's, and end learning."""
         self._reference, self._thinned = rows_of(learned.table, self._config.model), learned.each
-        self._through, self._learning = learned.through, None
+        self._through, self._learning, self._known = learned.through, None, None
 
     def stop(self) -> None:
         """End a calibration that is running."""

@@ -55,6 +55,7 @@ class Story:
     events: list[Event] = field(default_factory=list)
     looks: int = 0
     in_alarm: int = 0
+    learning: int = 0  # looks at which the alarm learned
     calibrations: list[float] = field(default_factory=list)  # seconds
     accuracy: float = 0.0  # of all answers whose row has a label
     accuracy_alone: float = 0.0  # what it would have been had the first champion answered every row
@@ -83,6 +84,7 @@ class Replay:
         self._champion: Champion | None = None
         self._previous: str | None = None
         self._alarm: Alarm | None = None
+        self._learning = False
         self._inaccurate = False
 
     def run(self) -> Story:
@@ -98,6 +100,7 @@ class Replay:
             self._look()
             self.story.looks += 1
             self.story.in_alarm += self._alarm is not None
+            self.story.learning += self._learning
             self._act(self._clock.now + STEP)
         if self._tests is not None:
             self._tests.stop()
@@ -125,21 +128,28 @@ class Replay:
         if self._reference is None or reference_digest(self._data.layout) != self._reference.digest:
             self._read_reference()
         assert self._tests is not None
-        verdicts = self._tests.update(self._clock.now)
+        verdicts = self._verdicts(self._tests)
         self._tell_alarms(verdicts)
         for name in self._alerting.observe(self._gauges(verdicts), self._clock.now):
             self.story.tell(self._clock.now, "resolved", alert=name)
 
+    def _verdicts(self, tests: SequentialTests) -> Verdicts:
+        """Return what the tests find; a calibration takes no time of the replay's, learning does."""
+        begun, calibrating = time.perf_counter(), False
+        while (verdicts := tests.update(self._clock.now)).drift.detector is None and not verdicts.drift.learning_until:
+            calibrating = True
+            time.sleep(0.1)
+        if calibrating:
+            self.story.calibrations.append(time.perf_counter() - begun)
+        self._learning = verdicts.drift.learning_until is not None
+        return verdicts
+
     def _read_reference(self) -> None:
-        """Begin anew with the reference that is there now; wait until the detector is calibrated for it."""
+        """Begin anew with the reference that is there now."""
         if self._tests is not None:
             self._tests.stop()
         self._reference = read_reference(self._data.layout, self._data.model)
         self._tests = SequentialTests(self._data.layout, self._data.config, self._reference)
-        begun = time.perf_counter()
-        while self._tests.update(self._clock.now).drift.detector is None:
-            time.sleep(0.1)
-        self.story.calibrations.append(time.perf_counter() - begun)
         performance = self._reference.performance
         self.story.tell(
             self._clock.now,

@@ -70,6 +70,7 @@ def _replay(folder: Path, name: str, given: tuple[str, ...], features: str, last
         "minimum_labels": data.config.retrain.minimum_labels,
         "looks": story.looks,
         "in_alarm": story.in_alarm,
+        "learning": story.learning,
         "accuracy": story.accuracy,
         "accuracy_alone": story.accuracy_alone,
         "calibrations": story.calibrations,

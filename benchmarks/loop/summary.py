@@ -37,6 +37,7 @@ def summarise(replay: Found) -> Found:
             any(timedelta(0) <= alarm - moment < SOON for moment in rebased) for alarm in alarms
         ),
         "share_in_alarm": replay["in_alarm"] / max(replay["looks"], 1),
+        "share_learning": replay["learning"] / max(replay["looks"], 1),
         "accuracy": replay["accuracy"],
         "accuracy_alone": replay["accuracy_alone"],
         "changes": [_followed(replay, moment_of(moment), what) for moment, what in replay["changes"]],
@@ -100,6 +101,7 @@ def _summary_lines(replays: list[Found]) -> Iterator[str]:
         "drift alarms; within a day of a re-base | ": lambda f: f"{f['alarms']}; {f['alarms_soon_after_rebase']}",
         "re-bases of the reference | ": lambda f: str(f["rebases"]),
         "share of the time in alarm | ": lambda f: f"{f['share_in_alarm']:.0%}",
+        "share of the time in which the alarm learned | ": lambda f: f"{f['share_learning']:.0%}",
         "answers that were right; had the first champion stayed | ": lambda f: (
             f"{f['accuracy']:.1%}; {f['accuracy_alone']:.1%}"
         ),

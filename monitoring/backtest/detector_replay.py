@@ -3,7 +3,7 @@
 import copy
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -132,6 +132,9 @@ def calibrate_for(reference: Reference, config: Config, progress: Progress, popu
     """Calibrate for a reference on so many populations, on all cores."""
     rows, categories = thinned(rows_of(reference.table, config.model)), len(config.model.categories)
     rhythm = find_rhythm(rows, categories, config.rhythm, config.timezone)
+    if rhythm.cycle is None and reference.origin == "rebased":
+        unread = "the monitor may know one, from rows before it was re-based, which a replay does not read"
+        rhythm = replace(rhythm, said=f"{rhythm.said} ({unread})")
     workers = os.cpu_count() or 1
     calibration = calibrate(rows, categories, SEED, progress, populations, rhythm=rhythm, workers=workers)
     return calibration.at_density(len(reference.table) / len(rows))

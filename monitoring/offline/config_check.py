@@ -8,12 +8,15 @@ from pathlib import Path
 
 from monitoring.alarms.drift.calibration import supported_rows
 from monitoring.alarms.drift.drift_watch import rows_of, thinned
+from monitoring.alarms.drift.learning import learning_until
 from monitoring.alarms.drift.rhythm import SECONDS, amount, duration, find_rhythm
 from monitoring.alarms.drift.support import EXTRAPOLATED, Support
 from monitoring.contract.config import Config
 from monitoring.contract.exit_status import PASSES
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
+from monitoring.contract.rhythm_rows import read_rhythm_rows
+from monitoring.contract.times import from_microseconds
 from monitoring.offline.commands import load_reference
 
 
@@ -29,30 +32,37 @@ def check_config(options: argparse.Namespace, config: Config) -> int:
     """Say that the config is sound, and what the drift alarm can promise with the reference, if there is one."""
     features, categories = len(config.model.features), len(config.model.categories)
     sys.stdout.write(f"{options.config}: {features} features, {categories} categories, no error\n")
-    path = Layout(options.settings.data_dir).reference
+    layout = Layout(options.settings.data_dir)
+    path = layout.reference
     if options.reference:
         reference = load_reference(options.reference, config, predicted=False)
-        lines = describe(options.reference, reference, config)
+        lines = describe(options.reference, reference, config, layout)
     elif not path.exists():
         lines = iter([f"{path}: not there yet, so what the drift alarm can promise is not known"])
     else:
         try:
-            lines = describe(str(path), read_reference(Layout(path.parent), config.model, predicted=False), config)
+            lines = describe(str(path), read_reference(layout, config.model, predicted=False), config, layout)
         except InvalidReferenceError as error:  # another model's, perhaps: the config is sound all the same
             lines = iter([str(error)])
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return PASSES
 
 
-def describe(source: str, reference: Reference, config: Config) -> Iterator[str]:
-    """Yield lines on what the drift alarm promises with a reference, what supports that, and in which rhythm."""
+def describe(source: str, reference: Reference, config: Config, layout: Layout) -> Iterator[str]:
+    """Yield lines on what the drift alarm promises with a reference, what supports that, and in which rhythm.
+
+    A reference that was re-based has its rhythm rows in the layout.
+    """
     rows, categories = rows_of(reference.table, config.model), len(config.model.categories)
-    rhythm = find_rhythm(thinned(rows), categories, config.rhythm, config.timezone)
+    found = read_rhythm_rows(layout, config.model, reference.digest)
+    earlier = rows_of(found.table, config.model) if found else None
+    rhythm = find_rhythm(thinned(rows), categories, config.rhythm, config.timezone, earlier)
+    vouching = found.each * len(found.table) if found and rhythm.earlier else len(rows)
     seconds = 0.0 if rows.times is None else float(rows.times.max() - rows.times.min()) / 1e6
     rate = len(rows) / seconds if seconds else 0.0
     spans = f" in {duration(seconds)}" if seconds else ""
     yield f"{source}: {len(rows):,} rows{spans}. The drift alarm with it:"
-    support = Support(config.false_alarm_rows(rate), supported_rows(rhythm, len(rows), rate=rate), rate, rhythm)
+    support = Support(config.false_alarm_rows(rate), supported_rows(rhythm, vouching, rate=rate), rate, rhythm)
     every = config.false_alarm_every
     if rate or not isinstance(every, timedelta):
         yield f"  promised: {support.promised_said}"
@@ -64,3 +74,6 @@ def describe(source: str, reference: Reference, config: Config) -> Iterator[str]
         most = amount(support.supported / days)
         yield f"    They cover the promise up to {most} rows a day; with more it is {EXTRAPOLATED}."
     yield f"  rhythm: {support.rhythm_said}"
+    if until := learning_until(reference, thinned(rows), earlier, config):
+        moment = f"{from_microseconds(until):%Y-%m-%d %H:%M} UTC"
+        yield f"  learning: the reference is short, so rows of the log join it until {moment}; only then it tests"

@@ -47,7 +47,7 @@ def _supported(support: Support) -> Iterator[Metric]:
     yield _gauge("drift_supported_rows", "Rows without change that the calibration has seen.", support.supported)
     yield _gauge("drift_rows_per_second", "Rows a second of the log over the last days.", support.rate)
     yield _gauge("drift_rhythm_cycle_seconds", "Length of the cycle that is in the alarm.", support.cycle_seconds)
-    yield _gauge("drift_rhythm_cycles", "Whole cycles that the reference holds.", support.rhythm.cycles)
+    yield _gauge("drift_rhythm_cycles", "Whole cycles from which the rhythm was learned.", support.rhythm.cycles)
 
 
 def _raise(alarm: Alarm) -> Iterator[Metric]:

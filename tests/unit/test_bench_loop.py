@@ -199,6 +199,7 @@ def replay() -> dict[str, Any]:
         "end": (NOON + 48 * HOUR).isoformat(),
         "minimum_labels": 400,
         "looks": 48,
+        "learning": 0,
         "in_alarm": 12,
         "accuracy": 0.8,
         "accuracy_alone": 0.75,

@@ -7,6 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitoring.__main__ import main
+from monitoring.contract.layout import Layout
+from monitoring.contract.reference import read_reference
+from monitoring.contract.rhythm_rows import RhythmRows, write_rhythm_rows
 from tests.processes import ROOT
 from tests.unit.models import GENRES, LOANS
 from tests.unit.monitor_fixtures import keep_reference, keep_timed_reference, make_rows
@@ -85,3 +88,19 @@ def test_another_models_reference_is_no_error_of_the_config(folder: Path, capsys
     said = _check(capsys)
     assert said.startswith(SOUND)
     assert "does not fit the config" in said
+
+
+def test_a_rebased_reference_has_the_rhythm_of_the_rows_before(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They lie beside it, and vouch for as many rows as they are."""
+    layout = Layout(folder)
+    keep_timed_reference(folder, GENRES, make_rows(GENRES, 4_200), 21)
+    before = read_reference(layout, GENRES.model)
+    keep_timed_reference(folder, GENRES, make_rows(GENRES, 600), 1.5)
+    digest = read_reference(layout, GENRES.model).digest
+    columns = ["timestamp", *GENRES.model.features, GENRES.model.prediction]
+    write_rhythm_rows(layout, GENRES.model, digest, RhythmRows(before.table.select(columns), 1.0))
+    said = _check(capsys)
+    assert "rhythm: a week, learned from 3 of them before the reference was re-based" in said
+    assert "supported: 4,200 rows without change" in said

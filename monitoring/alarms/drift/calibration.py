@@ -132,6 +132,8 @@ class Calibration:
         arrays = {name: np.array(values[name]) for name in ("location", "scale")}
         if deviations is not None:
             deviations = Deviations(*(np.array(deviations[name]) for name in ("lengths", "values")))
+        if missing := {"populations", "reference_rows"} - {*values} or {"dependent"} - {*rhythm}:
+            raise ValueError(f"a calibration without {missing}: it was made by an earlier version")
         cycle = Cycle(**rhythm["cycle"]) if rhythm["cycle"] else None
         found = {"lengths": tuple(values["lengths"]), "rhythm": Rhythm(**rhythm | {"cycle": cycle})}
         found["deviations"] = deviations

@@ -23,7 +23,7 @@ from monitoring.alarms.drift.usual import DAY, HOUR, local_times
 from monitoring.contract.config import CYCLES, Config
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.reference import Reference
-from monitoring.contract.rhythm_rows import FEWEST_CYCLES, count_cycles
+from monitoring.contract.rhythm_rows import FEWEST_CYCLES
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros
 
@@ -55,11 +55,15 @@ def learning_until(
 
 
 def missing_time(rows: Observations, earlier: Observations | None, config: Config) -> int:
-    """Return how much longer a time, in microseconds, rows have to span; 0 if it is enough or they have no rhythm."""
+    """Return how much longer a time, in microseconds, rows have to span; 0 if it is enough or they have no rhythm.
+
+    It is the time of local clocks; a 24th of a cycle may be missing, as where cycles are counted.
+    """
     assert rows.times is not None
     span = int(np.ptp(local_times(rows.times, config.timezone)))
     cycles, length = _cycles_due(rows, earlier, config)
-    return 0 if count_cycles(span, length) >= cycles else cycles * length - span
+    missing = cycles * length - span
+    return missing if missing > length // 24 else 0
 
 
 def _cycles_due(rows: Observations, earlier: Observations | None, config: Config) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitoring.alarms.drift.scores import Observations
-from monitoring.alarms.drift.usual import Cycle, Floats, Times, local_times
+from monitoring.alarms.drift.usual import DAY, Cycle, Floats, Times, local_times
 
 NEAREST = 30  # rows of the reference that are each row's equals
 
@@ -45,8 +45,13 @@ def matched_sample(
 
 
 def time_weights(reference: Times, times: Times, cycle: Cycle) -> Floats:
-    """Return of how many of the times (n,) each of the reference's (m,) is one of the nearest in time of the cycle."""
-    known, asked = (local_times(of, cycle.zone) % cycle.length for of in (reference, times))
+    """Return of how many of the times (n,) each of the reference's (m,) is one of the nearest in time of the cycle.
+
+    A reference that is shorter than a cycle of a week has no rows of most days: there it is the time of the day.
+    """
+    local = local_times(reference, cycle.zone)
+    length = cycle.length if np.ptp(local) >= cycle.length - cycle.length // 24 else min(cycle.length, DAY)
+    known, asked = local % length, local_times(times, cycle.zone) % length
     order = np.argsort(known, kind="stable")
     number = len(known)
     nearest = min(NEAREST, number)

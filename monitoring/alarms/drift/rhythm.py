@@ -62,11 +62,13 @@ def find_rhythm(
     if asked == "none":
         return Rhythm(None, 0, "config.yml says that there is none", f"{IF_ANY}: set rhythm to auto.")
     if rows.times is None or not len(rows):
+        follows = f"It has one, as config.yml says, so {BROKEN}" if asked in CYCLES else IF_ANY
         return Rhythm(
             None,
             0,
             "the reference does not know its rows' times",
-            f"{IF_ANY}: give reference.parquet a column timestamp, and {HELP}.",
+            f"{follows}: give reference.parquet a column timestamp, and {HELP}.",
+            dependent=asked in CYCLES,
         )
     local = local_times(rows.times, zone)
     span = int(local.max() - local.min())

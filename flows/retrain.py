@@ -59,10 +59,11 @@ class RetrainRun:
 
 @dataclass(frozen=True)
 class Compared:
-    """The rows of a run, the reference that they came after, champion, candidate, its version, and the gate."""
+    """The rows of a run, the reference that they came after, the drift state, champion, candidate, version and gate."""
 
     collected: Collected
     reference: Reference
+    state: DriftState
     champion: Champion
     candidate: Candidate
     registered: Registered
@@ -108,7 +109,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         )
         registered = register_candidate(run, collected, candidate, reference, gate)
         record.compare(candidate.comparison, champion.version, registered.version)
-        compared = Compared(collected, reference, champion, candidate, registered, gate)
+        compared = Compared(collected, reference, state, champion, candidate, registered, gate)
         _leave_comparison(run, compared)
         return _conclude(run, compared)
 
@@ -217,7 +218,7 @@ def stage_accepted_reference(run: RetrainRun, compared: Compared) -> None:
     promised = compared.gate.promised
     assert promised is not None
     model, collected = run.config.model, compared.collected
-    rhythm = find_rhythm_rows(run.layout, run.config, compared.reference, collected.unchanged_until)
+    rhythm = _rhythm_rows(run, compared)
     table, performance = accepted(_level(collected, rhythm), compared.champion.onnx, model, promised)
     stage(
         run.layout,
@@ -229,6 +230,12 @@ def stage_accepted_reference(run: RetrainRun, compared: Compared) -> None:
         performance=performance,
         rhythm_rows=rhythm,
     )
+
+
+def _rhythm_rows(run: RetrainRun, compared: Compared) -> RhythmRows | None:
+    """Return the rows that the new reference's rhythm is learned from: those in which nothing had changed."""
+    until, alarmed_until = compared.collected.unchanged_until, compared.state.since
+    return find_rhythm_rows(run.layout, run.config, compared.reference, until, alarmed_until=alarmed_until)
 
 
 def _level(collected: Collected, rhythm: RhythmRows | None) -> pa.Table:
@@ -247,7 +254,7 @@ def accept_champion(name: str, version: str, because: str) -> None:
 def stage_reference(run: RetrainRun, compared: Compared) -> None:
     """Lay the candidate's new reference ready: the labelled rows since the change."""
     collected, version = compared.collected, compared.registered.version
-    rhythm = find_rhythm_rows(run.layout, run.config, compared.reference, collected.unchanged_until)
+    rhythm = _rhythm_rows(run, compared)
     table, performance = rebased(_level(collected, rhythm), compared.candidate, run.config.model)
     # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
     through = max(collected.through or BEFORE_ALL, newest_row(run.layout))

@@ -25,7 +25,8 @@ class Collected:
     """The labelled rows since the change (oldest first), and how they were found.
 
     `rows` came after the reference, `rows_since_change` of them since the change, from `since` to `through`. The first
-    `older` rows of the table came before the change: they are there so that it spans a whole cycle.
+    `older` rows of the table came before the change: they are there so that it spans a whole cycle. `onset` is the
+    change's moment where an alarm tells it; it may lie before all of the rows.
     """
 
     table: pa.Table
@@ -36,15 +37,18 @@ class Collected:
     parts: tuple[str, ...]
     unreadable: tuple[str, ...]
     older: int = 0
+    onset: Micros | None = None
 
     @property
     def changed(self) -> bool:
-        """Say whether there was a change among the rows."""
-        return self.rows_since_change < self.rows
+        """Say whether there was a change."""
+        return self.onset is not None or self.rows_since_change < self.rows
 
     @property
     def unchanged_until(self) -> Micros:
         """Return the moment until which nothing had changed: that of the change, or without one of the newest row."""
+        if self.onset is not None:
+            return self.onset
         if self.changed and self.since is not None:
             return self.since
         return BEFORE_ALL if self.through is None else Micros(self.through + 1)
@@ -52,8 +56,8 @@ class Collected:
     def describe(self) -> str:
         """Say in one sentence what was found."""
         since = ""
-        if self.since is not None and self.changed:
-            change = from_microseconds(self.since)
+        if self.changed:
+            change = from_microseconds(self.unchanged_until)
             since = f" since the last change, at {change:%Y-%m-%d %H:%M:%S} UTC,"
         older = f", and {self.older} from before it, to span a cycle" if self.older else ""
         return (
@@ -94,6 +98,7 @@ def collect(
         parts=tuple(sorted(part.name for part in parts)),
         unreadable=tuple(f"{file.path}: {file.reason}" for file in found.unreadable),
         older=len(older),
+        onset=onset,
     )
 
 

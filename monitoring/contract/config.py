@@ -45,6 +45,13 @@ SuiteTest = Literal[
     "TestF1Score",
 ]
 CYCLES = {"1d": timedelta(days=1), "7d": timedelta(days=7)}  # that `rhythm` may name
+
+
+def cycle_length(name: str) -> int:
+    """Return the length of one of CYCLES in microseconds."""
+    return CYCLES[name] // timedelta(microseconds=1)
+
+
 RetrainMetric = Literal["accuracy", "macro_f1", "log_loss", "roc_auc"]
 GateTest = Literal["point", "bootstrap", "mcnemar"]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]

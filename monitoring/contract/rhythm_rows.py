@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
-from monitoring.contract.config import CYCLES, Model
+from monitoring.contract.config import CYCLES, Model, cycle_length
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, reason_of
@@ -89,19 +89,28 @@ def rhythm_rows_path(layout: Layout, reference_digest: str) -> Path:
     return layout.rhythm_rows / f"{reference_digest}.parquet"
 
 
-def count_cycles(span: int, cycle: int) -> int:
-    """Return how many whole cycles lie in a span, both in microseconds; a 24th of one may be missing at its ends."""
-    return (span + cycle // 24) // cycle
+def cycle_numbers(times: pa.Array, cycle: int) -> pa.Array:
+    """Return in which cycle after the first time each one (n,) lies, from 0; all in microseconds.
+
+    What is left at the end joins the last whole cycle, of which a 24th may be missing.
+    """
+    elapsed = pc.subtract(times, pc.min(times))
+    whole = (pc.max(elapsed).as_py() + cycle // 24) // cycle
+    return pc.min_element_wise(pc.divide(elapsed, cycle), max(whole - 1, 0))
+
+
+def count_cycles(times: pa.Array, cycle: int) -> int:
+    """Return how many cycles hold times, in microseconds; those of a hole between them do not count."""
+    return int(pc.count_distinct(cycle_numbers(times, cycle)).as_py())
 
 
 def longest_cycle(rows: pa.Table, asked: str) -> int:
-    """Return the longest cycle, in microseconds, of which rows span two; 0 if they span two of none.
+    """Return the longest cycle, in microseconds, of which two hold rows; 0 if two of none do.
 
     `asked` is config.yml's `rhythm`.
     """
     if not len(rows) or asked == "none":
         return 0
-    bounds = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
-    lengths = [length.days * 86_400_000_000 for name, length in CYCLES.items() if asked in {"auto", name}]
-    span = bounds["max"] - bounds["min"]
-    return max((length for length in lengths if count_cycles(span, length) >= FEWEST_CYCLES), default=0)
+    times = rows["timestamp"].cast(pa.int64())
+    lengths = [cycle_length(name) for name in CYCLES if asked in {"auto", name}]
+    return max((length for length in lengths if count_cycles(times, length) >= FEWEST_CYCLES), default=0)

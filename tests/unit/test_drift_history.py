@@ -14,7 +14,7 @@ from flows.registry.publication import complete, stage
 from flows.training.collection import collect
 from flows.training.rhythm_rows import find_rhythm_rows
 from monitoring.alarms.drift.calibration import Calibration, calibrate
-from monitoring.alarms.drift.cycles import Stretch, draw_cycles
+from monitoring.alarms.drift.cycles import Stretch, draw_cycles, split_cycles
 from monitoring.alarms.drift.detector import DriftDetector
 from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rows_of
 from monitoring.alarms.drift.learning import learning_until, missing_time
@@ -27,8 +27,8 @@ from monitoring.contract.drift_state import DriftState, drift_key, read_drift_st
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import list_parts
 from monitoring.contract.reference import Reference, read_reference
-from monitoring.contract.rhythm_rows import RhythmRows, read_rhythm_rows, rhythm_rows_path, rhythm_schema
-from monitoring.contract.times import Micros, microseconds
+from monitoring.contract.rhythm_rows import RhythmRows, longest_cycle, read_rhythm_rows, rhythm_rows_path, rhythm_schema
+from monitoring.contract.times import Micros, from_microseconds, microseconds
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.models import LOANS, loans, wine
 from tests.unit.monitor_fixtures import log_rows, make_rows
@@ -159,11 +159,69 @@ def test_the_rows_until_the_change_are_the_next_references_rhythm_rows(layout: L
 def test_nothing_had_changed_until_the_onset(layout: Layout, config: Config) -> None:
     """The rows that a retraining collects say until when: the onset, or without a change the newest row."""
     end = _log_days(layout, config, 6, 0)
+    assert collect(layout, config, None).unchanged_until == end + 1
     onset = MONDAY + 3 * DAY
     changed = collect(layout, config, None, Micros(onset), cycle=7 * 86_400)
     assert changed.unchanged_until == onset
     assert (len(changed.table), changed.older) == (240, 120)
-    assert collect(layout, config, None, Micros(MONDAY)).unchanged_until == end + 1
+
+
+@pytest.mark.parametrize(
+    ("onset", "newest"),
+    [
+        pytest.param(MONDAY, 1000, id="before the first row"),
+        pytest.param(MONDAY + 2 * DAY, 100, id="before the newest rows, which alone are looked at"),
+    ],
+)
+def test_an_onset_before_all_rows_that_are_looked_at_counts(
+    layout: Layout, config: Config, onset: int, newest: int
+) -> None:
+    """They are all since the change then, and none of them is from a time in which nothing had changed."""
+    _log_days(layout, config, 6, 0)
+    config = config.model_copy(update={"retrain": config.retrain.model_copy(update={"rows": newest})})
+    found = collect(layout, config, None, Micros(onset))
+    assert found.rows_since_change == found.rows
+    assert (found.unchanged_until, found.changed) == (onset, True)
+    assert "since the last change, at 2026-01-0" in found.describe()
+
+
+def _noon(day: int) -> datetime:
+    return from_microseconds(Micros(MONDAY + day * DAY + DAY // 2))
+
+
+def test_rows_are_rounded_to_the_narrower_type_of_reference_and_log(tmp_path: Path) -> None:
+    """A value that both hold ranks the same."""
+    rows = make_rows(LOANS, 40, seed=1).assign(age=2.7, timestamp=[_noon(day) for day in range(40)])
+    reference = pa.Table.from_pandas(rows, preserve_index=False)
+    narrow = reference.set_column(0, "age", reference["age"].cast(pa.float32()))
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 20, seed=2).assign(age=2.7), _noon(41))
+    until = Micros(MONDAY + 42 * DAY)
+    for table, value in ((reference, 2.7), (narrow, float(np.float32(2.7)))):
+        found = find_rhythm_rows(Layout(tmp_path), LOANS, Reference(table, "digest", None, "user", None), until)
+        assert found is not None
+        assert len(found.table) == 60
+        assert set(found.table["age"].to_pylist()) == {value}
+
+
+def test_cycles_without_rows_do_not_count() -> None:
+    """Between a reference and the log there may be a hole of weeks: it is learned from those that hold rows."""
+    rows = traffic(1, 84)
+    assert rows.times is not None
+    rows = rows.take(np.flatnonzero(np.abs(rows.times - MONDAY - 42 * DAY) > 14 * DAY))
+    found = find_rhythm(rows, 2, "auto", "UTC")
+    assert found.cycle is not None
+    assert found.cycles == len(split_cycles(rows, found.cycle)) == 8
+    assert longest_cycle(pa.table({"timestamp": rows.times}), "auto") == WEEK
+
+
+def test_a_pseudo_reference_is_as_dense_as_its_cycle() -> None:
+    """Of two weeks and five days the second week has the five days too, and a stretch of it is no denser."""
+    earlier, cycle = traffic(1, 19), Cycle(WEEK, "UTC")
+    reference = traffic(2, 3, begin=28)
+    stretch = Stretch.of(reference, earlier, cycle)
+    drawn = draw_cycles(earlier, 2, cycle, 2000, np.random.default_rng(1), stretch=stretch)
+    rows = [len(one.reference) for _, one in zip(range(10), drawn, strict=False)]
+    assert max(rows) < 1.2 * len(reference)
 
 
 def test_a_short_first_regime_leaves_none(layout: Layout, config: Config) -> None:

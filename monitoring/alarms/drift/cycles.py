@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 
 from monitoring.alarms.drift.bootstrap import Unseen
 from monitoring.alarms.drift.scores import Observations, Places
 from monitoring.alarms.drift.usual import Cycle, Times, local_times
-from monitoring.contract.rhythm_rows import count_cycles
+from monitoring.contract.rhythm_rows import cycle_numbers
 
 FEWEST_ROWS = 100  # of a stretch: where earlier rows are thinned, it is longer than the reference
 
@@ -89,21 +90,22 @@ def split_cycles(rows: Observations, cycle: Cycle) -> list[Places]:
     assert rows.times is not None
     order = np.argsort(rows.times, kind="stable")
     local = local_times(rows.times[order], cycle.zone)
-    number = np.maximum(0, (local - local[0]) // cycle.length)
-    whole = max(1, count_cycles(int(local[-1] - local[0]), cycle.length))
-    number = np.minimum(number, whole - 1)
-    return [order[number == i] for i in range(whole) if (number == i).any()]
+    number = cycle_numbers(pa.array(local), cycle.length).to_numpy()
+    return [order[number == i] for i in np.unique(number)]
 
 
 def _cut(known: list[Places], elapsed: Times, length: int, stretch: Stretch, rng: np.random.Generator) -> Places:
     """Return the places of a stretch that begins in a random one of the known cycles and goes on in those after it.
 
-    `elapsed` (n,) is each row's time since the first cycle's begin; behind the last known cycle comes the first.
+    `elapsed` (n,) is each row's time since the first cycle's begin; behind the last known cycle comes the first. What
+    has joined the last cycle is left out: it would lie over that cycle's own rows.
     """
+    known = [places[elapsed[places] // length == elapsed[places[0]] // length] for places in known]
     first = int(rng.integers(len(known)))
-    every = np.concatenate([*known[first:], *known[:first]])
+    known = [*known[first:], *known[:first]]
+    every = np.concatenate(known)
     at = elapsed[every] % length
-    turns = np.repeat(np.arange(len(known)), [len(places) for places in (*known[first:], *known[:first])])
+    turns = np.repeat(np.arange(len(known)), [len(places) for places in known])
     since = (turns * length + at - stretch.begin) % (len(known) * length)
     order = np.argsort(since, kind="stable")
     number = max(stretch.rows, int((since <= stretch.length).sum()))

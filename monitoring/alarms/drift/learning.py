@@ -9,7 +9,6 @@ What was learned lies in a file beside its calibration, for the log's files do n
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import structlog
 from monitoring.alarms.drift.rhythm import are_dependent, find_rhythm
 from monitoring.alarms.drift.scores import Observations
 from monitoring.alarms.drift.usual import DAY, HOUR, local_times
-from monitoring.contract.config import CYCLES, Config
+from monitoring.contract.config import CYCLES, Config, cycle_length
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.reference import Reference
 from monitoring.contract.rhythm_rows import FEWEST_CYCLES
@@ -73,7 +72,7 @@ def _cycles_due(rows: Observations, earlier: Observations | None, config: Config
     if rhythm.cycle is not None:
         return int(rhythm.earlier), DAY
     if config.rhythm in CYCLES:
-        return FEWEST_CYCLES, CYCLES[config.rhythm] // timedelta(microseconds=1)
+        return FEWEST_CYCLES, cycle_length(config.rhythm)
     # what differs within minutes is no rhythm of days, but what is left of the change
     waits = np.ptp(rows.times) > HOUR and are_dependent(rows, categories)  # type: ignore[arg-type]
     return FEWEST_CYCLES if waits else 0, DAY

@@ -6,14 +6,14 @@ cycles in their own order, see `cycles`; here it is found which cycle that is.
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 from scipy import stats
 
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.usual import Cycle, local_times
-from monitoring.contract.config import CYCLES
+from monitoring.contract.config import CYCLES, cycle_length
 from monitoring.contract.rhythm_rows import FEWEST_CYCLES, count_cycles
 
 LEVEL = 1e-4  # of the test for dependence: below it rows are held to depend on each other
@@ -29,7 +29,7 @@ HELP = "rows of two days at least, of two weeks where weekends differ"
 
 @dataclass(frozen=True)
 class Rhythm:
-    """A reference's rhythm: its cycle, None without one, how many whole ones it spans, and why.
+    """A reference's rhythm: its cycle, None without one, how many of them hold rows, and why.
 
     `said` is a clause for people: what was found, or why nothing was. Without a cycle `advice` are sentences: what
     follows where traffic has one all the same, and what helps. `dependent` says whether the rows depend on those
@@ -57,7 +57,8 @@ def find_rhythm(
     """
     if earlier is not None and rows.times is not None:
         found = find_rhythm(earlier, categories, asked, zone)
-        if found.cycle and count_cycles(int(np.ptp(local_times(rows.times, zone))), found.cycle.length) < FEWEST_CYCLES:
+        local = pa.array(local_times(rows.times, zone))
+        if found.cycle and count_cycles(local, found.cycle.length) < FEWEST_CYCLES:
             return replace(found, said=f"{found.said} before the reference was re-based", earlier=True)
     if asked == "none":
         return Rhythm(None, 0, "config.yml says that there is none", f"{IF_ANY}: set rhythm to auto.")
@@ -76,8 +77,8 @@ def find_rhythm(
     dependent = asked != "auto" or are_dependent(rows, categories)
     names = [asked] if asked in CYCLES else sorted(CYCLES, key=CYCLES.__getitem__, reverse=True)
     for name in names:
-        length = CYCLES[name] // timedelta(microseconds=1)
-        if (cycles := count_cycles(span, length)) >= FEWEST_CYCLES:
+        length = cycle_length(name)
+        if (cycles := count_cycles(pa.array(local), length)) >= FEWEST_CYCLES:
             if not dependent:
                 return Rhythm(None, 0, f"{spans}, and its rows do not depend on those before them")
             said = f"a {PERIODS[name]}, from {cycles} of them"

@@ -7,12 +7,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from monitoring.contract.config import cycle_length
+
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]  # Micros
 
 HOUR = 3_600_000_000  # microseconds
-DAY = 24 * HOUR
-WEEK = 7 * DAY
+DAY = cycle_length("1d")
+WEEK = cycle_length("7d")
 
 
 @dataclass(frozen=True)

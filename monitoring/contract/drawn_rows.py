@@ -1,7 +1,8 @@
 """A random draw of a time's rows from the log, in bounded memory."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,35 +13,37 @@ from monitoring.contract.parts import Part, Unreadable
 from monitoring.contract.storage import Place
 from monitoring.contract.times import Micros
 
-_SHARE = b"share"
+
+@dataclass(frozen=True)
+class DrawnRows:
+    """Rows by time, how many each stands for, and the parts of that time that could not be read."""
+
+    table: pa.Table
+    each: float
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def draw_rows(folder: Place, known: pa.Table, after: Micros, until: Micros, most: int) -> tuple[pa.Table, float]:
-    """Return known rows and a log's later than `after` and before `until`, by time, and how many each stands for.
+    """Return the rows of `draw_from_log`, and how many each stands for; the monitor names what cannot be read."""
+    drawn = draw_from_log(folder, known, after, until, most)
+    return drawn.table, drawn.each
 
-    They have the columns of the known ones. There are `most` at most, drawn at random, the same from the same files. A
-    file that cannot be read is left out: the monitor names it.
+
+def draw_from_log(folder: Place, known: pa.Table, after: Micros, until: Micros, most: int) -> DrawnRows:
+    """Draw from known rows and a log's that are later than `after` and before `until`.
+
+    They have the columns of the known ones. All are taken if they are `most` at most, else so many at random, the same
+    from the same files. A file that cannot be read is left out whole.
     """
-    rng = random.Random(most)  # noqa: S311 - a draw of rows, no secret
+    drawn = DrawnRows(known, 1.0)
 
     def read(parts: list[Part]) -> tuple[pa.Table, list[Unreadable]]:
-        parts = [part for part in parts if part.last > after and part.first < until]
-        share = min(1.0, 2 * most / max(1, len(known) + sum(part.rows for part in parts)))
-        tables, unreadable = [_thin(known, share, rng)], list[Unreadable]()
-        for part in parts:
-            try:
-                tables += [_thin(rows, share, rng) for rows in _read(part, known.schema, after, until)]
-            except FileNotFoundError:
-                raise
-            except UNREADABLE as error:
-                unreadable.append(Unreadable(part.path, reason_of(error)))
-        return pa.concat_tables(tables).replace_schema_metadata({_SHARE: repr(share)}), unreadable
+        nonlocal drawn
+        drawn = _draw((part for part in parts if after < part.last and part.first < until), known, after, until, most)
+        return drawn.table, []
 
-    rows, _ = read_listed(folder, read)
-    each = max(1.0, len(rows) / most) / float(rows.schema.metadata[_SHARE])
-    if len(rows) > most:
-        rows = rows.take(pc.array_sort_indices(_draws(len(rows), rng))[:most])
-    return rows.sort_by("timestamp").replace_schema_metadata(None), each
+    read_listed(folder, read)
+    return drawn
 
 
 def between(rows: pa.Table, after: Micros, until: Micros) -> pa.Table:
@@ -49,15 +52,34 @@ def between(rows: pa.Table, after: Micros, until: Micros) -> pa.Table:
     return rows.filter(pc.and_(pc.greater(times, after), pc.less(times, until)))
 
 
-def _read(part: Part, schema: pa.Schema, after: Micros, until: Micros) -> Iterator[pa.Table]:
-    for rows in read_part(part.path, schema, after):
-        yield between(rows, after, until)
+def _draw(parts: Iterable[Part], known: pa.Table, after: Micros, until: Micros, most: int) -> DrawnRows:
+    """Give each row a random number, and keep the rows that have the lowest."""
+    rng = random.Random(most)  # noqa: S311 - a draw of rows, no secret
+    kept, total, unreadable = _lowest([_numbered(known, rng)], most), len(known), list[Unreadable]()
+    for part in parts:
+        more, number = kept, total
+        try:
+            for rows in read_part(part.path, known.schema, after):
+                inside = between(rows, after, until)
+                more, number = _lowest([more, _numbered(inside, rng)], most), number + len(inside)
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            unreadable.append(Unreadable(part.path, reason_of(error)))
+        else:
+            kept, total = more, number
+    rows = kept.remove_column(kept.num_columns - 1).sort_by("timestamp").replace_schema_metadata(None)
+    return DrawnRows(rows, max(1.0, total / most), tuple(unreadable))
 
 
-def _thin(rows: pa.Table, share: float, rng: random.Random) -> pa.Table:
-    return rows if share >= 1 else rows.filter(pc.less(_draws(len(rows), rng), share))
+def _numbered(rows: pa.Table, rng: random.Random) -> pa.Table:
+    """Return rows with a last column of random numbers from 0 to 1."""
+    return rows.append_column("", pc.random(len(rows), initializer=rng.getrandbits(32)))
 
 
-def _draws(number: int, rng: random.Random) -> pa.Array:
-    """Return so many random numbers from 0 to 1."""
-    return pc.random(number, initializer=rng.getrandbits(32))
+def _lowest(tables: list[pa.Table], most: int) -> pa.Table:
+    """Return the rows that have the lowest numbers, so many at most."""
+    rows = pa.concat_tables(tables)
+    if len(rows) <= most:
+        return rows
+    return rows.take(pc.select_k_unstable(rows.column(rows.num_columns - 1), most, [("", "ascending")]))

@@ -12,16 +12,24 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import structlog
 
 from monitoring.contract.config import CYCLES, Model, cycle_length
+from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
-from monitoring.contract.part_reader import UNREADABLE
+from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.schemas import TIMESTAMP, number_type
 from monitoring.contract.storage import replaced
 from monitoring.contract.values import conform
 
+logger = structlog.get_logger()
+
 FEWEST_CYCLES = 2
 _EACH = "driftloop.each"  # metadata: how many rows of the log each row stands for
+
+
+class UnreadableRhythmError(DriftloopError):
+    """A reference's rhythm rows are damaged, or do not fit the config."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,33 @@ def rhythm_schema(model: Model) -> pa.Schema:
 
 
 def read_rhythm_rows(layout: Layout, model: Model, reference_digest: str) -> RhythmRows | None:
-    """Return the rhythm rows that belong to a reference; None if it has none that fit the config."""
+    """Return the rhythm rows that belong to a reference, as `load_rhythm_rows` does; None too if they are unreadable.
+
+    The log then says why.
+    """
+    try:
+        return load_rhythm_rows(layout, model, reference_digest)
+    except UnreadableRhythmError as error:
+        logger.warning("rhythm_rows_unreadable", reason=str(error))
+        return None
+
+
+def load_rhythm_rows(layout: Layout, model: Model, reference_digest: str) -> RhythmRows | None:
+    """Return the rhythm rows that belong to a reference, None if it has none; raise UnreadableRhythmError."""
+    schema = rhythm_schema(model)
     try:
         content = rhythm_rows_path(layout, reference_digest).read_bytes()
         stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-        schema = rhythm_schema(model)
-        if len(stored) and not set(schema.names) - {*stored.column_names}:
-            each = float((stored.schema.metadata or {}).get(_EACH.encode(), b"1"))
-            return RhythmRows(conform(stored, schema), max(1.0, each), hashlib.sha256(content).hexdigest())
-    except UNREADABLE:  # FileNotFoundError too: there are none. Without them the alarm is calibrated as before
+        if absent := [name for name in schema.names if name not in stored.column_names]:
+            raise UnreadableRhythmError(f"columns are absent: {', '.join(absent)}")
+        if not len(stored):
+            raise UnreadableRhythmError("there are none in their file")
+        each = float((stored.schema.metadata or {}).get(_EACH.encode(), b"1"))
+        return RhythmRows(conform(stored, schema), max(1.0, each), hashlib.sha256(content).hexdigest())
+    except FileNotFoundError:
         return None
-    return None
+    except UNREADABLE as error:
+        raise UnreadableRhythmError(reason_of(error)) from error
 
 
 def write_rhythm_rows(layout: Layout, model: Model, reference_digest: str, rows: RhythmRows) -> None:

@@ -28,7 +28,7 @@ def _targets(board: builders.Dashboard) -> None:
         rows(
             "Targets",
             "1 for a target that answered Prometheus's last scrape, 0 for one that did not.",
-            Display(8, 9),
+            Display(7, 9),
             Query("min by (job, instance) (up)", "up"),
             names={},
             by="job",
@@ -38,7 +38,7 @@ def _targets(board: builders.Dashboard) -> None:
         time_series(
             "Servers behind the trigger",
             "1 while Prefect and MLflow answer the trigger's polls, and while a runner takes runs.",
-            Display(6, 9, minimum=0, maximum=1),
+            Display(5, 9, minimum=0, maximum=1),
             Query("upstream_up", "{{service}}"),
             Query("min(flow_runner_up)", "runner"),
         )
@@ -47,7 +47,7 @@ def _targets(board: builders.Dashboard) -> None:
         time_series(
             "Age of the monitor's last success",
             "From its first success on; the line is MonitorStale's threshold.",
-            Display(6, 9, "s", minimum=0),
+            Display(5, 9, "s", minimum=0),
             Query("time() - (monitor_last_success_timestamp_seconds > 0)", "age"),
             Query("monitor_cycle_seconds", "a cycle took"),
             limit=limit_of("MonitorStale"),
@@ -60,6 +60,15 @@ def _targets(board: builders.Dashboard) -> None:
             Display(4, 9, "percentunit", minimum=0, maximum=1),
             Query("min(drift_calibration_progress)"),
             limit=limit_of("DriftCalibrationStuck"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Drift detector learns for",
+            "After a re-base: how long rows of the log still join a reference that is too short; 0 where none do, or"
+            " the first row after that time is waited for.",
+            Display(3, 9, "s", minimum=0),
+            Query("clamp_min(max(drift_learning_until_timestamp_seconds) - time(), 0)"),
         )
     )
 

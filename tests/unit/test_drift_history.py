@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from structlog.testing import capture_logs
 
 from flows.registry.publication import complete, stage
 from flows.training.collection import collect
@@ -15,15 +17,17 @@ from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.cycles import Stretch, draw_cycles, split_cycles
 from monitoring.alarms.drift.detector import DriftDetector
 from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rows_of
-from monitoring.alarms.drift.learning import learning_until
+from monitoring.alarms.drift.learning import learning_until, missing_time
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
 from monitoring.contract.config import Config
-from monitoring.contract.drift_state import drift_key, read_drift_state
+from monitoring.contract.drawn_rows import draw_from_log
+from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state
 from monitoring.contract.layout import Layout
+from monitoring.contract.parts import list_parts
 from monitoring.contract.reference import Reference, read_reference
-from monitoring.contract.rhythm_rows import RhythmRows, longest_cycle, read_rhythm_rows, rhythm_rows_path
+from monitoring.contract.rhythm_rows import RhythmRows, longest_cycle, read_rhythm_rows, rhythm_rows_path, rhythm_schema
 from monitoring.contract.times import Micros, from_microseconds, microseconds
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.models import LOANS, loans, wine
@@ -252,7 +256,25 @@ def test_rhythm_rows_go_with_their_reference(layout: Layout, config: Config) -> 
     assert read_rhythm_rows(layout, config.model, third.digest) is None
     assert [path.stem for path in layout.rhythm_rows.iterdir()] == [second.digest]
     rhythm_rows_path(layout, third.digest).write_bytes(b"damaged")
-    assert read_rhythm_rows(layout, config.model, third.digest) is None
+    with capture_logs() as logs:
+        assert read_rhythm_rows(layout, config.model, third.digest) is None
+    assert [entry["event"] for entry in logs] == ["rhythm_rows_unreadable"]
+
+
+def test_a_draw_counts_the_rows_of_the_time(layout: Layout, config: Config) -> None:
+    """Not those of files that reach beyond it; and no known row is left out while there is room for all."""
+    _log_days(layout, config, 1, 0)
+    part = list_parts(layout.current)[0][0]
+    schema = rhythm_schema(config.model)
+    known = pq.read_table(part.path).select(schema.names).cast(schema)
+    after = Micros(part.last - 1000 * 10)
+    drawn = draw_from_log(layout.current, known, after, Micros(part.last), 60)
+    assert (len(drawn.table), drawn.each) == (49, 1)
+    few = draw_from_log(layout.current, known, after, Micros(part.last), 20)
+    assert (len(few.table), few.each) == (20, 49 / 20)
+    again = draw_from_log(layout.current, known, after, Micros(part.last), 20)
+    assert again.table.equals(few.table)
+    assert few.table.schema.equals(known.schema)
 
 
 LEARNED = Micros(MONDAY + 28 * DAY + 8 * HOUR)
@@ -295,6 +317,127 @@ def test_rows_without_a_rhythm_or_of_a_whole_day_wait_for_none() -> None:
     assert rows.times is not None
     within_minutes = Observations(rows.features, rows.predictions, rows.times[0] + np.arange(len(rows)))
     assert learning_until(reference, within_minutes, None, loans()) is None
+
+
+NOW = datetime.now(UTC) - timedelta(days=8)
+
+
+def _rebase_hours(layout: Layout, hours: float = 5, rows: RhythmRows | None = None) -> Reference:
+    """Publish a re-based reference of 100 rows in the hours before NOW."""
+    moments = [NOW - timedelta(hours=hours / 99 * n) for n in range(100)]
+    reference = make_rows(LOANS, 100, seed=2).assign(timestamp=moments)
+    table = pa.Table.from_pandas(reference, preserve_index=False)
+    stage(layout, LOANS.model, "1", table, origin="rebased", through=microseconds(NOW), rhythm_rows=rows)
+    complete(layout, "1")
+    return read_reference(layout, LOANS.model)
+
+
+def _log_hours(layout: Layout, *hours: int) -> None:
+    """Log 20 rows at each of these hours after NOW."""
+    for hour in hours:
+        log_rows(layout.root, LOANS, make_rows(LOANS, 20, seed=hour), NOW + timedelta(hours=hour, minutes=1))
+
+
+def _until(watch: DriftWatch) -> float | None:
+    """Return how many hours after NOW learning ends; None once it has ended."""
+    verdict = watch.update()
+    watch.stop()
+    return None if verdict.learning_until is None else (verdict.learning_until - microseconds(NOW)) / HOUR
+
+
+def test_what_was_learned_outlives_a_restart(tmp_path: Path) -> None:
+    """Whatever has become of the log; where its file is lost, the rows are another draw, and calibrated anew."""
+    layout, config = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="1d")
+    reference = _rebase_hours(layout)
+    _log_hours(layout, *range(50))
+    watch = DriftWatch(layout, config, reference)
+    assert _until(watch) is None
+    (kept,) = (tmp_path / "_drift").glob("*.parquet")
+    assert pq.read_metadata(kept).num_rows == 100 + 20 * 43
+    written = kept.read_bytes()
+    for part in list_parts(layout.current)[0]:
+        if part.last < microseconds(NOW + timedelta(hours=40)):
+            Path(str(part.path)).unlink()
+    watch = DriftWatch(layout, config, reference)
+    assert _until(watch) is None
+    assert kept.read_bytes() == written
+    kept.write_bytes(b"damaged")
+    watch = DriftWatch(layout, config, reference)
+    watch.calibration_path.write_text("of the first draw")
+    with capture_logs() as logs:
+        watch = DriftWatch(layout, config, reference)
+    assert "learned_rows_unreadable" in [entry["event"] for entry in logs]
+    assert _until(watch) is None
+    assert not watch.calibration_path.exists()
+    assert kept.read_bytes() != written
+
+
+def test_learning_does_not_end_while_a_file_is_unreadable(tmp_path: Path) -> None:
+    """It is named, and tried again."""
+    layout, config = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="1d")
+    watch = DriftWatch(layout, config, _rebase_hours(layout))
+    _log_hours(layout, *range(50))
+    path = Path(str(list_parts(layout.current)[0][20].path))
+    content = path.read_bytes()
+    path.write_bytes(b"damaged")
+    verdict = watch.update()
+    assert verdict.learning_until is not None
+    assert [Path(str(file.path)) for file in verdict.unreadable] == [path]
+    path.write_bytes(content)
+    assert _until(watch) is None
+
+
+def test_learning_goes_on_where_the_rows_are_too_few(tmp_path: Path) -> None:
+    """After a night without rows the rows span less than was waited for: what is missing is waited for, too."""
+    layout, config = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="1d")
+    watch = DriftWatch(layout, config, _rebase_hours(layout))
+    _log_hours(layout, *range(38))
+    assert _until(watch) == pytest.approx(43)
+    _log_hours(layout, 45)  # the rows until 43 o'clock end at 37
+    assert _until(watch) == pytest.approx(49, abs=0.1)
+    _log_hours(layout, 50)
+    assert _until(watch) is None
+
+
+def test_where_clocks_are_set_back_a_day_is_an_hour_longer() -> None:
+    """A day by the clock is what a cycle is."""
+    end = microseconds(datetime(2026, 10, 25, 12, tzinfo=UTC))  # clocks go back at 1:00 UTC
+    times = end - np.arange(2 * 23 * 10)[::-1] * HOUR // 10
+    rows = Observations(np.zeros((len(times), 1)), np.zeros(len(times), np.int64), times)
+    berlin = loans(rhythm="1d", timezone="Europe/Berlin")
+    assert missing_time(rows, None, loans(rhythm="1d", timezone="UTC")) == 2 * DAY - 459 * HOUR // 10
+    assert missing_time(rows, None, berlin) == 2 * DAY - 449 * HOUR // 10
+
+
+def test_while_it_learns_the_state_says_the_cycle(tmp_path: Path) -> None:
+    """A retraining meanwhile asks for it."""
+    layout, config = Layout(tmp_path), loans(false_alarm_every=100_000, rhythm="7d")
+    times = [NOW - timedelta(days=28) + timedelta(minutes=15 * n) for n in range(28 * 96)]
+    earlier = make_rows(LOANS, len(times), seed=1).assign(timestamp=times)
+    rows = RhythmRows(pa.Table.from_pandas(earlier, preserve_index=False), 1.0)
+    reference = _rebase_hours(layout, rows=rows)
+    assert DriftWatch(layout, config, reference).update().learning_until is not None
+    state = read_drift_state(layout, drift_key(reference, LOANS.model))
+    assert state == DriftState(cycle_seconds=7 * 86_400)
+
+
+def test_rhythm_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """The alarm does without them, and the page says so."""
+    layout, config = Layout(tmp_path), loans(false_alarm_every=100_000)
+    reference = _rebase_hours(layout, hours=0.1)
+    path = rhythm_rows_path(layout, reference.digest)
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"timestamp": [NOW]}), path)
+    with capture_logs() as logs:
+        watch = DriftWatch(layout, config, reference)
+    assert [entry["event"] for entry in logs] == ["rhythm_rows_unreadable"]
+    observed = rows_of(reference.table, LOANS.model)
+    rhythm = find_rhythm(observed, 2, config.rhythm, config.timezone)
+    watch.calibration_path.parent.mkdir(exist_ok=True)
+    watch.calibration_path.write_text(calibrate(observed, 2, 1, populations=5, rhythm=rhythm).to_json())
+    support = watch.update().support
+    assert support is not None
+    assert "rhythm rows from before the re-base cannot be read (columns are absent: age, " in support.rhythm_said
 
 
 def test_the_watch_says_that_it_learns_and_takes_the_logs_rows(tmp_path: Path) -> None:

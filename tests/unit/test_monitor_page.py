@@ -20,12 +20,14 @@ from prometheus_client.registry import Collector
 
 from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode
 from monitoring.contract.layout import Layout
-from monitoring.contract.reference import Performance, ReliabilityCurve, write_reference
+from monitoring.contract.reference import Performance, ReliabilityCurve, read_reference, write_reference
+from monitoring.contract.times import microseconds
 from monitoring.monitor import Monitor
 from monitoring.page.page import create_app
 from tests.processes import ROOT
 from tests.unit.models import GENRES, LOANS, loans
 from tests.unit.monitor_fixtures import (
+    START,
     keep_calibration,
     keep_reference,
     keep_timed_reference,
@@ -371,6 +373,22 @@ def test_the_page_tells_how_far_the_calibration_is(tmp_path: Path) -> None:
     text = _client(monitor, registry).get("/").text
     monitor.stop()
     assert "being calibrated to the reference" in text
+
+
+def test_the_page_tells_until_when_the_alarm_learns(tmp_path: Path) -> None:
+    """After a re-base, and what ends learning."""
+    config = loans(rhythm="1d")
+    keep_timed_reference(tmp_path, config, make_rows(config, 300), 0.25)
+    table = read_reference(Layout(tmp_path), config.model).table
+    write_reference(Layout(tmp_path), config.model, table, origin="rebased", through=microseconds(START))
+    log_rows(tmp_path, config, make_rows(config, 300, seed=1))
+    monitor, registry = monitor_of(tmp_path, config, drift_alarm="on")
+    monitor.cycle()
+    text = _client(monitor, registry).get("/").text
+    assert "learning until 2026-01-02 18:00" in text
+    assert "ends with the first row after that" in text
+    until = registry.get_sample_value("drift_learning_until_timestamp_seconds")
+    assert until == (START + timedelta(days=1.75)).timestamp()
 
 
 def test_the_page_tells_of_a_rollback(tmp_path: Path) -> None:

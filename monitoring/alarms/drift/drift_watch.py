@@ -1,13 +1,13 @@
 """The drift detector over a prediction log: it is calibrated in the background, fed with new rows, and restarts.
 
 After a restart the detector reads from the log again the newest rows, as many as its longest window may hold. All else
-is kept under `_drift/` in DATA_DIR: a calibration for each reference, and a state file with the current alarm and the
-time of the last row before the detector started anew.
+is kept under `_drift/` in DATA_DIR: a calibration for each reference, the rows that joined it while the alarm learned,
+and a state file with the current alarm and the time of the last row before the detector started anew.
 """
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,19 +20,26 @@ from monitoring.alarms.drift.attribution import Attribution, attribute
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
-from monitoring.alarms.drift.learning import learning_until
+from monitoring.alarms.drift.learning import (
+    LearnedRows,
+    learning_until,
+    missing_time,
+    read_learned_rows,
+    write_learned_rows,
+)
+from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Config, Model
-from monitoring.contract.drawn_rows import draw_rows
+from monitoring.contract.drawn_rows import draw_from_log
 from monitoring.contract.drift_state import Alarm, DriftState, drift_key, drift_state_path, read_drift_state
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
 from monitoring.contract.reference import Reference
-from monitoring.contract.rhythm_rows import read_rhythm_rows
+from monitoring.contract.rhythm_rows import RhythmRows, UnreadableRhythmError, load_rhythm_rows
 from monitoring.contract.schemas import TIMESTAMP, compared_fields
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
@@ -41,7 +48,7 @@ logger = structlog.get_logger()
 
 REFERENCE_ROWS = 20_000  # at most: more rows would tell little more, and take longer
 CYCLE_ROWS = 200_000  # about so many rows are taken in a cycle, at most
-KEPT_CALIBRATIONS = 10
+KEPT_CALIBRATIONS = 10  # and as many files of learned rows
 RATE_PERIOD = timedelta(days=7)
 ATTRIBUTED_EVERY = timedelta(seconds=30)  # while an alarm lasts, for more rows tell more
 
@@ -87,10 +94,9 @@ class DriftWatch:
         self._layout, self._config = layout, config
         model = config.model
         self._names = (*model.features, model.prediction)
-        self._known = reference.table
         self._reference = thinned(rows_of(reference.table, model))
         self._thinned = len(reference.table) / len(self._reference)
-        self._rhythm_rows = read_rhythm_rows(layout, model, reference.digest)
+        self._rhythm_rows, self._flaw = _rhythm_rows_of(layout, config, reference)
         self._earlier = rows_of(self._rhythm_rows.table, model) if self._rhythm_rows else None
         self._learning = learning_until(reference, self._reference, self._earlier, config)
         self._suffix = f"-{self._rhythm_rows.digest[:12]}" if self._rhythm_rows else ""
@@ -110,6 +116,14 @@ class DriftWatch:
             ]
         )
         self._cycle: Cycle | None = None
+        self._known: pa.Table | None = None  # the reference's rows while it learns
+        if self._learning is not None:
+            columns = self._columns.remove(0)  # the id
+            self._known = reference.table.select(columns.names).cast(columns)
+            asked = config.rhythm, config.timezone
+            self._cycle = find_rhythm(self._reference, len(model.categories), *asked, self._earlier).cycle
+            if learned := read_learned_rows(self._learned_path, columns):
+                self._take(learned)
         self._job: CalibrationJob | None = None
         self._detector: DriftDetector | None = None
         self._cursor: LogCursor | None = None
@@ -125,13 +139,14 @@ class DriftWatch:
         now = now or datetime.now(UTC)
         latest = latest_time(now)
         listed = [part for part in list_parts(self._layout.current)[0] if part.last <= latest]
-        self._learn(listed)
+        unread = self._learn(listed)
         parts = [part for part in listed if self._through < part.last]
         logged = sum(part.rows for part in parts)
         rate = _rate(parts, now)
         promise = self._config.false_alarm_rows(rate)
         if self._learning is not None:
-            return DriftVerdict(0.0, promise, logged=logged, learning_until=self._learning)
+            self._save_state(DriftState())  # a retraining meanwhile asks for the cycle
+            return DriftVerdict(0.0, promise, unreadable=unread, logged=logged, learning_until=self._learning)
         if self._detector is None:
             calibration = self._calibrated()
             if calibration is None:
@@ -144,21 +159,36 @@ class DriftWatch:
         times = table["timestamp"].cast(pa.int64()).to_numpy()
         self._detector.update(rows_of(table, self._config.model), times, promise)
         status = self._detector.status()
-        self._save_state(status)
+        self._save_state(DriftState(self._detector.since, status.alarm))
         support = self._detector.calibration.support(promise, rate)
         return DriftVerdict(1.0, promise, status, self._attribute(status, now), tuple(unreadable), logged, support)
 
-    def _learn(self, parts: Iterable[Part]) -> None:
-        """Once the log has come to the end of learning, take its rows until then to the reference's."""
-        if self._learning is None or max((part.last for part in parts), default=BEFORE_ALL) <= self._learning:
-            return
-        model = self._config.model
-        columns = pa.schema([field for field in self._columns if field.name != "prediction_id"])
-        known = self._known.select(columns.names).cast(columns)
-        until = Micros(self._learning + 1)
-        rows, self._thinned = draw_rows(self._layout.current, known, self._through, until, REFERENCE_ROWS)
-        self._reference = rows_of(rows, model)
-        self._through, self._learning = self._learning, None
+    def _learn(self, parts: Iterable[Part]) -> tuple[Unreadable, ...]:
+        """Once the log has come to the end of learning, take its rows until then to the reference's.
+
+        Where these do not span what they have to, as before a weekend without rows, learning goes on; and as long as
+        files of that time cannot be read, which are returned.
+        """
+        newest = max((part.last for part in parts), default=BEFORE_ALL)
+        while self._learning is not None and self._known is not None and newest > self._learning:
+            span = self._through, Micros(self._learning + 1)
+            drawn = draw_from_log(self._layout.current, self._known, *span, REFERENCE_ROWS)
+            if drawn.unreadable:
+                return drawn.unreadable
+            missing = missing_time(rows_of(drawn.table, self._config.model), self._earlier, self._config)
+            if missing:
+                self._learning = Micros(self._learning + missing)
+                continue
+            learned = LearnedRows(drawn.table, drawn.each, self._learning)
+            self.calibration_path.unlink(missing_ok=True)  # it is of other rows, whose file was lost
+            write_learned_rows(self._learned_path, learned)
+            self._take(learned)
+        return ()
+
+    def _take(self, learned: LearnedRows) -> None:
+        """Take rows that were learned for the reference's, and end learning."""
+        self._reference, self._thinned = rows_of(learned.table, self._config.model), learned.each
+        self._through, self._learning, self._known = learned.through, None, None
 
     def stop(self) -> None:
         """End a calibration that is running."""
@@ -172,6 +202,10 @@ class DriftWatch:
         config = self._config
         asked = f"{config.rhythm}-{config.timezone.replace('/', '-')}"
         return self._folder / f"{self._key}-{asked}{self._suffix}.json"
+
+    @property
+    def _learned_path(self) -> Path:
+        return self.calibration_path.with_suffix(".parquet")
 
     def _calibrated(self) -> Calibration | None:
         """Return the calibration; if there is none, None, and start making one unless that is under way."""
@@ -197,6 +231,9 @@ class DriftWatch:
         rhythm, categories, usual, each = calibration.rhythm, len(self._config.model.categories), None, self._thinned
         if rhythm.earlier and rhythm.cycle and self._rhythm_rows and self._earlier:
             usual, each = learn_usual(self._earlier, categories, rhythm.cycle, earlier=True), self._rhythm_rows.each
+        if self._flaw:
+            said = f"{rhythm.said}; the rhythm rows from before the re-base cannot be read ({self._flaw})"
+            calibration = replace(calibration, rhythm=replace(rhythm, said=said))
         calibration = calibration.at_density(each)
         self._cycle = rhythm.cycle
         self._scores = ReferenceScores(self._reference, categories, self._cycle, usual)
@@ -221,12 +258,10 @@ class DriftWatch:
             self._attributed = alarm, now, found
         return self._attributed[2] if self._attributed else None
 
-    def _save_state(self, status: DetectorStatus) -> None:
-        assert self._detector is not None
-        alarm = asdict(status.alarm) if status.alarm else None
+    def _save_state(self, state: DriftState) -> None:
+        """Keep a state, with the cycle of the rows, unless it is kept."""
         cycle = None if self._cycle is None else self._cycle.length / 1e6
-        state = {"reference": self._key, "since": self._detector.since, "alarm": alarm, "cycle_seconds": cycle}
-        content = json.dumps(state)
+        content = json.dumps({"reference": self._key} | asdict(replace(state, cycle_seconds=cycle)))
         if content != self._saved:
             with replaced(drift_state_path(self._layout)) as temporary:
                 temporary.write_text(content, encoding="utf-8")
@@ -239,6 +274,15 @@ def thinned(rows: Observations) -> Observations:
         return rows
     places = np.random.default_rng(len(rows)).choice(len(rows), REFERENCE_ROWS, replace=False)
     return rows.take(np.sort(places))
+
+
+def _rhythm_rows_of(layout: Layout, config: Config, reference: Reference) -> tuple[RhythmRows | None, str]:
+    """Return a reference's rhythm rows, and why they cannot be read: the alarm does without them then."""
+    try:
+        return load_rhythm_rows(layout, config.model, reference.digest), ""
+    except UnreadableRhythmError as error:
+        logger.warning("rhythm_rows_unreadable", reason=str(error))
+        return None, str(error)
 
 
 def _rate(parts: Iterable[Part], now: datetime) -> float:
@@ -259,7 +303,8 @@ def _newest(parts: Iterable[Part], rows: int) -> Micros:
 
 
 def _drop_oldest(folder: Path) -> None:
-    """Remove the oldest calibrations, so that there is room for one more."""
-    paths = [path for path in folder.glob("*.json") if not path.name.startswith("_")]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)[: -KEPT_CALIBRATIONS + 1]:
-        path.unlink(missing_ok=True)
+    """Remove the oldest calibrations and learned rows, so that there is room for one more."""
+    for kind in ("*.json", "*.parquet"):
+        paths = [path for path in folder.glob(kind) if not path.name.startswith("_")]
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)[: -KEPT_CALIBRATIONS + 1]:
+            path.unlink(missing_ok=True)

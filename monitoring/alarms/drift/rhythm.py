@@ -33,8 +33,8 @@ class Rhythm:
 
     `said` is a clause for people: what was found, or why nothing was. Without a cycle `advice` are sentences: what
     follows where traffic has one all the same, and what helps. `dependent` says whether the rows depend on those
-    before them, by the test or by config.yml's word; None where it is not known. The rhythm was found in `earlier` rows where the reference is too
-    short, as one is that was re-based: then the reference tells the level alone.
+    before them, by the test or by config.yml's word; None where it is not known. The rhythm was found in `earlier` rows
+    where the reference is too short, as one is that was re-based: then the reference tells the level alone.
     """
 
     cycle: Cycle | None

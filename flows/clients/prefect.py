@@ -1,17 +1,21 @@
 """Prefect's flow runs and deployments, over its REST API."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import requests
 from pydantic import AwareDatetime, BaseModel, Field
 
-from flows.clients.rest import send
+from flows.clients.rest import UnavailableError, send
 
 DEPLOYMENT = "on-alert"  # of every flow that an alert may ask for
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 NEWEST = 200
+BUSY_PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before a request that was answered with 503 is sent again
 _CREATED = 201
 
 
@@ -89,5 +93,17 @@ class Prefect:
         return FlowRun.model_validate(answer.json()), answer.status_code == _CREATED
 
     def _call(self, method: str, path: str, body: Any = None) -> requests.Response:
+        """Send a request; where Prefect's database is busy, which it answers with 503, send it again as clients should.
+
+        Nothing was done then, and a run is asked for under a key, so that it is one however often it is asked for.
+        """
         auth = tuple(self.auth.split(":", 1)) if self.auth else None
-        return send("Prefect", method, f"{self.url.rstrip('/')}{path}", auth=auth, json=body)
+        ask = partial(send, "Prefect", method, f"{self.url.rstrip('/')}{path}", auth=auth, json=body)
+        for pause in BUSY_PAUSES:
+            try:
+                return ask()
+            except UnavailableError as error:
+                if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                time.sleep(pause)
+        return ask()

@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows import run_request
+from flows.clients import prefect
 from flows.clients.rest import UnavailableError
 from flows.run_request import request_run
 from flows.settings import FlowSettings, TriggerSettings
@@ -456,20 +456,21 @@ def test_a_runner_that_cannot_be_asked_about_is_no_runner_that_is_gone(token_fil
     assert polled["upstream_up", "prefect"] == 0
 
 
-def test_a_person_who_asks_a_busy_prefect_for_a_run_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again under the same key; a server that stays busy is named."""
+def test_a_busy_prefect_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the same key; one that stays busy is named."""
     answers = {
         "GET /api/deployments/name/rollback/on-alert": (200, {"id": "d-1", "status": "READY"}),
         CREATE: (503, {"exception_message": "Service Unavailable"}),
         "GET /api/flow_runs/run-1": (200, {**RUN, "state_type": "COMPLETED", "state_name": "RolledBack"}),
     }
+    waited: list[float] = []
+    monkeypatch.setattr(prefect.time, "sleep", waited.append)
     with servers(answers) as (base, asked):
         settings = FlowSettings(prefect_api_url=f"{base}/api")
-        monkeypatch.setattr(run_request, "PATIENCE", 0)
         with pytest.raises(UnavailableError, match="503"):
             request_run("rollback", settings, print)
-        monkeypatch.setattr(run_request, "PATIENCE", 60)
-        monkeypatch.setattr(run_request.time, "sleep", lambda _: answers.update({CREATE: (201, RUN)}))
+        assert waited == list(prefect.BUSY_PAUSES)
+        monkeypatch.setattr(prefect.time, "sleep", lambda _: answers.update({CREATE: (201, RUN)}))
         asked.clear()
         assert request_run("rollback", settings, print).state_name == "RolledBack"
     keys = [body["idempotency_key"] for route, body in asked if route == CREATE]

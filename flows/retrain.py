@@ -4,7 +4,9 @@ Or to a re-based reference alone, where labels show that the change does the cha
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlflow
@@ -38,7 +40,7 @@ from monitoring.contract.drift_state import DriftState, drift_key, read_drift_st
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import LEARNED_THROUGH, REFERENCE_DIGEST
 from monitoring.contract.onnx.model import OnnxModel
-from monitoring.contract.reference import Reference, read_reference
+from monitoring.contract.reference import Performance, Reference, read_reference
 from monitoring.contract.rhythm_rows import RhythmRows
 from monitoring.contract.storage import step
 from monitoring.contract.times import BEFORE_ALL, Micros
@@ -215,27 +217,29 @@ def stage_accepted_reference(run: RetrainRun, compared: Compared) -> None:
 
     What came while the run was at work is evidence about it: its window begins after the rows that were looked at.
     """
-    promised = compared.gate.promised
+    promised, champion = compared.gate.promised, compared.champion
     assert promised is not None
-    model, collected = run.config.model, compared.collected
-    rhythm = _rhythm_rows(run, compared)
-    table, performance = accepted(_level(collected, rhythm), compared.champion.onnx, model, promised)
-    stage(
-        run.layout,
-        model,
-        compared.champion.version,
-        table,
-        origin="rebased",
-        through=collected.through,
-        performance=performance,
-        rhythm_rows=rhythm,
-    )
+    predict = partial(accepted, champion=champion.onnx, model=run.config.model, promised=promised)
+    _stage_rebased(run, compared, champion.version, predict)
 
 
-def _rhythm_rows(run: RetrainRun, compared: Compared) -> RhythmRows | None:
-    """Return the rows that the new reference's rhythm is learned from: those in which nothing had changed."""
-    until, alarmed_until = compared.collected.unchanged_until, compared.state.since
-    return find_rhythm_rows(run.layout, run.config, compared.reference, until, alarmed_until=alarmed_until)
+def _stage_rebased(
+    run: RetrainRun,
+    compared: Compared,
+    version: str,
+    predict: Callable[[pa.Table], tuple[pa.Table, Performance]],
+) -> None:
+    """Stage the collected rows, predicted, as a version's reference, with the rows before the change for its rhythm."""
+    collected, model = compared.collected, run.config.model
+    until, alarmed_until = collected.unchanged_until, compared.state.since
+    rhythm = find_rhythm_rows(run.layout, run.config, compared.reference, until, alarmed_until=alarmed_until)
+    table, performance = predict(_level(collected, rhythm))
+    through = collected.through
+    if version != compared.champion.version:
+        # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
+        through = max(through or BEFORE_ALL, newest_row(run.layout))
+    place = partial(stage, run.layout, model, version, table, origin="rebased")
+    place(through=through, performance=performance, rhythm_rows=rhythm)
 
 
 def _level(collected: Collected, rhythm: RhythmRows | None) -> pa.Table:
@@ -253,21 +257,8 @@ def accept_champion(name: str, version: str, because: str) -> None:
 @task(cache_policy=NO_CACHE)
 def stage_reference(run: RetrainRun, compared: Compared) -> None:
     """Lay the candidate's new reference ready: the labelled rows since the change."""
-    collected, version = compared.collected, compared.registered.version
-    rhythm = _rhythm_rows(run, compared)
-    table, performance = rebased(_level(collected, rhythm), compared.candidate, run.config.model)
-    # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
-    through = max(collected.through or BEFORE_ALL, newest_row(run.layout))
-    stage(
-        run.layout,
-        run.config.model,
-        version,
-        table,
-        origin="rebased",
-        through=through,
-        performance=performance,
-        rhythm_rows=rhythm,
-    )
+    predict = partial(rebased, candidate=compared.candidate, model=run.config.model)
+    _stage_rebased(run, compared, compared.registered.version, predict)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from monitoring.contract.config import Config
-from monitoring.contract.drawn_rows import between, draw_rows
+from monitoring.contract.drawn_rows import between, draw_from_log
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Reference
 from monitoring.contract.rhythm_rows import RhythmRows, longest_cycle, read_rhythm_rows, rhythm_schema
@@ -49,4 +49,5 @@ def _unchanged_rows(
     if "timestamp" in reference.table.column_names:
         known = between(reference.table.select(schema.names).cast(schema), earliest, until)
     after = max(earliest, alarmed_until, BEFORE_ALL if reference.through is None else reference.through)
-    return RhythmRows(*draw_rows(layout.current, known, after, until, most))
+    drawn = draw_from_log(layout.current, known, after, until, most)  # the monitor names what cannot be read
+    return RhythmRows(drawn.table, drawn.each)

@@ -23,12 +23,6 @@ class DrawnRows:
     unreadable: tuple[Unreadable, ...] = ()
 
 
-def draw_rows(folder: Place, known: pa.Table, after: Micros, until: Micros, most: int) -> tuple[pa.Table, float]:
-    """Return the rows of `draw_from_log`, and how many each stands for; the monitor names what cannot be read."""
-    drawn = draw_from_log(folder, known, after, until, most)
-    return drawn.table, drawn.each
-
-
 def draw_from_log(folder: Place, known: pa.Table, after: Micros, until: Micros, most: int) -> DrawnRows:
     """Draw from known rows and a log's that are later than `after` and before `until`.
 

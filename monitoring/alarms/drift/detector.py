@@ -18,7 +18,7 @@ from monitoring.contract.drift_state import Alarm
 from monitoring.contract.times import BEFORE_ALL, Micros
 
 CHUNK = 1000 * BLOCK  # rows scored at once
-RELEASE = 1.0  # powers of ten below the threshold: an alarm ends once the score has stayed lower
+RELEASE = 0.5  # powers of ten below the threshold: an alarm ends once the score has stayed lower
 QUIET = 40  # blocks for which it has to stay lower
 
 

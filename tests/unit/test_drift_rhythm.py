@@ -12,7 +12,7 @@ from monitoring.alarms.drift.calibration import Calibration, calibrate, supporte
 from monitoring.alarms.drift.detector import DriftDetector
 from monitoring.alarms.drift.matching import matched_sample
 from monitoring.alarms.drift.rhythm import NO_RHYTHM, find_rhythm
-from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.scores import LEAST_VARIANCE, Observations, ReferenceScores
 from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle, Usual
 
 A_DAY = 200  # rows
@@ -269,3 +269,16 @@ def test_what_follows_from_the_time_alone_is_wholly_usual() -> None:
     usual = Usual(columns, times, Cycle(WEEK, "UTC")).departures(times)
     assert (usual[:, 0] - weekend).std() < 0.1 * weekend.std()
     assert usual[:, 1].std() < 0.25
+
+
+def test_what_bins_leave_of_a_column_that_follows_from_the_time_is_not_magnified() -> None:
+    """Rows of one bin come one after the other: measured by so little, the first ones of a day would be a change."""
+    times = traffic(1, 28).times
+    assert times is not None
+    minute = np.floor(times % DAY / HOUR * 60)
+    features = np.stack([minute, np.random.default_rng(1).normal(size=len(times))], axis=1)
+    rows = Observations(features, np.zeros(len(times), np.int64), times)
+    covariance = ReferenceScores(rows, 1, Cycle(DAY, "UTC")).covariance
+    assert covariance[0, 0] >= LEAST_VARIANCE
+    assert covariance[1, 1] == pytest.approx(1, abs=0.1)
+    assert (ReferenceScores(rows, 1).covariance.diagonal() > 0.9).all()

@@ -21,6 +21,7 @@ Places = npt.NDArray[np.intp]
 MOST_WHOLE = 65_536  # whole numbers up to which ranks are looked up
 FOLDS = 5  # of the reference, in cross-fitting its principal axes
 MOST_PAIRED = 32  # features: of more there are no statistics of pairs, whose number grows with the square
+LEAST_VARIANCE = 0.05  # of scores less what is usual: what their bins leave of a column that follows from the time
 FAR = 0.1  # of the reference's range: a value that lies so far outside it is far outside
 CLIP_QUANTILE = 0.99  # of the reference's distances from its mean: rows beyond are scaled down to that distance
 
@@ -178,6 +179,8 @@ class ReferenceScores:
         scores = self._centred(reference, departures)
         edge = special.ndtri((self.rows + 0.5) / (self.rows + 1))
         self._edge = np.eye(d) * edge**2 / self.rows
+        if cycle is not None:
+            self._edge += np.diag(np.maximum(0, LEAST_VARIANCE - (scores**2).mean(0)))
         self.covariance = scores.T @ scores / self.rows + self._edge
         self.precision = np.linalg.inv(self.covariance)
         self.whiten = _whitening(self.covariance)

@@ -14,6 +14,7 @@ worker that was not ready, or starts just then, finds a file that it does not kn
 """
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -54,8 +55,9 @@ class Handover:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             if lock(descriptor):
                 self._member_path, self._member = path, descriptor
-            else:  # the leader took it for a dead worker's
+            else:  # another took it for a dead worker's
                 os.close(descriptor)
+        self._living()
 
     def ready(self, stamp: Stamp) -> None:
         """Say that this worker has loaded the file that is laid ready; raise OSError if the disk is full."""
@@ -69,9 +71,9 @@ class Handover:
         self._close_leader()
         try:
             descriptor = os.open(self._leader_path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError:
-            self.alone = True
-            return True
+        except OSError as error:
+            self.alone = error.errno not in (errno.EMFILE, errno.ENFILE)
+            return self.alone
         self.alone = False
         if lock(descriptor):
             self._leader, self._told = descriptor, None
@@ -89,9 +91,8 @@ class Handover:
         return stamp
 
     def unready(self, stamp: Stamp) -> int:
-        """Count the living workers that have not loaded that file, and forget those that are dead."""
-        members = self._folder.glob(f"{self._name}.worker-*")
-        return sum(_holds_back(member, _text(stamp)) for member in members)
+        """Count the living workers that have not loaded that file."""
+        return sum(ready != _text(stamp) for ready in self._living())
 
     def commit(self) -> None:
         """Let what is laid ready serve, from this moment on and everywhere."""
@@ -121,6 +122,11 @@ class Handover:
             os.close(self._member)
             self._member = None
 
+    def _living(self) -> list[bytes]:
+        """Return what each living worker has said, and forget those that are dead."""
+        said = [_read_living(member) for member in self._folder.glob(f"{self._name}.worker-*")]
+        return [one for one in said if one is not None]
+
     def _close_leader(self) -> None:
         if self._leader is not None:
             os.close(self._leader)
@@ -134,17 +140,17 @@ class Handover:
             return False
 
 
-def _holds_back(member: Path, ready: bytes) -> bool:
-    """Say whether a worker lives and is not ready; remove the file of one that is dead."""
+def _read_living(member: Path) -> bytes | None:
+    """Return what a worker has said; None for one that is dead, whose file is removed."""
     try:
         descriptor = os.open(member, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:  # it has just ended
-        return False
+        return None
     try:
         if not lock(descriptor):
-            return os.read(descriptor, 100) != ready
+            return os.read(descriptor, 100)
         member.unlink(missing_ok=True)
-        return False
+        return None
     finally:
         os.close(descriptor)
 

@@ -62,8 +62,8 @@ test-faults: setup ## each service dies, and files, labels and models go wrong, 
 	@$(BIN)/python -m pytest -m long -s tests/stack/test_faults.py tests/stack/test_faults_told.py tests/containers/test_containers_faults.py tests/containers/test_containers_recovery.py
 
 .PHONY: fuzz
-fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills, the API under schemathesis (hours; CASES=1000 for fewer)
-	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py tests/unit/test_abuse_spec.py
+fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills, changes of the model under kills, the API under schemathesis (hours; CASES=1000 for fewer)
+	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py tests/unit/test_change_over.py tests/unit/test_abuse_spec.py
 
 .PHONY: bench
 bench: setup ## every benchmark of docs/performance.md, one after the other, into .local/bench.md (ONLY=scale for one)

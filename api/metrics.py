@@ -89,7 +89,8 @@ class APIMetrics:
         self.labels = log_metrics("labels_log", registry)
         self.model_loads = Counter(
             "api_model_loads",
-            "Tries to follow the champion: loaded, refused (does not fit the config) or unreachable.",
+            "Tries to follow the champion: loaded, late (this worker was not ready when all changed over), refused "
+            "(does not fit the config) or unreachable.",
             ["outcome"],
             registry=registry,
         )

@@ -1,6 +1,7 @@
-"""The model that serves: an ONNX model that fits the config, and its local copy on disk."""
+"""The model that serves: an ONNX model that fits the config, and its copies on disk."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +25,14 @@ class ModelRefusedError(DriftloopError):
 class Release:
     """A registered version; `created` (milliseconds) tells it from the same number in a registry that was made anew.
 
-    `sha256` is that of its model.onnx, if the flows have registered it.
+    `sha256` is that of its model.onnx, if the flows have registered it, and `serves_from` the time, in seconds since
+    1970, at which all who follow the registry change over to it.
     """
 
     version: str
     created: int
     sha256: str | None = field(default=None, compare=False)  # the local copy, which was checked, goes without
+    serves_from: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -61,30 +64,52 @@ def load(content: bytes, model: Model, release: Release, source: Source) -> Serv
         raise ModelRefusedError(str(error)) from error
 
 
-def copy_path(folder: Path, name: str) -> Path:
-    """Return where the local copy of the registered model of that name lies."""
-    return folder / f"{name}.champion"
+Stamp = tuple[int, int]  # what tells a file from any other that has had its name; renaming does not change it
 
 
-def save_copy(folder: Path, name: str, release: Release, content: bytes) -> None:
-    """Keep a copy for a start without the registry: one file, so that model and version never differ.
+def stamp_of(path: Path) -> Stamp | None:
+    """Return the stamp of the file that has this name now; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - each request asks, and Path.stat takes twice as long
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a local copy holds, and which file it was read from."""
+
+    stamp: Stamp
+    release: Release
+    content: bytes = field(repr=False)
+
+
+def copy_path(folder: Path, name: str, ending: str = "champion") -> Path:
+    """Return where the local copy of the registered model of that name lies, or what belongs to it."""
+    return folder / f"{name}.{ending}"
+
+
+def save_copy(folder: Path, name: str, release: Release, content: bytes, *, ending: str = "champion") -> None:
+    """Write a copy: one file, so that model and version never differ.
 
     Its first line is JSON, the version; the ONNX model follows.
     """
     header: dict[str, Any] = {"name": name, "version": release.version, "created": release.created}
-    with replaced(copy_path(folder, name)) as temporary:
+    with replaced(copy_path(folder, name, ending)) as temporary:
         temporary.write_bytes(orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE) + content)
 
 
-def load_copy(folder: Path, model: Model) -> ServedModel | None:
-    """Load the local copy, or return None if there is none; raise ModelRefusedError if it cannot be served."""
-    path = copy_path(folder, model.name)
+def read_copy(path: Path) -> Copy | None:
+    """Read a copy, or return None if there is none; raise ModelRefusedError if the file is no copy."""
     try:
-        header, _, content = path.read_bytes().partition(b"\n")
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            header, _, content = file.read().partition(b"\n")
         about = orjson.loads(header)
         release = Release(str(about["version"]), int(about["created"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelRefusedError(f"{path} is not a local copy: {error}") from error
-    return load(content, model, release, "local copy")
+    return Copy((found.st_ino, found.st_mtime_ns), release, content)

@@ -85,6 +85,7 @@ class Stack:
             "TMPDIR": str(self.state / "tmp"),
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_METRICS_ENABLED": "true",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url("prefect"),
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "OMP_NUM_THREADS": "1",  # the models are small; threads of several processes would wait for each other

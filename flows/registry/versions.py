@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import mlflow
@@ -24,7 +24,7 @@ from requests import RequestException
 from flows.training.pipeline import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import CHAMPION, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS
+from monitoring.contract.names import CHAMPION, LEAD_SECONDS, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS, SERVES_FROM
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
@@ -185,10 +185,17 @@ def promote(name: str, version: str, former: str | None) -> None:
         if former is not None and former != version:
             client.set_registered_model_alias(name, PREVIOUS, former)
         step("previous alias moved")
+        _agree_on_change(client, name, version)
         client.set_registered_model_alias(name, CHAMPION, version)
         step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"version {version} of {name} cannot be promoted: {error}") from error
+
+
+def _agree_on_change(client: mlflow.MlflowClient, name: str, version: str) -> None:
+    """Tell all who follow the alias at which moment they serve the version, so that they do it together."""
+    moment = datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS)
+    client.set_model_version_tag(name, version, SERVES_FROM, moment.isoformat())
 
 
 def tag_acceptance(name: str, version: str, because: str) -> None:
@@ -223,6 +230,7 @@ def demote(name: str, version: str, successor: str, because: str) -> None:
         client.set_model_version_tag(name, version, "rolled_back_at", datetime.now(UTC).isoformat())
         client.set_registered_model_alias(name, PREVIOUS, successor)
         step("previous alias moved")
+        _agree_on_change(client, name, successor)
         client.set_registered_model_alias(name, CHAMPION, successor)
         step("champion moved")
     except MlflowException as error:

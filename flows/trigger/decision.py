@@ -5,7 +5,8 @@ the champion of that moment. While the episode's newest run has not ended, furth
 has ended and the alert still fires about the same champion, the alert asks again after the cooldown, under a key that
 is made of the episode's and the ended run's id: two notifications at once make the same key, and Prefect one run.
 
-The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted. An
+The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted. A
+rollback that has changed nothing holds off its own episode alone, for another alert may be the one that is right. An
 episode whose runs can conclude nothing waits longer each time (`flows.trigger.waiting`).
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from flows.clients.mlflow import MLflow
 from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
 from flows.trigger.notification import Notification, digest
-from flows.trigger.waiting import EPISODE, held_until, inconclusive
+from flows.trigger.waiting import EPISODE, UNCHANGED, held_until, inconclusive
 
 Outcome = Literal["accepted", "known", "cooldown", "ignored", "notified"]
 _RUNS = 20  # of an episode or a flow that are looked at: the longest wait is reached long before
@@ -82,7 +83,7 @@ class Trigger:
 
     def _waiting(self, flow: str, former: list[FlowRun], now: datetime) -> datetime | None:
         """Return until when nothing is run, for the flow's cooldown or the episode's wait; None if neither is on."""
-        newest = self.prefect.newest_runs(flow, limit=_RUNS)
+        newest = [run for run in self.prefect.newest_runs(flow, limit=_RUNS) if run.state_name not in UNCHANGED]
         ends = [max(run.last_moment for run in newest) + self.cooldown] if newest else []
         if wait := held_until(former, self.cooldown):
             ends.append(wait)

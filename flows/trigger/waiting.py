@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from flows.clients.prefect import FlowRun
 
 INCONCLUSIVE = frozenset({"TooFewLabels", "NotPromoted"})
+UNCHANGED = frozenset({"NothingToRollBackTo", "NotRolledBack"})  # ends of a rollback that has changed nothing
 FACTOR = 4
 LONGEST = timedelta(days=1)  # unless the cooldown itself is longer
 EPISODE = "episode:"  # what the tag of an alert's episode begins with

@@ -74,7 +74,7 @@ def with_alert(**fields: Any) -> dict[str, Any]:
 
 @contextmanager
 def servers(answers: dict[str, tuple[int, Any]]) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """Stand for Prefect and MLflow: fixed answers by method and path; yield the address and what was asked."""
+    """Stand for Prefect and MLflow: answers by method and path, or what makes one of the body; yield what was asked."""
     asked: list[tuple[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -83,6 +83,7 @@ def servers(answers: dict[str, tuple[int, Any]]) -> Iterator[tuple[str, list[tup
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append((route, json.loads(body) if body else dict(self.headers)))
             status, content = answers.get(route, (404, {"detail": "not here"}))
+            content = content(json.loads(body)) if callable(content) else content
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(content).encode())

@@ -11,6 +11,7 @@ import orjson
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.plain_files import read_plain
 from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]
@@ -80,7 +81,7 @@ def load_copy(folder: Path, model: Model) -> ServedModel | None:
     """Load the local copy, or return None if there is none; raise ModelRefusedError if it cannot be served."""
     path = copy_path(folder, model.name)
     try:
-        header, _, content = path.read_bytes().partition(b"\n")
+        header, _, content = read_plain(path).partition(b"\n")
         about = orjson.loads(header)
         release = Release(str(about["version"]), int(about["created"]))
     except FileNotFoundError:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import structlog
 
+from monitoring.contract.plain_files import OddEntryError, discard, fitting, make_folder, read_plain
 from monitoring.profile.profile import Grid, Profile, ProfileMismatchError, from_bytes, to_bytes
 
 log = structlog.get_logger(__name__)
@@ -24,19 +25,19 @@ class ProfileCache:
         """Return a part's profile; None if there is none, or none that can be used."""
         path = self._folder / part
         try:
-            return from_bytes(self._grid, path.read_bytes())
+            return from_bytes(self._grid, read_plain(path))
         except FileNotFoundError:
             return None
-        except (OSError, ProfileMismatchError) as error:
+        except (OSError, OddEntryError, ProfileMismatchError) as error:
             log.warning("profile_unusable", path=str(path), reason=str(error))
             return None
 
     def write(self, part: str, profile: Profile) -> None:
         """Keep a part's profile; a disk that does not take it is no failure, for the rows are there."""
         path = self._folder / part
-        temporary = path.with_name(f"_{part}.tmp")
+        temporary = path.with_name(fitting(part, before="_", after=".tmp"))
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             temporary.write_bytes(to_bytes(profile))
             temporary.replace(path)
         except OSError as error:
@@ -46,4 +47,4 @@ class ProfileCache:
         """Remove the profiles of all other parts."""
         for path in self._folder.glob("*"):
             if path.name not in parts:
-                path.unlink(missing_ok=True)
+                discard(path)

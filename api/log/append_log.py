@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-import pyarrow as pa
 import structlog
 
 from api.log.journal import Journal, list_journals, list_odd_journals
@@ -21,6 +20,7 @@ from api.metrics import LogMetrics
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.locks import FolderLock, LockedError
+from monitoring.contract.part_reader import UNREADABLE
 from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain, set_aside
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.row_lookup import find_targets, find_timed
@@ -224,7 +224,7 @@ class AppendLog:
                 journal.finish()
                 try:
                     self._report(journal.path, seal(journal.path, self.parts, self.form))
-                except (OSError, pa.ArrowException, OddEntryError) as error:
+                except UNREADABLE as error:
                     self._fail("seal", journal.path, error)
                 else:
                     self._full.remove(journal)
@@ -241,7 +241,7 @@ class AppendLog:
                     self._report(path, sealed)
             except OddEntryError as error:
                 self._set_aside(path, str(error))
-            except (OSError, pa.ArrowException) as error:
+            except UNREADABLE as error:
                 self._fail("recover", path, error)
 
     def _set_aside(self, path: Path, reason: str) -> None:

@@ -17,7 +17,7 @@ from monitoring.contract.storage import step, sync
 
 LARGEST = 1 << 28  # bytes: one that has grown to this is sealed, and another begun
 
-_NAME = re.compile(r"_journal-([^.]+)-([0-9]+)\.jsonl")
+_NAME = re.compile(r"_journal-([\w-]+)-([0-9]+)\.jsonl", re.ASCII)
 
 
 class Journal:

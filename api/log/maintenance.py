@@ -92,10 +92,10 @@ class Maintenance:
         watch = self._quarantine[log]
         for file, name in watch.check([part.path for part in parts], [*paths, *doubted]):
             log.metrics.failed("bad_part")
-            logger.error("log_part_set_aside", path=readable(file.path), reason=file.reason, kept_as=readable(name))
+            logger.error("log_part_set_aside", path=file.shown, reason=file.reason, kept_as=readable(name))
         for file in watch.failing:  # each time, for as long as it is so
             log.metrics.failed("upkeep")
-            logger.error("log_part_refused", path=readable(file.path), reason=file.reason)
+            logger.error("log_part_refused", path=file.shown, reason=file.reason)
 
     def _settled(self, log: AppendLog) -> list[Part]:
         """List our parts that can be read and whose journal is gone: no other will ever be sealed from it again."""

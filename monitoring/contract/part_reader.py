@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from monitoring.contract.plain_files import readable
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
@@ -46,7 +47,7 @@ class TimeRange:
 
 def reason_of(error: Exception) -> str:
     """Return what an error says, in one line and without keys; a KeyError says nothing but a column's name."""
-    said = without_keys(" ".join(str(error).split()))
+    said = readable(without_keys(" ".join(str(error).split())))
     return f"has no column {said}" if isinstance(error, KeyError) else said or type(error).__name__
 
 

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import COVERS
 from monitoring.contract.part_reader import UNREADABLE, join_ranges, reason_of, time_ranges
-from monitoring.contract.plain_files import stat_plain
+from monitoring.contract.plain_files import readable, stat_plain
 from monitoring.contract.rereading import attempts
 from monitoring.contract.storage import Place, list_names, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
 
-_PART = re.compile(r"part-([0-9]{16})-([0-9]{16})-([0-9]{1,12})-([^.]+)-([^.-]+)\.parquet")
+_PART = re.compile(r"part-([0-9]{16})-([0-9]{16})-([0-9]{1,12})-([\w-]+)-(\w+)\.parquet", re.ASCII)
 _MERGED = "merged"  # in the writer's place
 _LISTINGS = 100
 
@@ -57,6 +57,11 @@ class Unreadable:
 
     path: Place
     reason: str
+
+    @property
+    def shown(self) -> str:
+        """Return the path as text that can be written anywhere, whatever bytes are in the name."""
+        return readable(self.path)
 
 
 def from_the_future(parts: Iterable[Part], latest: Micros) -> list[Unreadable]:
@@ -122,7 +127,7 @@ def noted(file: pq.ParquetFile) -> tuple[str, ...]:
 def writer_of(part: Part) -> tuple[str, int] | None:
     """Return the writer and the number of the journal that a part was sealed from; None for any other part."""
     match = _PART.fullmatch(part.name)
-    if match is None or match[4] == _MERGED or not (match[5].isascii() and match[5].isdigit()):
+    if match is None or match[4] == _MERGED or not match[5].isdecimal():
         return None
     return match[4], int(match[5])
 

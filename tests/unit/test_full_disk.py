@@ -34,15 +34,8 @@ def on_small_disk(disk: Path, megabytes: int) -> tuple[str, ...]:
 def test_counting_needs_no_room(tmp_path: Path, when: str) -> None:
     """Where a file of metrics would have to grow on a full disk, nothing ends, and every count is there afterwards."""
     command = [*on_small_disk(tmp_path, 1), sys.executable, "-m", "tests.unit.full_disk", str(tmp_path), when]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**KEY, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    environment = {**KEY, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "counted"), done.stderr[-2000:]
 
 
@@ -58,7 +51,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Gunicorn, Path]]:
 
     server = Small(
         disk / "data",
-        "/ready",
+        "/model",
         MODEL_CACHE_DIR=str(tmp_path / "_model"),
         PROMETHEUS_MULTIPROC_DIR=str(disk / "metrics"),
         PREDICTION_LOG_RESERVE_MB="0",
@@ -78,7 +71,7 @@ def test_the_api_outlives_a_full_disk(server: tuple[Gunicorn, Path]) -> None:
     def ask() -> int:
         return requests.post(f"{api.url}/predict", json={"instances": [row["features"]] * 50}, timeout=60).status_code
 
-    assert ask() == 200
+    eventually("a first answer", lambda: ask() == 200, 60)
     filler = fill(disk)
     eventually("a refusal", lambda: ask() == 503, 60)
     for path in ("/metrics", "/health", "/model"):

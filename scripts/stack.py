@@ -22,7 +22,7 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.config_values import parse_duration
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
-from monitoring.contract.plain_files import make_folder
+from monitoring.contract.plain_files import discard_tree, make_folder
 from monitoring.contract.reference import read_reference
 from scripts.owner import claim
 from scripts.prometheus_tools import ToolsError, find_tools
@@ -107,7 +107,7 @@ class Stack:
         for folder in ("prometheus/rules", "alertmanager", "prefect", "tmp"):
             make_folder(self.state / folder)
         # Counters of a former run's processes, which may not have had the time to remove them.
-        shutil.rmtree(self.state / "api-metrics", ignore_errors=True)
+        discard_tree(self.state / "api-metrics")
         make_folder(self.state / "api-metrics")
         token = self.state / "webhook_token"
         if not token.exists():

@@ -23,7 +23,7 @@ from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.locks import lock, open_lock
-from monitoring.contract.plain_files import OddEntryError, discard, list_plain, make_folder, read_plain
+from monitoring.contract.plain_files import OddEntryError, discard, discard_tree, list_plain, make_folder, read_plain
 from monitoring.contract.reference import (
     InvalidReferenceError,
     Performance,
@@ -106,7 +106,7 @@ def complete(layout: Layout, champion: str) -> bool:
             shutil.copyfile(staged, temporary)
         step("reference replaced")
     for folder in _kept(layout).glob("_next-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        discard_tree(folder)
     _drop_rhythm_rows(layout)
     return found
 

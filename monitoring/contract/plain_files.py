@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,14 @@ def discard(path: Path) -> None:
     """Remove a file that nobody needs; one that cannot be removed stays, and costs nothing but its room."""
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def discard_tree(path: Path) -> None:
+    """Remove a folder that nobody needs, with all in it, or what lies in its place; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:  # of a FIFO rmtree would wait for a writer
+        discard(path)
 
 
 def readable(path: object) -> str:

@@ -18,7 +18,8 @@ from monitoring.contract.plain_files import BAD, OddEntryError, fitting, make_fo
 from monitoring.contract.uris import without_keys
 
 _ID = "prediction_id"
-_BUFFER = 1 << 16  # bytes that are read at once of each column
+LARGE = 1 << 18  # rows of a row group that is not read at once
+_BUFFER = 1 << 16  # bytes that are read at once of each column of such a group
 _LARGEST_FOOTER = 1 << 28  # bytes: what its last ones claim is allocated before it is read
 
 Stamp = tuple[int, ...]
@@ -102,11 +103,19 @@ def _open(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
         with opened(path) as descriptor:
             _require_footer(descriptor)
             # by its descriptor, so that what is read is what was looked at; Arrow opens it anew
-            return pq.ParquetFile(
-                f"/dev/fd/{descriptor}", buffer_size=_BUFFER, pre_buffer=False, read_dictionary=list(dictionaries)
-            )
+            source, words = f"/dev/fd/{descriptor}", list(dictionaries)
+            file = pq.ParquetFile(source, pre_buffer=False, read_dictionary=words)
+            if _has_large_groups(file.metadata):
+                file.close()  # piece by piece, a large group takes little memory
+                file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=words)
+            return file
     filesystem, inner = path.address
     return pq.ParquetFile(inner, filesystem=filesystem, pre_buffer=True, read_dictionary=list(dictionaries))
+
+
+def _has_large_groups(metadata: pq.FileMetaData) -> bool:
+    groups = range(metadata.num_row_groups) if metadata.num_rows > LARGE else ()
+    return any(metadata.row_group(group).num_rows > LARGE for group in groups)
 
 
 def _require_footer(descriptor: int) -> None:

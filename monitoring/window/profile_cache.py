@@ -1,11 +1,10 @@
 """Profiles of parts on disk, so that a restart need not read the rows again. Losing them costs time alone."""
 
-import shutil
 from pathlib import Path
 
 import structlog
 
-from monitoring.contract.plain_files import OddEntryError, discard, fitting, make_folder, read_plain
+from monitoring.contract.plain_files import OddEntryError, discard, discard_tree, fitting, make_folder, read_plain
 from monitoring.profile.profile import Grid, Profile, ProfileMismatchError, from_bytes, to_bytes
 
 log = structlog.get_logger(__name__)
@@ -19,7 +18,7 @@ class ProfileCache:
         self._folder = folder / grid.digest[:16]
         for other in folder.glob("*"):
             if other != self._folder:
-                shutil.rmtree(other, ignore_errors=True)
+                discard_tree(other)
 
     def read(self, part: str) -> Profile | None:
         """Return a part's profile; None if there is none, or none that can be used."""

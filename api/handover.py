@@ -19,8 +19,9 @@ import os
 import secrets
 from pathlib import Path
 
-from api.log.journal import lock
 from api.model import Release, Stamp, copy_path, save_copy, stamp_of
+from monitoring.contract.locks import lock, open_lock
+from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain
 from monitoring.contract.storage import step, sync
 
 
@@ -49,7 +50,7 @@ class Handover:
 
     def join(self) -> None:
         """Become one of those whom the leader waits for; raise OSError if the folder cannot be written."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         while self._member is None:
             path = copy_path(self._folder, self._name, f"worker-{secrets.token_hex(8)}")
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -70,7 +71,7 @@ class Handover:
             return True
         self._close_leader()
         try:
-            descriptor = os.open(self._leader_path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = open_lock(self._leader_path)
         except OSError as error:
             self.alone = error.errno not in (errno.EMFILE, errno.ENFILE)
             return self.alone
@@ -110,8 +111,8 @@ class Handover:
     def told(self) -> str:
         """Return what the leader has told last."""
         try:
-            return self._leader_path.read_text(errors="replace")
-        except OSError:
+            return read_plain(self._leader_path).decode(errors="replace")
+        except (OSError, OddEntryError):
             return ""
 
     def leave(self) -> None:

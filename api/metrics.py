@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from api.metric_files import MetricFiles, use_metric_files
 from monitoring.contract.config import Model
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
-LOG_STAGES = ("append", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
+LOG_STAGES = ("append", "lock", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
 LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -66,6 +66,7 @@ class APIMetrics:
     """The metrics of one worker process."""
 
     def __init__(self, model: Model) -> None:
+        use_metric_files()
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(
             "api_requests", "Requests answered.", ["endpoint", "method", "status"], registry=registry
@@ -147,5 +148,5 @@ class APIMetrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         gathered = CollectorRegistry()
-        MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]  # the library lacks the annotation
+        gathered.register(MetricFiles())
         return generate_latest(gathered)

@@ -12,6 +12,7 @@ import orjson
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.plain_files import opened, require_size
 from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]
@@ -103,8 +104,9 @@ def save_copy(folder: Path, name: str, release: Release, content: bytes, *, endi
 def read_copy(path: Path) -> Copy | None:
     """Read a copy, or return None if there is none; raise ModelRefusedError if the file is no copy."""
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
+        with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            require_size(descriptor)
+            found = os.fstat(descriptor)
             header, _, content = file.read().partition(b"\n")
         about = orjson.loads(header)
         release = Release(str(about["version"]), int(about["created"]))

@@ -346,7 +346,7 @@ class Monitor:
         files = {file.path: file for file in reversed(unreadable)}  # the first reason that is given
         for path, file in files.items():
             if path not in self._unreadable:
-                log.error("part_unreadable", path=str(path), reason=file.reason)
+                log.error("part_unreadable", path=file.shown, reason=file.reason)
                 self._metrics.failures.labels("read_part").inc()
         self._unreadable = frozenset(files)
         self._metrics.unreadable.set(len(files))

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from api.log.quarantine import PATIENCE, PREFIX
+from api.log.quarantine import PATIENCE
 from data.simulate import Traffic
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import MODEL_SHA256
 from monitoring.contract.parts import list_parts, part_name
+from monitoring.contract.plain_files import BAD
 from tests.processes import eventually
 from tests.stack.faulty import Faulty
 
@@ -32,7 +33,7 @@ def test_a_file_that_nobody_can_read(faulty: Faulty) -> None:
     log = Layout(faulty.stack.data).current
     (log / "notes.parquet").write_text("no Parquet")
     faulty.wait_firing("PartsUnreadable", job="monitor")
-    eventually("the file to be quarantined", (log / f"{PREFIX}notes.parquet").exists, PATIENCE + 30)
+    eventually("the file to be quarantined", (log / f"{BAD}notes.parquet").exists, PATIENCE + 30)
     faulty.wait_firing("PredictionLogFailing", stage="bad_part")
     eventually("the end of PartsUnreadable", lambda: not faulty.firing("PartsUnreadable"), 30)
 

@@ -11,6 +11,7 @@ import orjson
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]
@@ -18,6 +19,10 @@ Source = Literal["registry", "local copy"]
 
 class ModelRefusedError(DriftloopError):
     """A model cannot be served: it is unreadable, or does not fit the config."""
+
+
+class CopyDamagedError(ModelRefusedError):
+    """The local copy is not what was kept: the registry has what it was."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,14 @@ def require_intact(content: bytes, release: Release) -> None:
         raise ModelRefusedError("the file is damaged: it is not the one that was registered")
 
 
+def require_finite(content: bytes, model: Model) -> None:
+    """Raise ModelRefusedError unless the model loads and gives first answers in a process of its own, within limits."""
+    try:
+        try_apart(content, model)
+    except UnfitModelError as error:
+        raise ModelRefusedError(str(error)) from error
+
+
 def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
     """Load an ONNX model; raise ModelRefusedError if it does not fit the config."""
     try:
@@ -69,22 +82,35 @@ def copy_path(folder: Path, name: str) -> Path:
 def save_copy(folder: Path, name: str, release: Release, content: bytes) -> None:
     """Keep a copy for a start without the registry: one file, so that model and version never differ.
 
-    Its first line is JSON, the version; the ONNX model follows.
+    Its first line is JSON, the version and a digest of all; the ONNX model follows.
     """
     header: dict[str, Any] = {"name": name, "version": release.version, "created": release.created}
+    header["digest"] = _copy_digest(header, content)
     with replaced(copy_path(folder, name)) as temporary:
         temporary.write_bytes(orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE) + content)
 
 
+def _copy_digest(header: dict[str, Any], content: bytes) -> str:
+    """Return the SHA-256 of a copy's header, but for the digest, and of its model."""
+    named = {key: header[key] for key in ("name", "version", "created")}
+    return hashlib.sha256(orjson.dumps(named) + content).hexdigest()
+
+
 def load_copy(folder: Path, model: Model) -> ServedModel | None:
-    """Load the local copy, or return None if there is none; raise ModelRefusedError if it cannot be served."""
+    """Load the local copy, or return None if there is none; raise ModelRefusedError if it cannot be served.
+
+    It is CopyDamagedError where the copy is not what was kept: a flipped bit may still make a model.
+    """
     path = copy_path(folder, model.name)
     try:
         header, _, content = path.read_bytes().partition(b"\n")
         about = orjson.loads(header)
         release = Release(str(about["version"]), int(about["created"]))
+        intact = about["digest"] == _copy_digest(about, content)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelRefusedError(f"{path} is not a local copy: {error}") from error
+        raise CopyDamagedError(f"{path} is no local copy: {error!r}") from error
+    if not intact:
+        raise CopyDamagedError(f"{path} is damaged: it is not what was kept")
     return load(content, model, release, "local copy")

@@ -9,8 +9,20 @@ from urllib.parse import quote, urlsplit
 import requests
 import structlog
 
+from api.bounded_get import BoundedGet, UnansweredError
 from api.metrics import APIMetrics
-from api.model import ModelRefusedError, Release, ServedModel, copy_path, load, load_copy, require_intact, save_copy
+from api.model import (
+    CopyDamagedError,
+    ModelRefusedError,
+    Release,
+    ServedModel,
+    copy_path,
+    load,
+    load_copy,
+    require_finite,
+    require_intact,
+    save_copy,
+)
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, MODEL_SHA256
@@ -18,7 +30,7 @@ from monitoring.contract.names import CHAMPION, MODEL_SHA256
 logger = structlog.get_logger(__name__)
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
-_TIMEOUT = (3, 30)  # seconds to connect, to wait for data
+_REQUESTS = BoundedGet()
 
 
 class RegistryUnusableError(DriftloopError):
@@ -61,7 +73,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def _get(url: str, **query: str) -> requests.Response:
     try:
-        return requests.get(url, params=query, timeout=_TIMEOUT)
+        return _REQUESTS.get(url, query)
+    except UnansweredError as error:
+        raise RegistryUnusableError(f"{url}: {error}") from error
     except requests.RequestException as error:
         raise RegistryUnusableError(f"{url}: {type(error).__name__}") from error
 
@@ -117,7 +131,8 @@ class Follower:
                 if served := load_copy(self._cache, self._model):
                     self._swap(served)
             except ModelRefusedError as error:
-                self._fail("refused", f"local copy: {error}")
+                damaged = isinstance(error, CopyDamagedError)
+                self._fail("copy_damaged" if damaged else "refused", f"local copy: {error}")
 
     def close(self) -> None:
         """Stop following; a download under way is not waited for."""
@@ -145,6 +160,7 @@ class Follower:
         content = download(self._uri, self._model.name, release)
         try:
             require_intact(content, release)
+            require_finite(content, self._model)
             served = load(content, self._model, release, "registry")
         except ModelRefusedError as error:
             self._refused = release

@@ -42,10 +42,11 @@ class _Change:
 def last_changepoint(features: Floats, level: float = LEVEL) -> int:
     """Return the first row after the last change of distribution of rows (n, features), oldest first; 0 without one.
 
-    Among splits every STEP rows (of more than STEP * MOST_SPLITS rows: fewer of the older ones) the strongest of any feature is taken. If it is below `level` after Bonferroni's
-    correction for all splits and features, its place is refined to the row, the older side is dropped, and the newer
-    one searched again. A missing value counts as a value below all others, so that a change in what is missing is a
-    change too. Where rows depend on each other, a side is at least two windows long: a shorter spell is no change.
+    Among splits every STEP rows (of very many rows, fewer of the older ones) the strongest of any feature is taken. If
+    it is below `level` after Bonferroni's correction for all splits and features, its place is refined to the row, the
+    older side is dropped, and the newer one searched again. A missing value counts as a value below all others, so that
+    a change in what is missing is a change too. Where rows depend on each other, a side is at least two windows long: a
+    shorter spell is no change.
     """
     filled = np.where(np.isnan(features), -np.inf, features)
     dependent = _depend(filled, [0, *_segments(filled, level), len(filled)])

@@ -9,6 +9,7 @@ import threading
 import time
 
 import requests
+from urllib3.exceptions import HTTPError
 
 BETWEEN_BYTES = (3, 30)  # seconds to connect, to wait for data
 LONGEST = 300.0  # seconds until the answer is there, whole
@@ -52,6 +53,8 @@ def _fetch(
         with requests.get(url, params=params, timeout=BETWEEN_BYTES, stream=True) as answer:
             answer._content = _read(answer, deadline)  # noqa: SLF001 - as `answer.content` would
         answers.put(answer)
+    except HTTPError as error:  # what reading the body raises, which requests would translate
+        answers.put(requests.ConnectionError(error))
     except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
         answers.put(error)
 

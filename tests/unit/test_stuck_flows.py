@@ -206,7 +206,7 @@ def poisoned(rows: pa.Table, few: int) -> pa.Table:
 
 
 def test_a_few_values_far_outside_do_not_decide_what_a_candidate_learns(config: Config) -> None:
-    """Five labelled rows of 1e6 among 1,000 cost about those five rows; the exported model is asked as it was taught."""
+    """Five labelled rows of 1e6 among 1,000 cost about those rows; the exported model is asked as it was taught."""
     reference = draw_wine(200)
     onnx = load_onnx(
         export_onnx(train(sample_of(reference, config.model)), config.model).SerializeToString(), config.model

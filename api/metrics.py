@@ -13,6 +13,7 @@ from monitoring.contract.config import Model
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
 LOG_STAGES = ("append", "lock", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
+LOAD_OUTCOMES = ("loaded", "late", "refused", "unreachable", "copy_failed", "copy_damaged", "failed")
 LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -90,11 +91,12 @@ class APIMetrics:
         self.labels = log_metrics("labels_log", registry)
         self.model_loads = Counter(
             "api_model_loads",
-            "Tries to follow the champion: loaded, late (this worker was not ready when all changed over), refused "
-            "(does not fit the config) or unreachable.",
+            "Tries to follow the champion, by what came of them.",
             ["outcome"],
             registry=registry,
         )
+        for outcome in LOAD_OUTCOMES:
+            self.model_loads.labels(outcome)  # there from the start, as log stages are
         self._model_info = Gauge(
             "api_model_info",
             "1 for the version that a worker serves, 0 for one that was served before.",

@@ -12,6 +12,7 @@ import orjson
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.plain_files import opened, require_size
 from monitoring.contract.storage import replaced
 
@@ -20,6 +21,10 @@ Source = Literal["registry", "local copy"]
 
 class ModelRefusedError(DriftloopError):
     """A model cannot be served: it is unreadable, or does not fit the config."""
+
+
+class CopyDamagedError(ModelRefusedError):
+    """The local copy is not what was kept: the registry has what it was."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,14 @@ def require_intact(content: bytes, release: Release) -> None:
     """Raise ModelRefusedError if the file is not the one that was registered: flipped bits may still make a model."""
     if release.sha256 is not None and hashlib.sha256(content).hexdigest() != release.sha256:
         raise ModelRefusedError("the file is damaged: it is not the one that was registered")
+
+
+def require_finite(content: bytes, model: Model) -> None:
+    """Raise ModelRefusedError unless the model loads and gives first answers in a process of its own, within limits."""
+    try:
+        try_apart(content, model)
+    except UnfitModelError as error:
+        raise ModelRefusedError(str(error)) from error
 
 
 def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
@@ -94,15 +107,25 @@ def copy_path(folder: Path, name: str, ending: str = "champion") -> Path:
 def save_copy(folder: Path, name: str, release: Release, content: bytes, *, ending: str = "champion") -> None:
     """Write a copy: one file, so that model and version never differ.
 
-    Its first line is JSON, the version; the ONNX model follows.
+    Its first line is JSON, the version and a digest of all; the ONNX model follows.
     """
     header: dict[str, Any] = {"name": name, "version": release.version, "created": release.created}
+    header["digest"] = _copy_digest(header, content)
     with replaced(copy_path(folder, name, ending)) as temporary:
         temporary.write_bytes(orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE) + content)
 
 
+def _copy_digest(header: dict[str, Any], content: bytes) -> str:
+    """Return the SHA-256 of a copy's header, but for the digest, and of its model."""
+    named = {key: header[key] for key in ("name", "version", "created")}
+    return hashlib.sha256(orjson.dumps(named) + content).hexdigest()
+
+
 def read_copy(path: Path) -> Copy | None:
-    """Read a copy, or return None if there is none; raise ModelRefusedError if the file is no copy."""
+    """Read a copy, or return None if there is none.
+
+    Raise CopyDamagedError if the file is not what was kept: a flipped bit may still make a model.
+    """
     try:
         with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
             require_size(descriptor)
@@ -110,8 +133,11 @@ def read_copy(path: Path) -> Copy | None:
             header, _, content = file.read().partition(b"\n")
         about = orjson.loads(header)
         release = Release(str(about["version"]), int(about["created"]))
+        intact = about["digest"] == _copy_digest(about, content)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelRefusedError(f"{path} is not a local copy: {error}") from error
+        raise CopyDamagedError(f"{path} is no local copy: {error!r}") from error
+    if not intact:
+        raise CopyDamagedError(f"{path} is damaged: it is not what was kept")
     return Copy((found.st_ino, found.st_mtime_ns), release, content)

@@ -10,9 +10,10 @@ from urllib.parse import quote, urlsplit
 import requests
 import structlog
 
+from api.bounded_get import BoundedGet, UnansweredError
 from api.handover import Handover
 from api.metrics import APIMetrics
-from api.model import ModelRefusedError, Release, ServedModel, Stamp, load, require_intact
+from api.model import ModelRefusedError, Release, ServedModel, Stamp, load, require_finite, require_intact
 from api.serving import Serving
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
@@ -21,7 +22,7 @@ from monitoring.contract.names import CHAMPION, LEAD_SECONDS, MODEL_SHA256, SERV
 logger = structlog.get_logger(__name__)
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
-_TIMEOUT = (3, 30)  # seconds to connect, to wait for data
+_REQUESTS = BoundedGet()
 _LOOK_SECONDS = 0.2  # between two looks for what the leader has laid ready
 _UNKEPT_SECONDS = 30.0  # before a copy that could not be written is tried again
 
@@ -70,7 +71,9 @@ def download(uri: str, name: str, release: Release) -> bytes:
 
 def _get(url: str, **query: str) -> requests.Response:
     try:
-        return requests.get(url, params=query, timeout=_TIMEOUT)
+        return _REQUESTS.get(url, query)
+    except UnansweredError as error:
+        raise RegistryUnusableError(f"{url}: {error}") from error
     except requests.RequestException as error:
         raise RegistryUnusableError(f"{url}: {type(error).__name__}") from error
 
@@ -173,6 +176,7 @@ class Follower:
         content = download(self._uri, self._model.name, release)
         try:
             require_intact(content, release)
+            require_finite(content, self._model)
             served = load(content, self._model, release, "registry")
         except ModelRefusedError as error:
             self._refused = release

@@ -7,7 +7,7 @@ import structlog
 
 from api.handover import Handover
 from api.metrics import APIMetrics
-from api.model import ModelRefusedError, Release, ServedModel, Stamp, load, read_copy
+from api.model import CopyDamagedError, ModelRefusedError, Release, ServedModel, Stamp, load, read_copy
 from monitoring.contract.config import Model
 
 logger = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class Serving:
             stamp = copy.stamp
             served = load(copy.content, self._model, copy.release, "registry")
         except ModelRefusedError as error:
-            self._refuse(f"the next model: {error}")
+            self._refuse("the next model", error)
         self.take(stamp, served)
 
     def take(self, stamp: Stamp, served: ServedModel | None) -> None:
@@ -113,7 +113,7 @@ class Serving:
                 self._swap(load(copy.content, self._model, release, "registry"), "late")
             self._intact, self.error = True, None
         except ModelRefusedError as error:
-            self._refuse(f"local copy: {error}")
+            self._refuse("local copy", error)
             if release and self._served:
                 self._served, self._behind = None, True
         return stamp
@@ -131,8 +131,9 @@ class Serving:
             outcome=outcome,
         )
 
-    def _refuse(self, reason: str) -> None:
-        self._metrics.model_loads.labels("refused").inc()
+    def _refuse(self, which: str, error: ModelRefusedError) -> None:
+        damaged, reason = isinstance(error, CopyDamagedError), f"{which}: {error}"
+        self._metrics.model_loads.labels("copy_damaged" if damaged else "refused").inc()
         if reason != self.error:
             logger.error("model_copy_refused", reason=reason)
         self.error = reason

@@ -26,9 +26,10 @@ from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, LEAD_SECONDS, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS, SERVES_FROM
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
-from monitoring.contract.times import Micros
+from monitoring.contract.times import Micros, latest_time
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
@@ -65,7 +66,9 @@ class Champion:
         They are newer than its reference. A version that a person has made champion in MLflow may have learned from
         rows that are newer than the reference, which is another version's.
         """
+        latest = latest_time()  # what is dated ahead of it, by a clock that was wrong, would let no row in
         known = [moment for moment in (reference.through, self.learned_through) if moment is not None]
+        known = [moment for moment in known if moment <= latest]
         return max(known, default=None)
 
     def require_answers(self, reference: pa.Table, model: Model) -> None:
@@ -126,11 +129,14 @@ def load_version(model: Model, version: str) -> Champion:
     digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
+    is_brought = "origin" not in tags
     try:
+        if is_brought:
+            try_apart(content, model)  # it may hold a loop that never ends; one of our own holds none
         return Champion(
             version,
             load_onnx(content, model),
-            is_brought="origin" not in tags,
+            is_brought=is_brought,
             learned_through=_learned_through(tags),
         )
     except UnfitModelError as error:

@@ -30,9 +30,19 @@ def pause(cooldown: timedelta, failed: int) -> timedelta:
     return cooldown
 
 
-def held_until(runs: Sequence[FlowRun], cooldown: timedelta) -> datetime | None:
-    """Return until when an episode with these runs, the newest first, may not ask again; None if it had none."""
-    return runs[0].last_moment + pause(cooldown, inconclusive(runs)) if runs else None
+def held_until(runs: Sequence[FlowRun], cooldown: timedelta, now: datetime) -> datetime | None:
+    """Return until when an episode with these runs, the newest first, may not ask again; None if it had none.
+
+    A run whose times are ahead of the clock holds nothing off: it would do so for longer than any wait.
+    """
+    if not runs or runs[0].is_ahead(now):
+        return None
+    return runs[0].last_moment + pause(cooldown, inconclusive(runs))
+
+
+def newest_first(runs: Sequence[FlowRun], now: datetime) -> list[FlowRun]:
+    """Return runs that are sorted by time, those last whose times are ahead of the clock: they are not the newest."""
+    return sorted(runs, key=lambda run: run.is_ahead(now))
 
 
 def newest_episode(runs: Sequence[FlowRun]) -> list[FlowRun]:

@@ -61,7 +61,7 @@ FAULTS_FILES  = $(if $(filter containers,$1),$(addprefix tests/containers/test_c
 
 .PHONY: test-faults
 test-faults: setup ## each service dies, and files, labels and models go wrong, in parts of ten minutes at most (PART=day for one; day, servers, services, told, containers)
-	@failed=; $(foreach part,$(or $(PART),$(FAULTS)),printf '\033[1m==> Tests of faults: $(part)\033[0m\n'; \
+	@failed=; $(foreach part,$(if $(PART),$(PART),$(FAULTS)),printf '\033[1m==> Tests of faults: $(part)\033[0m\n'; \
 	$(BIN)/python -m pytest -m long -s --durations=0 --durations-min=1 $(call FAULTS_FILES,$(part)) || failed="$$failed $(part)"; )\
 	[ -z "$$failed" ] || { echo "These parts failed:$$failed"; exit 1; }
 

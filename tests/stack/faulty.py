@@ -111,7 +111,7 @@ class Faulty:
         return bool(self.demo.query(f'ALERTS{{alertstate="firing",alertname="{alert}"}}'))
 
     def wait_firing(self, alert: str, **labels: str) -> None:
-        """Wait until an alert fires whose condition came with the last fault; it fires within its runbook's time.
+        """Wait until an alert fires after the last fault; from its condition on it does so within its runbook's time.
 
         The time is Prometheus': a machine that is slow evaluates rules seldom, and no other number is right for it.
         """

@@ -30,15 +30,18 @@ class Fired:
 
 
 def fired(demo: Demo, alert: str, since: float, labels: Mapping[str, str]) -> Fired | None:
-    """Return the first firing of an alert whose condition became true at `since` or later; None while there is none.
+    """Return an alert's first firing at `since` or later; None while there is none.
 
-    It counts when it is over, too: a probe that comes late sees the same.
+    It counts when it is over, too: a probe that comes late sees the same. Its condition may have been true before, as
+    a target of a busy machine is down for a scrape or two.
     """
     for key, samples in _samples(demo, "ALERTS", {"alertname": alert, "alertstate": "firing", **labels}).items():
         begins = dict(_samples(demo, "ALERTS_FOR_STATE", dict(key)).get(key, []))
-        for when, _ in samples:
-            if (begun := begins.get(when, 0.0)) >= int(since):
-                return Fired(when, sum(value == begun and at <= when for at, value in begins.items()))
+        firing = [when for when, _ in samples if when in begins]
+        if found := [when for when in firing if when >= since]:
+            begun = begins[found[0]]
+            first = next(when for when in firing if begins[when] == begun)
+            return Fired(first, sum(value == begun and at <= first for at, value in begins.items()))
     return None
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.processes import Patience, eventually, slowness
+from tests.processes import Patience, eventually
 
 
 def outlasted(patience: Patience) -> float:
@@ -32,10 +32,6 @@ def test_what_is_there_early_costs_no_measure() -> None:
     patience = Patience(3600, lambda: measured.append(1.0) or 1.0)  # type: ignore[func-returns-value]
     assert not patience.ended()
     assert measured == []
-
-
-def test_the_machine_is_measured_by_what_every_service_begins_with() -> None:
-    assert slowness() >= 1
 
 
 def test_a_wait_in_vain_says_for_what_how_long_and_on_what_machine() -> None:

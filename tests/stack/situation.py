@@ -52,5 +52,7 @@ def _run(run: dict[str, dict[str, str]]) -> str:
 
 
 def _log(faulty: Faulty, service: str) -> str:
-    lines = (faulty.folder / f"{service}.log").read_text(errors="replace").splitlines()[-_LINES:]
-    return f"{service}.log:{_lines(line[:300] for line in lines)}"
+    lines = [
+        line for line in (faulty.folder / f"{service}.log").read_text(errors="replace").splitlines() if line.strip()
+    ]
+    return f"{service}.log:{_lines(line[:300] for line in lines[-_LINES:])}"

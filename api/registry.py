@@ -141,22 +141,25 @@ class Follower:
         """Stop following; a download under way is not waited for."""
         self._stop.set()
 
+    def look(self, *, asks: bool = True) -> None:
+        """Do this worker's part once: load what is laid ready; the leader also asks the registry, if it is time to."""
+        try:
+            self._serving.prepare()
+            self._serving.current()
+            led, self._leads = self._leads, self._handover.leads()
+            if self._leads and (asks or not led):
+                self._take_over()
+        except RegistryUnusableError as error:
+            self._fail("unreachable", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the former version serves on
+            self._fail("failed", repr(error))
+
     def _follow(self) -> None:
         poll_at = 0.0
         while not self._stop.is_set():
-            due = time.monotonic() >= poll_at
-            if due:
+            if due := time.monotonic() >= poll_at:
                 self._serving.retry()
-            try:
-                self._serving.prepare()
-                self._serving.current()
-                led, self._leads = self._leads, self._handover.leads()
-                if self._leads and (due or not led):
-                    self._take_over()
-            except RegistryUnusableError as error:
-                self._fail("unreachable", str(error))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the former version serves on
-                self._fail("failed", repr(error))
+            self.look(asks=due)
             if due:
                 poll_at = time.monotonic() + self._poll_seconds
             self._stop.wait(min(_LOOK_SECONDS, self._poll_seconds))

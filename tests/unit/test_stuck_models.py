@@ -125,7 +125,13 @@ def serving(registry: Registry) -> Iterator[str]:
 
 
 def follower_of(url: str, cache: Path) -> Follower:
-    return Follower(url, WINES.model, cache, APIMetrics(WINES.model), 60)
+    return Follower(url, WINES.model, cache, APIMetrics(WINES.model), poll_seconds=60)
+
+
+def served(follower: Follower) -> tuple[str, str] | None:
+    """Return version and source of what serves."""
+    found = follower.serving()
+    return (found.release.version, found.source) if found else None
 
 
 def loads(follower: Follower, outcome: str) -> float:
@@ -137,19 +143,18 @@ def test_a_champion_whose_loop_never_ends_is_passed_over(impatient: None, tmp_pa
     registry = Registry()
     with serving(registry) as url:
         follower = follower_of(url, tmp_path)
-        follower.poll()
+        follower.look()
         registry.versions |= {2: endless(), 3: GOOD}
         registry.champion = 2
-        follower.poll()
-        assert follower.served is not None
-        assert follower.served.release.version == "1"
+        follower.look()
+        assert served(follower) == ("1", "registry")
         assert follower.error == "version 2: it has not answered after 3 s of computing"
         assert loads(follower, "refused") == 1
-        follower.poll()
+        follower.look()
         assert loads(follower, "refused") == 1
         registry.champion = 3
-        follower.poll()
-        assert (follower.served.release.version, follower.error) == ("3", None)
+        follower.look()
+        assert (served(follower), follower.error) == (("3", "registry"), None)
 
 
 @pytest.mark.parametrize("place", ["model", "version"])
@@ -172,11 +177,10 @@ def test_a_bit_that_flipped_in_the_local_copy_is_found(tmp_path: Path, place: st
         assert follower.serving() is None
         assert loads(follower, "copy_damaged") == 1
         assert "it is not what was kept" in (follower.error or "")
-        follower.poll()
-        assert follower.served is not None
-        assert (follower.served.release.version, follower.served.source) == ("1", "registry")
+        follower.look()
+        assert served(follower) == ("1", "registry")
         again = follower_of("http://127.0.0.1:9", tmp_path)
-        assert again.serving() is not None
+        assert served(again) == ("1", "local copy")
         assert loads(again, "copy_damaged") == 0
 
 
@@ -219,19 +223,18 @@ def test_a_registry_that_never_comes_to_an_end_holds_nobody(
 
     with serving(registry) as url:
         follower = follower_of(url, tmp_path)
-        follower.poll()
+        follower.look()
         registry.versions[2], registry.champion, registry.send = GOOD, 2, send
         with monkeypatch.context() as limits:
             limits.setattr(bounded_get, "LONGEST", 0.5)
             limits.setattr(bounded_get, "LARGEST", 5_000_000)
-            follower.poll()
-        assert follower.served is not None
-        assert follower.served.release.version == "1"
+            follower.look()
+        assert served(follower) == ("1", "registry")
         assert loads(follower, "unreachable") == 1
         stop.set()
         registry.send = send_whole
-        follower.poll()
-        assert follower.served.release.version == "2"
+        follower.look()
+        assert served(follower) == ("2", "registry")
     eventually(
         "the request that was given up to end", lambda: "bounded-get" not in {t.name for t in threading.enumerate()}
     )

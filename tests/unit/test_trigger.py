@@ -264,6 +264,8 @@ def ended_run(number: int, outcome: str, end: datetime, tag: str) -> dict[str, A
         pytest.param(["TooFewLabels"] * 4, 960, id="four times"),
         pytest.param(["TooFewLabels"] * 9, 1440, id="a day at most"),
         pytest.param(["Accepted", "TooFewLabels"], 15, id="a conclusion counts as none"),
+        pytest.param(["NotRolledBack"] * 2, 60, id="a rollback too"),
+        pytest.param(["NotRolledBack"] * 9, 240, id="a rollback four hours at most"),
         pytest.param(["Failed", "NotPromoted", "NotPromoted"], 60, id="a failure counts as none"),
     ],
 )
@@ -272,7 +274,7 @@ def test_an_alert_whose_runs_conclude_nothing_waits_longer(token_file: Path, out
     tag = f"episode:{parse_notification(json.dumps(NOTIFICATION).encode()).episode('3')[:16]}"
     end = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=minutes - 1)
     runs = [ended_run(i, name, end - timedelta(hours=i), tag) for i, name in enumerate(outcomes)]
-    failed = sum(name in {"TooFewLabels", "NotPromoted"} for name in outcomes)
+    failed = sum(name in {"TooFewLabels", "NotPromoted", "NotRolledBack"} for name in outcomes)
     until = end + timedelta(minutes=minutes)
     answers = {**WELL, RUNS: (200, runs)}
     with servers(answers) as (base, asked):

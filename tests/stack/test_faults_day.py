@@ -26,6 +26,7 @@ def test_a_bad_day(faulty: Faulty) -> None:
     faulty.start("trigger")
     eventually("the runner's death in the middle of a run", lambda: faulty.running["flows"].poll() is not None, 120)
     faulty.running.pop("flows")
+    faulty.note_fault()
     faulty.wait_firing("RunnerDown")
     faulty.start("flows")
     faulty.wait_firing("RetrainFailed", flow="retrain", state="CRASHED")

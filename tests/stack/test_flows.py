@@ -95,7 +95,7 @@ def test_alert_that_keeps_firing_is_known_then_held_then_tried_again_until_it_pr
     assert json.loads(tags["alert"])["alerts"][0]["fingerprint"] == "c0ffee"
     assert tags["reference_digest"] == before.digest
     assert json.loads(tags["log_parts"])["count"] == 1
-    assert tags["promoted_at"] > ended["start_time"][:19]
+    assert tags["serves_from"] > tags["promoted_at"] > ended["start_time"][:19]
     after = loop.reference()
     assert (after.origin, after.model_version, after.through) == ("rebased", "2", newest)
     assert after.table["acidity"].to_pylist() == draw_wine(400, shift=6, seed=2)["acidity"].to_pylist()

@@ -59,7 +59,7 @@ test: setup ## every test that this machine can run
 .PHONY: test-faults
 test-faults: setup ## each service dies, and files, labels and models go wrong, one after the other (20 minutes)
 	$(say) "Tests of faults"
-	@$(BIN)/python -m pytest -m long -s tests/stack/test_faults.py tests/stack/test_faults_told.py tests/containers/test_containers_faults.py tests/containers/test_containers_recovery.py
+	@$(BIN)/python -m pytest -m long -s tests/stack/test_faults.py tests/stack/test_faults_told.py tests/stack/test_stopped_run.py tests/containers/test_containers_faults.py tests/containers/test_containers_recovery.py
 
 .PHONY: fuzz
 fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills, the API under schemathesis (hours; CASES=1000 for fewer)

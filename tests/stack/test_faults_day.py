@@ -2,6 +2,7 @@
 
 import pytest
 
+from flows.trigger.flow_metrics import WAITING
 from tests.processes import eventually
 from tests.stack.episode import begin
 from tests.stack.faulty import Faulty
@@ -28,8 +29,10 @@ def test_a_bad_day(faulty: Faulty) -> None:
     faulty.running.pop("flows")
     faulty.note_fault()
     faulty.wait_firing("RunnerDown")
+    asked_again = faulty.runs(state={"type": {"any_": WAITING}})
     faulty.start("flows")
-    faulty.wait_firing("RetrainFailed", flow="retrain", state="CRASHED")
+    if not asked_again:  # else the last run, which is the one that RetrainFailed tells of, is the next
+        faulty.wait_firing("RetrainFailed", flow="retrain", state="CRASHED")
     episode.at_work()
     faulty.kill("mlflow")
     faulty.wait_firing("UpstreamDown", service="mlflow")

@@ -19,7 +19,7 @@ from flows.clients.prefect import FlowRun, Prefect
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 10.0
-_AT_WORK = {"type": {"any_": ["RUNNING", "CANCELLING"]}}
+_AT_WORK = {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}  # PENDING: a runner has taken it up
 
 
 class RunLimit:
@@ -42,7 +42,7 @@ class RunLimit:
         now = self._clock()
         self._seen = {run.id: self._seen.get(run.id, now) for run in runs}
         for run in runs:
-            if run.state_type == "RUNNING" and now - self._seen[run.id] >= self._seconds:
+            if run.state_type != "CANCELLING" and now - self._seen[run.id] >= self._seconds:
                 self._end(run)
         for run_id in self._ending - self._seen.keys():
             self._tell(run_id)

@@ -58,9 +58,10 @@ class Ticks:
         return self.now
 
 
-def test_a_run_that_does_not_end_is_ended_and_told() -> None:
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING"])
+def test_a_run_that_does_not_end_is_ended_and_told(state: str) -> None:
     """Whatever the time of day was when it began; Prefect's runner kills it, and it counts as crashed."""
-    running = {**RUN, "state_type": "RUNNING", "start_time": (NOW - timedelta(days=1)).isoformat()}
+    running = {**RUN, "state_type": state, "start_time": (NOW - timedelta(days=1)).isoformat()}
     answers: dict[str, tuple[int, Any]] = {RUNS: (200, [running]), SET_STATE: (201, {"status": "ACCEPT"})}
     ticks = Ticks()
     with servers(answers) as (base, asked):
@@ -71,17 +72,17 @@ def test_a_run_that_does_not_end_is_ended_and_told() -> None:
         assert SET_STATE not in dict(asked)
         ticks.now += 1
         limit.look()
-        state = dict(asked)[SET_STATE]["state"]
-        assert (state["type"], dict(asked)[SET_STATE]["force"]) == ("CANCELLING", False)
+        sent = dict(asked)[SET_STATE]
+        assert (sent["state"]["type"], sent["force"]) == ("CANCELLING", False)
         asked.clear()
         answers[RUNS] = (200, [{**running, "state_type": "CANCELLING"}])
         limit.look()
         assert SET_STATE not in dict(asked)
         answers |= {RUNS: (200, []), "GET /api/flow_runs/run-1": (200, {**running, "state_type": "CANCELLED"})}
         limit.look()
-        state = dict(asked)[SET_STATE]["state"]
-        assert (state["type"], dict(asked)[SET_STATE]["force"]) == ("CRASHED", True)
-        assert "within 60 s" in state["message"]
+        sent = dict(asked)[SET_STATE]
+        assert (sent["state"]["type"], sent["force"]) == ("CRASHED", True)
+        assert "within 60 s" in sent["state"]["message"]
         asked.clear()
         limit.look()
         assert [route for route, _ in asked] == [RUNS]

@@ -56,14 +56,18 @@ test: setup ## every test that this machine can run
 	$(say) "Tests of the stack, as local processes and in containers, side by side"
 	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=10 tests/containers tests/stack
 
+FAULTS       := $(patsubst tests/stack/test_faults_%.py,%,$(wildcard tests/stack/test_faults_*.py)) containers
+FAULTS_FILES  = $(if $(filter containers,$1),$(addprefix tests/containers/test_containers_,faults.py recovery.py),tests/stack/test_faults_$1.py)
+
 .PHONY: test-faults
-test-faults: setup ## each service dies, and files, labels and models go wrong, one after the other (20 minutes)
-	$(say) "Tests of faults"
-	@$(BIN)/python -m pytest -m long -s tests/stack/test_faults.py tests/stack/test_faults_told.py tests/containers/test_containers_faults.py tests/containers/test_containers_recovery.py
+test-faults: setup ## each service dies, and files, labels and models go wrong, in parts of ten minutes at most (PART=day for one; day, servers, services, stopped, told, containers)
+	@failed=; $(foreach part,$(if $(PART),$(PART),$(FAULTS)),printf '\033[1m==> Tests of faults: $(part)\033[0m\n'; \
+	$(BIN)/python -m pytest -m long -s --durations=0 --durations-min=1 $(call FAULTS_FILES,$(part)) || failed="$$failed $(part)"; )\
+	[ -z "$$failed" ] || { echo "These parts failed:$$failed"; exit 1; }
 
 .PHONY: fuzz
-fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills, the API under schemathesis (hours; CASES=1000 for fewer)
-	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py tests/unit/test_abuse_spec.py
+fuzz: setup ## the random tests at length: the monitor's engine against Evidently's own, the log under kills, changes of the model under kills, the API under schemathesis (hours; CASES=1000 for fewer)
+	@FUZZ_CASES=$(or $(CASES),100000) $(BIN)/python -m pytest -n auto tests/unit/test_profile_engine.py tests/unit/test_window.py tests/unit/test_prediction_log_model.py tests/unit/test_change_over.py tests/unit/test_abuse_spec.py
 
 .PHONY: bench
 bench: setup ## every benchmark of docs/performance.md, one after the other, into .local/bench.md (ONLY=scale for one)

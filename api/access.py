@@ -1,10 +1,13 @@
 """Who may write: who has the API key, where API_KEY_FILE is set, and otherwise whoever is no page of another site."""
 
 import hmac
+from urllib.parse import urlsplit
 
 from flask import request
 
 from api.problems import Problem
+
+_LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def require_key(key: str) -> None:
@@ -18,10 +21,23 @@ def require_key(key: str) -> None:
 
 
 def refuse_foreign_pages() -> None:
-    """Raise the 403 of a form that a page of another site sends: browsers say so, and ask nobody before they send it.
+    """Raise the 403 of what a page of another site sends: browsers say so, and ask nobody before they send a form.
 
-    With a key this is not needed: such a page has none, and could not send it unasked.
+    A page whose name was made to point at this machine passes for one of ours, but for the name in its origin. With a
+    key this is not needed: such a page has none, and could not send it unasked.
     """
-    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+    if request.method != "POST":
+        return
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
         detail = "Sec-Fetch-Site: a page of another site may not write"
         raise Problem(403, "cross_site", detail, field="Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if origin is not None and _host(origin) not in _LOCAL:
+        raise Problem(403, "cross_site", "Origin: a page of another site may not write", field="Origin")
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None

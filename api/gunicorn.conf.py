@@ -21,6 +21,7 @@ from api.workers import Worker
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.logs import start_logging
+from monitoring.contract.plain_files import discard, make_folder
 
 try:
     _settings = APISettings.read()
@@ -75,9 +76,10 @@ def on_starting(_server: Any) -> None:
     if _settings.api_key_file is None:
         structlog.get_logger(__name__).warning("api_key_off", reason="API_KEY_FILE is not set", open_to="everybody")
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink()
+    make_folder(folder)
+    for pattern in ("*.db", "*.tmp"):
+        for file in folder.glob(pattern):
+            discard(file)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from api.metric_files import MetricFiles, use_metric_files
 from monitoring.contract.config import Model
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
-LOG_STAGES = ("append", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
+LOG_STAGES = ("append", "lock", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
+LOAD_OUTCOMES = ("loaded", "late", "refused", "unreachable", "copy_failed", "copy_damaged", "failed")
 LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -66,6 +67,7 @@ class APIMetrics:
     """The metrics of one worker process."""
 
     def __init__(self, model: Model) -> None:
+        use_metric_files()
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(
             "api_requests", "Requests answered.", ["endpoint", "method", "status"], registry=registry
@@ -89,10 +91,12 @@ class APIMetrics:
         self.labels = log_metrics("labels_log", registry)
         self.model_loads = Counter(
             "api_model_loads",
-            "Tries to follow the champion: loaded, refused (does not fit the config) or unreachable.",
+            "Tries to follow the champion, by what came of them.",
             ["outcome"],
             registry=registry,
         )
+        for outcome in LOAD_OUTCOMES:
+            self.model_loads.labels(outcome)  # there from the start, as log stages are
         self._model_info = Gauge(
             "api_model_info",
             "1 for the version that a worker serves, 0 for one that was served before.",
@@ -146,5 +150,5 @@ class APIMetrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         gathered = CollectorRegistry()
-        MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]  # the library lacks the annotation
+        gathered.register(MetricFiles())
         return generate_latest(gathered)

@@ -1,6 +1,7 @@
-"""The model that serves: an ONNX model that fits the config, and its local copy on disk."""
+"""The model that serves: an ONNX model that fits the config, and its copies on disk."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,8 @@ import orjson
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.trial_process import try_apart
+from monitoring.contract.plain_files import opened, require_size
 from monitoring.contract.storage import replaced
 
 Source = Literal["registry", "local copy"]
@@ -20,16 +23,22 @@ class ModelRefusedError(DriftloopError):
     """A model cannot be served: it is unreadable, or does not fit the config."""
 
 
+class CopyDamagedError(ModelRefusedError):
+    """The local copy is not what was kept: the registry has what it was."""
+
+
 @dataclass(frozen=True)
 class Release:
     """A registered version; `created` (milliseconds) tells it from the same number in a registry that was made anew.
 
-    `sha256` is that of its model.onnx, if the flows have registered it.
+    `sha256` is that of its model.onnx, if the flows have registered it, and `serves_from` the time, in seconds since
+    1970, at which all who follow the registry change over to it.
     """
 
     version: str
     created: int
     sha256: str | None = field(default=None, compare=False)  # the local copy, which was checked, goes without
+    serves_from: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,14 @@ def require_intact(content: bytes, release: Release) -> None:
         raise ModelRefusedError("the file is damaged: it is not the one that was registered")
 
 
+def require_finite(content: bytes, model: Model) -> None:
+    """Raise ModelRefusedError unless the model loads and gives first answers in a process of its own, within limits."""
+    try:
+        try_apart(content, model)
+    except UnfitModelError as error:
+        raise ModelRefusedError(str(error)) from error
+
+
 def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
     """Load an ONNX model; raise ModelRefusedError if it does not fit the config."""
     try:
@@ -61,30 +78,66 @@ def load(content: bytes, model: Model, release: Release, source: Source) -> Serv
         raise ModelRefusedError(str(error)) from error
 
 
-def copy_path(folder: Path, name: str) -> Path:
-    """Return where the local copy of the registered model of that name lies."""
-    return folder / f"{name}.champion"
+Stamp = tuple[int, int]  # what tells a file from any other that has had its name; renaming does not change it
 
 
-def save_copy(folder: Path, name: str, release: Release, content: bytes) -> None:
-    """Keep a copy for a start without the registry: one file, so that model and version never differ.
+def stamp_of(path: Path) -> Stamp | None:
+    """Return the stamp of the file that has this name now; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - each request asks, and Path.stat takes twice as long
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
-    Its first line is JSON, the version; the ONNX model follows.
+
+@dataclass(frozen=True)
+class Copy:
+    """What a local copy holds, and which file it was read from."""
+
+    stamp: Stamp
+    release: Release
+    content: bytes = field(repr=False)
+
+
+def copy_path(folder: Path, name: str, ending: str = "champion") -> Path:
+    """Return where the local copy of the registered model of that name lies, or what belongs to it."""
+    return folder / f"{name}.{ending}"
+
+
+def save_copy(folder: Path, name: str, release: Release, content: bytes, *, ending: str = "champion") -> None:
+    """Write a copy: one file, so that model and version never differ.
+
+    Its first line is JSON, the version and a digest of all; the ONNX model follows.
     """
     header: dict[str, Any] = {"name": name, "version": release.version, "created": release.created}
-    with replaced(copy_path(folder, name)) as temporary:
+    header["digest"] = _copy_digest(header, content)
+    with replaced(copy_path(folder, name, ending)) as temporary:
         temporary.write_bytes(orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE) + content)
 
 
-def load_copy(folder: Path, model: Model) -> ServedModel | None:
-    """Load the local copy, or return None if there is none; raise ModelRefusedError if it cannot be served."""
-    path = copy_path(folder, model.name)
+def _copy_digest(header: dict[str, Any], content: bytes) -> str:
+    """Return the SHA-256 of a copy's header, but for the digest, and of its model."""
+    named = {key: header[key] for key in ("name", "version", "created")}
+    return hashlib.sha256(orjson.dumps(named) + content).hexdigest()
+
+
+def read_copy(path: Path) -> Copy | None:
+    """Read a copy, or return None if there is none.
+
+    Raise CopyDamagedError if the file is not what was kept: a flipped bit may still make a model.
+    """
     try:
-        header, _, content = path.read_bytes().partition(b"\n")
+        with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            require_size(descriptor)
+            found = os.fstat(descriptor)
+            header, _, content = file.read().partition(b"\n")
         about = orjson.loads(header)
         release = Release(str(about["version"]), int(about["created"]))
+        intact = about["digest"] == _copy_digest(about, content)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelRefusedError(f"{path} is not a local copy: {error}") from error
-    return load(content, model, release, "local copy")
+        raise CopyDamagedError(f"{path} is no local copy: {error!r}") from error
+    if not intact:
+        raise CopyDamagedError(f"{path} is damaged: it is not what was kept")
+    return Copy((found.st_ino, found.st_mtime_ns), release, content)

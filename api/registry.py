@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -9,16 +10,21 @@ from urllib.parse import quote, urlsplit
 import requests
 import structlog
 
+from api.bounded_get import BoundedGet, UnansweredError
+from api.handover import Handover
 from api.metrics import APIMetrics
-from api.model import ModelRefusedError, Release, ServedModel, copy_path, load, load_copy, require_intact, save_copy
+from api.model import ModelRefusedError, Release, ServedModel, Stamp, load, require_finite, require_intact
+from api.serving import Serving
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import CHAMPION, MODEL_SHA256
+from monitoring.contract.names import CHAMPION, LEAD_SECONDS, MODEL_SHA256, SERVES_FROM
 
 logger = structlog.get_logger(__name__)
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
-_TIMEOUT = (3, 30)  # seconds to connect, to wait for data
+_REQUESTS = BoundedGet()
+_LOOK_SECONDS = 0.2  # between two looks for what the leader has laid ready
+_UNKEPT_SECONDS = 30.0  # before a copy that could not be written is tried again
 
 
 class RegistryUnusableError(DriftloopError):
@@ -32,7 +38,20 @@ def champion_release(uri: str, name: str) -> Release | None:
         return None
     version = _json(answer)["model_version"]
     tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
-    return Release(str(version["version"]), int(version["creation_timestamp"]), tags.get(MODEL_SHA256))
+    return Release(
+        str(version["version"]),
+        int(version["creation_timestamp"]),
+        tags.get(MODEL_SHA256),
+        _seconds(tags.get(SERVES_FROM)),
+    )
+
+
+def _seconds(moment: str | None) -> float | None:
+    """Return a tag's time in seconds since 1970; None for one that a hand has written so that it is none."""
+    try:
+        return datetime.fromisoformat(moment).timestamp() if moment else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def download(uri: str, name: str, release: Release) -> bytes:
@@ -50,18 +69,11 @@ def download(uri: str, name: str, release: Release) -> bytes:
     return answer.content
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what distinguishes one file of that name from the next; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
 def _get(url: str, **query: str) -> requests.Response:
     try:
-        return requests.get(url, params=query, timeout=_TIMEOUT)
+        return _REQUESTS.get(url, query)
+    except UnansweredError as error:
+        raise RegistryUnusableError(f"{url}: {error}") from error
     except requests.RequestException as error:
         raise RegistryUnusableError(f"{url}: {type(error).__name__}") from error
 
@@ -76,121 +88,143 @@ def _json(answer: requests.Response) -> Any:
 
 
 class Follower:
-    """Serves the champion: first from the local copy, then from the registry, swapped in place as the alias moves."""
+    """Has the champion served: from the local copy at first, then from the registry, whenever the alias moves.
 
-    def __init__(self, uri: str, model: Model, cache: Path, metrics: APIMetrics, poll_seconds: float) -> None:
-        self.served: ServedModel | None = None
-        self.error: str | None = None
-        self.polled_at: float | None = None
+    Of all workers that share the folder of the copy, one at a time asks the registry: the leader (`api.handover`).
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        model: Model,
+        cache: Path,
+        metrics: APIMetrics,
+        *,
+        poll_seconds: float,
+        patience: float = 30.0,  # seconds that the leader waits for workers that live and are not ready
+    ) -> None:
+        self._error: str | None = None
         self._uri = uri.rstrip("/")
         self._model = model
-        self._cache = cache
         self._metrics = metrics
         self._poll_seconds = poll_seconds
+        self._patience = patience
         self._refused: Release | None = None
-        self._copy_seen: tuple[int, int] | None = None
-        self._swapping = threading.Lock()
+        self._unkept_until = 0.0
+        self._leads = False
+        self._handover = Handover(cache, model.name)
+        self._serving = Serving(self._handover, model, metrics)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow-champion", daemon=True)
 
+    @property
+    def error(self) -> str | None:
+        """Say why this worker lacks a model, or why the leader cannot follow the registry; None if all is well."""
+        if self._serving.error or self._error or self._leads:
+            return self._serving.error or self._error
+        return self._handover.told() or None
+
     def start(self) -> None:
         """Load the local copy if there is one, then follow the registry in a background thread."""
-        self._load_copy()
+        try:
+            self._handover.join()
+        except OSError as error:
+            self._fail("copy_failed", f"the folder of the local copy cannot be written: {error}")
+        self._serving.current()
         self._thread.start()
 
     def serving(self) -> ServedModel | None:
-        """Return the model that serves; a worker without one loads the copy that another may have kept meanwhile.
-
-        So a client that one worker told it was ready is not turned away by the next.
-        """
-        if self.served is None:
-            self._load_copy()
-        return self.served
-
-    def _load_copy(self) -> None:
-        with self._swapping:
-            stamp = _stamp(copy_path(self._cache, self._model.name))
-            if self.served is not None or stamp == self._copy_seen:
-                return
-            self._copy_seen = stamp  # one that is refused is not tried again
-            try:
-                if served := load_copy(self._cache, self._model):
-                    self._swap(served)
-            except ModelRefusedError as error:
-                self._fail("refused", f"local copy: {error}")
+        """Return the model to answer with, as it is at this moment for all workers; None if there is none."""
+        return self._serving.current()
 
     def close(self) -> None:
         """Stop following; a download under way is not waited for."""
         self._stop.set()
 
-    def poll(self) -> None:
-        """Ask the registry once, and serve the champion's version from now on if it is another one that fits."""
+    def look(self, *, asks: bool = True) -> None:
+        """Do this worker's part once: load what is laid ready; the leader also asks the registry, if it is time to."""
         try:
-            self._take_over()
+            self._serving.prepare()
+            self._serving.current()
+            led, self._leads = self._leads, self._handover.leads()
+            if self._leads and (asks or not led):
+                self._take_over()
         except RegistryUnusableError as error:
             self._fail("unreachable", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the former version serves on
             self._fail("failed", repr(error))
 
+    def _follow(self) -> None:
+        poll_at = 0.0
+        while not self._stop.is_set():
+            if due := time.monotonic() >= poll_at:
+                self._serving.retry()
+            self.look(asks=due)
+            if due:
+                poll_at = time.monotonic() + self._poll_seconds
+            self._stop.wait(min(_LOOK_SECONDS, self._poll_seconds))
+        self._handover.leave()
+
     def _take_over(self) -> None:
+        """Ask the registry once, and have the champion's version served if it is another one that fits."""
         release = champion_release(self._uri, self._model.name)
         if release is None:
             self._note(f"the registry has no {self._model.name} with the alias {CHAMPION} yet")
             return
-        if self.served is not None and release == self.served.release:
+        if self._serving.holds(release):
             self._note(None)
             return
-        if release == self._refused:
+        if release == self._refused or time.monotonic() < self._unkept_until:
             return
         content = download(self._uri, self._model.name, release)
         try:
             require_intact(content, release)
+            require_finite(content, self._model)
             served = load(content, self._model, release, "registry")
         except ModelRefusedError as error:
             self._refused = release
             self._fail("refused", f"version {release.version}: {error}")
             return
-        problem = self._keep_copy(release, content)
-        with self._swapping:
-            self._swap(served)
-        if problem is None:
-            self._note(None)
-        else:
-            self._fail("copy_failed", problem)
-
-    def _keep_copy(self, release: Release, content: bytes) -> str | None:
-        """Keep the copy for the next start and the other workers; return why it cannot be kept."""
         try:
-            save_copy(self._cache, self._model.name, release, content)
+            stamp = self._handover.stage(release, content)
         except OSError as error:
-            return f"the local copy cannot be written: {error}"
-        return None
+            self._serve_unkept(served, error)
+            return
+        self._serving.take(stamp, served)
+        self._change_together(release, stamp)
 
-    def _swap(self, served: ServedModel) -> None:
-        before, self.served = self.served, served
-        self._metrics.serves(served.release.version, before.release.version if before else None)
-        self._metrics.model_loads.labels("loaded").inc()
-        logger.info(
-            "model_loaded",
-            version=served.release.version,
-            before=before.release.version if before else None,
-            source=served.source,
-        )
+    def _change_together(self, release: Release, stamp: Stamp) -> None:
+        """Wait until all workers are ready, and until the agreed moment; then let all of them change over."""
+        replaces = self._serving.current() is not None
+        deadline = time.monotonic() + self._patience
+        while (waiting := self._handover.unready(stamp)) and time.monotonic() < deadline:
+            if self._stop.wait(0.02):
+                return
+        ahead = (release.serves_from or 0) - time.time()
+        if replaces and 0 < ahead <= 2 * LEAD_SECONDS and self._stop.wait(ahead):
+            return
+        logger.info("model_committed", version=release.version, workers_not_ready=waiting)
+        self._handover.commit()
+        self._serving.current()
+        self._note(None)
+
+    def _serve_unkept(self, served: ServedModel, error: OSError) -> None:
+        """Without a file nothing can be agreed upon: the model serves only where none does, or nobody else can know."""
+        self._unkept_until = time.monotonic() + _UNKEPT_SECONDS
+        if self._handover.alone or self._serving.current() is None:
+            self._serving.serve_alone(served)
+        self._fail("copy_failed", f"the local copy cannot be written: {error}")
 
     def _note(self, state: str | None) -> None:
         """Keep what the last poll found, and log it once when it changes."""
-        if state != self.error:
+        if state != self._error:
             logger.info("model_poll_changed", state=state or "follows the registry")
-        self.error = state
+        self._error = state
+        self._handover.tell(state or "")
 
     def _fail(self, outcome: str, reason: str) -> None:
         self._metrics.model_loads.labels(outcome).inc()
-        if reason != self.error:
+        if reason != self._error:
             logger.error("model_poll_failed", outcome=outcome, reason=reason)
-        self.error = reason
-
-    def _follow(self) -> None:
-        while not self._stop.is_set():
-            self.poll()
-            self.polled_at = time.time()
-            self._stop.wait(self._poll_seconds)
+        self._error = reason
+        self._handover.tell(reason)

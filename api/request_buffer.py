@@ -15,6 +15,38 @@ _STALLED_AFTER = 10.0  # seconds without a byte, and for a head
 _SLOWEST = 20_000  # bytes a second, on the average of a whole body or answer
 
 
+_CHUNKED = -1
+_REQUEST_LINE = re.compile(rb"([A-Z]+) [!-~\x80-\xff]+ HTTP/1\.[01]")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,14}")  # other spellings are read one way here and another way there
+_WITHOUT_BODY = (b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE")  # whose body nobody reads, so nobody should send
+
+
+def _framing(head: bytes) -> int | None:
+    """Return how long a request's body is, or _CHUNKED; None if two readers of its head could disagree on that.
+
+    Such a head smuggles a second request past whoever reads it the other way: a length with leading zeros, twice, or
+    beside chunks; a line that is no field; a body where none is expected (RFC 9112, 6.3 and 11.2).
+    """
+    first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    request = _REQUEST_LINE.fullmatch(first)
+    fields = [_FIELD.fullmatch(line) for line in lines]
+    if request is None or None in fields:
+        return None
+    named = [(field[1].lower(), field[2].strip(b" \t")) for field in fields if field is not None]
+    lengths = [value for name, value in named if name == b"content-length"]
+    codings = [value for name, value in named if name == b"transfer-encoding"]
+    if codings:
+        sound = not lengths and [coding.lower() for coding in codings] == [b"chunked"] and first.endswith(b"1.1")
+        return _CHUNKED if sound and request[1] not in _WITHOUT_BODY else None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        return None
+    length = int(lengths[0])
+    return None if length and request[1] in _WITHOUT_BODY else length
+
+
 class TransferRate:
     """How fast bytes move between a client and the server."""
 
@@ -46,6 +78,7 @@ class _ChunkedBody:
         self._skip = 0
         self._line = bytearray()
         self._trailers = False
+        self._behind = False  # a chunk's bytes
 
     def take(self, data: bytes) -> int:
         """Follow the body and return how many of the bytes belong to it."""
@@ -55,6 +88,7 @@ class _ChunkedBody:
                 step = min(self._skip, len(data) - at)
                 self._skip -= step
                 at += step
+                self._behind = not self._skip
                 continue
             end = data.find(b"\n", at) + 1 or len(data)
             self._line += data[at:end]
@@ -66,13 +100,19 @@ class _ChunkedBody:
         return at
 
     def _read_line(self) -> None:
-        line = bytes(self._line).strip()
+        line, end = bytes(self._line[:-2]), bytes(self._line[-2:])
         self._line.clear()
-        if self._trailers:
+        behind, self._behind = self._behind, False
+        size = re.match(rb"([0-9a-fA-F]{1,8})[ \t]*(;|$)", line)
+        if end != b"\r\n" or (behind and line):  # behind a chunk's bytes its line ends
+            self.ended = self.broken = True
+        elif behind:
+            return
+        elif self._trailers:
             self.ended = not line
-        elif size := re.match(rb"([0-9a-fA-F]{1,8})[ \t]*(;|$)", line):
-            self._trailers = not (length := int(size[1], 16))
-            self._skip = length + 2 if length else 0
+        elif size:
+            self._skip = int(size[1], 16)
+            self._trailers = not self._skip
         else:
             self.ended = self.broken = True
 
@@ -104,6 +144,8 @@ class RequestBuffer:
             data = bytes(self._head[end + 4 :])
             del self._head[end + 4 :]
             self._begin_body()
+        if self.refused:
+            return
         self._take_body(data)
         if self.complete and self._body is not None:
             self._body.seek(0)
@@ -111,15 +153,17 @@ class RequestBuffer:
             self.refused = 413
 
     def _begin_body(self) -> None:
-        """Read from the head how the body ends. A head that leaves it open has none; the parser will refuse it."""
+        """Read from the head how the body ends; refuse a head that another reader could take otherwise."""
         self._body = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - `close` does
-        head = bytes(self._head).lower()
-        lengths = re.findall(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*(?=\r\n)", head)
-        if re.search(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n", head):
-            self._chunks = None if lengths else _ChunkedBody()
-        elif len(lengths) == 1:
-            self._left = int(lengths[0])
-        self.waits_for_continue = b"\r\nexpect: 100-continue\r\n" in head
+        head = bytes(self._head)
+        framing = _framing(head)
+        if framing is None:
+            self.refused = 400
+        elif framing == _CHUNKED:
+            self._chunks = _ChunkedBody()
+        else:
+            self._left = framing
+        self.waits_for_continue = b"\r\nexpect: 100-continue\r\n" in head.lower()
 
     def _take_body(self, data: bytes) -> None:
         assert self._body is not None

@@ -45,7 +45,11 @@ class Service:
             config=config,
             metrics=metrics,
             follower=Follower(
-                settings.mlflow_tracking_uri, model, settings.model_cache, metrics, settings.model_poll_seconds
+                settings.mlflow_tracking_uri,
+                model,
+                settings.model_cache,
+                metrics,
+                poll_seconds=settings.model_poll_seconds,
             ),
             predictions=predictions,
             labels=labels,

@@ -19,7 +19,7 @@ class APISettings(Settings):
     api_threads: AtLeastOne = 4
     mlflow_tracking_uri: str = Field(default="http://127.0.0.1:5000", pattern="^https?://")
     model_cache_dir: Path | None = None
-    model_poll_seconds: Positive = 5
+    model_poll_seconds: Positive = 1
     prediction_log_seal_seconds: Positive = 10
     prediction_log_seal_rows: AtLeastOne = 10_000
     prediction_log_fsync: bool = False

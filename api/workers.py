@@ -24,6 +24,7 @@ _LINGER = 2.0  # seconds for a client to read the answer and close
 _CHECK_EVERY = 0.5  # seconds between two looks for clients that are late
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSALS = {
+    400: ("bad_request", "this is not HTTP as the API takes it: its head leaves open where the request ends"),
     408: ("too_slow", "the request did not come in time; a stalled or very slow client is cut off"),
     413: ("too_large", "the body is too large"),
     431: ("too_large", "the request's header is too large"),

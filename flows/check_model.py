@@ -10,6 +10,7 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import CANNOT, PASSES
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, listed, load_onnx
+from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.reference import Reference, parse_reference
 
 
@@ -33,6 +34,7 @@ def check_model(options: argparse.Namespace) -> int:
     content = _content(options.file)
     problems: list[str] = []
     try:
+        try_apart(content, config.model)
         model = load_onnx(content, config.model)
     except UnfitModelError as error:
         problems += [f"{options.file}: {problem}" for problem in error.problems]

@@ -15,11 +15,12 @@ from prefect.runner import Runner
 from prefect.states import Crashed
 
 from flows.bootstrap import bootstrap
-from flows.clients.prefect import DEPLOYMENT
+from flows.clients.prefect import DEPLOYMENT, Prefect
 from flows.registry.publication import sole_run
 from flows.registry.versions import UnusableVersionError
 from flows.retrain import retrain
 from flows.rollback import rollback
+from flows.run_limit import RunLimit
 from flows.settings import FlowSettings
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
@@ -83,6 +84,8 @@ def serve(settings: FlowSettings) -> None:
         log.error("champion_unusable", reason=str(error), remedy="make rollback")  # noqa: TRY400 - for a person
     end_orphans(Layout(settings.data_dir, settings.parts_uri))
     log.info("serving", deployments=[f"{flow.name}/{DEPLOYMENT}" for flow in SERVED])
+    prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
+    RunLimit(prefect, tuple(flow.name for flow in SERVED), settings.flows_run_seconds).start()
     runner = Runner(limit=1, pause_on_shutdown=False)  # one run at a time, of whichever flow: the others queue
     for flow in SERVED:
         runner.add_flow(flow, name=DEPLOYMENT, concurrency_limit=1)  # nor do two runners take two of it

@@ -15,6 +15,7 @@ class FlowSettings(Settings):
     prefect_api_url: str = "http://127.0.0.1:4200/api"
     prefect_api_auth_string: str | None = None
     flows_wait_seconds: float = Field(default=300, gt=0)
+    flows_run_seconds: float = Field(default=1800, gt=0)
 
     @property
     def mlflow_links(self) -> str:

@@ -190,6 +190,11 @@ def _stage(name: str) -> Iterator[None]:
         raise CycleError(name, f"{type(error).__name__}: {error}") from error
 
 
+def _origin(reference: Reference) -> Origin:
+    through = None if reference.through is None else from_microseconds(reference.through)
+    return Origin(reference.origin, reference.model_version, reference.digest, through)
+
+
 class Monitor:
     """Looks at the window again and again, and keeps what it saw last."""
 
@@ -259,7 +264,7 @@ class Monitor:
             report = report_on(self.config, watched.profile, current, frames)
         snapshot = replace(
             report.snapshot,
-            reference_origin=Origin(reference.origin, reference.model_version, reference.digest),
+            reference_origin=_origin(reference),
             # without their files: the snapshot is kept as JSON
             drift=replace(verdicts.drift, unreadable=()) if verdicts else None,
             accuracy=replace(verdicts.accuracy, unreadable=()) if verdicts and verdicts.accuracy else None,
@@ -346,7 +351,7 @@ class Monitor:
         files = {file.path: file for file in reversed(unreadable)}  # the first reason that is given
         for path, file in files.items():
             if path not in self._unreadable:
-                log.error("part_unreadable", path=str(path), reason=file.reason)
+                log.error("part_unreadable", path=file.shown, reason=file.reason)
                 self._metrics.failures.labels("read_part").inc()
         self._unreadable = frozenset(files)
         self._metrics.unreadable.set(len(files))

@@ -30,6 +30,7 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import CHAMPION
+from monitoring.contract.plain_files import make_folder
 from monitoring.contract.reference import InvalidReferenceError, read_reference
 from scripts.stack import ROOT, Stack, ports_from_environment
 
@@ -243,12 +244,22 @@ def _reference(demo: Demo) -> str:
 @contextlib.contextmanager
 def running(stack: Stack, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the stack in the background, its output in `log`; stop all of it at the end."""
-    stack.require_free_ports()
-    stack.prepare()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            stack.command(), cwd=ROOT, env=stack.environment(), stdout=output, stderr=subprocess.STDOUT
-        )
+    held = stack.claim()
+    try:
+        stack.require_free_ports()
+        stack.prepare()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                stack.command(),
+                cwd=ROOT,
+                env=stack.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=held,
+            )
+    finally:
+        for descriptor in held:  # the stack's process has them
+            os.close(descriptor)
     try:
         yield process
     finally:
@@ -343,7 +354,7 @@ def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> No
     if reference is not None:
         if not reference.is_file():
             raise HopError(f"reference: {reference} is not a file")
-        stack.data.mkdir(parents=True)
+        make_folder(stack.data)
         shutil.copy(reference, Layout(stack.data).reference)
         read_reference(Layout(stack.data), config.model, predicted=False)
     print(f"Everything in {folder}, removed at the end; waiting times of rules and routing divided by {PACE}.")

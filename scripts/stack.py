@@ -22,7 +22,9 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.config_values import parse_duration
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
+from monitoring.contract.plain_files import discard_tree, make_folder
 from monitoring.contract.reference import read_reference
+from scripts.owner import claim
 from scripts.prometheus_tools import ToolsError, find_tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +87,7 @@ class Stack:
             "TMPDIR": str(self.state / "tmp"),
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_METRICS_ENABLED": "true",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url("prefect"),
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "OMP_NUM_THREADS": "1",  # the models are small; threads of several processes would wait for each other
@@ -92,18 +95,25 @@ class Stack:
         }
         return {**os.environ, **local}
 
+    def claim(self) -> list[int]:
+        """Take data and state for this stack alone; return the descriptors that hold them, as `scripts.owner` does.
+
+        Raise OwnedError, which names the stack that has one of them.
+        """
+        return claim({"data": self.data, "state": self.state}, self.ports)
+
     def prepare(self) -> None:
-        """Write the state folder: webhook token, rendered configurations of Prometheus and Alertmanager."""
-        self.data.mkdir(parents=True, exist_ok=True)
+        """Write the state folder, which is this stack's: webhook token, configurations of what is not ours."""
+        make_folder(self.data)
         for folder in ("prometheus/rules", "alertmanager", "prefect", "tmp"):
-            (self.state / folder).mkdir(parents=True, exist_ok=True)
+            make_folder(self.state / folder)
         # Counters of a former run's processes, which may not have had the time to remove them.
-        shutil.rmtree(self.state / "api-metrics", ignore_errors=True)
-        (self.state / "api-metrics").mkdir()
+        discard_tree(self.state / "api-metrics")
+        make_folder(self.state / "api-metrics")
         token = self.state / "webhook_token"
         if not token.exists():
             token.touch(mode=0o600)
-            token.write_text(secrets.token_urlsafe(32))
+            token.write_text(secrets.token_urlsafe(32), encoding="ascii")
         self._render(ROOT / "prometheus/prometheus.yml", self.state / "prometheus/prometheus.yml")
         self._render(ROOT / "alertmanager/alertmanager.yml", self.state / "alertmanager/alertmanager.yml")
         shutil.copytree(ROOT / "alertmanager/templates", self.state / "alertmanager/templates", dirs_exist_ok=True)
@@ -111,10 +121,11 @@ class Stack:
             self._render(rules, self.state / "prometheus/rules" / rules.name)
 
     def _render(self, source: Path, target: Path) -> None:
-        content = yaml.safe_load(source.read_text())
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
         if "scrape_configs" in content:
             content["scrape_configs"] = self._local_jobs(content["scrape_configs"])
-        target.write_text(yaml.safe_dump(self._localised(content), sort_keys=False, width=1000))
+        text = yaml.safe_dump(self._localised(content), sort_keys=False, width=1000)
+        target.write_text(text, encoding="utf-8")
 
     def _local_jobs(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Leave out jobs that run in containers alone; name the targets that are found in DNS there."""
@@ -188,6 +199,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         stack = Stack(arguments.data.resolve(), arguments.state.resolve(), ports_from_environment())
+        stack.claim()  # held by this process, which is the stack's from the exec on
         stack.require_free_ports()
         require_usable(stack.data)
         stack.prepare()

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import threading
@@ -12,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-import pyarrow as pa
 import structlog
 
-from api.log.journal import Journal, list_journals
+from api.log.journal import Journal, list_journals, list_odd_journals
 from api.log.journal_lines import LogFormat, find_rows, first_line
 from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.locks import FolderLock, LockedError
+from monitoring.contract.part_reader import UNREADABLE
+from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain, set_aside
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.row_lookup import find_targets, find_timed
 from monitoring.contract.schemas import Row, labels_schema, log_schema, row_id, row_time
@@ -29,6 +30,7 @@ from monitoring.contract.times import Micros
 
 logger = structlog.get_logger(__name__)
 
+LOCK_PATIENCE = 2.0  # seconds that a request waits for others to look up and append
 _SPACE_SECONDS = 0.1  # between two checks of the disk's free space: a system call per request would cost throughput
 
 
@@ -91,6 +93,7 @@ class AppendLog:
         self._opened = 0.0
         self._space_seen = float("-inf")
         self._lock = threading.Lock()  # the journal
+        self._turns = FolderLock(folder / "_lock", LOCK_PATIENCE)
         self._full: list[Journal] = []  # closed for appending, not sealed yet
         self._seal_lock = threading.Lock()  # the list of full journals
         self._wake = threading.Event()
@@ -137,7 +140,7 @@ class AppendLog:
         return LogUnavailableError(f"{self.folder.name} cannot be written: {error.strerror}")
 
     def _writable(self) -> Journal:
-        if self._journal is not None and self._journal.broken:
+        if self._journal is not None and (self._journal.broken or self._journal.full):
             self._full.append(self._journal)
             self._journal = None
         if self._journal is None:
@@ -145,7 +148,7 @@ class AppendLog:
         return self._journal
 
     def _open(self) -> Journal:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         while True:
             self._segment += 1
             head = first_line(self.form.schema)
@@ -163,7 +166,7 @@ class AppendLog:
         """Return why the log cannot be written now, or None if it can."""
         path = self.folder / f"_probe-{self._writer}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             path.write_bytes(b"ready\n")
             path.unlink()
             self._require_space()
@@ -177,8 +180,7 @@ class AppendLog:
         found: dict[str, str | None] = {}
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
         for path in list_journals(self.folder):
-            with contextlib.suppress(FileNotFoundError):
-                found |= {i: value for i, value, _ in find_rows(path.read_bytes(), wanted, column, self.form)}
+            found |= {i: value for i, value, _ in find_rows(_content(path), wanted, column, self.form)}
         return found | find_targets(self.parts, wanted - found.keys(), column)
 
     def newest(self, ids: Iterable[str], column: str) -> dict[str, tuple[Micros, str]]:
@@ -186,8 +188,7 @@ class AppendLog:
         wanted = set(ids)
         found: list[tuple[str, str | None, Micros]] = []
         for path in list_journals(self.folder):
-            with contextlib.suppress(FileNotFoundError):
-                found += find_rows(path.read_bytes(), wanted, column, self.form)
+            found += find_rows(_content(path), wanted, column, self.form)
         found += find_timed(self.parts, wanted, column)
         newest: dict[str, tuple[Micros, str]] = {}
         for prediction_id, value, moment in found:
@@ -197,17 +198,20 @@ class AppendLog:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep every other process and thread out of this block, to look up and append as one step."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder / "_lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise self._unavailable(error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        """Keep every other process and thread out of this block, to look up and append as one step.
+
+        Raise LogUnavailableError if the folder cannot be written, or others keep this request out for too long.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._turns.held())
+            except OSError as error:
+                raise self._unavailable(error) from error
+            except LockedError as error:
+                self.metrics.failed("lock")
+                logger.error("log_locked", folder=str(self.folder), reason=str(error))  # noqa: TRY400
+                raise LogUnavailableError(f"{self.folder.name} is locked: {error}") from error
             yield
-        finally:
-            os.close(descriptor)
 
     def seal(self) -> None:
         """Seal this process's journals into parts; one that cannot be sealed now stays and is tried again."""
@@ -220,21 +224,34 @@ class AppendLog:
                 journal.finish()
                 try:
                     self._report(journal.path, seal(journal.path, self.parts, self.form))
-                except (OSError, pa.ArrowException) as error:
+                except UNREADABLE as error:
                     self._fail("seal", journal.path, error)
                 else:
                     self._full.remove(journal)
                     journal.close()
 
     def recover(self) -> None:
-        """Seal the journals that dead processes left."""
+        """Seal the journals that dead processes left; what only has the name of one is set aside."""
+        for path in list_odd_journals(self.folder):
+            self._set_aside(path, "is no plain file")
         for path in list_journals(self.folder):
             try:
                 if sealed := seal_orphan(path, self.parts, self.form):
                     logger.info("log_journal_recovered", journal=path.name, rows=sealed.rows)
                     self._report(path, sealed)
-            except (OSError, pa.ArrowException) as error:
+            except OddEntryError as error:
+                self._set_aside(path, str(error))
+            except UNREADABLE as error:
                 self._fail("recover", path, error)
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        self.metrics.failed("recover")
+        try:
+            kept = set_aside(path)
+        except OSError as error:
+            self._fail("recover", path, error)
+        else:
+            logger.error("log_journal_set_aside", path=str(path), reason=reason, kept_as=kept)
 
     def _report(self, path: Path, sealed: Sealed) -> None:
         if sealed.part:
@@ -273,3 +290,11 @@ class AppendLog:
                 logger.exception("log_sealer_failed", folder=str(self.folder))
             self._wake.wait(min(1.0, self._sealing.seconds))
             self._wake.clear()
+
+
+def _content(path: Path) -> bytes:
+    """Return what a journal holds; nothing of one that is gone, or that `recover` cannot read either and tells of."""
+    try:
+        return read_plain(path)
+    except (OSError, OddEntryError):
+        return b""

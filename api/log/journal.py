@@ -7,15 +7,17 @@ journal whose flock is free belongs to a dead process.
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import threading
 from pathlib import Path
 
+from monitoring.contract.locks import lock
 from monitoring.contract.storage import step, sync
 
-_NAME = re.compile(r"_journal-([^.]+)-(\d+)\.jsonl")
+LARGEST = 1 << 28  # bytes: one that has grown to this is sealed, and another begun
+
+_NAME = re.compile(r"_journal-([\w-]+)-([0-9]+)\.jsonl", re.ASCII)
 
 
 class Journal:
@@ -34,7 +36,7 @@ class Journal:
     def create(cls, folder: Path, writer: str, segment: int, first_line: bytes, *, durable: bool) -> "Journal | None":
         """Create and lock a journal; return None if another process took the empty file for a dead one's."""
         path = folder / f"_journal-{writer}-{segment}.jsonl"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         step("journal created")
         if not lock(descriptor):
             os.close(descriptor)
@@ -108,6 +110,11 @@ class Journal:
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, self._synced)
 
+    @property
+    def full(self) -> bool:
+        """Say whether it is as large as a journal may become."""
+        return self._size >= LARGEST
+
     def finish(self) -> None:
         """Answer those who wait for the disk; call it when nobody appends any more."""
         with contextlib.suppress(OSError):  # each of them is told
@@ -118,21 +125,23 @@ class Journal:
         os.close(self._descriptor)
 
 
-def lock(descriptor: int) -> bool:
-    """Take the flock of a file that still has a name; return False if another holds it or removed the file."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return os.fstat(descriptor).st_nlink > 0
-
-
 def list_journals(folder: Path) -> list[Path]:
     """List the journals of a log, living and orphaned."""
+    return _entries(folder, plain=True)
+
+
+def list_odd_journals(folder: Path) -> list[Path]:
+    """List what has a journal's name and is no plain file, as no journal of ours ever was."""
+    return _entries(folder, plain=False)
+
+
+def _entries(folder: Path, *, plain: bool) -> list[Path]:
     try:
-        return sorted(Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name))
+        with os.scandir(folder) as entries:
+            named = [entry for entry in entries if _NAME.fullmatch(entry.name)]
     except FileNotFoundError:
         return []
+    return sorted(Path(entry.path) for entry in named if entry.is_file(follow_symlinks=False) is plain)
 
 
 def identity(path: Path) -> tuple[str, int]:

@@ -15,14 +15,16 @@ from pathlib import Path
 import structlog
 
 from api.log.append_log import AppendLog
-from api.log.journal import identity, list_journals, lock
+from api.log.journal import identity, list_journals
 from api.log.merging import merge, plan
-from api.log.quarantine import PATIENCE, PREFIX, QuarantineWatch
+from api.log.quarantine import PATIENCE, QuarantineWatch
 from api.log.retention import Retention, expired, retire
 from api.log.sealing import first_time
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.locks import lock, open_lock
 from monitoring.contract.part_reader import UNREADABLE
 from monitoring.contract.parts import Part, is_ours, list_leftovers, list_parts, writer_of
+from monitoring.contract.plain_files import discard, readable
 from monitoring.contract.storage import Place, remove, step
 from monitoring.contract.times import Micros, latest_time, microseconds
 
@@ -87,10 +89,13 @@ class Maintenance:
         parts, unreadable = list_parts(log.parts)
         paths = [file.path for file in unreadable if file.path != log.parts]
         doubted, self._doubted = self._doubted, set()
-        for file in self._quarantine[log].check([part.path for part in parts], [*paths, *doubted]):
+        watch = self._quarantine[log]
+        for file, name in watch.check([part.path for part in parts], [*paths, *doubted]):
             log.metrics.failed("bad_part")
-            name = PREFIX + file.path.name
-            logger.error("log_part_set_aside", path=str(file.path), reason=file.reason, kept_as=name)
+            logger.error("log_part_set_aside", path=file.shown, reason=file.reason, kept_as=readable(name))
+        for file in watch.failing:  # each time, for as long as it is so
+            log.metrics.failed("upkeep")
+            logger.error("log_part_refused", path=file.shown, reason=file.reason)
 
     def _settled(self, log: AppendLog) -> list[Part]:
         """List our parts that can be read and whose journal is gone: no other will ever be sealed from it again."""
@@ -143,8 +148,7 @@ class Maintenance:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
     """Hold a folder's lock in this block; yield whether it is held, without waiting for another."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "_upkeep", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = open_lock(folder / "_upkeep")
     try:
         yield lock(descriptor)
     finally:
@@ -160,11 +164,14 @@ def _lag(log: AppendLog) -> float:
 def _finish_merges(log: AppendLog) -> None:
     """Finish what a killed process had begun to merge."""
     for part in list_leftovers(log.parts):
-        remove(part.path)
+        try:
+            remove(part.path)
+        except OSError as error:  # a folder with a part's name, say
+            _fail(log, "upkeep", error, part=part.name)
         step("leftover removed")
     if isinstance(log.parts, Path):
         for litter in log.parts.glob("_part-*-merged-*.tmp"):
-            litter.unlink(missing_ok=True)
+            discard(litter)
 
 
 def _fail(log: AppendLog, stage: str, error: Exception, **about: object) -> None:

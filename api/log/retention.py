@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.parts import Part
+from monitoring.contract.plain_files import discard
 from monitoring.contract.storage import Place, open_parquet, remove, size, step, write_parquet
 from monitoring.contract.times import microseconds
 
@@ -55,5 +56,5 @@ def retire(part: Part, archive: Place | None) -> None:
 def _archive(folder: Place, name: str, rows: pa.Table) -> None:
     if isinstance(folder, Path):
         for litter in folder.glob(f"_{name}.*.tmp"):  # of a process that died at this
-            litter.unlink(missing_ok=True)
+            discard(litter)
     write_parquet(folder / name, rows)

@@ -4,9 +4,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.log.journal import identity, lock
+from api.log.journal import identity
 from api.log.journal_lines import LogFormat, read_content
+from monitoring.contract.locks import lock
 from monitoring.contract.parts import part_name
+from monitoring.contract.plain_files import OddEntryError, discard, open_plain, opened, read_plain, require_size
 from monitoring.contract.storage import Place, replaced, step, write_parquet
 from monitoring.contract.times import Micros
 
@@ -23,9 +25,12 @@ class Sealed:
 
 
 def seal_orphan(path: Path, parts: Place, form: LogFormat) -> Sealed | None:
-    """Seal a dead process's journal; return None if its writer lives or another process was faster."""
+    """Seal a dead process's journal; return None if its writer lives or another process was faster.
+
+    Raise OddEntryError if it is no journal that a process of ours could have left.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_plain(path)
     except FileNotFoundError:
         return None
     try:
@@ -40,7 +45,7 @@ def seal_orphan(path: Path, parts: Place, form: LogFormat) -> Sealed | None:
 def seal(path: Path, parts: Place, form: LogFormat) -> Sealed:
     """Turn a journal that nobody appends to into a part, and remove it last."""
     writer, segment = identity(path)
-    content = read_content(path.read_bytes(), form)
+    content = read_content(read_plain(path), form)
     part = quarantined = None
     if content.corrupt:
         quarantined = path.with_name(f"_corrupt-{writer}-{segment}.jsonl")
@@ -52,17 +57,18 @@ def seal(path: Path, parts: Place, form: LogFormat) -> Sealed:
         write_parquet(part, content.table)
         step("journal sealed")
     for litter in path.parent.glob(f"_*-{writer}-{segment}.*.tmp"):  # of a process that died while it sealed this
-        litter.unlink(missing_ok=True)
+        discard(litter)
     path.unlink()
     step("journal removed")
     return Sealed(part, len(content.times), content.torn_bytes, len(content.corrupt), quarantined)
 
 
 def first_time(path: Path, form: LogFormat) -> Micros | None:
-    """Return the time of a journal's first request; None without one."""
+    """Return the time of a journal's first request; None without one, or of a file that cannot be read."""
     try:
-        with path.open("rb") as journal:
+        with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as journal:
+            require_size(descriptor)
             head = journal.readline() + journal.readline()  # the names of the columns, then a line per request
-    except FileNotFoundError:
+    except (OSError, OddEntryError):
         return None
     return min(read_content(head, form).times, default=None)

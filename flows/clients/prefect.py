@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +14,9 @@ from flows.clients.rest import UnavailableError, send
 
 DEPLOYMENT = "on-alert"  # of every flow that an alert may ask for
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+WAITING = ("PENDING", "SCHEDULED")
 NEWEST = 200
+SKEW = timedelta(minutes=1)  # that the clocks of two services may differ by
 BUSY_PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before a request that was answered with 503 is sent again
 _CREATED = 201
 
@@ -43,11 +45,20 @@ class FlowRun(BaseModel):
         return self.state_type in ENDED
 
     @property
+    def begun(self) -> bool:
+        """Say whether a process has taken it up."""
+        return self.state_type not in WAITING
+
+    @property
     def seconds(self) -> float | None:
         """Return how long it took; None if it has not ended, or never began."""
         if not self.ended or self.start_time is None or self.end_time is None:
             return None
         return (self.end_time - self.start_time).total_seconds()
+
+    def is_ahead(self, now: datetime) -> bool:
+        """Say whether one of its times is ahead of the clock: it is from a clock that was wrong then, or is now."""
+        return self.last_moment > now + SKEW
 
     @property
     def last_moment(self) -> datetime:
@@ -78,6 +89,11 @@ class Prefect:
     def run(self, run_id: str) -> FlowRun:
         """Return a run by its id."""
         return FlowRun.model_validate(self._call("GET", f"/flow_runs/{run_id}").json())
+
+    def set_state(self, run_id: str, state: str, message: str, *, force: bool = False) -> bool:
+        """Give a run a state of this type; return whether Prefect took it. `force` passes Prefect's rules by."""
+        body = {"state": {"type": state, "name": state.capitalize(), "message": message}, "force": force}
+        return bool(self._call("POST", f"/flow_runs/{run_id}/set_state", body).json()["status"] == "ACCEPT")
 
     def create_run(
         self, deployment: str, key: str, tags: list[str], parameters: dict[str, Any], who: str = "an alert"

@@ -11,18 +11,19 @@ reference is staged, whoever comes next completes it.
 """
 
 import contextlib
-import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
+from monitoring.contract.locks import lock, open_lock
+from monitoring.contract.plain_files import OddEntryError, discard, discard_tree, list_plain, make_folder, read_plain
 from monitoring.contract.reference import (
     InvalidReferenceError,
     Performance,
@@ -49,22 +50,16 @@ def sole_run(layout: Layout, patience: float = 60) -> Iterator[None]:
 
     The lock ends with its process, however that ends.
     """
-    layout.root.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
-    with (layout.root / "_flows.lock").open("w") as file:
-        while not _locked(file):
+    descriptor = open_lock(layout.root / "_flows.lock")
+    try:
+        while not lock(descriptor):
             if time.monotonic() >= deadline:
                 raise BusyError(f"{layout.root}: another run of a flow is still at work here")
             time.sleep(0.2)
         yield
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    finally:
+        os.close(descriptor)
 
 
 def _staged(layout: Layout, version: str) -> Layout:
@@ -94,7 +89,7 @@ def stage(
     if rhythm_rows is not None:
         write_rhythm_rows(layout, model, digest, rhythm_rows)
     step("reference written")
-    target.root.mkdir(parents=True, exist_ok=True)
+    make_folder(target.root)
     unchecked.reference.replace(target.reference)
     sync(target.root)
     step("reference staged")
@@ -111,7 +106,7 @@ def complete(layout: Layout, champion: str) -> bool:
             shutil.copyfile(staged, temporary)
         step("reference replaced")
     for folder in _kept(layout).glob("_next-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        discard_tree(folder)
     _drop_rhythm_rows(layout)
     return found
 
@@ -120,8 +115,8 @@ def kept_reference(layout: Layout, model: Model, digest: str) -> Reference:
     """Return a replaced reference by its digest; raise InvalidReferenceError if it is gone or not the same any more."""
     path = _kept(layout) / f"{digest}.parquet"
     try:
-        reference = parse_reference(path.read_bytes(), path, model)
-    except OSError as error:
+        reference = parse_reference(read_plain(path), path, model)
+    except (OSError, OddEntryError) as error:
         raise InvalidReferenceError(f"{path}: the reference that was replaced cannot be read: {error}") from error
     if reference.digest != digest:
         raise InvalidReferenceError(f"{path}: its content is not what its name says; it was changed")
@@ -139,14 +134,14 @@ def _keep(layout: Layout) -> None:
         return
     with replaced(_kept(layout) / f"{digest}.parquet") as temporary:
         shutil.copyfile(layout.reference, temporary)
-    oldest_first = sorted(_kept(layout).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    oldest_first = sorted(list_plain(_kept(layout), "*.parquet"), key=lambda path: path.stat().st_mtime_ns)
     for path in oldest_first[:-KEPT]:
-        path.unlink(missing_ok=True)
+        discard(path)
 
 
 def _drop_rhythm_rows(layout: Layout) -> None:
     """Remove the rhythm rows of references that are neither in place nor kept."""
-    digests = {reference_digest(layout), *(path.stem for path in _kept(layout).glob("*.parquet"))}
-    for path in layout.rhythm_rows.glob("*.parquet"):
+    digests = {reference_digest(layout), *(path.stem for path in list_plain(_kept(layout), "*.parquet"))}
+    for path in list_plain(layout.rhythm_rows, "*.parquet"):
         if path.stem not in digests:
-            path.unlink(missing_ok=True)
+            discard(path)

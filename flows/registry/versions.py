@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import mlflow
@@ -24,11 +24,12 @@ from requests import RequestException
 from flows.training.pipeline import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import CHAMPION, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS
+from monitoring.contract.names import CHAMPION, LEAD_SECONDS, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS, SERVES_FROM
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
-from monitoring.contract.times import Micros
+from monitoring.contract.times import Micros, latest_time
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
@@ -65,7 +66,9 @@ class Champion:
         They are newer than its reference. A version that a person has made champion in MLflow may have learned from
         rows that are newer than the reference, which is another version's.
         """
+        latest = latest_time()  # what is dated ahead of it, by a clock that was wrong, would let no row in
         known = [moment for moment in (reference.through, self.learned_through) if moment is not None]
+        known = [moment for moment in known if moment <= latest]
         return max(known, default=None)
 
     def require_answers(self, reference: pa.Table, model: Model) -> None:
@@ -126,11 +129,14 @@ def load_version(model: Model, version: str) -> Champion:
     digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
+    is_brought = "origin" not in tags
     try:
+        if is_brought:
+            try_apart(content, model)  # it may hold a loop that never ends; one of our own holds none
         return Champion(
             version,
             load_onnx(content, model),
-            is_brought="origin" not in tags,
+            is_brought=is_brought,
             learned_through=_learned_through(tags),
         )
     except UnfitModelError as error:
@@ -185,10 +191,17 @@ def promote(name: str, version: str, former: str | None) -> None:
         if former is not None and former != version:
             client.set_registered_model_alias(name, PREVIOUS, former)
         step("previous alias moved")
+        _agree_on_change(client, name, version)
         client.set_registered_model_alias(name, CHAMPION, version)
         step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"version {version} of {name} cannot be promoted: {error}") from error
+
+
+def _agree_on_change(client: mlflow.MlflowClient, name: str, version: str) -> None:
+    """Tell all who follow the alias at which moment they serve the version, so that they do it together."""
+    moment = datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS)
+    client.set_model_version_tag(name, version, SERVES_FROM, moment.isoformat())
 
 
 def tag_acceptance(name: str, version: str, because: str) -> None:
@@ -223,6 +236,7 @@ def demote(name: str, version: str, successor: str, because: str) -> None:
         client.set_model_version_tag(name, version, "rolled_back_at", datetime.now(UTC).isoformat())
         client.set_registered_model_alias(name, PREVIOUS, successor)
         step("previous alias moved")
+        _agree_on_change(client, name, successor)
         client.set_registered_model_alias(name, CHAMPION, successor)
         step("champion moved")
     except MlflowException as error:

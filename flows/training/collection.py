@@ -96,7 +96,7 @@ def collect(
         since=bounds["min"],
         through=bounds["max"],
         parts=tuple(sorted(part.name for part in parts)),
-        unreadable=tuple(f"{file.path}: {file.reason}" for file in found.unreadable),
+        unreadable=tuple(f"{file.shown}: {file.reason}" for file in found.unreadable),
         older=len(older),
         onset=onset,
     )

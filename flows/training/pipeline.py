@@ -17,7 +17,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from flows.training import quadratic_features
+from flows.training import far_values, quadratic_features
+from flows.training.far_values import FarValues
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -73,9 +74,10 @@ def sample_of(table: pa.Table, model: Model) -> Sample:
 
 
 def new_pipeline() -> Pipeline:
-    """Return the untrained pipeline: impute, standardise, add products, logistic regression."""
+    """Return the untrained pipeline: impute, bound what is far out, standardise, add products, logistic regression."""
     return make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True),
+        FarValues(),
         StandardScaler(),
         PolynomialFeatures(PARAMETERS["degree"], include_bias=False),
         LogisticRegression(C=PARAMETERS["C"], max_iter=PARAMETERS["max_iter"]),
@@ -168,8 +170,11 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
         pipeline,
         initial_types=[("features", kind)],
         options={"zipmap": False},
-        custom_shape_calculators={PolynomialFeatures: quadratic_features.calculate_shape},
-        custom_conversion_functions={PolynomialFeatures: quadratic_features.convert},
+        custom_shape_calculators={
+            FarValues: far_values.calculate_shape,
+            PolynomialFeatures: quadratic_features.calculate_shape,
+        },
+        custom_conversion_functions={FarValues: far_values.convert, PolynomialFeatures: quadratic_features.convert},
     )
     lists = {ONNX_CLASSES: [str(c) for c in pipeline.classes_], ONNX_FEATURES: list(model.features)}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})

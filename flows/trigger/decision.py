@@ -5,7 +5,11 @@ the champion of that moment. While the episode's newest run has not ended, furth
 has ended and the alert still fires about the same champion, the alert asks again after the cooldown, under a key that
 is made of the episode's and the ended run's id: two notifications at once make the same key, and Prefect one run.
 
-The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted. An
+A run that is dated ahead of the clock, because a clock was wrong, counts as an old one: it holds off nothing, and where
+it was to begin at such a time it is not waited for.
+
+The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted. A
+rollback that has changed nothing holds off its own episode alone, for another alert may be the one that is right. An
 episode whose runs can conclude nothing waits longer each time (`flows.trigger.waiting`).
 """
 
@@ -16,7 +20,7 @@ from typing import Any, Literal
 from flows.clients.mlflow import MLflow
 from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
 from flows.trigger.notification import Notification, digest
-from flows.trigger.waiting import EPISODE, held_until, inconclusive
+from flows.trigger.waiting import EPISODE, UNCHANGED, held_until, inconclusive, newest_first
 
 Outcome = Literal["accepted", "known", "cooldown", "ignored", "notified"]
 _RUNS = 20  # of an episode or a flow that are looked at: the longest wait is reached long before
@@ -24,12 +28,16 @@ _RUNS = 20  # of an episode or a flow that are looked at: the longest wait is re
 
 @dataclass(frozen=True)
 class Decision:
-    """What a notification led to; `inconclusive` counts the episode's runs so far that could conclude nothing."""
+    """What a notification led to; `inconclusive` counts the episode's runs so far that could conclude nothing.
+
+    `ahead` counts its runs that are dated ahead of the clock.
+    """
 
     outcome: Outcome
     flow_run_id: str | None = None
     until: datetime | None = None
     inconclusive: int | None = None
+    ahead: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer's body."""
@@ -39,6 +47,7 @@ class Decision:
             "flow_run_id": self.flow_run_id,
             "until": until,
             "inconclusive": self.inconclusive or None,
+            "runs_ahead_of_clock": self.ahead or None,
         }
         return {key: value for key, value in answer.items() if value is not None}
 
@@ -70,21 +79,27 @@ class Trigger:
         episode = notification.episode(champion)
         tag = f"{EPISODE}{episode[:16]}"
         deployment = self.prefect.deployment_id(flow, DEPLOYMENT)
-        former = self.prefect.newest_runs(flow, limit=_RUNS, tags={"all_": [tag]})
-        if former and not former[0].ended:
-            return Decision("known", former[0].id)
+        now = now or datetime.now(UTC)
+        former = newest_first(self.prefect.newest_runs(flow, limit=_RUNS, tags={"all_": [tag]}), now)
+        ahead = sum(run.is_ahead(now) for run in former)
+        if known := next((run for run in former if not run.ended and (run.begun or not run.is_ahead(now))), None):
+            return Decision("known", known.id, ahead=ahead)
         failed = inconclusive(former)
-        if until := self._waiting(flow, former, now or datetime.now(UTC)):
-            return Decision("cooldown", until=until, inconclusive=failed)
+        if until := self._waiting(flow, former, now):
+            return Decision("cooldown", until=until, inconclusive=failed, ahead=ahead)
         key = digest(episode, former[0].id) if former else episode
         run, new = self.prefect.create_run(deployment, key, [tag], {"alert": notification.describe(champion)})
-        return Decision("accepted" if new else "known", run.id, inconclusive=failed)
+        return Decision("accepted" if new else "known", run.id, inconclusive=failed, ahead=ahead)
 
     def _waiting(self, flow: str, former: list[FlowRun], now: datetime) -> datetime | None:
         """Return until when nothing is run, for the flow's cooldown or the episode's wait; None if neither is on."""
-        newest = self.prefect.newest_runs(flow, limit=_RUNS)
+        newest = [
+            run
+            for run in self.prefect.newest_runs(flow, limit=_RUNS)
+            if run.state_name not in UNCHANGED and not run.is_ahead(now)
+        ]
         ends = [max(run.last_moment for run in newest) + self.cooldown] if newest else []
-        if wait := held_until(former, self.cooldown):
+        if wait := held_until(former, self.cooldown, now):
             ends.append(wait)
         until = max(ends, default=None)
         return until if until and until > now else None

@@ -3,33 +3,35 @@
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
+from flows.clients.prefect import DEPLOYMENT, WAITING, FlowRun, Prefect
 from flows.clients.rest import UnavailableError
 from flows.trigger.notification import ACTIONS
 from flows.trigger.polling import Poll
-from flows.trigger.waiting import held_until, inconclusive, newest_episode
+from flows.trigger.waiting import held_until, inconclusive, newest_episode, newest_first
 
 FLOWS = ("bootstrap", "retrain", "rollback")
-STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLED")
-WAITING = ("PENDING", "SCHEDULED")
+STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLING", "CANCELLED")
+_COMPLETED = 20  # newest completed runs that are looked at for one that is not dated ahead of the clock
 
 
 @dataclass(frozen=True)
 class FlowHistory:
     """One flow's newest runs, the newest first, and when it last completed (seconds since 1970).
 
+    Runs that are dated ahead of the clock come last; `ahead` counts them.
     `served`: whether a runner asks for its runs; None for a flow that no alert asks for.
     """
 
     runs: tuple[FlowRun, ...]
     last_success: float | None
     served: bool | None
+    ahead: int
 
     @property
     def last_duration(self) -> float | None:
@@ -46,12 +48,14 @@ def read_histories(prefect: Prefect) -> FlowHistories:
 
 
 def _read_history(prefect: Prefect, flow: str) -> FlowHistory:
-    runs = tuple(prefect.newest_runs(flow))
+    now = datetime.now(UTC)
+    runs = tuple(newest_first(prefect.newest_runs(flow), now))
     # Asked after the runs: one that ends in between is never shown as completed beside an older success.
-    completed = prefect.newest_runs(flow, limit=1, state={"type": {"any_": ["COMPLETED"]}})
+    completed = prefect.newest_runs(flow, limit=_COMPLETED, state={"type": {"any_": ["COMPLETED"]}})
+    completed = newest_first(completed, now)
     ends = [run.end_time.timestamp() for run in completed if run.end_time]
     served = _is_served(prefect, flow) if flow in ACTIONS else None
-    return FlowHistory(runs, ends[0] if ends else None, served)
+    return FlowHistory(runs, ends[0] if ends else None, served, sum(run.is_ahead(now) for run in runs))
 
 
 def _is_served(prefect: Prefect, flow: str) -> bool:
@@ -90,7 +94,7 @@ class FlowStates(Collector):
             if flow in ACTIONS and history.runs:
                 runs = newest_episode(history.runs)
                 failed.add_metric([flow], inconclusive(runs))
-                if runs[0].ended and (until := held_until(runs, self._cooldown)):
+                if runs[0].ended and (until := held_until(runs, self._cooldown, datetime.now(UTC))):
                     held.add_metric([flow], until.timestamp())
         yield from (failed, held)
 
@@ -110,6 +114,7 @@ class FlowStates(Collector):
         runs = GaugeMetricFamily("flow_runs", "The newest 200 runs by state.", labels=["flow", "state"])
         served = GaugeMetricFamily("flow_runner_up", "1 while a runner asks for the flow's runs.", labels=["flow"])
         waiting = GaugeMetricFamily("flow_runs_waiting", "Runs asked for that have not begun.", labels=["flow"])
+        ahead = GaugeMetricFamily("flow_runs_ahead_of_clock", "Runs dated ahead of the clock.", labels=["flow"])
         for flow, history in (self._poll.seen or {}).items():
             newest = history.runs[0] if history.runs else None
             tally = Tally(run.state_type for run in history.runs)
@@ -117,10 +122,11 @@ class FlowStates(Collector):
                 last.add_metric([flow, state], float(newest is not None and newest.state_type == state))
                 runs.add_metric([flow, state], tally[state])
             waiting.add_metric([flow], sum(tally[state] for state in WAITING))
+            ahead.add_metric([flow], history.ahead)
             if newest is not None and newest.state_name:
                 outcome.add_metric([flow, newest.state_name], 1)
             values = ((success, history.last_success), (duration, history.last_duration), (served, history.served))
             for family, value in values:
                 if value is not None:
                     family.add_metric([flow], value)
-        yield from (last, outcome, success, duration, runs, waiting, served)
+        yield from (last, outcome, success, duration, runs, waiting, ahead, served)

@@ -1,6 +1,7 @@
 """Alertmanager's webhook, version 4: what a notification must hold, and what a flow's run takes from it."""
 
 import hashlib
+import json
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -8,7 +9,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from monitoring.contract.errors import DriftloopError
 
 ACTIONS = ("retrain", "rollback")  # what the label `action` may ask for: flows, by their names
-_MOST_ALERTS = 50  # that a run's parameters name; the key and the count speak for all
+
+# What a run's parameters hold, which Prefect refuses above 512 kB; the key and the count speak for all alerts.
+_MOST_ALERTS = 50
+_MOST_LABELS = 50  # of an alert
+_LONGEST_TEXT = 500  # characters of a name or a value
+_LARGEST = 100_000  # bytes of all alerts together; one of usual size has some 500
 
 
 class NotificationError(DriftloopError):
@@ -37,6 +43,16 @@ class Alert(_Payload):
         action = self.labels.get("action")
         return action if self.status == "firing" and action in ACTIONS else None
 
+    def describe(self) -> dict[str, Any]:
+        """Return what the flow run is told of it; labels may be of any number and length, and are cut."""
+        kept = list(self.labels.items())[:_MOST_LABELS]
+        return {
+            "name": _shortened(self.labels.get("alertname", "")),
+            "labels": {_shortened(name): _shortened(value) for name, value in kept},
+            "startsAt": self.starts_at.isoformat(),
+            "fingerprint": _shortened(self.fingerprint),
+        }
+
 
 class Notification(_Payload):
     """A group's alerts, as Alertmanager posts them."""
@@ -62,16 +78,21 @@ class Notification(_Payload):
 
     def describe(self, champion: str) -> dict[str, Any]:
         """Return what the flow run is told, with the champion that the alert is about: JSON of a bounded size."""
-        alerts = [
-            {
-                "name": alert.labels.get("alertname", ""),
-                "labels": alert.labels,
-                "startsAt": alert.starts_at.isoformat(),
-                "fingerprint": alert.fingerprint,
-            }
-            for alert in self.requesting[:_MOST_ALERTS]
-        ]
-        return {"groupKey": self.group_key, "champion": champion, "count": len(self.requesting), "alerts": alerts}
+        alerts: list[dict[str, Any]] = []
+        left = _LARGEST
+        for alert in self.requesting[:_MOST_ALERTS]:
+            told = alert.describe()
+            left -= (size := len(json.dumps(told)))
+            if left < 0 and alerts:
+                left += size  # it is left out, and a smaller one that follows is not
+                continue
+            alerts.append(told)
+        key = _shortened(self.group_key)
+        return {"groupKey": key, "champion": champion, "count": len(self.requesting), "alerts": alerts}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 
 
 def digest(*parts: str) -> str:

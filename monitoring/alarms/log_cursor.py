@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.names import LARGEST_PART
-from monitoring.contract.part_reader import LARGE, UNREADABLE, read_groups, reason_of
+from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, covered, is_merged, is_ours, list_parts
 from monitoring.contract.rereading import attempts
-from monitoring.contract.storage import Place, open_parquet
+from monitoring.contract.storage import LARGE, Place, open_parquet
 from monitoring.contract.times import Micros
 from monitoring.profile.kernel import hash_ids
 

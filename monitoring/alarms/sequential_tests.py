@@ -12,6 +12,7 @@ from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch
 from monitoring.contract.config import Config
 from monitoring.contract.config_values import LEAST_PROMISE
 from monitoring.contract.layout import Layout
+from monitoring.contract.plain_files import read_plain
 from monitoring.contract.reference import Reference
 from monitoring.contract.storage import replaced
 
@@ -70,7 +71,7 @@ class SequentialTests:
 def _load_state(path: Path) -> dict[str, Any] | None:
     """Return a saved state; None if there is none that can be read."""
     try:
-        state = json.loads(path.read_bytes())
+        state = json.loads(read_plain(path))
     except (OSError, ValueError):
         return None
     return state if isinstance(state, dict) else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from monitoring.contract.config import Model
 from monitoring.contract.layout import Layout
+from monitoring.contract.plain_files import read_plain
 from monitoring.contract.reference import Reference
 from monitoring.contract.times import BEFORE_ALL, Micros, latest_time
 
@@ -51,7 +52,7 @@ def drift_key(reference: Reference, model: Model) -> str:
 def read_drift_state(layout: Layout, key: str) -> DriftState | None:
     """Return the state of the watch with this key; None if no valid one is kept, as after a change of the reference."""
     try:
-        content = json.loads(drift_state_path(layout).read_bytes())
+        content = json.loads(read_plain(drift_state_path(layout)))
         since, cycle = Micros(int(content["since"])), content.get("cycle_seconds")
         if content["reference"] != key or since > latest_time():  # else its clock was wrong
             return None

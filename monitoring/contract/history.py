@@ -8,11 +8,12 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from monitoring.contract.layout import Layout
+from monitoring.contract.plain_files import OddEntryError, discard, list_plain, read_plain
 from monitoring.contract.storage import replaced
 
 KEPT = 200
 FlowName = Literal["bootstrap", "retrain", "rollback"]
-_NAME = re.compile(r"\d{20}-[0-9a-f-]+\.json")
+_NAME = re.compile(r"[0-9]{20}-[0-9a-f-]+\.json")
 
 
 class _Part(BaseModel):
@@ -57,15 +58,15 @@ def keep_episode(layout: Layout, episode: Episode) -> None:
     with replaced(_folder(layout) / f"{moment:020d}-{episode.flow_run_id}.json") as temporary:
         temporary.write_text(episode.model_dump_json(indent=1), encoding="utf-8")
     for path in _newest_first(layout)[KEPT:]:
-        path.unlink(missing_ok=True)
+        discard(path)
 
 
 def read_history(layout: Layout, limit: int = 20) -> list[Episode]:
     """Return the newest episodes, the newest first; a file that is none is passed over."""
     found = []
     for path in _newest_first(layout)[:limit]:
-        with contextlib.suppress(ValidationError, FileNotFoundError):
-            found.append(Episode.model_validate_json(path.read_bytes()))
+        with contextlib.suppress(ValidationError, OddEntryError, OSError):
+            found.append(Episode.model_validate_json(read_plain(path)))
     return found
 
 
@@ -74,4 +75,4 @@ def _folder(layout: Layout) -> Path:
 
 
 def _newest_first(layout: Layout) -> list[Path]:
-    return sorted((p for p in _folder(layout).glob("*.json") if _NAME.fullmatch(p.name)), reverse=True)
+    return sorted((p for p in list_plain(_folder(layout), "*.json") if _NAME.fullmatch(p.name)), reverse=True)

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from monitoring.contract.plain_files import readable
 from monitoring.contract.schemas import TIMESTAMP
-from monitoring.contract.storage import Place, open_parquet
+from monitoring.contract.storage import LARGE, Place, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
 from monitoring.contract.uris import without_keys
 from monitoring.contract.values import conform, require_once
 
 _ROWS_READ = 65_536  # at once
 _FOOTERS_AT_ONCE = 8
-LARGE = 4 * _ROWS_READ  # rows of a row group that is not read at once
 _TIMES = pa.schema([("timestamp", TIMESTAMP)])
 
 # what reading a damaged or foreign file raises; FileNotFoundError, an OSError too, says that it is gone
@@ -46,7 +46,7 @@ class TimeRange:
 
 def reason_of(error: Exception) -> str:
     """Return what an error says, in one line and without keys; a KeyError says nothing but a column's name."""
-    said = without_keys(" ".join(str(error).split()))
+    said = readable(without_keys(" ".join(str(error).split())))
     return f"has no column {said}" if isinstance(error, KeyError) else said or type(error).__name__
 
 
@@ -135,8 +135,12 @@ def _read(file: pq.ParquetFile, groups: Sequence[int], rows: int, schema: pa.Sch
     if rows <= LARGE:
         yield _conform(file.read_row_groups(groups, columns=names), schema)
         return
+    left = rows
     for batch in file.iter_batches(_ROWS_READ, row_groups=groups, columns=names):
+        left -= len(batch)
         yield _conform(pa.Table.from_batches([batch]), schema)
+    if left:  # Arrow takes the end of a file that is cut off meanwhile for the end of its rows
+        raise ValueError(f"lacks {left:,} of {rows:,} rows: it was cut off while it was read")
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import COVERS
 from monitoring.contract.part_reader import UNREADABLE, join_ranges, reason_of, time_ranges
+from monitoring.contract.plain_files import readable, stat_plain
 from monitoring.contract.rereading import attempts
 from monitoring.contract.storage import Place, list_names, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
 
-_PART = re.compile(r"part-(\d{16})-(\d{16})-(\d+)-([^.]+)-([^.-]+)\.parquet")
+_PART = re.compile(r"part-([0-9]{16})-([0-9]{16})-([0-9]{1,12})-([\w-]+)-(\w+)\.parquet", re.ASCII)
 _MERGED = "merged"  # in the writer's place
 _LISTINGS = 100
 
@@ -56,6 +57,11 @@ class Unreadable:
 
     path: Place
     reason: str
+
+    @property
+    def shown(self) -> str:
+        """Return the path as text that can be written anywhere, whatever bytes are in the name."""
+        return readable(self.path)
 
 
 def from_the_future(parts: Iterable[Part], latest: Micros) -> list[Unreadable]:
@@ -121,7 +127,9 @@ def noted(file: pq.ParquetFile) -> tuple[str, ...]:
 def writer_of(part: Part) -> tuple[str, int] | None:
     """Return the writer and the number of the journal that a part was sealed from; None for any other part."""
     match = _PART.fullmatch(part.name)
-    return (match[4], int(match[5])) if match and match[4] != _MERGED else None
+    if match is None or match[4] == _MERGED or not match[5].isdecimal():
+        return None
+    return match[4], int(match[5])
 
 
 def list_parts(folder: Place) -> tuple[list[Part], list[Unreadable]]:
@@ -192,7 +200,7 @@ def _place(path: Place) -> Part:
     """Place a foreign file by its rows' times; one of this machine is read again only when it has changed."""
     if not isinstance(path, Path):
         return _place_by_rows(path)
-    seen = path.stat()
+    seen = stat_plain(path)
     return _place_once(path, (seen.st_ino, seen.st_mtime_ns, seen.st_size))
 
 

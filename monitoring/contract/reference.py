@@ -18,6 +18,7 @@ from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.plain_files import OddEntryError, read_plain
 from monitoring.contract.schemas import TIMESTAMP, compared_fields, reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
@@ -97,10 +98,10 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
     """
     path = layout.reference
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except FileNotFoundError as error:
         raise InvalidReferenceError(f"{path}: there is no reference; the flow `bootstrap` makes one") from error
-    except OSError as error:
+    except (OSError, OddEntryError) as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {error}") from error
     return parse_reference(content, path, model, predicted=predicted)
 
@@ -108,7 +109,7 @@ def read_reference(layout: Layout, model: Model, *, predicted: bool = True) -> R
 def reference_digest(layout: Layout) -> str | None:
     """Return the SHA-256 of the reference's file, as `Reference.digest`; None if there is no reference."""
     try:
-        return hashlib.sha256(layout.reference.read_bytes()).hexdigest()
+        return hashlib.sha256(read_plain(layout.reference)).hexdigest()
     except FileNotFoundError:
         return None
 

@@ -18,6 +18,7 @@ from monitoring.contract.config import CYCLES, Model, cycle_length
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.plain_files import read_plain
 from monitoring.contract.schemas import TIMESTAMP, number_type
 from monitoring.contract.storage import replaced
 from monitoring.contract.values import conform
@@ -63,7 +64,7 @@ def load_rhythm_rows(layout: Layout, model: Model, reference_digest: str) -> Rhy
     """Return the rhythm rows that belong to a reference, None if it has none; raise UnreadableRhythmError."""
     schema = rhythm_schema(model)
     try:
-        content = rhythm_rows_path(layout, reference_digest).read_bytes()
+        content = read_plain(rhythm_rows_path(layout, reference_digest))
         stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         if absent := [name for name in schema.names if name not in stored.column_names]:
             raise UnreadableRhythmError(f"columns are absent: {', '.join(absent)}")

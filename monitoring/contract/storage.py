@@ -14,9 +14,13 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from monitoring.contract.plain_files import BAD, OddEntryError, fitting, make_folder, opened, set_aside
 from monitoring.contract.uris import without_keys
 
 _ID = "prediction_id"
+LARGE = 1 << 18  # rows of a row group that is not read at once
+_BUFFER = 1 << 16  # bytes that are read at once of each column of such a group
+_LARGEST_FOOTER = 1 << 28  # bytes: what its last ones claim is allocated before it is read
 
 Stamp = tuple[int, ...]
 
@@ -83,7 +87,8 @@ def list_names(folder: Place) -> list[str]:
 def open_parquet(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     """Open a Parquet file; raise FileNotFoundError if it is not there, ArrowException if it cannot be read.
 
-    Columns of text among `dictionaries` that it has are read as such, without a copy of each word.
+    Raise OddEntryError if what lies there is no plain file (`monitoring.contract.plain_files`). Columns of text among
+    `dictionaries` that it has are read as such, without a copy of each word.
     """
     try:
         return _open(path, dictionaries)
@@ -95,9 +100,29 @@ def open_parquet(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFil
 
 def _open(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     if isinstance(path, Path):
-        return pq.ParquetFile(path, memory_map=True, read_dictionary=list(dictionaries))
+        with opened(path) as descriptor:
+            _require_footer(descriptor)
+            # by its descriptor, so that what is read is what was looked at; Arrow opens it anew
+            source, words = f"/dev/fd/{descriptor}", list(dictionaries)
+            file = pq.ParquetFile(source, pre_buffer=False, read_dictionary=words)
+            if _has_large_groups(file.metadata):
+                file.close()  # piece by piece, a large group takes little memory
+                file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=words)
+            return file
     filesystem, inner = path.address
     return pq.ParquetFile(inner, filesystem=filesystem, pre_buffer=True, read_dictionary=list(dictionaries))
+
+
+def _has_large_groups(metadata: pq.FileMetaData) -> bool:
+    groups = range(metadata.num_row_groups) if metadata.num_rows > LARGE else ()
+    return any(metadata.row_group(group).num_rows > LARGE for group in groups)
+
+
+def _require_footer(descriptor: int) -> None:
+    """Raise OddEntryError if a file claims a footer that no file of rows has."""
+    end = os.pread(descriptor, 8, max(0, os.fstat(descriptor).st_size - 8))
+    if end[4:] == b"PAR1" and (claimed := int.from_bytes(end[:4], "little")) > _LARGEST_FOOTER:
+        raise OddEntryError(f"claims a footer of {claimed / 1e6:,.0f} MB")
 
 
 def write_parquet(path: Place, table: pa.Table, **options: Any) -> None:
@@ -130,7 +155,7 @@ def size(path: Place) -> int:
     if isinstance(path, Path):
         try:
             return path.stat().st_size
-        except FileNotFoundError:
+        except OSError:  # who opens it says so
             return 0
     filesystem, inner = path.address
     return int(filesystem.get_file_info(inner).size or 0)
@@ -141,8 +166,11 @@ def stamp(path: Place) -> Stamp | None:
     if isinstance(path, Path):
         try:
             seen = path.stat()
-        except FileNotFoundError:
-            return None
+        except OSError:  # a link that leads nowhere, or in a circle, is there itself
+            try:
+                seen = path.lstat()
+            except FileNotFoundError:
+                return None
         return seen.st_ino, seen.st_mtime_ns, seen.st_size
     filesystem, inner = path.address
     info = filesystem.get_file_info(inner)
@@ -156,27 +184,35 @@ def read_bytes(path: Remote) -> pa.Buffer:
         return stream.read_buffer()
 
 
-def rename(path: Place, name: str) -> None:
-    """Rename a file within its folder, over one of that name; one that is not there is no error."""
+def quarantine(path: Place) -> str:
+    """Rename a file so that every reader passes over it; return its new name. One that is not there is no error."""
+    if isinstance(path, Path):
+        return set_aside(path)
+    name = BAD + path.name
+    filesystem, inner = path.address
     with contextlib.suppress(FileNotFoundError):
-        if isinstance(path, Path):
-            path.rename(path.with_name(name))
-            return
-        filesystem, inner = path.address
         filesystem.move(inner, f"{inner.rpartition('/')[0]}/{name}")
+    return name
 
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield a temporary path whose file replaces `path` atomically and durably when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"_{path.name}.{secrets.token_hex(8)}.tmp")
+    """Yield a temporary path whose file replaces `path` atomically and durably when the block ends well.
+
+    A folder that lies in its place is set aside.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(fitting(path.name, before="_", after=f".{secrets.token_hex(8)}.tmp"))
     try:
         yield temporary
         step("file written")
         sync(temporary)
         step("file synced")
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except IsADirectoryError:
+            set_aside(path)
+            temporary.replace(path)
         step("file renamed")
         sync(path.parent)
     finally:

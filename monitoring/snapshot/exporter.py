@@ -124,6 +124,11 @@ def _describe(snapshot: Snapshot) -> Iterator[Metric]:
         )
         family.add_metric([origin.origin, origin.model_version or "", origin.digest], 1)
         yield family
+        yield from _gauge(
+            "reference_ahead_seconds",
+            "How far ahead of the clock the time lies until which no row is looked at.",
+            snapshot.reference_ahead,
+        )
 
 
 def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:

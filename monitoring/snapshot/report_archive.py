@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monitoring.contract.plain_files import OddEntryError, discard, list_plain, read_plain
 from monitoring.contract.storage import replaced
 from monitoring.snapshot.snapshot import Snapshot
 
-_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-(passing|failing)-\d+")
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-(passing|failing)-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class ReportArchive:
                 temporary.write_text(content, encoding="utf-8")
         for old in self.entries()[self._kept :]:
             for suffix in (".html", ".json"):
-                (self._folder / f"{old.id}{suffix}").unlink(missing_ok=True)
+                discard(self._folder / f"{old.id}{suffix}")
         return name
 
     def entries(self) -> list[KeptReport]:
         """List the reports, newest first."""
-        names = sorted((p.stem for p in self._folder.glob("*.html") if _ID.fullmatch(p.stem)), reverse=True)
+        names = sorted((p.stem for p in list_plain(self._folder, "*.html") if _ID.fullmatch(p.stem)), reverse=True)
         return [_parse(name) for name in names]
 
     def read(self, name: str, suffix: str) -> str | None:
@@ -56,8 +57,8 @@ class ReportArchive:
         if not _ID.fullmatch(name):
             return None
         try:
-            return (self._folder / f"{name}{suffix}").read_text(encoding="utf-8")
-        except FileNotFoundError:
+            return read_plain(self._folder / f"{name}{suffix}").decode()
+        except (FileNotFoundError, OddEntryError):
             return None
 
 

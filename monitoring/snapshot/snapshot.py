@@ -153,11 +153,12 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the reference comes from."""
+    """Where the reference comes from; rows until `through` are not held against it, None if it is not of the log."""
 
     origin: str
     model_version: str | None
     digest: str
+    through: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,12 @@ class Snapshot:
     drift: DriftVerdict | None = None
     accuracy: AccuracyVerdict | None = None
     estimate: Estimate | None = None
+
+    @property
+    def reference_ahead(self) -> float:
+        """Return for how many more seconds the clock shows a time until which no row is held against the reference."""
+        through = self.reference_origin.through if self.reference_origin else None
+        return max(0.0, (through - self.taken_at).total_seconds()) if through else 0.0
 
     @property
     def drifted(self) -> bool:

@@ -191,10 +191,11 @@ def _flows(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "Queue",
-            "Runs that were asked for and have not begun, and those at work.",
+            "Runs that were asked for and have not begun, those at work, and those that a wrong clock has dated ahead.",
             Display(6, minimum=0),
             Query("flow_runs_waiting", "{{flow}} waits"),
             Query('flow_runs{state="RUNNING"}', "{{flow}} runs"),
+            Query("sum(flow_runs_ahead_of_clock)", "ahead of the clock"),
         )
     )
     board.with_panel(

@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from tests.processes import ROOT
+from tests.processes import ROOT, eventually
 
 PROJECT = "driftloop-test"
 PACE = 15  # by which the rules' and the routes' waiting times are divided, as in `make demo`
@@ -88,6 +88,18 @@ class Compose:
     def unhealthy(self) -> list[str]:
         """Name the containers that are not healthy."""
         return [c["Name"] for c in self.containers() if c["State"].get("Health", {}).get("Status") != "healthy"]
+
+    def heal(self) -> None:
+        """Start what does not run, and wait until all is healthy: what a case begins from, whatever went before it."""
+        for stopped in [c["Name"] for c in self.containers() if not c["State"]["Running"]]:
+            self.run("docker", "start", stopped)
+        eventually("every container to be healthy", lambda: not self.unhealthy(), 240)
+
+    def situation(self) -> str:
+        """Return the containers with their states, the alerts, and the last lines that each service has said."""
+        alerts = self.run("curl", "-s", "http://127.0.0.1:9090/api/v1/query?query=ALERTS", check=False).stdout
+        listed, said = self.compose("ps", "--all", check=False), self.compose("logs", "--tail", "8", check=False)
+        return f"{listed.stdout}\n{alerts}\n{said.stdout}"
 
     @cached_property
     def key(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,3 +52,19 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield compose
     finally:
         compose.compose("--profile", "demo", "down", "--volumes", "--remove-orphans", check=False)
+
+
+@pytest.fixture
+def at_rest(stack: Compose) -> None:
+    """Let a case begin from a stack that is whole, whatever the former one has left."""
+    stack.heal()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say how the stack was when a test failed."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(stack, Compose):
+        report.sections.append(("What the stack was doing", stack.situation()))
+    return report

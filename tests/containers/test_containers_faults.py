@@ -6,7 +6,7 @@ import requests
 from tests.containers.compose import PACE, PROJECT, Compose
 from tests.processes import eventually
 
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.long, pytest.mark.usefixtures("at_rest")]
 
 PROMISED = 3 * 60  # seconds within which UpstreamDown fires: docs/runbooks/UpstreamDown.md
 POLLS = 30  # seconds that no pace divides: the trigger's polls of servers that hang, scrapes, evaluations

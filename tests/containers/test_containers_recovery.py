@@ -10,7 +10,7 @@ import requests
 from tests.containers.compose import PROJECT, Compose
 from tests.processes import eventually
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(3600)
 
 
 def model_digest(stack: Compose) -> str:
@@ -41,6 +41,7 @@ def all_sealed(stack: Compose, ids: list[str]) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("at_rest")
 def test_a_killed_process_comes_back_in_every_service(stack: Compose) -> None:
     """Everything is killed at once, in whatever order it comes back; the stack heals by itself and keeps its rows."""
     ids = stack.predict(5)

@@ -159,3 +159,14 @@ def test_uv_is_the_makefiles() -> None:
     assert version is not None
     pinned = {v for path in DOCKERFILES for v in re.findall(r"uv==(\S+)", path.read_text())}
     assert pinned == {version[1]}
+
+
+def test_who_shares_a_volume_is_one_user() -> None:
+    """Folders in it are their maker's alone (0700): another user could not read what the first has written."""
+    users: dict[str, set[str]] = {}
+    for service in COMPOSE["services"].values():
+        for mount in service.get("volumes", ()):
+            if (volume := mount.partition(":")[0]) in COMPOSE["volumes"]:
+                users.setdefault(volume, set()).add(service["user"])
+    assert users["data"] == {"10001:10001"}
+    assert all(len(found) == 1 for found in users.values()), users

@@ -1,15 +1,16 @@
 """What several files of stack tests share: a run of the demo, Prefect with MLflow, the stack that is made to fail."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from data.simulate import Traffic
-from tests.processes import eventually, free_ports
-from tests.stack import faulty as faults
+from tests.processes import free_ports
 from tests.stack.demo_run import SERVICES, Demo, run_demo
+from tests.stack.faulty import Faulty
 from tests.stack.flows_servers import Servers, running_servers
+from tests.stack.stage import Stage
 from tests.stack.watching import watching
 
 
@@ -33,14 +34,29 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.Faulty]:
-    with faults.running(tmp_path_factory.mktemp("faults")) as found:
-        yield found
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    found = Stage(lambda: tmp_path_factory.mktemp("faults"))
+    yield found
+    found.clear()
 
 
-@pytest.fixture(scope="module")
-def sent(faulty: faults.Faulty) -> Iterator[Traffic]:
-    with faults.traffic(faulty) as found:
-        eventually("a window without drift", faulty.demo.calibrated, 90)
-        yield found
+@pytest.fixture
+def faulty(stage: Stage) -> Faulty:
+    return stage.at_rest()
+
+
+@pytest.fixture
+def sent(faulty: Faulty) -> Traffic:
+    return faulty.sent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say what the loop was doing when a case of faults failed; the next one gets another stack."""
+    report = yield
+    stage = getattr(item, "funcargs", {}).get("stage")
+    if report.failed and isinstance(stage, Stage):
+        report.sections.append(("What the loop was doing", stage.situation()))
+        stage.clear()
+    return report

@@ -11,33 +11,32 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from api.log.quarantine import PATIENCE, PREFIX
+from api.log.quarantine import PATIENCE
 from data.simulate import Traffic
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import MODEL_SHA256
 from monitoring.contract.parts import list_parts, part_name
+from monitoring.contract.plain_files import BAD
 from tests.processes import eventually
 from tests.stack.faulty import Faulty
 
 pytestmark = [
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(3600),  # against hangs alone: each wait has its own deadline
     pytest.mark.long,
     pytest.mark.filterwarnings("ignore"),  # MLflow's client, not ours
 ]
 
 
-@pytest.mark.usefixtures("sent")
 def test_a_file_that_nobody_can_read(faulty: Faulty) -> None:
     """The monitor tells while it lies there; the API quarantines it, and tells that."""
     log = Layout(faulty.stack.data).current
     (log / "notes.parquet").write_text("no Parquet")
     faulty.wait_firing("PartsUnreadable", job="monitor")
-    eventually("the file to be quarantined", (log / f"{PREFIX}notes.parquet").exists, PATIENCE + 30)
+    eventually("the file to be quarantined", (log / f"{BAD}notes.parquet").exists, PATIENCE + 30)
     faulty.wait_firing("PredictionLogFailing", stage="bad_part")
     eventually("the end of PartsUnreadable", lambda: not faulty.firing("PartsUnreadable"), 30)
 
 
-@pytest.mark.usefixtures("sent")
 def test_rows_from_the_future(faulty: Faulty) -> None:
     """They are left out, and told until a person has taken them away."""
     log = Layout(faulty.stack.data).current
@@ -53,7 +52,6 @@ def test_rows_from_the_future(faulty: Faulty) -> None:
     eventually("the end of PartsUnreadable", lambda: not faulty.firing("PartsUnreadable"), 30)
 
 
-@pytest.mark.usefixtures("sent")
 def test_a_torn_reference(faulty: Faulty) -> None:
     """Cycles fail, and go on when it is whole again."""
     reference = Layout(faulty.stack.data).reference
@@ -91,7 +89,7 @@ def test_a_disk_that_is_full(faulty: Faulty, sent: Traffic) -> None:
 def test_a_champion_that_cannot_be_loaded(faulty: Faulty, sent: Traffic) -> None:
     """Its file is not what its digest says: the API serves the former champion on, and somebody is told."""
     mlflow.set_tracking_uri(faulty.stack.url("mlflow"))
-    client, name, former = mlflow.MlflowClient(), faulty.demo.config.model.name, faulty.demo.champion()
+    client, name, former = mlflow.MlflowClient(), faulty.demo.config.model.name, faulty.champion()
     sound = client.get_model_version(name, former)
     tags = {**sound.tags, MODEL_SHA256: "0" * 64}
     model_id = sound.source.removeprefix("models:/")
@@ -106,7 +104,8 @@ def test_a_champion_that_cannot_be_loaded(faulty: Faulty, sent: Traffic) -> None
 
 def test_a_model_that_learned_from_wrong_labels(faulty: Faulty, sent: Traffic) -> None:
     """Labels go wrong, the data drifts, and what learned from both is promoted; right labels roll it back."""
-    former = faulty.demo.champion()
+    faulty.spent = True  # the former champion has not seen the drift, so that the loop goes on
+    former = faulty.champion()
     sent.set_drifts(["wrong_labels"])
     eventually("accuracy to fall", lambda: faulty.demo.query("accuracy_drop_detected") == 1)
     faulty.wait_firing("AccuracyDropDetected")
@@ -114,10 +113,11 @@ def test_a_model_that_learned_from_wrong_labels(faulty: Faulty, sent: Traffic) -
     faulty.wait_firing("ModelAccuracyDropped")
     sent.set_drifts(["wrong_labels", "gain"])
     eventually("the promotion", lambda: faulty.demo.champion() != former, 180)
-    bad = faulty.demo.champion()
+    bad = faulty.champion()
     eventually("new rows without drift", faulty.demo.recovered, 90)
     eventually("accuracy as promised", lambda: faulty.demo.query("accuracy_drop_detected") == 0)
     sent.set_drifts(["gain"])
+    faulty.note_fault()
     eventually("accuracy to fall again", lambda: faulty.demo.query("accuracy_drop_detected") == 1)
     faulty.wait_firing("ModelTurnedBad", action="rollback")
     eventually("the rollback", lambda: faulty.demo.champion() == former, 90)

@@ -19,6 +19,7 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference, write_reference
 from tests.processes import ROOT, eventually, free_port
 from tests.stack.flows_servers import COOLDOWN, Loop, Servers, now, serving, write_user_reference
+from tests.stack.test_open_doors import FOREIGN_PAGES
 from tests.unit.flows_fixtures import draw_wine, write_log
 from tests.unit.models import write_config
 
@@ -94,7 +95,7 @@ def test_alert_that_keeps_firing_is_known_then_held_then_tried_again_until_it_pr
     assert json.loads(tags["alert"])["alerts"][0]["fingerprint"] == "c0ffee"
     assert tags["reference_digest"] == before.digest
     assert json.loads(tags["log_parts"])["count"] == 1
-    assert tags["promoted_at"] > ended["start_time"][:19]
+    assert tags["serves_from"] > tags["promoted_at"] > ended["start_time"][:19]
     after = loop.reference()
     assert (after.origin, after.model_version, after.through) == ("rebased", "2", newest)
     assert after.table["acidity"].to_pylist() == draw_wine(400, shift=6, seed=2)["acidity"].to_pylist()
@@ -233,3 +234,13 @@ def test_start_names_the_server_that_it_waits_for(tmp_path: Path, servers: Serve
     )
     assert stopped.returncode == 2
     assert f"MLflow did not answer at {nowhere}" in stopped.stdout
+
+
+@pytest.mark.parametrize("headers", FOREIGN_PAGES)
+def test_a_foreign_page_cannot_use_mlflow(servers: Servers, headers: dict[str, str]) -> None:
+    """It holds the alias by which the champion is chosen; it checks origins and names by itself."""
+    answer = requests.post(
+        f"{servers.mlflow}/api/2.0/mlflow/registered-models/create", json={"name": "a"}, headers=headers, timeout=30
+    )
+    assert answer.status_code == 403
+    assert "Access-Control-Allow-Origin" not in answer.headers

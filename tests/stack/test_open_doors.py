@@ -1,4 +1,4 @@
-"""What Prometheus and Alertmanager, with the Procfile's flags, let anybody do who reaches them: docs/security.md."""
+"""What the servers of the Procfile let anybody do who reaches them, and pages of other sites: docs/security.md."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,6 +9,17 @@ import requests
 from scripts.stack import PORTS, ROOT, Stack
 from tests.processes import answers, eventually, free_port, process
 
+pytestmark = pytest.mark.timeout(300)
+
+HEALTH = {"prometheus": "/-/ready", "alertmanager": "/-/ready", "prefect": "/api/health"}
+FOREIGN = "http://elsewhere.example"
+RUNS = "/api/flow_runs/filter"
+FOREIGN_PAGES = [
+    pytest.param({"Origin": FOREIGN}, id="another origin"),
+    pytest.param({"Origin": "null"}, id="no origin"),
+    pytest.param({"Host": "elsewhere.example", "Origin": FOREIGN}, id="a name made to point here"),
+    pytest.param({"Host": "elsewhere.example"}, id="that name without an origin"),
+]
 SILENCE = {
     "matchers": [{"name": "alertname", "value": "ModelDrift", "isRegex": False, "isEqual": True}],
     "startsAt": "2026-01-01T00:00:00Z",
@@ -24,11 +35,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(folder / "data", folder / "state", {name: free_port() for name in PORTS})
     stack.prepare()
     procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    logs = {name: folder / f"{name}.log" for name in HEALTH}
     with ExitStack() as running:
-        for name in ("prometheus", "alertmanager"):
-            log = folder / f"{name}.log"
-            child = running.enter_context(process(["sh", "-c", procfile[name]], log, stack.environment()))
-            eventually(f"{name}'s start", answers(f"{stack.url(name)}/-/ready", child, log), 30)
+        children = {
+            name: running.enter_context(process(["sh", "-c", procfile[name]], logs[name], stack.environment()))
+            for name in HEALTH
+        }
+        for name, path in HEALTH.items():
+            eventually(f"{name}'s start", answers(f"{stack.url(name)}{path}", children[name], logs[name]), 240)
         yield stack
 
 
@@ -60,8 +74,8 @@ def test_alertmanager_takes_silences_and_alerts_of_anybody(stack: Stack) -> None
 
 def test_a_foreign_page_cannot_read_metrics_by_your_browser(stack: Stack) -> None:
     """Prometheus names no other origin; by itself it would allow all."""
-    url, foreign = stack.url("prometheus"), "http://elsewhere.example"
-    answer = requests.get(f"{url}/api/v1/query?query=up", headers={"Origin": foreign}, timeout=10)
+    url = stack.url("prometheus")
+    answer = requests.get(f"{url}/api/v1/query?query=up", headers={"Origin": FOREIGN}, timeout=10)
     assert answer.ok
     assert "Access-Control-Allow-Origin" not in answer.headers
     own = requests.get(f"{url}/api/v1/query?query=up", headers={"Origin": url}, timeout=10)
@@ -71,6 +85,36 @@ def test_a_foreign_page_cannot_read_metrics_by_your_browser(stack: Stack) -> Non
 def test_a_foreign_page_can_reach_alertmanager_by_your_browser(stack: Stack) -> None:
     """Alertmanager has no such flag and allows every origin: what docs/security.md warns of. Red once that is over."""
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-    headers = {"Origin": "http://elsewhere.example", **asks}
+    headers = {"Origin": FOREIGN, **asks}
     answer = requests.options(f"{stack.url('alertmanager')}/api/v2/silences", headers=headers, timeout=10)
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("headers", FOREIGN_PAGES)
+def test_a_foreign_page_cannot_use_prefect(stack: Stack, headers: dict[str, str]) -> None:
+    """It starts runs: what a page sends is refused before it is looked at."""
+    answer = requests.post(f"{stack.url('prefect')}{RUNS}", json={}, headers=headers, timeout=30)
+    assert answer.status_code == 403
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_a_foreign_page_cannot_listen_to_prefects_events(stack: Stack) -> None:
+    """Browsers ask nobody before they open a websocket to another site."""
+    key = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": f"{'A' * 22}==",
+        "Sec-WebSocket-Version": "13",
+    }
+    headers = {**key, "Origin": FOREIGN, "Sec-WebSocket-Protocol": "prefect"}
+    answer = requests.get(f"{stack.url('prefect')}/api/events/out", headers=headers, timeout=30)
+    assert answer.status_code == 403
+
+
+def test_prefects_own_pages_and_clients_are_served(stack: Stack) -> None:
+    """By both names of this machine; its pages name their origin, clients none."""
+    url = stack.url("prefect")
+    for address in (url, url.replace("127.0.0.1", "localhost")):
+        host = address.removeprefix("http://")
+        for headers in ({"Host": host}, {"Host": host, "Origin": address}):
+            assert requests.post(f"{url}{RUNS}", json={}, headers=headers, timeout=30).status_code == 200

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from tests.processes import answers, eventually, free_port
+from tests.unit.answer_order import Change, asking, require_no_way_back
 from tests.unit.api_fixtures import features_of, gunicorn, onnx_model
 from tests.unit.models import GENRES
 
@@ -85,26 +86,25 @@ def test_the_champion_is_followed_without_a_failed_request(tmp_path: Path, regis
         promote(register(onnx_model(model.features, model.categories, seed=1)))
         eventually("version 1", lambda: about().get("version") == "1")
 
-        answers, stop = [], threading.Event()
+        def shares() -> Any:
+            answer = requests.post(f"{server.url}/predict", json={"features": features_of(GENRES)}, timeout=10)
+            return answer.json()["probabilities"]
 
-        def predict() -> None:
-            while not stop.is_set():
-                answers.append(
-                    requests.post(f"{server.url}/predict", json={"features": features_of(GENRES)}, timeout=10)
-                )
-
-        clients = [threading.Thread(target=predict) for _ in range(2)]
-        for client in clients:
-            client.start()
-        promote(register(onnx_model(model.features, model.categories, seed=2)))
-        eventually("version 2 in the answers", lambda: answers[-1].json()["model_version"] == "2")
-        eventually("version 2 in all workers", lambda: {about()["version"] for _ in range(8)} == {"2"})
-        stop.set()
-        for client in clients:
-            client.join()
-        assert {answer.status_code for answer in answers} == {200}
-        shares = {answer.json()["model_version"]: answer.json()["probabilities"] for answer in answers}
-        assert shares["1"] != shares["2"]
+        former = shares()
+        second = register(onnx_model(model.features, model.categories, seed=2))
+        with asking([server.url], features_of(GENRES)) as clients:
+            changes = [Change(time.monotonic(), "1")]
+            clients.wait_for("1")
+            changes.append(Change(time.monotonic(), "2"))
+            promote(second)
+            clients.wait_for("2")
+            assert about()["version"] == "2"
+            answers = clients.stop()
+        assert {answer.status for answer in answers} == {200}
+        assert clients.broken == 0
+        require_no_way_back(answers, changes)
+        present = shares()
+        assert present != former
 
         promote(register(onnx_model(model.features[:3], model.categories)))
         eventually("the refusal", lambda: "version 3: its features" in str(about()["last_poll_error"]))
@@ -118,5 +118,4 @@ def test_the_champion_is_followed_without_a_failed_request(tmp_path: Path, regis
         server.restart()
         assert about()["version"] == "2"
         assert about()["source"] == "local copy"
-        answer = requests.post(f"{server.url}/predict", json={"features": features_of(GENRES)}, timeout=10)
-        assert answer.json()["probabilities"] == shares["2"]
+        assert shares() == present

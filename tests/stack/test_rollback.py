@@ -108,7 +108,7 @@ def test_a_promoted_model_that_turns_bad_is_rolled_back_once(loop: Loop) -> None
     assert loop.servers.version_of(MODEL, "previous") is None
     tags = loop.servers.tags(MODEL, "2")
     assert tags["rolled_back_because"] == "the alert ModelTurnedBad asked for it"
-    assert tags["rolled_back_at"] > tags["promoted_at"]
+    assert loop.servers.tags(MODEL, "1")["serves_from"] > tags["rolled_back_at"] > tags["promoted_at"]
     after = loop.reference()
     assert same(after, before, "1")
     assert after.through is not None

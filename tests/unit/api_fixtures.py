@@ -89,7 +89,9 @@ def tone(seconds: float, rate: int = 22050) -> Any:
 
 
 class Gunicorn:
-    """A real gunicorn with several workers."""
+    """A real gunicorn with several workers; `within` goes before its command."""
+
+    within: tuple[str, ...] = ()
 
     def __init__(self, data: Path, wait_for: str = "/model", **environment: str) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -111,7 +113,7 @@ class Gunicorn:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py", "api.app:create_app()"]
+        command = [*self.within, sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py", "api.app:create_app()"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         eventually("gunicorn to answer", answers(f"{self.url}{self._wait_for}", self._process, self.log), 60)

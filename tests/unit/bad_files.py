@@ -1,5 +1,7 @@
 """Files that no reader can use, each made the way in which a disk, a person or another tool makes them."""
 
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +65,35 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
+def _fifo(path: Path) -> None:
+    """Who opens it waits for somebody who writes."""
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    here = os.open(path.parent, os.O_RDONLY)  # a socket's address is short
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"/proc/self/fd/{here}/{path.name[-60:]}")
+    os.close(here)
+    path.with_name(path.name[-60:]).rename(path)
+
+
+def _link(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+def _circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def _terabyte(path: Path) -> None:
+    """All hole; the footer claims to be two gigabytes of it."""
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\xff\xff\xff\x7fPAR1")
+
+
 _AGES = {name: pa.array(["old"] * 10) for name in ("age", "mfcc_1", "acidity")}
 _AGES |= {name: pa.array([[1]] * 10) for name in ("target", "actual_genre", "truth")}
 
@@ -80,5 +111,20 @@ UNREADABLE = [
         ("a list as timestamp", _written(timestamp=pa.array([[1]] * 10))),
         ("timestamps beyond all calendars", _written(timestamp=pa.array([2**62] * 10, TIMESTAMP))),
         ("a folder", _folder),
+    )
+]
+
+ODD = {
+    "a FIFO": _fifo,
+    "a socket": _socket,
+    "a link to a device": _link("/dev/zero"),
+    "a link that leads nowhere": _link("/nonexistent/file"),
+    "a link in a circle": _circle,
+    "a terabyte of holes": _terabyte,
+}
+UNREADABLE += [
+    pytest.param(name, make, id=f"{make_id}, {whose}")
+    for (make_id, make), (whose, name) in zip(
+        ODD.items(), 2 * [("ours", OURS), ("foreign", "from-elsewhere.parquet"), ("merged", MERGED)], strict=True
     )
 ]

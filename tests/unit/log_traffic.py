@@ -15,7 +15,7 @@ from tests.unit.api_fixtures import features_of
 _PAUSE = 0.02  # seconds before a client tries a server again that is down
 
 
-class _Threads:
+class Threads:
     """Threads that run until they are stopped; what one of them raises is raised when they are."""
 
     def __init__(self, count: int, work: Callable[[int], None]) -> None:
@@ -49,7 +49,7 @@ class Traffic:
         self.acknowledged: list[str] = []
         self._url = url
         self._config = config
-        self._threads = _Threads(clients, self._send)
+        self._threads = Threads(clients, self._send)
         self._threads.start()
 
     def _send(self, client: int) -> None:
@@ -80,7 +80,7 @@ class Readers:
         self.looks = 0
         self._layout = Layout(data)
         self._config = config
-        self._threads = _Threads(count, self._read)
+        self._threads = Threads(count, self._read)
         self._threads.start()
 
     def _read(self, _number: int) -> None:

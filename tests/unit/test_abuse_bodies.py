@@ -156,12 +156,26 @@ def test_repeated_values_are_no_repeated_names(server: Gunicorn) -> None:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/feedback"])
-def test_a_foreign_page_in_a_browser_writes_nothing(server: Gunicorn, path: str) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "cross-site"}, id="another site"),
+        pytest.param({"Origin": "http://elsewhere.example"}, id="another site, in an old browser"),
+        pytest.param(
+            {"Origin": "http://elsewhere.example", "Host": "elsewhere.example"}, id="a name made to lead here"
+        ),
+        pytest.param({"Origin": "null"}, id="no origin"),
+        pytest.param({"Origin": "http://["}, id="no address"),
+    ],
+)
+def test_a_foreign_page_in_a_browser_writes_nothing(server: Gunicorn, path: str, headers: dict[str, str]) -> None:
     """Without a key any page could send forms to this machine; browsers say where a form comes from."""
-    headers = {"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "cross-site"}
     answer = requests.post(f"{server.url}{path}", files={"file": wav(tone(1.0))}, headers=headers, timeout=30)
     assert (answer.status_code, answer.json()["reason"]) == (403, "cross_site")
-    own = requests.post(
-        f"{server.url}/predict", files={"file": wav(tone(1.0))}, headers={"Sec-Fetch-Site": "same-origin"}, timeout=30
-    )
-    assert own.ok
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_page_of_this_machine_writes(server: Gunicorn, host: str) -> None:
+    """By both names, whatever its port."""
+    headers = {"Origin": f"http://{host}:8080", "Sec-Fetch-Site": "same-site"}
+    assert requests.post(f"{server.url}/predict", files={"file": wav(tone(1.0))}, headers=headers, timeout=30).ok

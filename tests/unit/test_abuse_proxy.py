@@ -16,6 +16,7 @@ import requests
 from tests.processes import ROOT, answers, eventually, free_port, process
 from tests.unit.api_fixtures import gunicorn, keep_champion
 from tests.unit.models import GENRES
+from tests.unit.test_abuse_slow import smuggled_requests_are_refused
 
 HAPROXY = shutil.which("haproxy")
 CONFIG = ROOT / "api/proxy/haproxy.cfg"
@@ -31,17 +32,23 @@ def local(text: str, port: int, api: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    data = tmp_path_factory.mktemp("proxied") / "data"
+    keep_champion(data, GENRES)
+    with gunicorn(data, "/ready") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, api: str) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("proxy"), free_port()
-    keep_champion(folder / "data", GENRES)
-    with gunicorn(folder / "data", "/ready") as server:
-        (folder / "haproxy.cfg").write_text(local(CONFIG.read_text(), port, int(server.url.rpartition(":")[2])))
-        assert HAPROXY is not None
-        command = [HAPROXY, "-db", "-f", str(folder / "haproxy.cfg")]
-        url, log = f"http://127.0.0.1:{port}", folder / "log"
-        with process(command, log, {**os.environ, "API_RATE_LIMIT": str(LIMIT)}) as child:
-            eventually("the proxy to pass requests on", answers(f"{url}/ready", child, log), 20)
-            yield url
+    (folder / "haproxy.cfg").write_text(local(CONFIG.read_text(), port, int(api.rpartition(":")[2])))
+    assert HAPROXY is not None
+    command = [HAPROXY, "-db", "-f", str(folder / "haproxy.cfg")]
+    url, log = f"http://127.0.0.1:{port}", folder / "log"
+    with process(command, log, {**os.environ, "API_RATE_LIMIT": str(LIMIT)}) as child:
+        eventually("the proxy to pass requests on", answers(f"{url}/ready", child, log), 20)
+        yield url
 
 
 def test_the_committed_configuration_is_sound() -> None:
@@ -78,6 +85,11 @@ def slow_clients_end(url: str) -> None:
     head, _, rest = answers[0].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408")
     assert json.loads(rest)["reason"] == "too_slow"
+
+
+def test_the_proxy_passes_no_smuggled_request_on(url: str, api: str) -> None:
+    """It has the API's opinion of where a request ends, or refuses the request itself."""
+    smuggled_requests_are_refused(url, api)
 
 
 def test_too_many_requests_of_one_address_are_a_429(url: str) -> None:

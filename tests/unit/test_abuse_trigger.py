@@ -145,6 +145,50 @@ def test_many_alerts_are_one_run_of_bounded_size(trigger: Trigger) -> None:
 
 
 @pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({"x": "x" * 600_000}, id="a long value"),
+        pytest.param({"x" * 600_000: "x"}, id="a long name"),
+        pytest.param({f"x{i}": "☃" * 60 for i in range(10_000)}, id="many labels"),
+    ],
+)
+def test_a_huge_alert_takes_no_place_from_the_honest_one(trigger: Trigger, labels: dict[str, str]) -> None:
+    """It is in the same group, and begins before it: the run is asked for, and is told of both within bounds."""
+    (honest,) = NOTIFICATION["alerts"]
+    huge = {**honest, "labels": {**honest["labels"], **labels}, "startsAt": "2026-11-22T13:00:00Z"}
+    assert trigger.post(changed(alerts=[huge, honest])).json()["outcome"] == "accepted"
+    (run,) = trigger.runs()
+    assert len(json.dumps(run)) < 300_000  # Prefect takes 512 kB
+    alert = run["parameters"]["alert"]
+    assert alert["count"] == 2
+    assert alert["alerts"][-1]["labels"] == honest["labels"]
+
+
+def test_an_alert_with_a_huge_key_is_asked_for(trigger: Trigger) -> None:
+    """The key of the run is a digest of all of it."""
+    assert trigger.post(changed(groupKey="x" * 600_000)).json()["outcome"] == "accepted"
+    (run,) = trigger.runs()
+    assert len(json.dumps(run)) < 10_000
+
+
+@pytest.mark.parametrize("outcome", ["NothingToRollBackTo", "NotRolledBack"])
+def test_a_forged_rollback_holds_no_real_one_off(trigger: Trigger, outcome: str) -> None:
+    """A run of another alert that has changed nothing is no reason to wait; one that has rolled back is."""
+    bad = {**NOTIFICATION["alerts"][0], "labels": {"alertname": "ModelTurnedBad", "action": "rollback"}}
+    trigger.answers["GET /api/deployments/name/rollback/on-alert"] = (200, {"id": "d-1"})
+    now = datetime.now(UTC).isoformat()
+    forged = {**RUN, "state_type": "COMPLETED", "state_name": outcome, "end_time": now, "tags": ["episode:forged"]}
+
+    def runs_of(body: Any) -> list[Any]:
+        return [] if body["flow_runs"] else [forged]  # a filter by tag: of this alert's own episode there is none
+
+    trigger.answers[RUNS] = (200, runs_of)
+    assert trigger.post(changed(alerts=[bad])).json()["outcome"] == "accepted"
+    forged["state_name"] = "RolledBack"
+    assert trigger.post(changed(alerts=[bad])).json()["outcome"] == "cooldown"
+
+
+@pytest.mark.parametrize(
     "sends",
     [
         pytest.param(b"P", id="one byte"),

@@ -44,14 +44,15 @@ def test_what_nobody_can_read_is_quarantined(tmp_path: Path, name: str, make: Ca
     log = Log(tmp_path)
     kept = sealed(log, 1)
     make(tmp_path / name)
-    before = None if (tmp_path / name).is_dir() else (tmp_path / name).read_bytes()
+    plain = (tmp_path / name).is_file() and (tmp_path / name).stat().st_size < 1_000_000
+    before = (tmp_path / name).read_bytes() if plain else None
     job = maintenance(log)
     with capture_logs() as logs:
         for _ in range(3):  # a file whose footer is whole waits for its turn to be read to the end
             job.once()
     quarantined = tmp_path / f"_bad-{name}"
     assert before is None or quarantined.read_bytes() == before
-    assert not (tmp_path / name).exists()
+    assert not os.path.lexists(tmp_path / name)
     (line,) = [line for line in logs if line["event"] == "log_part_set_aside"]
     assert line["path"] == str(tmp_path / name)
     assert line["reason"]

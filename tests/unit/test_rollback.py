@@ -7,7 +7,7 @@ import pytest
 
 from flows.registry.publication import complete, kept_reference, stage
 from flows.registry.rollback_target import NoRollbackTargetError, find_rollback_target
-from flows.registry.versions import Champion, register
+from flows.registry.versions import Champion, demote, promote, register, tags_of, version_of
 from flows.rollback_gate import compare_versions
 from flows.training.pipeline import export_onnx, sample_of, train
 from monitoring.contract.config import Config
@@ -160,3 +160,16 @@ def test_a_version_that_was_rolled_back_itself_is_no_target(
             find_rollback_target(layout, config, "2", read_reference(layout, config.model))
     finally:
         registry.delete_model_version_tag(config.model.name, "1", "rolled_back_at")
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
+@pytest.mark.usefixtures("registry")
+def test_a_flow_that_moves_the_alias_names_the_moment_of_the_change(config: Config) -> None:
+    """A promotion and a rollback tell all who follow the alias when they serve the version, a few seconds ahead."""
+    name = config.model.name
+    promote(name, "2", "1")
+    promoted = tags_of(name, "2")
+    assert promoted["serves_from"] > promoted["promoted_at"]
+    demote(name, "2", "1", "a test asked for it")
+    assert tags_of(name, "1")["serves_from"] > tags_of(name, "2")["rolled_back_at"]
+    assert version_of(name, "champion") == "1"

@@ -74,7 +74,7 @@ def with_alert(**fields: Any) -> dict[str, Any]:
 
 @contextmanager
 def servers(answers: dict[str, tuple[int, Any]]) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """Stand for Prefect and MLflow: fixed answers by method and path; yield the address and what was asked."""
+    """Stand for Prefect and MLflow: answers by method and path, or what makes one of the body; yield what was asked."""
     asked: list[tuple[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -83,6 +83,7 @@ def servers(answers: dict[str, tuple[int, Any]]) -> Iterator[tuple[str, list[tup
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append((route, json.loads(body) if body else dict(self.headers)))
             status, content = answers.get(route, (404, {"detail": "not here"}))
+            content = content(json.loads(body)) if callable(content) else content
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(content).encode())
@@ -263,6 +264,8 @@ def ended_run(number: int, outcome: str, end: datetime, tag: str) -> dict[str, A
         pytest.param(["TooFewLabels"] * 4, 960, id="four times"),
         pytest.param(["TooFewLabels"] * 9, 1440, id="a day at most"),
         pytest.param(["Accepted", "TooFewLabels"], 15, id="a conclusion counts as none"),
+        pytest.param(["NotRolledBack"] * 2, 60, id="a rollback too"),
+        pytest.param(["NotRolledBack"] * 9, 240, id="a rollback four hours at most"),
         pytest.param(["Failed", "NotPromoted", "NotPromoted"], 60, id="a failure counts as none"),
     ],
 )
@@ -271,7 +274,7 @@ def test_an_alert_whose_runs_conclude_nothing_waits_longer(token_file: Path, out
     tag = f"episode:{parse_notification(json.dumps(NOTIFICATION).encode()).episode('3')[:16]}"
     end = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=minutes - 1)
     runs = [ended_run(i, name, end - timedelta(hours=i), tag) for i, name in enumerate(outcomes)]
-    failed = sum(name in {"TooFewLabels", "NotPromoted"} for name in outcomes)
+    failed = sum(name in {"TooFewLabels", "NotPromoted", "NotRolledBack"} for name in outcomes)
     until = end + timedelta(minutes=minutes)
     answers = {**WELL, RUNS: (200, runs)}
     with servers(answers) as (base, asked):

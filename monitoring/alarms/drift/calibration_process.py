@@ -22,6 +22,7 @@ from monitoring.alarms.drift.calibration import calibrate
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.plain_files import make_folder
 from monitoring.contract.storage import replaced
 
 NICENESS = 5  # behind the API and the cycles of the monitor, yet not without a share where all cores are busy
@@ -45,7 +46,7 @@ class CalibrationJob:
         *,
         earlier: Observations | None = None,
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self.progress = 0.0
         content = io.BytesIO()
         rows = {"reference": reference} if earlier is None else {"reference": reference, "earlier": earlier}

@@ -38,6 +38,7 @@ from monitoring.contract.drawn_rows import draw_from_log
 from monitoring.contract.drift_state import Alarm, DriftState, drift_key, drift_state_path, read_drift_state
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Part, Unreadable, list_parts
+from monitoring.contract.plain_files import discard, list_plain, read_plain
 from monitoring.contract.reference import Reference
 from monitoring.contract.rhythm_rows import RhythmRows, UnreadableRhythmError, load_rhythm_rows
 from monitoring.contract.schemas import TIMESTAMP, compared_fields
@@ -212,7 +213,7 @@ class DriftWatch:
         path = self.calibration_path
         try:
             if self._job is None or self._job.done():
-                calibration = Calibration.from_json(path.read_bytes())
+                calibration = Calibration.from_json(read_plain(path))
                 self._job = None
                 return calibration
         except CalibrationError:
@@ -305,6 +306,6 @@ def _newest(parts: Iterable[Part], rows: int) -> Micros:
 def _drop_oldest(folder: Path) -> None:
     """Remove the oldest calibrations and learned rows, so that there is room for one more."""
     for kind in ("*.json", "*.parquet"):
-        paths = [path for path in folder.glob(kind) if not path.name.startswith("_")]
+        paths = [path for path in list_plain(folder, kind) if not path.name.startswith("_")]
         for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)[: -KEPT_CALIBRATIONS + 1]:
-            path.unlink(missing_ok=True)
+            discard(path)

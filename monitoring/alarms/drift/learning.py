@@ -21,6 +21,7 @@ from monitoring.alarms.drift.scores import Observations
 from monitoring.alarms.drift.usual import DAY, HOUR, local_times
 from monitoring.contract.config import CYCLES, Config, cycle_length
 from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.plain_files import read_plain
 from monitoring.contract.reference import Reference
 from monitoring.contract.rhythm_rows import FEWEST_CYCLES
 from monitoring.contract.storage import replaced
@@ -81,7 +82,7 @@ def _cycles_due(rows: Observations, earlier: Observations | None, config: Config
 def read_learned_rows(path: Path, columns: pa.Schema) -> LearnedRows | None:
     """Return the rows that were learned; None if there are none. A damaged file is named in the log: learn anew."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(read_plain(path))).read(use_threads=False)
         about = table.schema.metadata or {}
         rows = table.select(columns.names).cast(columns)
         return LearnedRows(rows, float(about[_EACH]), Micros(int(about[_THROUGH])))

@@ -1,0 +1,70 @@
+"""A GET that comes to an end: an answer that is too long in coming, or too large, is none.
+
+The time limits of requests are between two bytes, so that a server which sends one every few seconds holds its client
+for ever.
+"""
+
+import queue
+import threading
+import time
+
+import requests
+from urllib3.exceptions import HTTPError
+
+BETWEEN_BYTES = (3, 30)  # seconds to connect, to wait for data
+LONGEST = 300.0  # seconds until the answer is there, whole
+LARGEST = 2_000_000_000  # bytes of it
+MOST_HANGING = 4  # requests that were given up and still hang: more are not begun beside them
+
+
+class UnansweredError(requests.RequestException):
+    """The server has not answered in time, or its answer is too large."""
+
+
+class BoundedGet:
+    """Asks servers in threads, which are left behind where an answer does not come to an end."""
+
+    def __init__(self) -> None:
+        self._hanging: list[threading.Thread] = []
+
+    def get(self, url: str, params: dict[str, str]) -> requests.Response:
+        """Return the answer, read to its end; raise a RequestException if there is none within the limits."""
+        self._hanging = [thread for thread in self._hanging if thread.is_alive()]
+        if len(self._hanging) >= MOST_HANGING:
+            raise UnansweredError(f"{MOST_HANGING} earlier requests still hang")
+        answers: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
+        deadline = time.monotonic() + LONGEST
+        thread = threading.Thread(target=_fetch, args=(url, params, deadline, answers), name="bounded-get", daemon=True)
+        thread.start()
+        try:
+            answer = answers.get(timeout=LONGEST)
+        except queue.Empty:
+            self._hanging.append(thread)
+            raise UnansweredError(f"no whole answer within {LONGEST:g} s") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _fetch(
+    url: str, params: dict[str, str], deadline: float, answers: "queue.SimpleQueue[requests.Response | Exception]"
+) -> None:
+    try:
+        with requests.get(url, params=params, timeout=BETWEEN_BYTES, stream=True) as answer:
+            answer._content = _read(answer, deadline)  # noqa: SLF001 - as `answer.content` would
+        answers.put(answer)
+    except HTTPError as error:  # what reading the body raises, which requests would translate
+        answers.put(requests.ConnectionError(error))
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
+        answers.put(error)
+
+
+def _read(answer: requests.Response, deadline: float) -> bytes:
+    content = bytearray()
+    while piece := answer.raw.read1(1 << 20, decode_content=True):
+        content += piece
+        if len(content) > LARGEST:
+            raise UnansweredError(f"the answer is larger than {LARGEST} bytes")
+        if time.monotonic() > deadline:
+            raise UnansweredError("the answer has not come in time")
+    return bytes(content)

@@ -82,7 +82,7 @@ def _drift(board: builders.Dashboard) -> None:
         time_series(
             "Drift alarm: score against threshold",
             "Evidence as strong comes by chance once in 10 to the score rows. The alarm begins when the score reaches "
-            "the threshold, which is what false_alarm_every in config.yml promises, and ends 1 below it. A threshold "
+            "the threshold, which is what false_alarm_every in config.yml promises, and ends 0.5 below it. A threshold "
             "above `supported` is extrapolated: the calibration has seen fewer rows without change than are promised "
             "between false alarms.",
             Display(span=11, height=9, unit="none", minimum=0),

@@ -33,7 +33,8 @@ def refuse_foreign_pages() -> None:
         raise Problem(403, "cross_site", detail, field="Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if origin is not None and _host(origin) not in _LOCAL:
-        raise Problem(403, "cross_site", "Origin: a page of another site may not write", field="Origin")
+        detail = "Origin: a page of another site may not write; behind a proxy of yours set API_KEY_FILE"
+        raise Problem(403, "cross_site", detail, field="Origin")
 
 
 def _host(origin: str) -> str | None:

@@ -87,7 +87,7 @@ class Stack:
             "TMPDIR": str(self.state / "tmp"),
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_METRICS_ENABLED": "true",
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url("prefect"),
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(_both_names(self.url("prefect"))),
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "OMP_NUM_THREADS": "1",  # the models are small; threads of several processes would wait for each other
@@ -171,6 +171,11 @@ class Stack:
     def command(self) -> list[str]:
         """Return the command that runs the Procfile in the foreground."""
         return [sys.executable, "-m", "scripts.local"]
+
+
+def _both_names(url: str) -> tuple[str, str]:
+    """Return a local address by both names that a person may type."""
+    return url, url.replace("127.0.0.1", "localhost")
 
 
 def ports_from_environment() -> dict[str, int]:

@@ -9,7 +9,8 @@ A run that is dated ahead of the clock, because a clock was wrong, counts as an 
 it was to begin at such a time it is not waited for.
 
 The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted. A
-rollback that has changed nothing holds off its own episode alone, for another alert may be the one that is right. An
+rollback that has changed nothing, or is still to come to its end, holds off its own episode alone, for another alert
+may be the one that is right; they run one after the other. An
 episode whose runs can conclude nothing waits longer each time (`flows.trigger.waiting`).
 """
 
@@ -19,10 +20,11 @@ from typing import Any, Literal
 
 from flows.clients.mlflow import MLflow
 from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
-from flows.trigger.notification import Notification, digest
+from flows.trigger.notification import ROLLBACK, Notification, digest
 from flows.trigger.waiting import EPISODE, UNCHANGED, held_until, inconclusive, newest_first
 
 Outcome = Literal["accepted", "known", "cooldown", "ignored", "notified"]
+_MOST_ROLLBACKS = 3  # at work or waiting at once: one that an alert is right to ask for need not wait for another's
 _RUNS = 20  # of an episode or a flow that are looked at: the longest wait is reached long before
 
 
@@ -98,6 +100,8 @@ class Trigger:
             for run in self.prefect.newest_runs(flow, limit=_RUNS)
             if run.state_name not in UNCHANGED and not run.is_ahead(now)
         ]
+        if flow == ROLLBACK and sum(not run.ended for run in newest) < _MOST_ROLLBACKS:
+            newest = [run for run in newest if run.ended]
         ends = [max(run.last_moment for run in newest) + self.cooldown] if newest else []
         if wait := held_until(former, self.cooldown, now):
             ends.append(wait)

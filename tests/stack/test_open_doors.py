@@ -118,3 +118,6 @@ def test_prefects_own_pages_and_clients_are_served(stack: Stack) -> None:
         host = address.removeprefix("http://")
         for headers in ({"Host": host}, {"Host": host, "Origin": address}):
             assert requests.post(f"{url}{RUNS}", json={}, headers=headers, timeout=30).status_code == 200
+        asks = {"Origin": address, "Access-Control-Request-Method": "POST"}  # its pages call the first name by either
+        allowed = requests.options(f"{url}{RUNS}", headers=asks, timeout=30).headers["Access-Control-Allow-Origin"]
+        assert allowed == address

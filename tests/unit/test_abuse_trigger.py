@@ -188,6 +188,20 @@ def test_a_forged_rollback_holds_no_real_one_off(trigger: Trigger, outcome: str)
     assert trigger.post(changed(alerts=[bad])).json()["outcome"] == "cooldown"
 
 
+@pytest.mark.parametrize("state", ["SCHEDULED", "RUNNING"])
+def test_a_forged_rollback_without_an_end_holds_no_real_one_off(trigger: Trigger, state: str) -> None:
+    """The runner takes one after the other; of three that wait no more are added."""
+    bad = {**NOTIFICATION["alerts"][0], "labels": {"alertname": "ModelTurnedBad", "action": "rollback"}}
+    trigger.answers["GET /api/deployments/name/rollback/on-alert"] = (200, {"id": "d-1"})
+    forged = {**RUN, "state_type": state, "state_name": state.capitalize(), "tags": ["episode:forged"]}
+    forged |= {"created": datetime.now(UTC).isoformat(), "end_time": None}
+    number = 2
+    trigger.answers[RUNS] = (200, lambda body: [] if body["flow_runs"] else [forged] * number)
+    assert trigger.post(changed(alerts=[bad])).json()["outcome"] == "accepted"
+    number = 3
+    assert trigger.post(changed(alerts=[bad])).json()["outcome"] == "cooldown"
+
+
 @pytest.mark.parametrize(
     "sends",
     [

@@ -54,7 +54,9 @@ test: setup ## every test that this machine can run
 	$(say) "Tests of parts, on all cores"
 	@$(BIN)/python -m pytest -n auto --dist worksteal --durations=10 tests/unit tests/contract
 	$(say) "Tests of the stack, as local processes and in containers, side by side"
-	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=10 tests/containers tests/stack
+	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=10 tests/containers tests/stack || \
+	{ [ $$? = 1 ] && printf '\033[1m==> %s\033[0m\n' "What failed beside the others, once more by itself: only what fails again counts" && \
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests/containers tests/stack; }
 
 FAULTS       := $(patsubst tests/stack/test_faults_%.py,%,$(wildcard tests/stack/test_faults_*.py)) containers
 FAULTS_FILES  = $(if $(filter containers,$1),$(addprefix tests/containers/test_containers_,faults.py recovery.py),tests/stack/test_faults_$1.py)

@@ -19,7 +19,7 @@ _CHUNKED = -1
 _REQUEST_LINE = re.compile(rb"([A-Z]+) [!-~\x80-\xff]+ HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,14}")  # other spellings are read one way here and another way there
-_WITHOUT_BODY = (b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE")  # whose body nobody reads, so nobody should send
+_WITHOUT_BODY = (b"GET", b"HEAD", b"DELETE", b"OPTIONS")  # whose body nobody reads, so nobody should send
 
 
 def _framing(head: bytes) -> int | None:

@@ -82,7 +82,7 @@ def _draw() -> int:
     options = parser.parse_args()
     table = draw_reference(load_config(settings.driftloop_config).model, options.rows, options.seed)
     try:
-        with replaced(options.output) as temporary:
+        with replaced(options.output, over_folder=False) as temporary:
             pq.write_table(table, temporary)
     except OSError as error:
         raise SampleDataError(f"{options.output}: cannot be written: {error.strerror}") from error

@@ -196,10 +196,10 @@ def quarantine(path: Place) -> str:
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path, *, over_folder: bool = True) -> Iterator[Path]:
     """Yield a temporary path whose file replaces `path` atomically and durably when the block ends well.
 
-    A folder that lies in its place is set aside.
+    A folder that lies in its place is set aside, or not `over_folder`, as where a user has named it, IsADirectoryError.
     """
     make_folder(path.parent)
     temporary = path.with_name(fitting(path.name, before="_", after=f".{secrets.token_hex(8)}.tmp"))
@@ -211,6 +211,8 @@ def replaced(path: Path) -> Iterator[Path]:
         try:
             temporary.replace(path)
         except IsADirectoryError:
+            if not over_folder:
+                raise
             set_aside(path)
             temporary.replace(path)
         step("file renamed")

@@ -100,7 +100,7 @@ def _files(number: int) -> str:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; raise DriftloopError if it cannot be written."""
     try:
-        with replaced(path) as temporary:
+        with replaced(path, over_folder=False) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise DriftloopError(f"{path}: cannot be written: {error}") from error

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,14 @@ class Gunicorn:
         """Return the pids of the living workers."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
+
+    def listens(self) -> bool:
+        """Say whether any process still holds the port."""
+        try:
+            socket.create_server(("127.0.0.1", int(self._environment["API_PORT"]))).close()
+        except OSError:
+            return True
+        return False
 
     def restart(self) -> None:
         """Stop gracefully and start anew."""

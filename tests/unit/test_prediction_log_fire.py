@@ -48,7 +48,7 @@ def kill_some(server: Gunicorn, dice: random.Random) -> int:
             os.kill(pid, signal.SIGKILL)
     if server.master in victims:
         server.wait()
-        eventually("the orphaned workers to end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+        eventually("the orphaned workers to end, with those just begun", lambda: not server.listens())
         server.start()
     return len(victims)
 

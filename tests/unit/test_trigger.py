@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -467,7 +468,7 @@ def test_a_busy_prefect_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
         "GET /api/flow_runs/run-1": (200, {**RUN, "state_type": "COMPLETED", "state_name": "RolledBack"}),
     }
     waited: list[float] = []
-    monkeypatch.setattr(prefect.time, "sleep", waited.append)
+    monkeypatch.setattr(prefect, "time", SimpleNamespace(sleep=waited.append))  # not of all threads
     with servers(answers) as (base, asked):
         settings = FlowSettings(prefect_api_url=f"{base}/api")
         with pytest.raises(UnavailableError, match="503"):

@@ -16,17 +16,16 @@ _SLOWEST = 20_000  # bytes a second, on the average of a whole body or answer
 
 
 _CHUNKED = -1
-_REQUEST_LINE = re.compile(rb"([A-Z]+) [!-~\x80-\xff]+ HTTP/1\.[01]")
+_REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,14}")  # other spellings are read one way here and another way there
-_WITHOUT_BODY = (b"GET", b"HEAD", b"DELETE", b"OPTIONS")  # whose body nobody reads, so nobody should send
 
 
 def _framing(head: bytes) -> int | None:
     """Return how long a request's body is, or _CHUNKED; None if two readers of its head could disagree on that.
 
     Such a head smuggles a second request past whoever reads it the other way: a length with leading zeros, twice, or
-    beside chunks; a line that is no field; a body where none is expected (RFC 9112, 6.3 and 11.2).
+    beside chunks; a line that is no field (RFC 9112, 6.3 and 11.2).
     """
     first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     request = _REQUEST_LINE.fullmatch(first)
@@ -38,13 +37,12 @@ def _framing(head: bytes) -> int | None:
     codings = [value for name, value in named if name == b"transfer-encoding"]
     if codings:
         sound = not lengths and [coding.lower() for coding in codings] == [b"chunked"] and first.endswith(b"1.1")
-        return _CHUNKED if sound and request[1] not in _WITHOUT_BODY else None
+        return _CHUNKED if sound else None
     if not lengths:
         return 0
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
         return None
-    length = int(lengths[0])
-    return None if length and request[1] in _WITHOUT_BODY else length
+    return int(lengths[0])
 
 
 class TransferRate:

@@ -11,14 +11,19 @@ import time
 import requests
 from urllib3.exceptions import HTTPError
 
+from monitoring.contract.plain_files import LARGEST
+
 BETWEEN_BYTES = (3, 30)  # seconds to connect, to wait for data
 LONGEST = 300.0  # seconds until the answer is there, whole
-LARGEST = 2_000_000_000  # bytes of it
 MOST_HANGING = 4  # requests that were given up and still hang: more are not begun beside them
 
 
 class UnansweredError(requests.RequestException):
     """The server has not answered in time, or its answer is too large."""
+
+
+class TooLargeError(UnansweredError):
+    """The answer is larger than any that could be kept."""
 
 
 class BoundedGet:
@@ -64,7 +69,7 @@ def _read(answer: requests.Response, deadline: float) -> bytes:
     while piece := answer.raw.read1(1 << 20, decode_content=True):
         content += piece
         if len(content) > LARGEST:
-            raise UnansweredError(f"the answer is larger than {LARGEST} bytes")
+            raise TooLargeError(f"the answer is larger than {LARGEST} bytes")
         if time.monotonic() > deadline:
             raise UnansweredError("the answer has not come in time")
     return bytes(content)

@@ -208,15 +208,20 @@ def replaced(path: Path) -> Iterator[Path]:
         step("file written")
         sync(temporary)
         step("file synced")
-        try:
-            temporary.replace(path)
-        except IsADirectoryError:
-            set_aside(path)
-            temporary.replace(path)
+        rename_over(temporary, path)
         step("file renamed")
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def rename_over(source: Path, path: Path) -> None:
+    """Rename a file so that it replaces another one; a folder that lies in its place is set aside."""
+    try:
+        source.replace(path)
+    except IsADirectoryError:
+        set_aside(path)
+        source.replace(path)
 
 
 def step(name: str) -> None:

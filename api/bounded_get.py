@@ -4,6 +4,7 @@ The time limits of requests are between two bytes, so that a server which sends 
 for ever.
 """
 
+import io
 import queue
 import threading
 import time
@@ -65,11 +66,11 @@ def _fetch(
 
 
 def _read(answer: requests.Response, deadline: float) -> bytes:
-    content = bytearray()
+    content = io.BytesIO()  # whose value is not copied
     while piece := answer.raw.read1(1 << 20, decode_content=True):
-        content += piece
-        if len(content) > LARGEST:
+        content.write(piece)
+        if content.tell() > LARGEST:
             raise TooLargeError(f"the answer is larger than {LARGEST} bytes")
         if time.monotonic() > deadline:
             raise UnansweredError("the answer has not come in time")
-    return bytes(content)
+    return content.getvalue()

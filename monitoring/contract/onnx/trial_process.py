@@ -71,10 +71,9 @@ def _limit(seconds: int, memory: int) -> None:
     computing, hard = math.ceil(time.process_time()) + seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]
     if hard != resource.RLIM_INFINITY:
         computing = min(computing, hard - 1)  # SIGXCPU first, which tells what it was, and not SIGKILL
-    limits = {resource.RLIMIT_CPU: (computing, computing + 1), resource.RLIMIT_DATA: (memory, memory)}
-    for limit, values in limits.items():
-        with suppress(ValueError, OSError):  # a limit is too low for ours, or the system has none
-            resource.setrlimit(limit, values)
+    resource.setrlimit(resource.RLIMIT_CPU, (computing, computing + 1))
+    with suppress(ValueError, OSError):  # a lower limit is set already, or the system has none
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     with suppress(OSError):  # where memory is short all the same, this process is to end first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

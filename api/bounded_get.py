@@ -4,6 +4,7 @@ The time limits of requests are between two bytes, so that a server which sends 
 for ever.
 """
 
+import io
 import queue
 import threading
 import time
@@ -11,14 +12,19 @@ import time
 import requests
 from urllib3.exceptions import HTTPError
 
+from monitoring.contract.plain_files import LARGEST
+
 BETWEEN_BYTES = (3, 30)  # seconds to connect, to wait for data
 LONGEST = 300.0  # seconds until the answer is there, whole
-LARGEST = 2_000_000_000  # bytes of it
 MOST_HANGING = 4  # requests that were given up and still hang: more are not begun beside them
 
 
 class UnansweredError(requests.RequestException):
     """The server has not answered in time, or its answer is too large."""
+
+
+class TooLargeError(UnansweredError):
+    """The answer is larger than any that could be kept."""
 
 
 class BoundedGet:
@@ -60,11 +66,11 @@ def _fetch(
 
 
 def _read(answer: requests.Response, deadline: float) -> bytes:
-    content = bytearray()
+    content = io.BytesIO()  # whose value is not copied
     while piece := answer.raw.read1(1 << 20, decode_content=True):
-        content += piece
-        if len(content) > LARGEST:
-            raise UnansweredError(f"the answer is larger than {LARGEST} bytes")
+        content.write(piece)
+        if content.tell() > LARGEST:
+            raise TooLargeError(f"the answer is larger than {LARGEST} bytes")
         if time.monotonic() > deadline:
             raise UnansweredError("the answer has not come in time")
-    return bytes(content)
+    return content.getvalue()

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from api.model import Release, Stamp, copy_path, save_copy, stamp_of
 from monitoring.contract.locks import lock, open_lock
-from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain
-from monitoring.contract.storage import step, sync
+from monitoring.contract.plain_files import OddEntryError, discard, make_folder, open_plain, read_plain
+from monitoring.contract.storage import rename_over, step, sync
 
 
 class Handover:
@@ -50,14 +50,18 @@ class Handover:
 
     def join(self) -> None:
         """Become one of those whom the leader waits for; raise OSError if the folder cannot be written."""
+        if self._member is not None:
+            return
         make_folder(self._folder)
         while self._member is None:
             path = copy_path(self._folder, self._name, f"worker-{secrets.token_hex(8)}")
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            if lock(descriptor):
-                self._member_path, self._member = path, descriptor
-            else:  # another took it for a dead worker's
-                os.close(descriptor)
+            try:
+                if _keep_locked(descriptor):  # else another took it for a dead worker's
+                    self._member_path, self._member = path, descriptor
+            except OSError:
+                discard(path)
+                raise
         self._living()
 
     def ready(self, stamp: Stamp) -> None:
@@ -72,15 +76,14 @@ class Handover:
         self._close_leader()
         try:
             descriptor = open_lock(self._leader_path)
+            leads = _keep_locked(descriptor)
         except OSError as error:
             self.alone = error.errno not in (errno.EMFILE, errno.ENFILE)
             return self.alone
         self.alone = False
-        if lock(descriptor):
+        if leads:
             self._leader, self._told = descriptor, None
-            return True
-        os.close(descriptor)
-        return False
+        return leads
 
     def stage(self, release: Release, content: bytes) -> Stamp:
         """Lay a model ready for all workers, and return which file it is; raise OSError if it cannot be written."""
@@ -97,7 +100,7 @@ class Handover:
 
     def commit(self) -> None:
         """Let what is laid ready serve, from this moment on and everywhere."""
-        self.staged_path.replace(self.path)
+        rename_over(self.staged_path, self.path)
         step("model committed")
         sync(self._folder)
 
@@ -141,11 +144,23 @@ class Handover:
             return False
 
 
+def _keep_locked(descriptor: int) -> bool:
+    """Lock a file; close it if another holds it. Raise OSError, and close it, where the file system has no locks."""
+    try:
+        locked = lock(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if not locked:
+        os.close(descriptor)
+    return locked
+
+
 def _read_living(member: Path) -> bytes | None:
     """Return what a worker has said; None for one that is dead, whose file is removed."""
     try:
-        descriptor = os.open(member, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:  # it has just ended
+        descriptor = open_plain(member)
+    except (OSError, OddEntryError):  # it has just ended, or never was one
         return None
     try:
         if not lock(descriptor):

@@ -12,15 +12,25 @@ import orjson
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
-from monitoring.contract.onnx.trial_process import try_apart
-from monitoring.contract.plain_files import opened, require_size
+from monitoring.contract.onnx.trial_process import InterruptedTrialError, try_apart
+from monitoring.contract.plain_files import LARGEST, opened, require_size
 from monitoring.contract.storage import replaced
+
+_LONGEST_HEADER = 1 << 16  # bytes of a copy before its model
 
 Source = Literal["registry", "local copy"]
 
 
 class ModelRefusedError(DriftloopError):
     """A model cannot be served: it is unreadable, or does not fit the config."""
+
+
+class ModelUnprovenError(DriftloopError):
+    """Whether a model can be served is not known: it came damaged, or was not tried to the end. It is tried again."""
+
+
+class CopyUnreadableError(DriftloopError):
+    """The system does not let the local copy be read, at present."""
 
 
 class CopyDamagedError(ModelRefusedError):
@@ -57,15 +67,20 @@ class ServedModel:
 
 
 def require_intact(content: bytes, release: Release) -> None:
-    """Raise ModelRefusedError if the file is not the one that was registered: flipped bits may still make a model."""
+    """Raise ModelUnprovenError if the file is not the one that was registered: flipped bits may still make a model."""
     if release.sha256 is not None and hashlib.sha256(content).hexdigest() != release.sha256:
-        raise ModelRefusedError("the file is damaged: it is not the one that was registered")
+        raise ModelUnprovenError("the file is damaged: it is not the one that was registered")
 
 
 def require_finite(content: bytes, model: Model) -> None:
-    """Raise ModelRefusedError unless the model loads and gives first answers in a process of its own, within limits."""
+    """Raise ModelRefusedError unless the model loads and gives first answers in a process of its own, within limits.
+
+    Raise ModelUnprovenError if the process has ended for another reason.
+    """
     try:
         try_apart(content, model)
+    except InterruptedTrialError as error:
+        raise ModelUnprovenError(str(error)) from error
     except UnfitModelError as error:
         raise ModelRefusedError(str(error)) from error
 
@@ -124,11 +139,12 @@ def _copy_digest(header: dict[str, Any], content: bytes) -> str:
 def read_copy(path: Path) -> Copy | None:
     """Read a copy, or return None if there is none.
 
-    Raise CopyDamagedError if the file is not what was kept: a flipped bit may still make a model.
+    Raise CopyDamagedError if the file is not what was kept: a flipped bit may still make a model. Raise
+    CopyUnreadableError if the system does not say what it holds.
     """
     try:
         with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
-            require_size(descriptor)
+            require_size(descriptor, LARGEST + _LONGEST_HEADER)
             found = os.fstat(descriptor)
             header, _, content = file.read().partition(b"\n")
         about = orjson.loads(header)
@@ -136,7 +152,9 @@ def read_copy(path: Path) -> Copy | None:
         intact = about["digest"] == _copy_digest(about, content)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise CopyUnreadableError(f"{path} cannot be read: {error!r}") from error
+    except (ValueError, TypeError, KeyError) as error:
         raise CopyDamagedError(f"{path} is no local copy: {error!r}") from error
     if not intact:
         raise CopyDamagedError(f"{path} is damaged: it is not what was kept")

@@ -1,5 +1,6 @@
 """Following the registry: the version that the alias `champion` points at is the one that serves."""
 
+import math
 import threading
 import time
 from datetime import datetime
@@ -10,10 +11,19 @@ from urllib.parse import quote, urlsplit
 import requests
 import structlog
 
-from api.bounded_get import BoundedGet, UnansweredError
+from api.bounded_get import BoundedGet, TooLargeError, UnansweredError
 from api.handover import Handover
 from api.metrics import APIMetrics
-from api.model import ModelRefusedError, Release, ServedModel, Stamp, load, require_finite, require_intact
+from api.model import (
+    ModelRefusedError,
+    ModelUnprovenError,
+    Release,
+    ServedModel,
+    Stamp,
+    load,
+    require_finite,
+    require_intact,
+)
 from api.serving import Serving
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
@@ -24,7 +34,7 @@ logger = structlog.get_logger(__name__)
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
 _REQUESTS = BoundedGet()
 _LOOK_SECONDS = 0.2  # between two looks for what the leader has laid ready
-_UNKEPT_SECONDS = 30.0  # before a copy that could not be written is tried again
+_PAUSE_SECONDS = 30.0  # before a version is tried again that may be good, and could not be served or kept
 
 
 class RegistryUnusableError(DriftloopError):
@@ -55,7 +65,10 @@ def _seconds(moment: str | None) -> float | None:
 
 
 def download(uri: str, name: str, release: Release) -> bytes:
-    """Download a version's model.onnx through the tracking server."""
+    """Download a version's model.onnx through the tracking server.
+
+    Raise ModelUnprovenError if it is larger than a copy may be, RegistryUnusableError if it does not come.
+    """
     answer = _get(f"{uri}/api/2.0/mlflow/model-versions/get-download-uri", name=name, version=release.version)
     artifacts = urlsplit(_json(answer)["artifact_uri"])
     if artifacts.scheme != "mlflow-artifacts":
@@ -72,6 +85,8 @@ def download(uri: str, name: str, release: Release) -> bytes:
 def _get(url: str, **query: str) -> requests.Response:
     try:
         return _REQUESTS.get(url, query)
+    except TooLargeError as error:
+        raise ModelUnprovenError(f"{url}: {error}") from error
     except UnansweredError as error:
         raise RegistryUnusableError(f"{url}: {error}") from error
     except requests.RequestException as error:
@@ -109,8 +124,9 @@ class Follower:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._patience = patience
-        self._refused: Release | None = None
-        self._unkept_until = 0.0
+        self._passed_over: Release | None = None
+        self._passed_over_until = 0.0
+        self._unkept: str | None = None  # why no copy could be kept the last time
         self._leads = False
         self._handover = Handover(cache, model.name)
         self._serving = Serving(self._handover, model, metrics)
@@ -149,6 +165,9 @@ class Follower:
             led, self._leads = self._leads, self._handover.leads()
             if self._leads and (asks or not led):
                 self._take_over()
+            elif asks and not self._leads:
+                self._handover.join()
+                self._error = None
         except RegistryUnusableError as error:
             self._fail("unreachable", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the former version serves on
@@ -174,22 +193,35 @@ class Follower:
         if self._serving.holds(release):
             self._note(None)
             return
-        if release == self._refused or time.monotonic() < self._unkept_until:
+        if self._unkept and self._handover.alone and self._serving.serves(release):
+            self._note(self._unkept)  # another try would change nothing
             return
-        content = download(self._uri, self._model.name, release)
+        if release == self._passed_over and time.monotonic() < self._passed_over_until:
+            return
         try:
-            require_intact(content, release)
-            require_finite(content, self._model)
-            served = load(content, self._model, release, "registry")
-        except ModelRefusedError as error:
-            self._refused = release
+            self._try_and_serve(release, download(self._uri, self._model.name, release))
+        except RegistryUnusableError:
+            raise
+        except (ModelRefusedError, ModelUnprovenError) as error:
+            self._pass_over(release, math.inf if isinstance(error, ModelRefusedError) else _PAUSE_SECONDS)
             self._fail("refused", f"version {release.version}: {error}")
-            return
+        except Exception:
+            self._pass_over(release, _PAUSE_SECONDS)
+            raise
+
+    def _pass_over(self, release: Release, seconds: float) -> None:
+        self._passed_over, self._passed_over_until = release, time.monotonic() + seconds
+
+    def _try_and_serve(self, release: Release, content: bytes) -> None:
+        require_intact(content, release)
+        require_finite(content, self._model)
+        served = load(content, self._model, release, "registry")
         try:
             stamp = self._handover.stage(release, content)
         except OSError as error:
             self._serve_unkept(served, error)
             return
+        self._unkept = None
         self._serving.take(stamp, served)
         self._change_together(release, stamp)
 
@@ -210,10 +242,11 @@ class Follower:
 
     def _serve_unkept(self, served: ServedModel, error: OSError) -> None:
         """Without a file nothing can be agreed upon: the model serves only where none does, or nobody else can know."""
-        self._unkept_until = time.monotonic() + _UNKEPT_SECONDS
+        self._pass_over(served.release, _PAUSE_SECONDS)
+        self._unkept = f"the local copy cannot be written: {error}"
         if self._handover.alone or self._serving.current() is None:
             self._serving.serve_alone(served)
-        self._fail("copy_failed", f"the local copy cannot be written: {error}")
+        self._fail("copy_failed", self._unkept)
 
     def _note(self, state: str | None) -> None:
         """Keep what the last poll found, and log it once when it changes."""

@@ -7,8 +7,18 @@ import structlog
 
 from api.handover import Handover
 from api.metrics import APIMetrics
-from api.model import CopyDamagedError, ModelRefusedError, Release, ServedModel, Stamp, load, read_copy
+from api.model import (
+    CopyDamagedError,
+    CopyUnreadableError,
+    ModelRefusedError,
+    Release,
+    ServedModel,
+    Stamp,
+    load,
+    read_copy,
+)
 from monitoring.contract.config import Model
+from monitoring.contract.errors import DriftloopError
 
 logger = structlog.get_logger(__name__)
 
@@ -32,7 +42,7 @@ class Serving:
         self._metrics = metrics
         self._seen: Stamp | None = None  # the committed file that was looked at last
         self._intact = False  # it holds what serves
-        self._behind = False  # it holds another version, which this worker cannot load
+        self._behind = False  # it may hold another version, which this worker cannot load
         self._prepared: _Prepared | None = None
         self._changing = threading.Lock()
 
@@ -47,8 +57,12 @@ class Serving:
 
     def holds(self, release: Release) -> bool:
         """Say whether all is done for a version: it serves, and its file is committed and can be read."""
+        return self.serves(release) and self._intact
+
+    def serves(self, release: Release) -> bool:
+        """Say whether a version serves, be it from a file or not."""
         served = self.current()
-        return served is not None and served.release == release and self._intact
+        return served is not None and served.release == release
 
     def prepare(self) -> None:
         """Load what is laid ready, if it is another file than before, beside what serves, and say so."""
@@ -62,6 +76,9 @@ class Serving:
                 return
             stamp = copy.stamp
             served = load(copy.content, self._model, copy.release, "registry")
+        except CopyUnreadableError as error:
+            self._refuse("the next model", error)
+            return
         except ModelRefusedError as error:
             self._refuse("the next model", error)
         self.take(stamp, served)
@@ -97,8 +114,8 @@ class Serving:
     def _load_committed(self, stamp: Stamp | None) -> Stamp | None:
         """Load the committed copy, while requests wait, and return which file it was.
 
-        A worker that cannot load what the others serve has no model from then on: it must not stay behind them. A file
-        that is no copy was never committed: what serves serves on.
+        A worker that cannot load what the others serve, or not even read it, has no model until it can: it must not
+        stay behind them. A file that is no copy was never committed: what serves serves on.
         """
         release = None
         self._intact = False
@@ -112,6 +129,9 @@ class Serving:
             elif self._served.release != release:
                 self._swap(load(copy.content, self._model, release, "registry"), "late")
             self._intact, self.error = True, None
+        except CopyUnreadableError as error:
+            self._refuse("local copy", error)
+            self._served, self._behind = None, True
         except ModelRefusedError as error:
             self._refuse("local copy", error)
             if release and self._served:
@@ -131,9 +151,10 @@ class Serving:
             outcome=outcome,
         )
 
-    def _refuse(self, which: str, error: ModelRefusedError) -> None:
-        damaged, reason = isinstance(error, CopyDamagedError), f"{which}: {error}"
-        self._metrics.model_loads.labels("copy_damaged" if damaged else "refused").inc()
+    def _refuse(self, which: str, error: DriftloopError) -> None:
+        outcomes = {CopyDamagedError: "copy_damaged", CopyUnreadableError: "failed"}
+        self._metrics.model_loads.labels(outcomes.get(type(error), "refused")).inc()
+        reason = f"{which}: {error}"
         if reason != self.error:
             logger.error("model_copy_refused", reason=reason)
         self.error = reason

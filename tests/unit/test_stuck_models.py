@@ -1,6 +1,8 @@
 """Models and copies that would hang, fill the memory or answer otherwise: they are refused, told, and left behind."""
 
+import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,12 +22,13 @@ from api.model import Release, copy_path, save_copy
 from api.registry import Follower
 from monitoring.contract.onnx import trial_process
 from monitoring.contract.onnx.model import UnfitModelError
-from monitoring.contract.onnx.trial_process import try_apart
+from monitoring.contract.onnx.trial_process import InterruptedTrialError, try_apart
 from tests.processes import eventually
 from tests.unit.own_models import FEATURES, Graph, converted, named, train, wine_of
 
 WINES = wine_of("red", "white")
 NAME = WINES.model.name
+FOREVER = 1e9
 GOOD = named(converted(train(("red", "white"))), classes=["red", "white"], features=FEATURES)
 
 
@@ -63,6 +66,7 @@ def greedy(numbers: int) -> bytes:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_process, "CPU_SECONDS", 3)
+    monkeypatch.setattr(trial_process, "PATIENCE", 200)  # the machine may be busy
 
 
 def test_a_model_is_tried_with_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,13 +86,14 @@ class Registry:
 
     def __init__(self) -> None:
         self.champion, self.versions = 1, {1: GOOD}
+        self.tags: list[dict[str, str]] = []
         self.send: Callable[[BaseHTTPRequestHandler, bytes], None] = send_whole
         self.asked = threading.Event()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
         if path.endswith("/alias"):
-            version = {"version": str(self.champion), "creation_timestamp": self.champion, "tags": []}
+            version = {"version": str(self.champion), "creation_timestamp": self.champion, "tags": self.tags}
             send_whole(request, json.dumps({"model_version": version}).encode())
         elif path.endswith("/get-download-uri"):
             uri = f"mlflow-artifacts:/{query['version'][0]}"
@@ -157,6 +162,99 @@ def test_a_champion_whose_loop_never_ends_is_passed_over(impatient: None, tmp_pa
         assert (served(follower), follower.error) == (("3", "registry"), None)
 
 
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.registry._PAUSE_SECONDS", 0.0)
+
+
+def ending(folder: Path, signal: str) -> str:
+    """Return a program in Python's place, which a signal ends."""
+    program = folder / "python"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\nkill -{signal} $$\n")
+    program.chmod(0o700)
+    return str(program)
+
+
+@pytest.mark.parametrize("way", ["killed", "cannot start"])
+def test_a_trial_that_the_system_ends_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """It says nothing about the model: after a pause the version is tried again, and served."""
+    registry = Registry()
+    with serving(registry) as url:
+        follower = follower_of(url, tmp_path)
+        python = ending(tmp_path, "KILL") if way == "killed" else str(tmp_path / "no python")
+        outcome = "refused" if way == "killed" else "failed"
+        with monkeypatch.context() as system:
+            system.setattr(sys, "executable", python)
+            for pause, count in ((0.0, 1), (FOREVER, 2), (FOREVER, 2)):
+                system.setattr("api.registry._PAUSE_SECONDS", pause)
+                follower.look()
+                assert loads(follower, outcome) == count
+        assert served(follower) is None
+        assert ("has ended a process (-9)" if way == "killed" else "No such file") in (follower.error or "")
+        registry.versions[2], registry.champion = GOOD, 2
+        follower.look()
+        assert (served(follower), follower.error) == (("2", "registry"), None)
+
+
+def test_a_signal_for_computing_too_much_is_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", ending(tmp_path, "XCPU"))
+    with pytest.raises(UnfitModelError) as found:
+        try_apart(GOOD, WINES.model)
+    assert not isinstance(found.value, InterruptedTrialError)
+
+
+def test_one_bad_download_refuses_nothing_for_good(tmp_path: Path, no_pause: None) -> None:
+    """The registry has the file that was registered; the next download has it too."""
+    registry = Registry()
+    registry.tags = [{"key": "model_sha256", "value": hashlib.sha256(GOOD).hexdigest()}]
+    registry.send = lambda request, content: send_whole(request, content[:-1] + b"x")
+    with serving(registry) as url:
+        follower = follower_of(url, tmp_path)
+        follower.look()
+        assert served(follower) is None
+        assert loads(follower, "refused") == 1
+        assert "the file is damaged" in (follower.error or "")
+        registry.send = send_whole
+        follower.look()
+        assert (served(follower), follower.error) == (("1", "registry"), None)
+
+
+def test_where_no_file_can_be_kept_a_version_is_fetched_once(tmp_path: Path, no_pause: None) -> None:
+    """It serves alone, and says why; the next version is fetched again, once there is a folder too."""
+    registry, fetched = Registry(), []
+    registry.send = lambda request, content: (fetched.append(request.path), send_whole(request, content))[1]
+    folder = tmp_path / "model"
+    folder.write_text("a file in the folder's place")
+    with serving(registry) as url:
+        follower = follower_of(url, folder)
+        for _ in range(3):
+            follower.look()
+            assert served(follower) == ("1", "registry")
+            assert "cannot be written" in (follower.error or "")
+        assert len(fetched) == 1
+        folder.unlink()
+        follower.look()
+        assert (served(follower), follower.error) == (("1", "registry"), None)
+        assert copy_path(folder, NAME).exists()
+
+
+def test_lower_limits_of_the_account_refuse_no_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A hard limit of the CPU's time below ours stays, and the trial takes place; what reaches it is at fault."""
+    program = tmp_path / "python"
+
+    def limit(seconds: int) -> None:
+        program.write_text(f'#!/bin/sh\nulimit -t {seconds}\nexec {python} "$@"\n')
+
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", str(program))
+    limit(50)
+    program.chmod(0o700)
+    try_apart(GOOD, WINES.model)
+    limit(8)
+    with pytest.raises(UnfitModelError, match="of computing"):
+        try_apart(endless(), WINES.model)
+
+
 @pytest.mark.parametrize("place", ["model", "version"])
 def test_a_bit_that_flipped_in_the_local_copy_is_found(tmp_path: Path, place: str) -> None:
     """What it makes of the copy would be served as if nothing were: it is fetched again, and counted."""
@@ -208,9 +306,16 @@ def body_without_end(request: BaseHTTPRequestHandler, stop: threading.Event) -> 
         request.wfile.write(b"x" * 100_000)
 
 
-@pytest.mark.parametrize("way", [head_by_bytes, body_by_bytes, body_without_end])
+@pytest.mark.parametrize(
+    ("way", "outcome"),
+    [(head_by_bytes, "unreachable"), (body_by_bytes, "unreachable"), (body_without_end, "refused")],
+)
 def test_a_registry_that_never_comes_to_an_end_holds_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Callable[[BaseHTTPRequestHandler, threading.Event], None]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_pause: None,
+    way: Callable[[BaseHTTPRequestHandler, threading.Event], None],
+    outcome: str,
 ) -> None:
     """Byte by byte, or more and more: the champion serves on, and the version is taken when the registry is well."""
     registry, stop = Registry(), threading.Event()
@@ -230,7 +335,7 @@ def test_a_registry_that_never_comes_to_an_end_holds_nobody(
             limits.setattr(bounded_get, "LARGEST", 5_000_000)
             follower.look()
         assert served(follower) == ("1", "registry")
-        assert loads(follower, "unreachable") == 1
+        assert loads(follower, outcome) == 1
         stop.set()
         registry.send = send_whole
         follower.look()

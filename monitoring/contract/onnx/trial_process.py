@@ -8,24 +8,34 @@ the config, and then the file, from its standard input, and prints what is wrong
 """
 
 import json
+import math
+import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from monitoring.contract.config import Model
 from monitoring.contract.onnx.model import UnfitModelError, load_onnx
 
-CPU_SECONDS = 60  # of computing, which a busy machine does not shorten
+CPU_SECONDS = 60  # of computing, beyond its imports, which a busy machine does not shorten
 PATIENCE = 10  # times as long by the clock, for a model that waits instead
 MEMORY = 2_000_000_000  # bytes that the process may take, and
 MEMORY_PER_BYTE = 8  # times the file's size
+_NICE = 5  # requests go before a trial
+
+
+class InterruptedTrialError(UnfitModelError):
+    """A trial has ended before the model had: the system has ended it, or was too busy. Another one may succeed."""
 
 
 def try_apart(content: bytes, model: Model) -> None:
     """Load an ONNX model and ask it for first answers in another process; raise UnfitModelError if it fails there.
+
+    Raise InterruptedTrialError if that may be no fault of the model's.
 
     Whoever goes on to load it finds all that `load_onnx` finds; what this adds is that it comes to an end.
     """
@@ -41,7 +51,7 @@ def try_apart(content: bytes, model: Model) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise UnfitModelError([f"it has not answered within {PATIENCE * CPU_SECONDS} s"], []) from None
+        raise InterruptedTrialError([f"it has not answered within {PATIENCE * CPU_SECONDS} s"], []) from None
     if child.returncode == -signal.SIGXCPU:
         raise UnfitModelError([f"it has not answered after {CPU_SECONDS} s of computing"], [])
     try:
@@ -49,14 +59,19 @@ def try_apart(content: bytes, model: Model) -> None:
         faults, misfits = found["faults"], found["misfits"]
     except (ValueError, KeyError, TypeError):
         said = child.stderr.decode(errors="replace").strip()[-200:] or "it says nothing"
-        raise UnfitModelError([f"trying it has ended a process ({child.returncode}): {said}"], []) from None
+        kind = InterruptedTrialError if child.returncode < 0 else UnfitModelError
+        raise kind([f"trying it has ended a process ({child.returncode}): {said}"], []) from None
     if faults or misfits:
         raise UnfitModelError(faults, misfits)
 
 
 def _limit(seconds: int, memory: int) -> None:
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    computing, hard = math.ceil(time.process_time()) + seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard != resource.RLIM_INFINITY:
+        computing = min(computing, hard - 1)  # SIGXCPU first, which tells what it was, and not SIGKILL
+    resource.setrlimit(resource.RLIMIT_CPU, (computing, computing + 1))
     with suppress(ValueError, OSError):  # a lower limit is set already, or the system has none
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     with suppress(OSError):  # where memory is short all the same, this process is to end first

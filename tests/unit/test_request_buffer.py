@@ -94,6 +94,10 @@ def test_chunks_that_can_be_read_in_two_ways_end_the_connection(sent: bytes, pie
     [
         pytest.param(request(GET), id="no body"),
         pytest.param(request(GET, "Content-Length: 0"), id="none, and it says so"),
+        pytest.param(request("HEAD /health HTTP/1.1", "Content-Length: 0"), id="none of HEAD"),
+        pytest.param(request("DELETE /health HTTP/1.1", "Content-Length: 0"), id="none of DELETE"),
+        pytest.param(b"GET /health HTTP/1.0\r\n\r\n", id="HTTP/1.0, which has no Host"),
+        pytest.param(request(POST, "Expect: 100-continue", "Content-Length: 2", body=b"{}"), id="asked for first"),
         pytest.param(request(POST, f"content-length:\t{LENGTH} ", body=HIDDEN), id="a length"),
         pytest.param(_chunks(b"2\r\n{}\r\n0\r\n\r\n"), id="chunks"),
         pytest.param(_chunks(b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n"), id="trailers"),

@@ -237,15 +237,19 @@ def queued(lock: Path) -> int:
     return sum(fields[6].endswith(f":{inode}") for fields in waiting)
 
 
-def holding(lock: AbstractContextManager[None], until: Callable[[], Any]) -> threading.Thread:
-    """Hold a lock in a thread until that is true."""
+def holding(lock: AbstractContextManager[None], until: Callable[[], Any], *, at_once: bool = True) -> threading.Thread:
+    """Hold a lock in a thread until that is true; return when it is held, or at once if others hold it still."""
+    held = threading.Event()
 
     def hold() -> None:
         with lock:
+            held.set()
             eventually("the holder's time", until)
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=hold, daemon=True)
     thread.start()
+    if at_once:
+        eventually("the lock", held.is_set)
     return thread
 
 
@@ -255,8 +259,7 @@ def test_slow_honest_holders_are_no_failure_of_the_log(tmp_path: Path, monkeypat
     log, ended = Log(tmp_path / "log"), threading.Event()
     path = log.folder / "_lock"
     first = holding(FolderLock(path, 60).held(), lambda: queued(path) == 2)
-    eventually("the first to hold it", path.exists)
-    second = holding(FolderLock(path, 60).held(), ended.is_set)
+    second = holding(FolderLock(path, 60).held(), ended.is_set, at_once=False)
     eventually("the second to wait", lambda: queued(path) == 1)
     with pytest.raises(LogUnavailableError, match="is busy"), log.exclusive():
         pass
@@ -265,11 +268,8 @@ def test_slow_honest_holders_are_no_failure_of_the_log(tmp_path: Path, monkeypat
     second.join()
     ended.clear()
     third = holding(log.exclusive(), ended.is_set)
-    eventually("the third to hold it", log._turns._turn.locked)
-    begun = time.monotonic()
     with pytest.raises(LogUnavailableError, match="is busy"), log.exclusive():
         pass
-    assert time.monotonic() - begun >= 2
     ended.set()
     third.join()
     with log.exclusive():
@@ -283,13 +283,12 @@ def test_a_lock_whose_file_is_removed_meanwhile_is_waited_for_by_its_name(tmp_pa
     path, ended = tmp_path / "_lock", threading.Event()
     before = FolderLock(path, 60).held()
     before.__enter__()
-    waits = holding(FolderLock(path, 60).held(), lambda: True)
+    waits = holding(FolderLock(path, 60).held(), lambda: True, at_once=False)
     eventually("the other to wait", lambda: queued(path) == 1)
     path.unlink()
     after = holding(FolderLock(path, 60).held(), ended.is_set)
-    eventually("the new file", path.exists)
     before.__exit__(None, None, None)
-    eventually("the other to wait again", lambda: queued(path) == 1)
+    eventually("the other to wait again", lambda: queued(path) == 1 or not waits.is_alive())
     assert waits.is_alive()
     ended.set()
     waits.join()

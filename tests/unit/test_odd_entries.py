@@ -449,6 +449,13 @@ def test_a_file_that_grows_while_it_is_read_and_one_that_is_far_too_large(tmp_pa
         read_plain(path)
 
 
+def test_an_error_of_the_system_is_told_as_it_is(tmp_path: Path) -> None:
+    """It is not its own cause: who follows the causes of an error comes to an end."""
+    with pytest.raises(OSError, match="too long") as told:
+        read_plain(tmp_path / ("x" * 300))
+    assert told.value.__cause__ is None
+
+
 def test_each_stage_of_the_logs_failures_is_counted_from_the_start() -> None:
     """The lock's too: a counter that begins at 1 has not increased, for Prometheus."""
     metrics = APIMetrics(MODEL)

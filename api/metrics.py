@@ -12,7 +12,9 @@ from monitoring.contract.config import Model
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
-LOG_STAGES = ("append", "lock", "seal", "recover", "corrupt", "bad_part", "sealer", "merge", "retire", "upkeep")
+LOG_STAGES = (
+    "append", "lock", "seal", "recover", "corrupt", "bad_part", "part_refused", "sealer", "merge", "retire", "upkeep",
+)  # fmt: skip
 LOAD_OUTCOMES = ("loaded", "late", "refused", "unreachable", "copy_failed", "copy_damaged", "failed")
 LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -3,7 +3,8 @@
 A run whose process was stopped, or hangs, is RUNNING for Prefect as long as it lives: the trigger knows it, and as one
 run executes at a time, a rollback waits behind it. Prefect's own time limit is kept by the run's process itself, which
 a stopped one cannot do. Here the runner's process sees to it: the run becomes CANCELLING, whereupon Prefect's runner
-ends its process, by SIGKILL where SIGTERM does nothing for half a minute.
+ends its process, by SIGKILL where SIGTERM does nothing for half a minute. One that it does not end, or cannot, is said
+to have crashed after as long again.
 
 The time counts from when the run was first seen at work, by a clock that never jumps.
 """
@@ -42,8 +43,11 @@ class RunLimit:
         now = self._clock()
         self._seen = {run.id: self._seen.get(run.id, now) for run in runs}
         for run in runs:
-            if run.state_type != "CANCELLING" and now - self._seen[run.id] >= self._seconds:
+            over = now - self._seen[run.id] - self._seconds
+            if run.state_type != "CANCELLING" and over >= 0:
                 self._end(run)
+            elif over >= self._seconds:
+                self._crash(run.id)
         for run_id in self._ending - self._seen.keys():
             self._tell(run_id)
 
@@ -59,8 +63,12 @@ class RunLimit:
     def _tell(self, run_id: str) -> None:
         """Have a run that was ended be one that crashed, not one that a person has cancelled: the alert is of these."""
         if self._prefect.run(run_id).state_type == "CANCELLED":
-            self._prefect.set_state(run_id, "CRASHED", self._reason, force=True)
+            self._crash(run_id)
         self._ending.discard(run_id)
+
+    def _crash(self, run_id: str) -> None:
+        self._prefect.set_state(run_id, "CRASHED", self._reason, force=True)
+        log.error("run_crashed", flow_run_id=run_id, seconds=self._seconds)
 
     def _look_forever(self) -> None:
         pause = threading.Event()

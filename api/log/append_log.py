@@ -19,7 +19,7 @@ from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.locks import FolderLock, LockedError
+from monitoring.contract.locks import FolderLock, LockedError, NoTurnError
 from monitoring.contract.part_reader import UNREADABLE
 from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain, set_aside
 from monitoring.contract.prediction_ids import id_milliseconds
@@ -30,7 +30,7 @@ from monitoring.contract.times import Micros
 
 logger = structlog.get_logger(__name__)
 
-LOCK_PATIENCE = 2.0  # seconds that a request waits for others to look up and append
+LOCK_PATIENCE = 10.0  # seconds that a request waits for others to look up and append: a back-fill takes some
 _SPACE_SECONDS = 0.1  # between two checks of the disk's free space: a system call per request would cost throughput
 
 
@@ -207,6 +207,9 @@ class AppendLog:
                 stack.enter_context(self._turns.held())
             except OSError as error:
                 raise self._unavailable(error) from error
+            except NoTurnError as error:  # honest contention: the client asks again
+                logger.warning("log_busy", folder=str(self.folder), reason=str(error))
+                raise LogUnavailableError(f"{self.folder.name} is busy: {error}") from error
             except LockedError as error:
                 self.metrics.failed("lock")
                 logger.error("log_locked", folder=str(self.folder), reason=str(error))  # noqa: TRY400

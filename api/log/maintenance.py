@@ -94,7 +94,7 @@ class Maintenance:
             log.metrics.failed("bad_part")
             logger.error("log_part_set_aside", path=file.shown, reason=file.reason, kept_as=readable(name))
         for file in watch.failing:  # each time, for as long as it is so
-            log.metrics.failed("upkeep")
+            log.metrics.failed("part_refused")
             logger.error("log_part_refused", path=file.shown, reason=file.reason)
 
     def _settled(self, log: AppendLog) -> list[Part]:

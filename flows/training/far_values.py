@@ -4,8 +4,12 @@ The drift alarm scales rows that lie far out down to a distance (`monitoring.ala
 1e6 moves it. Standardising knows no such bound: five of those rows among 4,000 make all others look alike. What is far
 is told by the rows to learn from, not by the reference: after a change its range is no longer theirs. The bounds are a
 step of the pipeline, and so of the exported model: it is asked as it was taught.
+
+Where one value fills more than half of the rows, as 0 in a count or the median in the place of what is missing, the
+others tell what is usual. Bounds are wide, for heavy tails are honest: of lognormal values 99.9 % stay as they are.
 """
 
+from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
@@ -14,8 +18,8 @@ from onnx import TensorProto
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
 
-_INNER = ((0.05, 0.95), (0.01, 0.99), (0.0, 1.0))  # shares: the first that span a range of values tell what is usual
-ROOM = 1.0  # of this range: so far beyond its ends a value counts as it is; of normal ones, to 4.9 standard deviations
+FEW = 0.03  # of all rows: as many may be far, on either side, without telling what is usual
+FAR = 8.0  # standard deviations from the median of a normal column that reaches as far as this one
 
 
 class FarValues(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -36,12 +40,26 @@ class FarValues(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sciki
 
 
 def _bounds(column: npt.NDArray[np.float64]) -> tuple[float, float]:
-    for shares in _INNER:
-        low, high = np.quantile(column, shares)
+    common = np.median(column)  # also the value that fills more than half of the rows, where one does
+    rest = column[column != common]
+    if 2 * len(rest) >= len(column):
+        rest = column
+    if len(rest):
+        share = min(FEW * len(column) / len(rest), 0.25)
+        first, middle, last = np.quantile(rest, (share, 0.5, 1 - share))
+        room = FAR * max(middle - first, last - middle) / NormalDist().inv_cdf(1 - share)
+        if room > 0:
+            return min(common, middle - room), max(common, middle + room)
+    return _bounds_of_few_values(column)
+
+
+def _bounds_of_few_values(column: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the bounds of a column that holds hardly more than one or two values: their range, beyond either end."""
+    for share in (FEW, 0.01, 0.0):
+        low, high = np.quantile(column, share, method="lower"), np.quantile(column, 1 - share, method="higher")
         if low < high:
             break
-    room = ROOM * (high - low)
-    return low - room, high + room
+    return 2 * low - high, 2 * high - low
 
 
 def calculate_shape(operator: Any) -> None:

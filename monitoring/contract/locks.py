@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ logger = structlog.get_logger(__name__)
 
 class LockedError(DriftloopError):
     """Another holds the lock, and has not given it up in time."""
+
+
+class NoTurnError(DriftloopError):
+    """Others use the lock one after another, and this one's turn has not come in time."""
 
 
 def lock(descriptor: int) -> bool:
@@ -46,38 +51,34 @@ def open_lock(path: Path) -> int:
 
 
 class _Waiter(threading.Thread):
-    """Waits in the kernel's queue for a lock that another holds, for as long as somebody wants it."""
+    """Waits in the kernel's queue for a lock that another holds, and lets go of it: the caller's descriptor holds it.
+
+    Where the caller has closed that meanwhile, nobody wants the lock any more, and it is free again at once.
+    """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(name="lock", daemon=True)
-        self._descriptor = descriptor
-        self._taken = threading.Event()
-        self._settling = threading.Lock()
-        self._wanted = True
+        self._descriptor = os.dup(descriptor)
+        self.taken = False
+        self.error: OSError | None = None
 
     def run(self) -> None:
-        """Take the lock; give it up at once if nobody wants it any more."""
-        with contextlib.suppress(OSError):
+        """Take the lock."""
+        try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        with self._settling:
-            self._taken.set()
-            if not self._wanted:
-                os.close(self._descriptor)
-
-    def wait(self, patience: float) -> bool:
-        """Say whether the lock is taken within so many seconds; if not, it is not wanted any more."""
-        if self._taken.wait(patience):
-            return True
-        with self._settling:
-            self._wanted = self._taken.is_set()
-        return self._wanted
+            self.taken = True
+        except OSError as error:
+            self.error = error
+        finally:
+            os.close(self._descriptor)
 
 
 class FolderLock:
     """A lock that threads of several processes take in turn, each for a moment.
 
-    Who does not get it within `patience` seconds is refused. While the lock is held for longer than that, nobody waits
-    for it at all: each further request is refused at once, so that a lock that is never given up holds no thread.
+    Who does not get it within `patience` seconds is refused. Who takes it dates its file: so a lock that goes from one
+    to the next, which is busy, is told from one that its holder keeps. While it is kept for longer than the patience,
+    nobody waits for it at all: each further request is refused at once, and one that is never given up holds no thread.
     """
 
     def __init__(self, path: Path, patience: float) -> None:
@@ -88,11 +89,16 @@ class FolderLock:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock in this block. Raise LockedError if another holds it, OSError if it cannot be opened."""
+        """Hold the lock in this block.
+
+        Raise NoTurnError if others use it all the time, LockedError if one keeps it, OSError if it cannot be opened.
+        """
+        deadline = time.monotonic() + self._patience
+        dated = self._dated()
         if not self._turn.acquire(timeout=self._patience):
-            raise LockedError(f"{self.path.name} is held by other requests")
+            raise NoTurnError(f"other requests use {self.path.name}")
         try:
-            descriptor = self._take()
+            descriptor = self._take(deadline, dated)
             try:
                 yield
             finally:
@@ -100,22 +106,46 @@ class FolderLock:
         finally:
             self._turn.release()
 
-    def _take(self) -> int:
-        descriptor = open_lock(self.path)
+    def _dated(self) -> int | None:
+        """Return when somebody last took the lock, by the clock of whoever it was."""
         try:
-            if lock(descriptor):
-                self._stuck = None
-                return descriptor
-            waits = self._stuck is None or not self._stuck.is_alive()
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if waits:
-            waiter = _Waiter(descriptor)
-            waiter.start()
-            if waiter.wait(self._patience):
-                return descriptor
-            self._stuck = waiter  # which closes the descriptor when it ends
+            return self.path.stat(follow_symlinks=False).st_mtime_ns
+        except OSError:
+            return None
+
+    def _take(self, deadline: float, dated: int | None) -> int:
+        while True:
+            descriptor = open_lock(self.path)
+            try:
+                self._wait(descriptor, deadline, dated)
+                if os.fstat(descriptor).st_nlink:
+                    os.utime(descriptor)
+                    self._stuck = None
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # removed meanwhile: another may hold the file that has its name now
+            if time.monotonic() >= deadline:
+                raise NoTurnError(f"{self.path.name} is removed all the time")
+
+    def _wait(self, descriptor: int, deadline: float, dated: int | None) -> None:
+        """Lock an open file by then; `dated` is as it was when the request came."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if self._stuck is not None and self._stuck.is_alive():
+                raise LockedError(f"{self.path.name} is held by another process") from None
         else:
-            os.close(descriptor)
+            return
+        waiter = _Waiter(descriptor)
+        waiter.start()
+        waiter.join(max(0.0, deadline - time.monotonic()))
+        if waiter.error is not None:
+            raise waiter.error
+        if waiter.taken:
+            return
+        if os.fstat(descriptor).st_mtime_ns != dated:
+            raise NoTurnError(f"other requests use {self.path.name}")
+        self._stuck = waiter
         raise LockedError(f"{self.path.name} is held by another process")

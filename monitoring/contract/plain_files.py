@@ -46,7 +46,8 @@ def open_plain(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
     try:
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if writes else 0), mode)
     except OSError as error:
-        raise _odd(path, error) from error
+        _require_even(path, error)
+        raise
     try:
         _require_plain(os.fstat(descriptor))  # after: it may have been changed for another
     except OddEntryError:
@@ -74,7 +75,8 @@ def stat_plain(path: Path, *, follow: bool = True) -> os.stat_result:
             raise OddEntryError("is a link that leads nowhere") from None
         raise
     except OSError as error:
-        raise _odd(path, error) from error
+        _require_even(path, error)
+        raise
     _require_plain(found)
     return found
 
@@ -85,13 +87,13 @@ def _require_plain(found: os.stat_result) -> None:
     raise OddEntryError("is " + next((name for fits, name in _KINDS if fits(found.st_mode)), "a link"))
 
 
-def _odd(path: Path, error: OSError) -> Exception:
-    """Return the error of an entry that is odd, where the system's says no more than that."""
+def _require_even(path: Path, error: OSError) -> None:
+    """Raise OddEntryError where the system's error says no more than that the entry is odd."""
     if error.errno == errno.ELOOP:
-        return OddEntryError("is a link that leads in a circle" if path.is_symlink() else "is behind such a link")
+        reason = "is a link that leads in a circle" if path.is_symlink() else "is behind such a link"
+        raise OddEntryError(reason) from error
     if error.errno in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
-        return OddEntryError("is no plain file")
-    return error
+        raise OddEntryError("is no plain file") from error
 
 
 def read_plain(path: Path, largest: int = LARGEST) -> bytes:

@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,14 +24,14 @@ from api.metrics import APIMetrics
 from flows.registry.publication import BusyError, complete, sole_run, stage
 from monitoring.contract.history import read_history
 from monitoring.contract.layout import Layout
-from monitoring.contract.locks import FolderLock, LockedError
+from monitoring.contract.locks import FolderLock, LockedError, _Waiter
 from monitoring.contract.part_reader import UNREADABLE, read_file
 from monitoring.contract.parts import list_parts
 from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain, readable, set_aside
 from monitoring.contract.reference import InvalidReferenceError, read_reference, reference_digest
 from monitoring.contract.storage import open_parquet, place, replaced
 from monitoring.snapshot.report_archive import ReportArchive
-from tests.processes import ROOT
+from tests.processes import ROOT, eventually
 from tests.unit.bad_files import ODD
 from tests.unit.kills import forked
 from tests.unit.log_fixtures import MODEL, Log, ids, read_ids, rows
@@ -121,7 +124,8 @@ def test_what_another_may_not_read_stops_nothing(tmp_path: Path) -> None:
         assert log.count("parts_merged_total") == 1
         assert set(log.find(kept, "actual_genre")) == kept
         assert (log.folder / "foreign.parquet").exists()
-        assert log.count("failures_total", stage="upkeep") > 0
+        assert log.count("failures_total", stage="part_refused") > 0
+        assert log.count("failures_total", stage="upkeep") == 0
         assert "foreign.parquet" in str(told)
 
     assert forked(work) == 0
@@ -200,6 +204,7 @@ def test_a_lock_that_is_never_given_up_holds_no_thread(tmp_path: Path) -> None:
             with FolderLock(tmp_path / "_lock", patience=60).held():
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
+                time.sleep(0.001)  # another thread's chance to be inside too
                 inside[0] -= 1
 
     threads = [threading.Thread(target=take_turns) for _ in range(8)]
@@ -223,6 +228,82 @@ def test_feedback_is_refused_while_another_holds_the_lock(tmp_path: Path, monkey
         log.seal()
     assert log.count("failures_total", stage="lock") == 1
     log.close()
+
+
+def queued(lock: Path) -> int:
+    """Return how many wait in the kernel's queue for a lock."""
+    inode = lock.stat().st_ino
+    waiting = (line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line)
+    return sum(fields[6].endswith(f":{inode}") for fields in waiting)
+
+
+def holding(lock: AbstractContextManager[None], until: Callable[[], Any], *, at_once: bool = True) -> threading.Thread:
+    """Hold a lock in a thread until that is true; return when it is held, or at once if others hold it still."""
+    held = threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            eventually("the holder's time", until)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    if at_once:
+        eventually("the lock", held.is_set)
+    return thread
+
+
+def test_slow_honest_holders_are_no_failure_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other processes or of this one: who waits for too long hears 503 all the same, and tries again."""
+    monkeypatch.setattr("api.log.append_log.LOCK_PATIENCE", 2.0)
+    log, ended = Log(tmp_path / "log"), threading.Event()
+    path = log.folder / "_lock"
+    first = holding(FolderLock(path, 60).held(), lambda: queued(path) == 2)
+    second = holding(FolderLock(path, 60).held(), ended.is_set, at_once=False)
+    eventually("the second to wait", lambda: queued(path) == 1)
+    with pytest.raises(LogUnavailableError, match="is busy"), log.exclusive():
+        pass
+    ended.set()
+    first.join()
+    second.join()
+    ended.clear()
+    third = holding(log.exclusive(), ended.is_set)
+    with pytest.raises(LogUnavailableError, match="is busy"), log.exclusive():
+        pass
+    ended.set()
+    third.join()
+    with log.exclusive():
+        pass
+    assert log.count("failures_total", stage="lock") == 0
+    log.close()
+
+
+def test_a_lock_whose_file_is_removed_meanwhile_is_waited_for_by_its_name(tmp_path: Path) -> None:
+    """Who has waited for the removed one does not hold the lock beside whoever holds the new one."""
+    path, ended = tmp_path / "_lock", threading.Event()
+    before = FolderLock(path, 60).held()
+    before.__enter__()
+    waits = holding(FolderLock(path, 60).held(), lambda: True, at_once=False)
+    eventually("the other to wait", lambda: queued(path) == 1)
+    path.unlink()
+    after = holding(FolderLock(path, 60).held(), ended.is_set)
+    before.__exit__(None, None, None)
+    eventually("the other to wait again", lambda: queued(path) == 1 or not waits.is_alive())
+    assert waits.is_alive()
+    ended.set()
+    waits.join()
+    after.join()
+
+
+def test_a_lock_that_the_system_refuses_is_not_taken(tmp_path: Path) -> None:
+    """Its error is told."""
+    descriptor = os.open(tmp_path, os.O_PATH)
+    waiter = _Waiter(descriptor)
+    os.close(descriptor)
+    waiter.start()
+    waiter.join()
+    assert not waiter.taken
+    assert waiter.error is not None
 
 
 def test_folders_and_files_are_this_accounts_alone(tmp_path: Path) -> None:
@@ -368,8 +449,15 @@ def test_a_file_that_grows_while_it_is_read_and_one_that_is_far_too_large(tmp_pa
         read_plain(path)
 
 
-def test_the_parsers_metrics_are_made_once() -> None:
-    """Each stage of the log's failures is there from the start, the lock's too."""
+def test_an_error_of_the_system_is_told_as_it_is(tmp_path: Path) -> None:
+    """It is not its own cause: who follows the causes of an error comes to an end."""
+    with pytest.raises(OSError, match="too long") as told:
+        read_plain(tmp_path / ("x" * 300))
+    assert told.value.__cause__ is None
+
+
+def test_each_stage_of_the_logs_failures_is_counted_from_the_start() -> None:
+    """The lock's too: a counter that begins at 1 has not increased, for Prometheus."""
     metrics = APIMetrics(MODEL)
     assert b'labels_log_failures_total{stage="lock"} 0.0' in metrics.render()
 

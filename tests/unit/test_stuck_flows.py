@@ -2,6 +2,7 @@
 
 import time
 import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,25 @@ def test_a_run_that_does_not_end_is_ended_and_told(state: str) -> None:
         asked.clear()
         limit.look()
         assert [route for route, _ in asked] == [RUNS]
+
+
+def test_a_run_that_prefect_does_not_end_crashes_all_the_same() -> None:
+    """It would be CANCELLING for ever, and hold what waits behind it: after a second limit it is over."""
+    answers: dict[str, tuple[int, Any]] = {
+        RUNS: (200, [{**RUN, "state_type": "CANCELLING"}]),
+        SET_STATE: (201, {"status": "ACCEPT"}),
+    }
+    ticks = Ticks()
+    with servers(answers) as (base, asked):
+        limit = RunLimit(Prefect(f"{base}/api"), ["retrain"], 60, ticks)
+        for seconds in (0, 119):
+            ticks.now += seconds
+            limit.look()
+        assert SET_STATE not in dict(asked)
+        ticks.now += 1
+        limit.look()
+    sent = dict(asked)[SET_STATE]
+    assert (sent["state"]["type"], sent["force"]) == ("CRASHED", True)
 
 
 @pytest.mark.parametrize("ended", ["COMPLETED", "FAILED"])
@@ -219,6 +239,52 @@ def test_a_few_values_far_outside_do_not_decide_what_a_candidate_learns(config: 
     exported = load_onnx(candidate.exported.SerializeToString(), config.model)
     asked = sample_of(poisoned(draw_wine(300, shift=6.0, seed=9), 20), config.model)
     assert (exported.predict(asked.features)[0] == candidate.pipeline.predict(asked.features)).all()
+
+
+def mostly(usual: float, share: float, others: Callable[[np.random.Generator, int], Any]) -> Any:
+    """Return what draws a column of one value, of which a share are others."""
+    return lambda rng, rows: np.where(rng.permutation(rows) < share * rows, others(rng, rows), usual)
+
+
+def uniform(rng: np.random.Generator, rows: int) -> Any:
+    return rng.uniform(0, 10_000, rows)
+
+
+def normal(rng: np.random.Generator, rows: int) -> Any:
+    return rng.normal(0, 1, rows)
+
+
+@pytest.mark.parametrize("rows", [400, 4000])
+@pytest.mark.parametrize(
+    ("draw", "widest"),
+    [
+        pytest.param(mostly(0, 0.012, uniform), np.inf, id="1.2 % not 0"),
+        pytest.param(mostly(0, 0.051, uniform), 1e5, id="5.1 % not 0"),
+        pytest.param(mostly(0, 0.055, uniform), 1e5, id="5.5 % not 0"),
+        pytest.param(mostly(0, 0.1, uniform), 1e5, id="10 % not 0"),
+        pytest.param(mostly(0, 0.6, uniform), 1e5, id="60 % not 0"),
+        pytest.param(mostly(0.02, 0.12, normal), 30, id="88 % missing"),
+        pytest.param(mostly(0.02, 0.11, normal), 30, id="89 % missing"),
+        pytest.param(mostly(0, 0.02, lambda _, rows: np.full(rows, 7.0)), np.inf, id="2 % are 7"),
+        pytest.param(mostly(0, 0.03, lambda _, rows: np.full(rows, 7.0)), np.inf, id="3 % are 7"),
+        pytest.param(mostly(0, 0.3, lambda _, rows: np.ones(rows)), 3, id="yes and no"),
+        pytest.param(lambda rng, rows: rng.lognormal(0, 1, rows), 100, id="lognormal"),
+        pytest.param(lambda rng, rows: rng.lognormal(0, 2, rows), 1000, id="lognormal, heavy"),
+        pytest.param(lambda rng, rows: rng.poisson(0.8, rows), 20, id="counts"),
+        pytest.param(normal, 15, id="normal"),
+    ],
+)
+def test_honest_columns_stay_as_they_are_and_five_rows_far_outside_do_not(
+    draw: Callable[[np.random.Generator, int], Any], widest: float, rows: int
+) -> None:
+    """Whatever share of the rows holds the most common value; five are more than 1 % of 400."""
+    rng = np.random.default_rng(8)
+    values = draw(rng, rows).astype(np.float32).reshape(-1, 1)
+    bounded = FarValues().fit(values).transform(values)
+    held = values != np.median(values)
+    assert (bounded != values).sum() <= 0.01 * held.sum()
+    values[rng.permutation(rows)[:5]] = 1e6
+    assert np.abs(FarValues().fit(values).transform(values)).max() <= widest
 
 
 def test_far_is_told_by_the_rows_themselves() -> None:

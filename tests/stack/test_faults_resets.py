@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,31 +62,27 @@ class Loop:
 
     def reach(self, moment: str) -> None:
         """Wait for a moment."""
-        begun = self.machine.reference().digest
         if moment == RANDOM:
             self.go_on()
             time.sleep(self.dice.uniform(0, 25))
         elif moment == CALIBRATION:
-            self.go_on()
-            eventually("another reference", lambda: self.machine.reference().digest != begun, 240)
-            time.sleep(self.dice.uniform(0, 5))
+            eventually("a calibration", lambda: self._going(self._calibrates), 300)
+            time.sleep(self.dice.uniform(0, 3))
         else:
-            self._reach_step(moment)
+            doom = self.machine.folder / "doom"
+            doom.write_text(f"stop: {moment.removeprefix(ROLLBACK)}")
+            if moment.startswith(ROLLBACK):
+                self.roll_back()
+            eventually(f"the step {moment!r}", lambda: self._going(lambda: not doom.exists()), 300)
 
-    def _reach_step(self, moment: str) -> None:
-        doom = self.machine.folder / "doom"
-        doom.write_text(f"stop: {moment.removeprefix(ROLLBACK)}")
-        if moment.startswith(ROLLBACK):
-            self.roll_back()
-        self.go_on()
-        eventually(f"the step {moment!r}", lambda: self._going(doom), 300)
+    def _going(self, reached: Callable[[], bool]) -> bool:
+        """Say whether a moment is reached; let the loop go on meanwhile, as an episode may have ended without it."""
+        if not reached():
+            self.go_on()
+        return reached()
 
-    def _going(self, doom: Path) -> bool:
-        """Say whether the step was reached; let the loop go on meanwhile, as an episode may have ended without it."""
-        if not doom.exists():
-            return True
-        self.go_on()
-        return False
+    def _calibrates(self) -> bool:
+        return self.machine.metrics().get("drift_calibration_progress", 1.0) < 1
 
 
 def test_a_machine_that_is_reset_at_many_moments_of_the_loop(machine: Machine) -> None:

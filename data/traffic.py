@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
@@ -68,8 +68,10 @@ class Counts:
 class Traffic:
     """A client in a thread of its own: start(), set_drifts([...]), counts(), stop()."""
 
-    def __init__(self, settings: TrafficSettings) -> None:
+    def __init__(self, settings: TrafficSettings, acknowledged: Callable[[list[str]], None] | None = None) -> None:
+        """Tell `acknowledged` the prediction ids of each request that was answered, if it is given."""
         self._settings = settings
+        self._acknowledged = acknowledged
         self._model = load_config(settings.config).model
         tracks = settings.tracks
         self._source = drawn(self._model) if tracks is None else resampled(self._model, tracks, settings.jitter)
@@ -162,6 +164,8 @@ class Traffic:
             log.warning("rows_refused", status=response.status_code, answer=response.text[:500])
             return
         self._count(acknowledged=rows)
+        if self._acknowledged is not None:
+            self._acknowledged(ids)
         labelled = self._rng.random(rows) < self._settings.label_share
         when = time.monotonic() + self._settings.label_delay
         self._due.extend((when, i, str(c)) for i, c, yes in zip(ids, labels, labelled, strict=True) if yes)

@@ -56,6 +56,8 @@ def bootstrap() -> State[None]:
             champion.require_answers(present.table, config.model)
             if not _predicted(present, config):
                 fill_predictions(layout, config.model, champion, present)
+            record.version = champion.version
+            record.catch_up()
             return Completed(name="Ready", message=f"version {champion.version} is champion; the reference is complete")
         table: pa.Table = draw_sample(config.model) if present is None else present.table
         origin = "sample" if present is None else present.origin

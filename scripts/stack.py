@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -196,6 +196,25 @@ def require_usable(data: Path) -> None:
         read_reference(Layout(data), config.model, predicted=False)
 
 
+def ready(stack: Stack) -> dict[str, str]:
+    """Make sure that a stack can run, and take its folders for this process; return the environment of its processes.
+
+    Raise DriftloopError or ToolsError with what is in the way.
+    """
+    stack.claim()  # held by this process, which is the stack's from the exec on
+    stack.require_free_ports()
+    require_usable(stack.data)
+    stack.prepare()
+    return stack.environment()
+
+
+def become(stack: Stack, environment: Mapping[str, str]) -> NoReturn:
+    """Run the stack's processes in the place of this one, Ctrl-C included."""
+    command = stack.command()
+    os.chdir(ROOT)
+    os.execve(command[0], command, environment)  # noqa: S606 - see above
+
+
 def main() -> None:
     """Start the stack in the foreground; Ctrl-C stops all of it."""
     parser = argparse.ArgumentParser(description="Run the whole stack as local processes.")
@@ -204,11 +223,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         stack = Stack(arguments.data.resolve(), arguments.state.resolve(), ports_from_environment())
-        stack.claim()  # held by this process, which is the stack's from the exec on
-        stack.require_free_ports()
-        require_usable(stack.data)
-        stack.prepare()
-        environment = stack.environment()
+        environment = ready(stack)
     except (DriftloopError, ToolsError) as error:
         sys.exit(f"driftloop: {error}")
     pages = {"the monitor's page": "monitor", "the API": "api", "Prefect": "prefect", "MLflow": "mlflow"}
@@ -219,9 +234,7 @@ def main() -> None:
     given = "" if stack.ports["prometheus"] == PORTS["prometheus"] else f"PROMETHEUS_URL={stack.url('prometheus')} "
     print(f"  {'the dashboards':<19} without Grafana: `{given}make dashboards-preview` draws them in .local/dashboards")
     sys.stdout.flush()
-    command = stack.command()
-    os.chdir(ROOT)
-    os.execve(command[0], command, environment)  # noqa: S606 - it takes this process's place, Ctrl-C included
+    become(stack, environment)
 
 
 if __name__ == "__main__":

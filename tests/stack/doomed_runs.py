@@ -19,6 +19,7 @@ from flows.retrain import retrain
 from flows.settings import FlowSettings
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
+from monitoring.contract.history import read_history
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
@@ -27,11 +28,14 @@ from tests.unit.kills import KILLED, forked, on_step
 
 def standing(config: Config, layout: Layout) -> dict[str, Any]:
     """Say who is champion, whose the reference is, and how many versions were registered."""
+    told = next((one for one in read_history(layout) if one.version is not None), None)
+    reference = read_reference(layout, config.model)
     versions = mlflow.MlflowClient().search_model_versions(f"name='{config.model.name}'")
     return {
         "champion": version_of(config.model.name, CHAMPION),
         "previous": version_of(config.model.name, PREVIOUS),
-        "reference": read_reference(layout, config.model).model_version,
+        "reference": reference.model_version,
+        "history": told.version if told and told.reference_digest == reference.digest else None,
         "versions": len(versions),
         "staged": sorted(path.name for path in (layout.root / "_references").glob("_next-*")),
     }

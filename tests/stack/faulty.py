@@ -100,7 +100,7 @@ class Faulty:
     def demo(self) -> Demo:
         """The probes of `make demo`."""
         config = load_config(ROOT / "monitoring/config.yml")
-        return Demo(self.stack, config, self.running["api"], "gain")
+        return Demo(self.stack, config, next(iter(self.running.values())), "gain")
 
     def champion(self) -> str:
         """Return the champion's version."""
@@ -197,7 +197,7 @@ def running(folder: Path) -> Iterator[Faulty]:
     commands["prometheus"] += f" --rules.alert.resend-delay={60 // PACE}s"
     doomed = {"PYTHONPATH": str(DOOM), "DOOM_FILE": str(folder / "doom")}
     environment = {**stack.environment(), **ENVIRONMENT, **doomed}
-    faulty = Faulty(stack, folder, outside, environment, commands, Traffic(_traffic(stack)))
+    faulty = Faulty(stack, folder, outside, environment, commands, Traffic(traffic(stack)))
     with outside.listening(), ExitStack() as ends:
         _with_outside(stack, outside.url)
         ends.callback(faulty.stop)
@@ -208,7 +208,7 @@ def running(folder: Path) -> Iterator[Faulty]:
         yield faulty
 
 
-def _traffic(stack: Stack) -> TrafficSettings:
+def traffic(stack: Stack) -> TrafficSettings:
     """Rows with late labels."""
     return TrafficSettings(
         url=stack.url("api"), rate=60, batch=5, label_delay=1, jitter=0.005, seed=1,

@@ -44,19 +44,19 @@ def test_before_the_alias_moves_nothing_has_happened(told: dict[str, dict[str, A
     assert line["restart"] == "Ready"
     for standing in (killed, line["after the restart"]):
         assert (standing["champion"], standing["reference"]) == (before["champion"], before["reference"])
-    assert line["after the restart"]["staged"] == []
+    assert (line["after the restart"]["staged"], line["after the restart"]["history"]) == ([], before["champion"])
     assert line["next run"] == "Promoted"
-    assert end["champion"] == end["reference"] == str(end["versions"])
+    assert end["champion"] == end["reference"] == end["history"] == str(end["versions"])
     assert end["previous"] == before["champion"]
     assert end["versions"] == killed["versions"] + 1
 
 
 @pytest.mark.parametrize("step", AFTER)
 def test_after_the_alias_has_moved_the_restart_completes_it(told: dict[str, dict[str, Any]], step: str) -> None:
-    """The new champion gets its reference before anything else; the repeated alert finds nothing to do."""
+    """The new champion gets its reference first of all, and the history tells; the next run finds nothing to do."""
     line = told[step]
     before, restarted, end = line["before"], line["after the restart"], line["at the end"]
     assert line["after the kill"]["champion"] == restarted["champion"] != before["champion"]
-    assert restarted["reference"] == restarted["champion"]
+    assert restarted["reference"] == restarted["history"] == restarted["champion"]
     assert (line["restart"], line["next run"]) == ("Ready", "TooFewLabels")
     assert end == {**restarted, "previous": before["champion"], "versions": before["versions"] + 1, "staged": []}

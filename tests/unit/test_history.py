@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.run_history import requesting_alert
+from flows.run_history import RunRecord, requesting_alert
 from monitoring.contract import history
 from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode, read_history
 from monitoring.contract.layout import Layout
@@ -53,6 +53,25 @@ def test_a_damaged_file_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "_history" / f"{'9' * 20}-aaaa.json").write_text("{")
     (tmp_path / "_history" / "notes.json").write_text("{}")
     assert read_history(layout) == [episode(1)]
+
+
+def test_a_promotion_that_no_run_has_told_of_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was cut off leaves no episode; the next start does, unless one tells of this version and reference."""
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "00000000-0000-4000-8000-000000000001")
+    layout = Layout(tmp_path)
+    keep_episode(layout, episode(1))
+
+    def told_after_a_start(version: str) -> list[tuple[str, str | None]]:
+        record = RunRecord(layout, "bootstrap", None)
+        record.version = version
+        record.catch_up()
+        return [(one.outcome, one.version) for one in read_history(layout)]
+
+    assert told_after_a_start("2") == [("Promoted", "2")]
+    for _ in range(2):
+        assert told_after_a_start("3") == [("Recovered", "3"), ("Promoted", "2")]
+    layout.reference.write_bytes(b"another")
+    assert told_after_a_start("3")[:2] == [("Recovered", "3"), ("Recovered", "3")]
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,16 @@ def test_a_lock_whose_file_is_removed_meanwhile_is_waited_for_by_its_name(tmp_pa
     after.join()
 
 
+def test_who_has_waited_for_a_turn_does_not_wait_as_long_again(tmp_path: Path) -> None:
+    """One deadline is for both: for this process's other requests, and for the lock."""
+    turns, ended = FolderLock(tmp_path / "_lock", patience=600), threading.Event()
+    other = holding(FolderLock(turns.path, 60).held(), ended.is_set)
+    with pytest.raises(LockedError):
+        turns._take(time.monotonic(), turns._dated())
+    ended.set()
+    other.join()
+
+
 def test_a_lock_that_the_system_refuses_is_not_taken(tmp_path: Path) -> None:
     """Its error is told."""
     descriptor = os.open(tmp_path, os.O_PATH)

@@ -10,7 +10,7 @@ from tests.containers.compose import Compose
 from tests.processes import eventually
 from tests.unit.test_abuse_proxy import many_requests_end, slow_clients_end
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)
 
 URL = "http://127.0.0.1:5050"
 LIMIT = 100  # in ten seconds: few enough that a busy machine answers more of them in that time

@@ -17,7 +17,7 @@ from tests.stack.flows_servers import TOKEN, Loop, Servers, now, write_user_refe
 from tests.unit.flows_fixtures import draw_wine, harmless, write_drift_state, write_log
 from tests.unit.models import write_config
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 ALERT = {
     "groupKey": "drift",

@@ -9,7 +9,7 @@ import requests
 from scripts.stack import PORTS, ROOT, Stack
 from tests.processes import answers, eventually, free_port, process
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 HEALTH = {"prometheus": "/-/ready", "alertmanager": "/-/ready", "prefect": "/api/health"}
 FOREIGN = "http://elsewhere.example"

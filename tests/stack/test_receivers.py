@@ -109,7 +109,8 @@ def switched_on(folder: Path, smtp: int, slack: int) -> Path:
     people = re.sub("^    # ", "    ", people, flags=re.MULTILINE)
     text = (before + people + after).replace("/run/secrets", str(folder))
     text = re.sub(r"smarthost: .*", f"smarthost: 127.0.0.1:{smtp}\n        require_tls: false", text)
-    text = re.sub(r"(group_wait|group_interval): \w+", r"\1: 1s", text)
+    text = re.sub(r"group_interval: \w+", "group_interval: 1s", text)
+    text = re.sub(r"group_wait: \w+", "group_wait: 3s", text)  # for all features to come together on a busy machine
     shutil.copytree(ROOT / "alertmanager/templates", folder / "templates")
     path = folder / "alertmanager.yml"
     path.write_text(text)

@@ -18,7 +18,7 @@ from tests.unit.answer_order import Change, asking, require_no_way_back
 from tests.unit.api_fixtures import features_of, gunicorn, onnx_model
 from tests.unit.models import GENRES
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 class MLflow:

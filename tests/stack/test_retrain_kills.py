@@ -13,7 +13,7 @@ from tests.processes import ROOT
 from tests.stack.flows_servers import Servers, write_user_reference
 from tests.unit.models import write_config
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 BEFORE = (  # the alias has not moved: the champion stays, and the next run promotes
     "rows collected", "candidate evaluated", "model logged", "version registered", "reference staged",

@@ -21,7 +21,7 @@ from tests.stack.flows_servers import Loop, Servers, now, serving
 from tests.unit.api_fixtures import Gunicorn, gunicorn
 from tests.unit.flows_fixtures import draw_wine, write_log
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # MLflow's client, not ours
+pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]  # MLflow's client, not ours
 
 OPPOSITE = {"red": "white", "white": "red"}
 MODEL = "port"

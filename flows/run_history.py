@@ -49,13 +49,13 @@ class RunRecord:
             log.exception("episode_not_kept", reason=str(error))
 
     def catch_up(self) -> None:
-        """Keep an episode if none tells of this champion with this reference, as the run that was to do so was cut off.
+        """Keep an episode if none tells of this champion with this reference.
 
-        A person who has moved the alias leaves none either.
+        The run that made it so was cut off before it could tell, or a person has moved the alias.
         """
         told = next((one for one in read_history(self._layout) if one.version is not None), None)
         if told is None or (told.version, told.reference_digest) != (self.version, reference_digest(self._layout)):
-            message = f"version {self.version} is champion, with its reference; the run that did this left no record"
+            message = f"version {self.version} is champion, with its reference; no run that ended had told of it"
             self.keep("Recovered", message)
 
     def _episode(self, outcome: str, message: str) -> Episode:

@@ -10,6 +10,7 @@ from tests.processes import free_ports
 from tests.stack.demo_run import SERVICES, Demo, run_demo
 from tests.stack.faulty import Faulty
 from tests.stack.flows_servers import Servers, running_servers
+from tests.stack.situation import situation
 from tests.stack.stage import Stage
 from tests.stack.watching import watching
 
@@ -55,7 +56,9 @@ def sent(faulty: Faulty) -> Traffic:
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say what the loop was doing when a case of faults failed; the next one gets another stack."""
     report = yield
-    stage = getattr(item, "funcargs", {}).get("stage")
+    stage, machine = (getattr(item, "funcargs", {}).get(name) for name in ("stage", "machine"))
+    if report.failed and report.when == "call" and isinstance(machine, Faulty):
+        report.sections.append(("What the loop was doing", situation(machine)))
     if report.failed and isinstance(stage, Stage):
         report.sections.append(("What the loop was doing", stage.situation()))
         stage.clear()

@@ -107,6 +107,11 @@ class Machine(Faulty):
         assert found == before
         return "the alarm holds"
 
+    def check_labels(self) -> int:
+        """Wait until as many rows have a label in the log as labels were acknowledged; return how many these are."""
+        due = self.sent.counts().labels
+        return len(eventually(f"{due} labels in the log", lambda: len(h := _ids(self.layout.labels)) >= due and h, 60))
+
     def check_rows(self) -> int:
         """Wait until each row acknowledged until now is in the log, none twice; return how many rows it has."""
         due = set(self.acknowledged)

@@ -8,7 +8,7 @@ import requests
 
 from tests.stack.faulty import Faulty
 
-_LINES = 8  # of each log
+_LINES = 64  # of all logs
 
 
 def situation(faulty: Faulty) -> str:
@@ -55,4 +55,4 @@ def _log(faulty: Faulty, service: str) -> str:
     lines = [
         line for line in (faulty.folder / f"{service}.log").read_text(errors="replace").splitlines() if line.strip()
     ]
-    return f"{service}.log:{_lines(line[:300] for line in lines[-_LINES:])}"
+    return f"{service}.log:{_lines(line[:300] for line in lines[-_LINES // len(faulty.commands) :])}"

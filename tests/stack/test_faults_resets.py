@@ -47,38 +47,40 @@ class Loop:
     strength: int = 0
     drifted: str = ""  # the digest of the reference from which the drift began
 
-    def go_on(self) -> None:
+    def go_on(self) -> bool:
         """Let a drift begin that no champion has seen, once the last one is over: its reference is another."""
         demo, reference = self.machine.demo, self.machine.reference().digest
         if reference != self.drifted and demo.query("drift_detected") == 0 and demo.calibrated():
             self.strength, self.drifted = self.strength + 1, reference
             self.machine.sent.set_drifts(["gain"], self.strength)
+        return True
 
-    def roll_back(self) -> None:
+    def roll_back(self) -> bool:
         """Ask for a rollback, as a person does."""
         demo = self.machine.demo
         found = demo.get("prefect", f"/api/deployments/name/rollback/{DEPLOYMENT}")
-        demo.prefect(f"/deployments/{found['id']}/create_flow_run")
+        return bool(demo.prefect(f"/deployments/{found['id']}/create_flow_run"))
 
     def reach(self, moment: str) -> None:
         """Wait for a moment."""
         if moment == RANDOM:
-            self.go_on()
+            eventually("the loop to go on", self.go_on)
             time.sleep(self.dice.uniform(0, 25))
         elif moment == CALIBRATION:
-            eventually("a calibration", lambda: self._going(self._calibrates), 300)
+            eventually("a calibration", lambda: self.going(self._calibrates), 300)
             time.sleep(self.dice.uniform(0, 3))
         else:
             doom = self.machine.folder / "doom"
             doom.write_text(f"stop: {moment.removeprefix(ROLLBACK)}")
             if moment.startswith(ROLLBACK):
-                self.roll_back()
-            eventually(f"the step {moment!r}", lambda: self._going(lambda: not doom.exists()), 300)
+                eventually("Prefect to take a run", self.roll_back)
+            eventually(f"the step {moment!r}", lambda: self.going(lambda: not doom.exists()), 300)
 
-    def _going(self, reached: Callable[[], bool]) -> bool:
-        """Say whether a moment is reached; let the loop go on meanwhile, as an episode may have ended without it."""
-        if not reached():
-            self.go_on()
+    def going(self, reached: Callable[[], bool]) -> bool:
+        """Say whether a moment is reached; let the loop go on, as an episode may have ended without it."""
+        if reached():
+            return True
+        self.go_on()
         return reached()
 
     def _calibrates(self) -> bool:
@@ -103,10 +105,12 @@ def test_a_machine_that_is_reset_at_many_moments_of_the_loop(machine: Machine) -
         machine.boot()
         held = machine.check_alarm(alarm)
         version = machine.check_agreement()
-        rows = machine.check_rows()
-        _say(moment, killed, f"{held}; version {version}, {rows} rows")
-    loop.go_on()
-    eventually("the loop to close", machine.demo.recovered, 300)
+        rows, labels = machine.check_rows(), machine.check_labels()
+        machine.wait_ready()
+        _say(moment, killed, f"{held}; version {version}, {rows} rows, {labels} labels")
+    former = machine.champion()
+    eventually("a promotion", lambda: loop.going(lambda: machine.demo.champion() != former), 300)
+    eventually("new rows without drift", machine.demo.recovered, 120)
     machine.check_agreement()
     machine.sent.stop()
     _say("in all", machine.check_rows(), f"{RESETS} resets, {len(machine.acknowledged)} rows acknowledged")

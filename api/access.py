@@ -1,13 +1,11 @@
 """Who may write: who has the API key, where API_KEY_FILE is set, and otherwise whoever is no page of another site."""
 
 import hmac
-from urllib.parse import urlsplit
 
 from flask import request
 
 from api.problems import Problem
-
-_LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+from monitoring.contract.local_names import is_local
 
 
 def require_key(key: str) -> None:
@@ -32,13 +30,6 @@ def refuse_foreign_pages() -> None:
         detail = "Sec-Fetch-Site: a page of another site may not write"
         raise Problem(403, "cross_site", detail, field="Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    if origin is not None and _host(origin) not in _LOCAL:
+    if origin is not None and not is_local(origin):
         detail = "Origin: a page of another site may not write; behind a proxy of yours set API_KEY_FILE"
         raise Problem(403, "cross_site", detail, field="Origin")
-
-
-def _host(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).hostname
-    except ValueError:
-        return None

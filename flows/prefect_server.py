@@ -6,7 +6,6 @@ itself away by its origin, or, where its name was made to point at this machine,
 
 import os
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import uvicorn
 from prefect.server.api.server import create_app
@@ -14,24 +13,17 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+from monitoring.contract.local_names import is_local
 
 
 def refusal(headers: Mapping[str, str]) -> str | None:
     """Say why a request is refused; None if it is not."""
     host, origin = headers.get("host", ""), headers.get("origin")
-    if _name(f"//{host}") not in LOCAL:
+    if not is_local(f"//{host}"):
         return "Host: this server answers to 127.0.0.1 and localhost alone"
-    if origin is not None and _name(origin) not in LOCAL:
+    if origin is not None and not is_local(origin):
         return "Origin: a page of another site may not use this server"
     return None
-
-
-def _name(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
 
 
 class LocalPagesOnly:

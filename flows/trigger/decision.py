@@ -10,8 +10,8 @@ it was to begin at such a time it is not waited for.
 
 The cooldown is a flow's own: a retraining that has just ended does not hold off the rollback of what it promoted. A
 rollback that has changed nothing, or is still to come to its end, holds off its own episode alone, for another alert
-may be the one that is right; they run one after the other. An
-episode whose runs can conclude nothing waits longer each time (`flows.trigger.waiting`).
+may be the one that is right; they run one after the other. An episode whose runs can conclude nothing waits longer each
+time (`flows.trigger.waiting`).
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -123,6 +123,11 @@ class Faulty:
         looks = f"{found.evaluations} evaluations of {promised(alert) / PACE:g}, {found.fired - self.since:.1f} s after"
         sys.stdout.write(f"{alert} {labels}: {looks}\n")
         assert found.evaluations + 1 <= promised(alert) / PACE, looks  # each a second; one is for the scrape
+
+    def wait_all_firing(self, alerts: Mapping[str, dict[str, str]]) -> None:
+        """Wait until each of these alerts, with its labels, fires; see `wait_firing`."""
+        for alert, labels in alerts.items():
+            self.wait_firing(alert, **labels)
 
     def wait_ready(self) -> None:
         """Wait until every service answers."""

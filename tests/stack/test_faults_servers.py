@@ -21,12 +21,7 @@ def test_a_death_within_an_episode(
     faulty: Faulty, service: str, moment: Moment, alerts: dict[str, dict[str, str]]
 ) -> None:
     """One service dies where it hurts most; somebody is told, it comes back, and the episode ends in one promotion."""
-
-    def told() -> None:
-        for alert, labels in alerts.items():
-            faulty.wait_firing(alert, **labels)
-
-    survives(faulty, service, moment, told)
+    survives(faulty, service, moment, lambda: faulty.wait_all_firing(alerts))
 
 
 def test_the_death_of_prometheus_within_an_episode(faulty: Faulty) -> None:

@@ -12,6 +12,7 @@ from api.metrics import LABEL_OUTCOMES
 from api.problems import Problem
 from api.service import Service
 from api.validation import SentLabel, named
+from monitoring.contract.row_lookup import Target
 from monitoring.contract.schemas import Row, label_row
 from monitoring.contract.times import BEFORE_ALL, Micros
 
@@ -49,7 +50,7 @@ def _settle(service: Service, labels: Sequence[SentLabel]) -> list[str]:
 class _Settling:
     """The newest label of each prediction while a request's labels are gone through."""
 
-    def __init__(self, logged: dict[str, str | None], later: dict[str, tuple[Micros, str]], now: Micros) -> None:
+    def __init__(self, logged: dict[str, Target], later: dict[str, tuple[Micros, str | float]], now: Micros) -> None:
         self._newest = {key: later.get(key, (BEFORE_ALL, own)) for key, own in logged.items()}
         self._now = now
         self.rows: list[Row] = []

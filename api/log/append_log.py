@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
 import structlog
 
 from api.log.journal import Journal, list_journals, list_odd_journals
@@ -23,7 +24,7 @@ from monitoring.contract.locks import FolderLock, LockedError, NoTurnError
 from monitoring.contract.part_reader import UNREADABLE
 from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain, set_aside
 from monitoring.contract.prediction_ids import id_milliseconds
-from monitoring.contract.row_lookup import find_targets, find_timed
+from monitoring.contract.row_lookup import Target, find_targets, find_timed
 from monitoring.contract.schemas import Row, labels_schema, log_schema, row_id, row_time
 from monitoring.contract.storage import Place
 from monitoring.contract.times import Micros
@@ -174,27 +175,30 @@ class AppendLog:
             return f"{self.folder.name} cannot be written: {error.strerror}"
         return None
 
-    def find(self, ids: Iterable[str], column: str) -> dict[str, str | None]:
+    def find(self, ids: Iterable[str], column: str) -> dict[str, Target]:
         """Look ids up in every process's journals and in the parts: those that are there, each with that column."""
         wanted = set(ids)
-        found: dict[str, str | None] = {}
+        found: dict[str, Target] = {}
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
         for path in list_journals(self.folder):
             found |= {i: value for i, value, _ in find_rows(_content(path), wanted, column, self.form)}
-        return found | find_targets(self.parts, wanted - found.keys(), column)
+        return found | find_targets(self.parts, wanted - found.keys(), column, self._values(column))
 
-    def newest(self, ids: Iterable[str], column: str) -> dict[str, tuple[Micros, str]]:
+    def newest(self, ids: Iterable[str], column: str) -> dict[str, tuple[Micros, str | float]]:
         """Look ids up as `find` does; return of each the newest row's timestamp and that column, if it has a value."""
         wanted = set(ids)
-        found: list[tuple[str, str | None, Micros]] = []
+        found: list[tuple[str, Target, Micros]] = []
         for path in list_journals(self.folder):
             found += find_rows(_content(path), wanted, column, self.form)
-        found += find_timed(self.parts, wanted, column)
-        newest: dict[str, tuple[Micros, str]] = {}
+        found += find_timed(self.parts, wanted, column, self._values(column))
+        newest: dict[str, tuple[Micros, str | float]] = {}
         for prediction_id, value, moment in found:
             if value is not None and (prediction_id not in newest or newest[prediction_id][0] <= moment):
                 newest[prediction_id] = moment, value
         return newest
+
+    def _values(self, column: str) -> pa.DataType:
+        return self.form.schema.field(column).type
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

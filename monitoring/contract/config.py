@@ -3,11 +3,13 @@
 Each section is a class, and each key a field of it; `monitoring.contract.config_file` reads the file.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from monitoring.contract.categories import category_text
 from monitoring.contract.config_values import (
     LEAST_PROMISE,
     Categories,
@@ -20,12 +22,13 @@ from monitoring.contract.config_values import (
     TimeZone,
     Word,
     require_free,
+    require_free_answer,
     require_free_target,
     require_unique,
 )
+from monitoring.contract.kinds import KINDS, CategoricalDriftTest, Kind, KindName, NumericDriftTest
+from monitoring.contract.tasks import TASKS, Task, TaskName
 
-NumericDriftTest = Literal["ks", "mannw", "t_test", "cramer_von_mises", "anderson"]
-CategoricalDriftTest = Literal["chi_square_two_sample", "chisquare"]
 Engine = Literal["profile", "dataframe"]
 SuiteTest = Literal[
     "TestNumberOfColumnsWithMissingValues",
@@ -74,16 +77,36 @@ class Audio(_Section):
 
 
 class Model(_Section):
-    """The watched model's inputs and outputs; `dtype` is the type of the log's numeric columns."""
+    """The watched model's inputs and outputs; `dtype` is the type of the log's numeric columns.
+
+    `features` in the config is a list of names, all of them numeric, or a mapping of names to kinds, which becomes
+    `features` and `kinds` here. A regression has neither categories nor a label's name.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    task: TaskName = "classification"
     features: Names
+    kinds: Mapping[Name, KindName] = {}
     prediction: Name
     target: Annotated[Name, AfterValidator(require_free_target)]
-    label: Annotated[Word, AfterValidator(require_free)]
-    categories: Categories
+    label: Annotated[Word, AfterValidator(require_free)] = ""
+    categories: Categories = ()
+    positive: Annotated[Name, BeforeValidator(category_text)] | None = None
+    threshold: Probability | None = None
     dtype: Literal["float32", "float64"] = "float64"
     audio: Audio | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, content: Any) -> Any:
+        """Divide a mapping of features to kinds into the names and the kinds; an empty label or category is none."""
+        if not isinstance(content, Mapping):
+            return content
+        if content.get("task") == "regression":
+            content = {key: value for key, value in content.items() if value or key not in {"label", "categories"}}
+        if isinstance(given := content.get("features"), Mapping):
+            return {**content, "features": tuple(given), "kinds": dict(given)}
+        return content
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
@@ -92,7 +115,51 @@ class Model(_Section):
         )
         if self.audio and self.target == "file":
             raise ValueError("target 'file' is taken: a request with a clip has it in a field of that name")
+        if self.audio and self.of_kind("categorical"):
+            raise ValueError("audio gives numbers: with it no feature is categorical")
+        if beyond := sorted(set(self.kinds) - set(self.features)):
+            raise ValueError(f"kinds names {beyond[0]!r}, which is no feature")
         return self
+
+    @model_validator(mode="after")
+    def _fits_task(self) -> Self:
+        if self.task == "regression":
+            given = [key for key in ("categories", "positive", "threshold") if getattr(self, key)]
+            if given:
+                raise ValueError(f"{given[0]} is of a classification; a regression answers numbers")
+            require_free_answer(self.prediction)
+            return self
+        missing = [key for key in ("label", "categories") if not getattr(self, key)]
+        if missing:
+            raise ValueError(f"{' and '.join(missing)}: is missing; a classification names what it answers")
+        binary = len(self.categories) == 2  # noqa: PLR2004 - two categories
+        if (self.positive is not None or self.threshold is not None) and not binary:
+            raise ValueError(f"positive and threshold are for two categories; there are {len(self.categories)}")
+        if self.positive is not None and self.positive not in self.categories:
+            raise ValueError(f"positive is {self.positive!r}; it must be one of {', '.join(self.categories)}")
+        if self.threshold is not None and self.positive is None:
+            raise ValueError("threshold is the probability of `positive`, which is missing")
+        return self
+
+    def kind(self, column: str) -> Kind:
+        """Return the kind of a feature, or of the prediction and the target."""
+        if column in (self.prediction, self.target):
+            return KINDS[self.rules.kind]
+        return KINDS[self.kinds.get(column, "numeric")]
+
+    def of_kind(self, name: KindName) -> tuple[str, ...]:
+        """Return the features of a kind, in the config's order."""
+        return tuple(feature for feature in self.features if self.kinds.get(feature, "numeric") == name)
+
+    @property
+    def rules(self) -> Task:
+        """Return what the task says of predictions and labels."""
+        return TASKS[self.task]
+
+    @property
+    def answer(self) -> str:
+        """Return the field of the API's answer that holds the prediction."""
+        return self.prediction if self.task == "regression" else self.label
 
 
 class Metrics(_Section):
@@ -128,9 +195,10 @@ class DriftTest(_Section):
 
 
 class Drift(_Section):
-    """The drift test of every column."""
+    """The drift test of every column: of numbers (`default`), of categories, and of single columns."""
 
     default: DriftTest
+    categorical: DriftTest | None = None
     columns: dict[str, DriftTest] = {}
 
 
@@ -211,12 +279,13 @@ class Config(_Section):
         for column, drift in self.drift.columns.items():
             if column not in columns:
                 raise ValueError(f"drift.columns names {column!r}; allowed are {', '.join(columns)}")
-            kind = CategoricalDriftTest if column == self.model.prediction else NumericDriftTest
-            _require_test(f"drift.columns.{column}", drift, get_args(kind))
+            _require_test(f"drift.columns.{column}", drift, self.model.kind(column).drift_tests)
         if self.engine == "profile" and (problem := self.beyond_profiles()):
             raise ValueError(f"{problem}, or set `engine: dataframe`")
         require_unique(tuple(entry.name for entry in self.tests))
-        _require_test("drift.default", self.drift.default, get_args(NumericDriftTest))
+        _require_test("drift.default", self.drift.default, KINDS["numeric"].drift_tests)
+        if self.drift.categorical is not None:
+            _require_test("drift.categorical", self.drift.categorical, KINDS["categorical"].drift_tests)
         if self.window.rows is not None and self.window.rows < self.minimum_rows:
             raise ValueError(f"window.rows ({self.window.rows}) must be at least minimum_rows ({self.minimum_rows})")
         if (rows := self.retrain.rows) < (needed := self.retrain.minimum_labels):
@@ -225,7 +294,10 @@ class Config(_Section):
 
     def beyond_profiles(self) -> str | None:
         """Say which keys ask for a drift test that profiles do not give, and which they give; None if none does."""
-        keys = {"default": self.drift.default, **{f"columns.{name}": of for name, of in self.drift.columns.items()}}
+        general = {"default": self.drift.default, "categorical": self.drift.categorical}
+        keys = {key: of for key, of in general.items() if of} | {
+            f"columns.{n}": of for n, of in self.drift.columns.items()
+        }
         found = [f"drift.{key}.test is {of.test!r}" for key, of in keys.items() if of.test not in _FROM_PROFILES]
         if not found:
             return None
@@ -247,6 +319,7 @@ class Config(_Section):
         """Return the drift test of a feature or of the prediction column."""
         if column in self.drift.columns:
             return self.drift.columns[column]
-        if column == self.model.prediction:
-            return DriftTest(test="chi_square_two_sample", threshold=self.drift.default.threshold)
-        return self.drift.default
+        if self.model.kind(column).name == "numeric":
+            return self.drift.default
+        usual = DriftTest(test="chi_square_two_sample", threshold=self.drift.default.threshold)
+        return self.drift.categorical or usual

@@ -46,11 +46,11 @@ def _printable(line: str) -> str:
 
 
 def _explain(error: Any) -> str:
-    key = dotted(error["loc"]) or "config"
+    key = dotted(_written(error["loc"])) or "config"
     value = repr(error["input"])
     shown = textwrap.shorten(value, 80, placeholder="...")
     if error["type"] == "extra_forbidden":
-        allowed = ", ".join(_section(error["loc"][:-1]).model_fields)
+        allowed = ", ".join(name for name in _section(error["loc"][:-1]).model_fields if name != "kinds")
         return f"{key} = {shown}: no such key; allowed here are {allowed}"
     if error["type"] == "missing":
         return f"{key}: is missing"
@@ -60,6 +60,11 @@ def _explain(error: Any) -> str:
     if error["type"] == "string_type" and not isinstance(error["input"], list | dict):
         message += " (quote it)"
     return f"{key} = {shown}: {message}"
+
+
+def _written(location: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return where a key stands in the file: a mapping of features holds names and kinds."""
+    return ("model", "features", *location[2:]) if location[:2] == ("model", "kinds") else location
 
 
 def _section(location: tuple[Any, ...]) -> type[BaseModel]:

@@ -76,6 +76,13 @@ def require_free(label: str) -> str:
     return label
 
 
+def require_free_answer(prediction: str) -> str:
+    """Return a regression's prediction; raise ValueError if the API's answers have a field of that name beside it."""
+    if prediction in (*_ANSWER, "predictions"):
+        raise ValueError(f"prediction {prediction!r} is taken in the API's answers, which name the number so")
+    return prediction
+
+
 def require_free_target(target: str) -> str:
     """Return the target; raise ValueError if the API's requests have a field of that name beside it."""
     if target in _REQUEST:

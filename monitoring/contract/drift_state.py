@@ -45,8 +45,8 @@ def drift_state_path(layout: Layout) -> Path:
 
 
 def drift_key(reference: Reference, model: Model) -> str:
-    """Return the key of what a watch is for: the reference, the features and the categories."""
-    return _digest((reference.digest, *model.features, "", *model.categories))
+    """Return the key of what a watch is for: the reference, the features, their kinds and the categories."""
+    return _digest((reference.digest, *model.features, "", *model.categories, *model.of_kind("categorical")))
 
 
 def read_drift_state(layout: Layout, key: str) -> DriftState | None:

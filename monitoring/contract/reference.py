@@ -186,14 +186,18 @@ def _misfits(stored: pa.Table, rows: pa.Table, model: Model, *, predicted: bool)
                 yield f"column {field.name} is missing"
         elif field.name in rows.column_names:
             column = rows[field.name]
-            if field.name in required and len(column) and pc.all(pc.is_null(column, nan_is_null=True)).as_py():
+            if field.name in required and len(column) and _is_void(column):
                 yield f"column {field.name} has no value"
-            elif field.name in model.features:
-                if pc.any(pc.is_inf(column)).as_py():
-                    yield f"column {field.name} holds infinite values"
-            elif unknown := set(column.unique().to_pylist()) - {*model.categories, None}:
-                named = ", ".join(sorted(unknown)[:5])
-                yield f"column {field.name} holds {named}; allowed are {', '.join(model.categories)}"
+                continue
+            if field.name in model.features:
+                flaws = model.kind(field.name).flaws(column)
+            else:
+                flaws = model.rules.flaws(column, model.categories)
+            yield from (f"column {field.name} {flaw}" for flaw in flaws)
+
+
+def _is_void(column: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.is_null(column, nan_is_null=True)).as_py())
 
 
 def write_reference(

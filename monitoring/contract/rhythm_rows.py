@@ -19,7 +19,7 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.plain_files import read_plain
-from monitoring.contract.schemas import TIMESTAMP, number_type
+from monitoring.contract.schemas import TIMESTAMP, feature_fields
 from monitoring.contract.storage import replaced
 from monitoring.contract.values import conform
 
@@ -44,8 +44,8 @@ class RhythmRows:
 
 def rhythm_schema(model: Model) -> pa.Schema:
     """Return the columns of rhythm rows: time, features and prediction."""
-    features = (pa.field(name, number_type(model)) for name in model.features)
-    return pa.schema([pa.field("timestamp", TIMESTAMP), *features, pa.field(model.prediction, pa.string())])
+    prediction = pa.field(model.prediction, model.rules.values)
+    return pa.schema([pa.field("timestamp", TIMESTAMP), *feature_fields(model), prediction])
 
 
 def read_rhythm_rows(layout: Layout, model: Model, reference_digest: str) -> RhythmRows | None:

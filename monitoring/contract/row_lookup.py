@@ -15,20 +15,26 @@ from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
 from monitoring.contract.times import BEFORE_ALL, NEVER, Micros
 
+_TEXT = pa.string()
 
-def find_targets(folder: Place, ids: Iterable[str], target: str) -> dict[str, str | None]:
-    """Look ids up in a folder of parts: the ids that are there, each with its target or None."""
-    schema = pa.schema([("prediction_id", pa.string()), (target, pa.string())])
+Target = str | float | None
+
+
+def find_targets(folder: Place, ids: Iterable[str], target: str, values: pa.DataType = _TEXT) -> dict[str, Target]:
+    """Look ids up in a folder of parts: the ids that are there, each with its target, of type `values`, or None."""
+    schema = pa.schema([("prediction_id", pa.string()), (target, values)])
     table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
     return dict(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
 
 
-def find_timed(folder: Place, ids: Iterable[str], column: str) -> list[tuple[str, str | None, Micros]]:
+def find_timed(
+    folder: Place, ids: Iterable[str], column: str, values: pa.DataType = _TEXT
+) -> list[tuple[str, Target, Micros]]:
     """Look ids up as `find_targets` does: each row that is there, with that column and its timestamp.
 
     A row without a timestamp is older than all.
     """
-    schema = pa.schema([("prediction_id", pa.string()), (column, pa.string()), ("timestamp", TIMESTAMP)])
+    schema = pa.schema([("prediction_id", pa.string()), (column, values), ("timestamp", TIMESTAMP)])
     table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
     times = pc.fill_null(table["timestamp"].cast(pa.int64()), BEFORE_ALL)
     times = pc.if_else(pc.less(times, NEVER), times, BEFORE_ALL)  # a correction of a label must still be dated later

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from monitoring.contract.config import Model
 from monitoring.contract.times import Micros
-from monitoring.contract.values import narrower
 
 Row = list[Any]
 
@@ -19,15 +18,20 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 def number_type(model: Model) -> pa.DataType:
-    """Return the type of the numeric columns: features and confidence."""
+    """Return the type of the log's numbers: numeric features and the confidence."""
     return pa.float32() if model.dtype == "float32" else pa.float64()
 
 
+def feature_fields(model: Model) -> list[pa.Field]:
+    """Return the features' columns as the log holds them."""
+    return [pa.field(name, model.kind(name).logged_as(number_type(model))) for name in model.features]
+
+
 def compared_fields(reference: pa.Schema, model: Model) -> list[pa.Field]:
-    """Return the features' columns as rows are compared with a reference's: of the narrower type of both."""
+    """Return the features' columns as rows are compared with a reference's: numbers of the narrower type of both."""
     due = number_type(model)
     given = {field.name: field.type for field in reference}
-    return [pa.field(name, narrower(given.get(name, due), due)) for name in model.features]
+    return [pa.field(n, model.kind(n).compared_as(given.get(n, due), due)) for n in model.features]
 
 
 def log_schema(model: Model) -> pa.Schema:
@@ -36,11 +40,11 @@ def log_schema(model: Model) -> pa.Schema:
         [
             pa.field("prediction_id", pa.string(), nullable=False),
             pa.field("timestamp", TIMESTAMP, nullable=False),
-            *(pa.field(name, number_type(model)) for name in model.features),
-            pa.field(model.prediction, pa.string()),
+            *feature_fields(model),
+            pa.field(model.prediction, model.rules.values),
             pa.field("confidence", number_type(model)),
             pa.field("model_version", pa.string()),
-            pa.field(model.target, pa.string()),
+            pa.field(model.target, model.rules.values),
         ]
     )
 
@@ -49,11 +53,11 @@ def prediction_row(
     *,
     prediction_id: str,
     timestamp: Micros,
-    features: Sequence[float | None],
-    prediction: str,
+    features: Sequence[float | str | None],
+    prediction: str | float,
     confidence: float | None,
     model_version: str | None,
-    target: str | None,
+    target: str | float | None,
 ) -> Row:
     """Return a row of `log_schema`."""
     return [prediction_id, timestamp, *features, prediction, confidence, model_version, target]
@@ -75,13 +79,13 @@ def labels_schema(model: Model) -> pa.Schema:
     return pa.schema(
         [
             pa.field("prediction_id", pa.string(), nullable=False),
-            pa.field(model.target, pa.string(), nullable=False),
+            pa.field(model.target, model.rules.values, nullable=False),
             pa.field("timestamp", TIMESTAMP, nullable=False),
         ]
     )
 
 
-def label_row(*, prediction_id: str, target: str, timestamp: Micros) -> Row:
+def label_row(*, prediction_id: str, target: str | float, timestamp: Micros) -> Row:
     """Return a row of `labels_schema`."""
     return [prediction_id, target, timestamp]
 
@@ -90,8 +94,8 @@ def reference_schema(model: Model) -> pa.Schema:
     """Return the columns of reference.parquet: features, prediction, target."""
     return pa.schema(
         [
-            *(pa.field(name, number_type(model)) for name in model.features),
-            pa.field(model.prediction, pa.string()),
-            pa.field(model.target, pa.string()),
+            *feature_fields(model),
+            pa.field(model.prediction, model.rules.values),
+            pa.field(model.target, model.rules.values),
         ]
     )

@@ -135,7 +135,7 @@ def test_another_model_is_a_change_of_the_file_alone(tmp_path: Path) -> None:
         ),
         pytest.param(
             _set("model", "feature", to=[]),
-            "model.feature = []: no such key; allowed here are name, features",
+            "model.feature = []: no such key; allowed here are name, task, features",
             id="key",
         ),
         pytest.param(

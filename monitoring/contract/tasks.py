@@ -1,0 +1,81 @@
+"""What a model answers: a category, or a number.
+
+One class says for each task what predictions and labels are in config, files and messages, and everything else asks
+`Model.rules`. What a room computes by task stands in one class per task there.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.contract.categories import category_text
+from monitoring.contract.kinds import KindName
+
+TaskName = Literal["classification", "regression"]
+_NAMED = 5
+
+
+class Task(Protocol):
+    """What depends on the task in the files and the config."""
+
+    name: TaskName
+    kind: KindName  # that predictions and labels are compared as
+    values: pa.DataType  # of predictions and labels
+
+    def parse(self, value: Any, categories: Sequence[str]) -> str | float:
+        """Return a label as it is logged; raise ValueError with what it must be."""
+
+    def flaws(self, column: pa.ChunkedArray, categories: Sequence[str]) -> Iterator[str]:
+        """Yield what no reference's column of predictions or labels may hold."""
+
+
+class Classification:
+    """Answers are categories, which the config names; others are wrong answers."""
+
+    name: TaskName = "classification"
+    kind: KindName = "categorical"
+    values = pa.string()
+
+    def parse(self, value: Any, categories: Sequence[str]) -> str:
+        """Return the text of a category; a whole float is taken as a whole number."""
+        if isinstance(value, str) and value in categories:
+            return value
+        text = category_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+        if text not in categories:
+            raise ValueError(f"there are {', '.join(categories)}")
+        return text
+
+    def flaws(self, column: pa.ChunkedArray, categories: Sequence[str]) -> Iterator[str]:
+        """Yield which of the values are no categories."""
+        if unknown := set(column.unique().to_pylist()) - {*categories, None}:
+            named = ", ".join(sorted(unknown)[:_NAMED])
+            yield f"holds {named}; allowed are {', '.join(categories)}"
+
+
+class Regression:
+    """Answers are finite numbers."""
+
+    name: TaskName = "regression"
+    kind: KindName = "numeric"
+    values = pa.float64()
+
+    def parse(self, value: Any, categories: Sequence[str]) -> float:  # noqa: ARG002 - there are none
+        """Return a finite number; true and false are none."""
+        try:
+            number = float(value) if type(value) in (int, float) else math.nan
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ValueError("it must be a finite number")
+        return number
+
+    def flaws(self, column: pa.ChunkedArray, categories: Sequence[str]) -> Iterator[str]:  # noqa: ARG002
+        """Yield that values are infinite."""
+        if pc.any(pc.is_inf(column)).as_py():
+            yield "holds infinite values"
+
+
+TASKS: dict[TaskName, Task] = {"classification": Classification(), "regression": Regression()}

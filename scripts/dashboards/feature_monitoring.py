@@ -15,6 +15,7 @@ KS = '{__name__=~".+_ks_statistic",feature!=""}'
 EFFECT = '{__name__=~".+_effect_size",feature!=""}'
 # between backticks nothing but a backtick ends the text, whatever a feature is called
 CHOSEN = "feature=~`${feature:regex}`"
+CATEGORIES = "Which categories hold what is new? Of categorical features alone"
 SHIFTS = "sum by (feature_a, feature_b) (feature_correlation_shift)"
 
 
@@ -26,7 +27,7 @@ def feature_monitoring() -> builders.Dashboard:
     feature.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.NATURAL_ASC)
     everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
     board.with_variable(feature.current(everything).all_value(".*"))
-    for row in (_blamed, _tests, _each, _together, _missing):
+    for row in (_blamed, _tests, _each, _categories, _together, _missing):
         row(board)
     return board
 
@@ -138,6 +139,26 @@ def _each(board: builders.Dashboard) -> None:
                 for dataset in ("reference", "current")
             ),
             by="bin",
+        )
+    )
+
+
+def _categories(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row(CATEGORIES))
+    board.with_panel(
+        time_series(
+            "Levels never seen",
+            "Values of the window whose level the reference does not hold, per feature.",
+            Display(span=14, minimum=0),
+            Query(f"unseen_categories{{{CHOSEN}}}", "{{feature}}"),
+        )
+    )
+    board.with_panel(
+        levels(
+            "Levels never seen, now",
+            "Values of the window whose level the reference does not hold, per feature.",
+            Display(span=10, minimum=0),
+            Query(f"sum by (feature) (unseen_categories{{{CHOSEN}}})"),
         )
     )
 

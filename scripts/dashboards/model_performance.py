@@ -11,13 +11,14 @@ from scripts.dashboards.panels import Display, Query, bars, heat, levels, number
 P_VALUES = '{__name__=~".+_drift_p_value",feature!=""}'
 ADJUSTED = '{__name__=~".+_drift_p_value_adjusted",feature!=""}'
 RATIO = Display(unit="percentunit", minimum=0, maximum=1)
+REGRESSION = "How far off is it? Of a regression alone"
 LABEL = "sum without (instance, job)"
 
 
 def model_performance() -> builders.Dashboard:
     """Return the dashboard."""
     board = frame("model-performance", "Is the model well, on what evidence, and what fires?")
-    for row in (_verdict, _drift, _predictions, _data, _alerts):
+    for row in (_verdict, _drift, _predictions, _regression, _data, _alerts):
         row(board)
     return board
 
@@ -219,6 +220,35 @@ def _predictions(board: builders.Dashboard) -> None:
             Query("max(accuracy_alarm_score)", "score"),
             Query("max(accuracy_alarm_threshold)", "threshold"),
             dashed=("threshold",),
+        )
+    )
+
+
+def _regression(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row(REGRESSION))
+    board.with_panel(
+        time_series(
+            "Size of the errors",
+            "Mean absolute error and root mean square error on the window's labelled rows, in the label's unit.",
+            Display(span=10, unit="none", minimum=0),
+            Query("model_mae", "mean absolute error"),
+            Query("model_rmse", "root mean square error"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Mean error",
+            "Predictions minus labels: above zero the model answers too much, below it too little.",
+            Display(span=7, unit="none"),
+            Query("model_mean_error", "mean error"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Share of the variance explained",
+            "R²: 1 is a model that is always right, 0 one that knows no more than the labels' mean.",
+            Display(span=7, unit="none", maximum=1),
+            Query("model_r2", "R²"),
         )
     )
 

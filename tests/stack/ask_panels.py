@@ -17,21 +17,21 @@ from scripts.dashboards.queries.variables import resolve
 SINCE = "now-15m"  # the whole demo, also on a busy machine: its alarm may be over long before the end
 
 
-def answers_of(path: Path, prometheus: Prometheus) -> Iterator[tuple[str, str, list[Any]]]:
-    """Yield what asks, its expression and the newest value of each series, none if there is no data."""
+def answers_of(path: Path, prometheus: Prometheus) -> Iterator[tuple[str, str, str, list[Any]]]:
+    """Yield section, what asks, its expression and the newest value of each series, none if there is no data."""
     board = load_dashboard(path)
     scope = resolve(board, read_range(SINCE), prometheus)
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
             values = scope.variables[variable["name"]].values
-            yield f"variable {variable['name']}", variable["query"]["query"], list(values)
+            yield "", f"variable {variable['name']}", variable["query"]["query"], list(values)
     for annotation in annotations_of(board):
         found = ask_annotation(annotation, scope, prometheus)
-        yield f"annotation {annotation['name']}", annotation["expr"], newest(found.series)
-    for panel in (panel for section in sections_of(board, scope) for panel in section.panels):
+        yield "", f"annotation {annotation['name']}", annotation["expr"], newest(found.series)
+    for section, panel in ((one, panel) for one in sections_of(board, scope) for panel in one.panels):
         for target in panel.json["targets"]:
             found = ask_target(panel, target, prometheus)
-            yield panel.title, found.query, newest(found.series)
+            yield section.title, panel.title, found.query, newest(found.series)
 
 
 def newest(series: list[dict[str, Any]]) -> list[str]:
@@ -41,9 +41,9 @@ def newest(series: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     prometheus = Prometheus(os.environ["PROMETHEUS_URL"])
     answers = [
-        {"dashboard": path.stem, "panel": panel, "expr": expr, "values": values}
+        {"dashboard": path.stem, "section": section, "panel": panel, "expr": expr, "values": values}
         for path in sorted(FOLDER.glob("*.json"))
-        for panel, expr, values in answers_of(path, prometheus)
+        for section, panel, expr, values in answers_of(path, prometheus)
     ]
     Path(sys.argv[1]).write_text(json.dumps(answers, indent=1))
 

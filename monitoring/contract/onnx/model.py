@@ -60,6 +60,7 @@ class OnnxModel:
     about: Mapping[str, str] = field(repr=False)
     _runner: Runner = field(repr=False)
     _needed: tuple[int, ...] = field(repr=False)  # places of features
+    _dtype: str = field(default="float64", repr=False)  # of numbers in the log
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -90,14 +91,20 @@ class OnnxModel:
         """Return of what `predict` gave (n,) whether it is an answer."""
         return self._runner.answers.present(predicted)
 
+    def rows(self, values: Sequence[Sequence[Value]]) -> Rows:
+        """Return values in the order of the features, None being a missing one, as the rows that `predict` takes."""
+        if self._runner.inputs.levels:
+            return np.array(values, np.object_)
+        return np.array(values, self._dtype)
+
     def missing_from(self, row: Sequence[Value]) -> list[str]:
         """Return the features that the model needs and that a row, in their order, has no value of."""
-        lacks = missing(self._as_rows(row))[0]
+        lacks = missing(self.rows([row]))[0]
         return [self.features[place] for place in self._needed if lacks[place]]
 
     def unheld_from(self, row: Sequence[Value]) -> list[str]:
         """Return the features that the model takes whole numbers of alone, and of which a row has another value."""
-        return list(self._runner.inputs.unheld(self._as_rows(row)))
+        return list(self._runner.inputs.unheld(self.rows([row])))
 
     def require_answers(self, rows: Rows, source: str) -> None:
         """Raise UnfitModelError if the model has no answer for some of the rows, which are of that source."""
@@ -113,10 +120,6 @@ class OnnxModel:
         elif self.classes:
             where = ": it gives them no numbers between 0 and 1"
         raise UnfitModelError([f"it has no answer for {len(without)} of {len(rows)} rows of {source}{where}"], [])
-
-    def _as_rows(self, row: Sequence[Value]) -> Rows:
-        """Return a row as rows (1, features)."""
-        return np.array([row], np.object_) if self._runner.inputs.levels else np.array([row], np.float64)
 
     def _given(self, rows: Rows) -> Given:
         if not self._needed and not self._runner.inputs.particular:
@@ -157,7 +160,7 @@ def load_onnx(content: bytes, model: Model) -> OnnxModel:
         "features": f"{', '.join(inputs.features)} ({inputs.origin})",
         **({"levels": inputs.about_levels} if inputs.levels else {}),
     }
-    return OnnxModel(inputs.features, about, runner, runner.needed())
+    return OnnxModel(inputs.features, about, runner, runner.needed(), model.dtype)
 
 
 def _read(content: bytes) -> OnnxFile:

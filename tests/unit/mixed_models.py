@@ -1,11 +1,13 @@
 """Models of the trips in `tests.unit.mixed`, converted from scikit-learn pipelines that were fitted on a frame."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pandas as pd
 import pyarrow as pa
+import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
@@ -15,7 +17,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from monitoring.contract.config import Model
+from api.model import Release, save_copy
+from monitoring.contract.config import Config, Model
 from tests.unit.mixed import trip_rows
 
 NUMERIC, CATEGORICAL = ["distance", "passengers"], ["zone", "airport"]
@@ -66,6 +69,14 @@ def champion(model: Model) -> bytes:
     if model.task == "regression":
         return bytes(converted(regressor()).SerializeToString())
     return bytes(converted(classifier(), zipmap=False).SerializeToString())
+
+
+def lay_down(folder: Path, config: Config, content: bytes) -> Path:
+    """Write a config and its champion's local copy under `data`; return the config's path."""
+    save_copy(folder / "data/_model", config.model.name, Release("1", 1), content)
+    path = folder / "config.yml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
+    return path
 
 
 def two_matrices(levels: str = "station") -> onnx.ModelProto:

@@ -9,36 +9,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import requests
-import yaml
 from flask import Flask
 from flask.testing import FlaskClient
 from sklearn.linear_model import LinearRegression
 
-from api.model import Release, save_copy
 from api.validation import MAX_INSTANCES
-from monitoring.contract.config import Config
 from monitoring.contract.kinds import LONGEST_LEVEL
 from monitoring.contract.schemas import log_schema
 from tests.unit.api_fixtures import gunicorn, running, service_of, settings
 from tests.unit.mixed import tips, trip_rows, trips
-from tests.unit.mixed_models import champion, converted, fitted, frame
+from tests.unit.mixed_models import champion, converted, fitted, frame, lay_down
 from tests.unit.own_models import named
 
 JSON = "application/json"
 ROW = {"distance": 2.5, "passengers": 2, "zone": "station", "airport": False}
 REGRESSOR, CLASSIFIER = champion(trips().model), champion(tips().model)
-
-
-def write(folder: Path, config: Config) -> Path:
-    path = folder / "config.yml"
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
-    return path
-
-
-def lay_down(folder: Path, config: Config, content: bytes) -> Path:
-    """Write the config and the champion's local copy."""
-    save_copy(folder / "data/_model", config.model.name, Release("1", 1), content)
-    return write(folder, config)
 
 
 @pytest.fixture(scope="module")

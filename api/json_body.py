@@ -1,6 +1,7 @@
 """A request's body as JSON: nothing compressed, nothing but UTF-8, and each name once."""
 
 import json
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import orjson
@@ -46,10 +47,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def count_strings(item: Any, *texts: str) -> int:
-    """Count the strings of one instance or label: its names, those of its features, and what stands at `texts`."""
+def count_strings(item: Any, texts: Iterable[str], levels: Collection[str] = ()) -> int:
+    """Count the strings of one instance or label: its names, what stands at `texts`, and those of its features.
+
+    `levels` are the features that texts may stand at.
+    """
     if not isinstance(item, dict):
         return 0
     features = item.get("features")
     inside = len(features) if isinstance(features, dict) else 0
+    if levels:
+        holder = features if isinstance(features, dict) else item
+        inside += sum(isinstance(holder.get(name), str) for name in levels)
     return len(item) + inside + sum(isinstance(item.get(name), str) for name in texts)

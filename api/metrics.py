@@ -2,13 +2,14 @@
 
 import os
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from api.metric_files import MetricFiles, use_metric_files
 from monitoring.contract.config import Model
+from monitoring.contract.tasks import TaskName
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
@@ -65,6 +66,34 @@ def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
     )
 
 
+class _Categories:
+    """The predictions of a classification, by category."""
+
+    def __init__(self, model: Model, registry: CollectorRegistry) -> None:
+        counter = Counter("api_predictions", "Rows predicted, by prediction.", [model.label], registry=registry)
+        self._counters = {name: counter.labels(name) for name in model.categories}
+
+    def count(self, answers: Sequence[str | float]) -> None:
+        if len(answers) == 1:
+            self._counters[str(answers[0])].inc()
+            return
+        for category, count in Tally(answers).items():
+            self._counters[str(category)].inc(count)
+
+
+class _Numbers:
+    """The predictions of a regression, all together: a series per number would be one per row."""
+
+    def __init__(self, _model: Model, registry: CollectorRegistry) -> None:
+        self._counter = Counter("api_predictions", "Rows predicted.", registry=registry)
+
+    def count(self, answers: Sequence[str | float]) -> None:
+        self._counter.inc(len(answers))
+
+
+_PREDICTIONS: dict[TaskName, type[_Categories | _Numbers]] = {"classification": _Categories, "regression": _Numbers}
+
+
 class APIMetrics:
     """The metrics of one worker process."""
 
@@ -81,8 +110,7 @@ class APIMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        predictions = Counter("api_predictions", "Rows predicted, by prediction.", [model.label], registry=registry)
-        self._predictions = {name: predictions.labels(name) for name in model.categories}
+        self._predictions = _PREDICTIONS[model.task](model, registry)
         self.batch_size = Histogram("api_batch_size", "Rows of a prediction request.", buckets=_ROWS, registry=registry)
         self.rejected = Counter(
             "api_rejected_requests", "Requests refused for what they hold, by reason.", ["reason"], registry=registry
@@ -126,14 +154,10 @@ class APIMetrics:
         bound[0].inc()
         bound[1].observe(seconds)
 
-    def predicted(self, categories: list[str]) -> None:
+    def predicted(self, answers: Sequence[str | float]) -> None:
         """Count the predictions of one request."""
-        self.batch_size.observe(len(categories))
-        if len(categories) == 1:
-            self._predictions[categories[0]].inc()
-            return
-        for category, count in Tally(categories).items():
-            self._predictions[category].inc(count)
+        self.batch_size.observe(len(answers))
+        self._predictions.count(answers)
 
     def labelled(self, outcomes: Mapping[str, int]) -> None:
         """Count the labels of one request, by their outcome."""

@@ -1,6 +1,7 @@
 """The API's OpenAPI 3.1 description, made from the config."""
 
 from api.openapi_schemas import Schema, closed_object, ref, schemas_of
+from api.tasks import TASKS
 from api.validation import MAX_LABELS
 from monitoring.contract.config import Model
 
@@ -118,7 +119,7 @@ def _predict(model: Model) -> Schema:
 
 
 def _label_link(model: Model) -> Schema:
-    label = {"prediction_id": "$response.body#/prediction_id", model.target: model.categories[0]}
+    label = {"prediction_id": "$response.body#/prediction_id", model.target: TASKS[model.task].label_example(model)}
     return {"operationId": "feedback", "requestBody": label, "description": "the label that the prediction waits for"}
 
 

@@ -1,17 +1,15 @@
 """The schemas that the API's description names."""
 
-import re
 from typing import Any
 
 from api.audio import MAX_SECONDS
+from api.kinds import KINDS
 from api.metrics import LABEL_OUTCOMES
+from api.tasks import TASKS
 from api.validation import MAX_INSTANCES
-from monitoring.contract.categories import category_text
 from monitoring.contract.config import Model
 
 Schema = dict[str, Any]
-
-_LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 
 
 def ref(name: str) -> Schema:
@@ -26,21 +24,14 @@ def closed_object(properties: Schema, required: list[str], **more: Any) -> Schem
 
 def schemas_of(model: Model) -> Schema:
     """Return the named schemas for this model."""
-    category = {"type": "string", "enum": list(model.categories)}
-    label = _label(model)
-    known = {"oneOf": [label, {"type": "null"}], "description": f"the {model.label}, where it is known already"}
-    number = {
-        "type": ["number", "null"],
-        "minimum": -_LARGEST[model.dtype],
-        "maximum": _LARGEST[model.dtype],
-        "description": f"a finite {model.dtype}; null or absent is a missing value",
-    }
-    values: Schema = dict.fromkeys(model.features, number)
+    task = TASKS[model.task]
+    label = task.label_schema(model)
+    called = model.label or model.target
+    known = {"oneOf": [label, {"type": "null"}], "description": f"the {called}, where it is known already"}
+    values: Schema = {name: KINDS[model.kind(name).name].schema(model.dtype) for name in model.features}
     prediction = {
         "prediction_id": {"type": "string", "format": "uuid"},
-        model.label: category,
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "probabilities": closed_object({name: {"type": "number"} for name in model.categories}, []),
+        **task.answer_schema(model),
         "model_version": {"type": "string"},
     }
     instance = closed_object({"features": ref("Features"), model.target: known}, ["features"])
@@ -95,26 +86,14 @@ def _labelled_schema() -> Schema:
     return closed_object({**counts, "results": results}, [*counts, "results"])
 
 
-def _label(model: Model) -> Schema:
-    """Describe a label: a category, or the number or the boolean that is called so."""
-    bare = [_bare(name) for name in model.categories]
-    return {"enum": [*model.categories, *(value for value in bare if value is not None)]}
-
-
-def _bare(category: str) -> int | bool | None:
-    for value in (True, False):
-        if category_text(value) == category:
-            return value
-    number = int(category) if re.fullmatch("-?[0-9]{1,18}", category) else None
-    return number if number is not None and category_text(number) == category else None
-
-
 def _model_schema(model: Model) -> Schema:
     text, texts = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
     properties = {
         "name": {"const": model.name},
+        "task": {"const": model.task},
         "version": text,
         "features": texts,
+        "kinds": {"type": "object", "additionalProperties": {"enum": list(KINDS)}},
         "categories": texts,
         "loaded_at": {"type": "string", "format": "date-time"},
         "source": text,

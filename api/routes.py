@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
 from flask import Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -17,10 +16,12 @@ from api.json_body import require_plain
 from api.model import ServedModel
 from api.problems import Problem, unprocessable
 from api.service import Service
+from api.tasks import TASKS
 from api.validation import Instances, check_target, parse_instances, parse_labels
+from monitoring.contract.config import Model
+from monitoring.contract.onnx.answers import Given, Predicted
 from monitoring.contract.onnx.model import listed
-from monitoring.contract.onnx.outputs import answered
-from monitoring.contract.schemas import prediction_row
+from monitoring.contract.schemas import Row, prediction_row
 
 MAX_UPLOAD_BYTES = 25_000_000
 _RETRY_SECONDS = 5
@@ -41,61 +42,56 @@ def predict(service: Service) -> Response:
     """Predict one row, many, or an audio clip; the answer is sent after its rows are in the log."""
     served = _served(service)
     instances = _read_instances(service)
-    probabilities = served.onnx.probabilities(np.array(instances.values, dtype=service.config.model.dtype))
-    _require_answers(served, instances, probabilities)
-    predictions, rows = _predictions(service, served, instances, probabilities)
+    predicted, probabilities = served.onnx.predict(served.onnx.rows(instances.values))
+    _require_answers(served, instances, predicted)
+    predictions, rows = _predictions(service, served, instances, (predicted, probabilities))
     answer = _json(predictions[0] if instances.single else {"predictions": predictions})
     service.predictions.append(rows)
-    service.metrics.predicted([prediction[service.config.model.label] for prediction in predictions])
+    service.metrics.predicted(predicted.tolist())
     return answer
 
 
-def _require_answers(served: ServedModel, instances: Instances, probabilities: Any) -> None:
+def _require_answers(served: ServedModel, instances: Instances, predicted: Predicted) -> None:
     """Raise the Problem that names the first row that the model has no answer for, and why."""
-    without = np.flatnonzero(~answered(probabilities))
-    if not len(without):
+    present = served.onnx.answered(predicted)
+    if present.all():
         return
-    row = int(without[0])
+    row = int(present.argmin())
     field = "features" if instances.single else f"instances[{row}]"
     if missing := served.onnx.missing_from(instances.values[row]):
         raise unprocessable("no_finite_answer", field, f"this model has no answer without a value of {listed(missing)}")
+    if unheld := served.onnx.unheld_from(instances.values[row]):
+        raise unprocessable(
+            "no_finite_answer", field, f"this model takes whole numbers alone as levels or values of {listed(unheld)}"
+        )
     raise unprocessable(
         "no_finite_answer", field, "the model has no finite answer for these values: one is too far out, or not whole"
     )
 
 
 def _predictions(
-    service: Service, served: ServedModel, instances: Instances, probabilities: Any
-) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    service: Service, served: ServedModel, instances: Instances, found: tuple[Predicted, Given]
+) -> tuple[list[dict[str, Any]], list[Row]]:
     """Return the answers and the log's rows."""
-    label, version, categories = service.config.model.label, served.release.version, served.categories
-    now = service.clock.now()
+    version, now = served.release.version, service.clock.now()
+    answers = TASKS[service.config.model.task].answers(service.config.model, served.categories, *found)
     predictions, rows = [], []
-    places = probabilities.argmax(axis=1).tolist()
-    for values, target, best, shares in zip(
-        instances.values, instances.targets, places, probabilities.tolist(), strict=True
+    for values, target, (prediction, confidence, fields) in zip(
+        instances.values, instances.targets, answers, strict=True
     ):
-        prediction_id, category, confidence = str(uuid7(nanoseconds=now * 1000)), categories[best], shares[best]
+        prediction_id = str(uuid7(nanoseconds=now * 1000))
         rows.append(
             prediction_row(
                 prediction_id=prediction_id,
                 timestamp=now,
                 features=values,
-                prediction=category,
+                prediction=prediction,
                 confidence=confidence,
                 model_version=version,
                 target=target,
             )
         )
-        predictions.append(
-            {
-                "prediction_id": prediction_id,
-                label: category,
-                "confidence": confidence,
-                "probabilities": dict(zip(categories, shares, strict=True)),
-                "model_version": version,
-            }
-        )
+        predictions.append({"prediction_id": prediction_id, **fields, "model_version": version})
     return predictions, rows
 
 
@@ -133,8 +129,13 @@ def _read_clip(service: Service) -> Instances:
     if len(clips) != 1:
         found = "is missing" if not clips else f"stands {len(clips)} times"
         raise unprocessable("missing_field", "file", f"{found}; send one clip, like curl -F file=@clip.wav")
-    target = check_target(request.form.get(model.target), model, model.target)
-    return Instances([service.extractor.features(clips[0].stream)], [target], single=True)
+    target = check_target(_form_label(request.form.get(model.target), model), model, model.target)
+    return Instances([[*service.extractor.features(clips[0].stream)]], [target], single=True)
+
+
+def _form_label(text: str | None, model: Model) -> Any:
+    """Return a label of a form, where all is text."""
+    return None if text is None else TASKS[model.task].label_of_text(text)
 
 
 def feedback(service: Service) -> Response:
@@ -171,8 +172,10 @@ def model(service: Service) -> Response:
     return _json(
         {
             "name": config.name,
+            "task": config.task,
             "version": served.release.version,
             "features": config.features,
+            "kinds": {feature: config.kind(feature).name for feature in config.features},
             "categories": served.categories,
             "loaded_at": served.loaded_at,
             "source": served.source,

@@ -1,24 +1,26 @@
-"""From a request's body to rows of numbers; what does not fit is refused by a problem that names the field."""
+"""From a request's body to rows of values; what does not fit is refused by a problem that names the field."""
 
-import contextlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from api.json_body import count_strings, parse_json, require_each_once
+from api.kinds import Run, Value, runs_of
 from api.problems import Problem, shown, unprocessable
-from monitoring.contract.categories import category_text
+from api.tasks import TASKS
 from monitoring.contract.config import Model
 from monitoring.contract.prediction_ids import canonical_id
 
 MAX_INSTANCES = 100_000
 MAX_LABELS = 10_000
 
-# The smallest number that rounds to infinity in the log's type.
-_TOO_LARGE = {"float32": (2 - 2**-24) * 2.0**127, "float64": 2**1024 - 2**970}
 _NAMED = 5
 _NOT_COUNTED = -1
+_STRING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?')  # in one pass, whatever the body is
 
-Values = list[float | None]
+Values = list[Value]
+Target = str | float | None
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Instances:
     """The rows of a prediction request: features in the config's order, and the label where it is known already."""
 
     values: list[Values]
-    targets: list[str | None]
+    targets: list[Target]
     single: bool
 
 
@@ -36,18 +38,19 @@ class SentLabel:
 
     prediction_id: str | None
     key: str
-    target: str
+    target: str | float
     problem: Problem | None = None
 
 
 def parse_instances(body: bytes, model: Model) -> Instances:
     """Read a prediction request's JSON body; raise the Problem that says what cannot be used."""
-    _require_few(body, model)
+    reading = _Reading(model)
+    reading.require_few(body)
     content = _object(parse_json(body), "body")
     if "instances" not in content:
-        strings = count_strings(content, model.target)
+        strings = reading.count_strings(content)
         _require_keys(content, ("features", model.target, "instances"), "")
-        values, target = _instance(content, model, "")
+        values, target = reading.instance(content, "")
         require_each_once(body, strings)
         return Instances([values], [target], single=True)
     _require_keys(content, ("instances",), "")
@@ -58,75 +61,74 @@ def parse_instances(body: bytes, model: Model) -> Instances:
         raise unprocessable("empty_batch", "instances", "is empty; give at least one")
     if len(instances) > MAX_INSTANCES:
         raise _too_many("instances", MAX_INSTANCES)
-    strings = 1 + sum(count_strings(item, model.target) for item in instances)
-    pairs = [_instance_or_features(item, model, f"instances[{i}]") for i, item in enumerate(instances)]
+    strings = 1 + sum(map(reading.count_strings, instances))
+    pairs = [reading.instance_or_features(item, f"instances[{i}]") for i, item in enumerate(instances)]
     require_each_once(body, strings)
     return Instances([values for values, _ in pairs], [target for _, target in pairs], single=False)
 
 
-def _require_few(body: bytes, model: Model) -> None:
-    """Refuse what cannot be a request of that many rows before it is built in memory."""
-    names = "".join((*model.features, model.target, max(model.categories, key=len)))
-    for sign, most in (("{", 2), (",", len(model.features) + 2)):  # of an instance, beside those in the names
-        if body.count(sign.encode()) > (most + names.count(sign)) * MAX_INSTANCES + 1:
-            raise _too_many("instances", MAX_INSTANCES)
+class _Reading:
+    """How one request's instances are read."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._runs: tuple[Run, ...] = runs_of(model)
+        self._texts = tuple(name for run in self._runs if run.kind.has_texts for name in run.names)
+
+    def require_few(self, body: bytes) -> None:
+        """Refuse what cannot be a request of that many rows before it is built in memory."""
+        model = self._model
+        names = "".join((*model.features, model.target, max(model.categories, key=len, default="")))
+        for sign, most in (("{", 2), (",", len(model.features) + 2)):  # of an instance, beside those in the names
+            if body.count(sign.encode()) <= (most + names.count(sign)) * MAX_INSTANCES + 1:
+                continue
+            if not self._texts or _STRING.sub(b"", body).count(sign.encode()) > most * MAX_INSTANCES + 1:
+                raise _too_many("instances", MAX_INSTANCES)
+
+    def count_strings(self, item: Any) -> int:
+        """Count the strings of an instance: names, levels and the label."""
+        return count_strings(item, (self._model.target,), self._texts)
+
+    def instance_or_features(self, item: Any, at: str) -> tuple[Values, Target]:
+        """Read one of `instances`: the body of a single prediction, or the features themselves."""
+        model, content = self._model, _object(item, at)
+        if "features" in content and ("features" not in model.features or isinstance(content["features"], dict)):
+            _require_keys(content, ("features", model.target), f"{at}.")
+            return self.instance(content, f"{at}.")
+        target = check_target(content.pop(model.target, None), model, f"{at}.{model.target}")
+        return self._values(content, at), target
+
+    def instance(self, content: dict[str, Any], prefix: str) -> tuple[Values, Target]:
+        """Read the body of a single prediction."""
+        if "features" not in content:
+            raise unprocessable(
+                "missing_field", f"{prefix}features", "is missing; give the features, or `instances`, a list of them"
+            )
+        features = _object(content["features"], f"{prefix}features")
+        target = check_target(content.get(self._model.target), self._model, f"{prefix}{self._model.target}")
+        return self._values(features, f"{prefix}features"), target
+
+    def _values(self, features: Mapping[str, Any], at: str) -> Values:
+        model = self._model
+        values: Values = []
+        for run in self._runs:
+            values += run.kind.read(features, run.names, model.dtype, at)
+        present = len(values) - values.count(None)
+        if present < len(features):
+            null = sum(name in features for name, v in zip(model.features, values, strict=True) if v is None)
+            if present + null < len(features):
+                unknown = next(name for name in features if name not in model.features)
+                detail = f"no such feature; there are {', '.join(model.features)}"
+                raise unprocessable("unknown_feature", f"{at}.{unknown}", detail)
+        if not present:
+            raise unprocessable(
+                "no_values", at, f"no feature has a value; give at least one of {', '.join(model.features)}"
+            )
+        return values
 
 
 def _too_many(field: str, limit: int) -> Problem:
     return Problem(413, "too_many_rows", f"{field}: more than {limit:,}; split them into several requests", field=field)
-
-
-def _instance_or_features(item: Any, model: Model, at: str) -> tuple[Values, str | None]:
-    """Read one of `instances`: the body of a single prediction, or the features themselves."""
-    content = _object(item, at)
-    if "features" in content and ("features" not in model.features or isinstance(content["features"], dict)):
-        _require_keys(content, ("features", model.target), f"{at}.")
-        return _instance(content, model, f"{at}.")
-    target = check_target(content.pop(model.target, None), model, f"{at}.{model.target}")
-    return _numbers(content, model, at), target
-
-
-def _instance(content: dict[str, Any], model: Model, prefix: str) -> tuple[Values, str | None]:
-    if "features" not in content:
-        raise unprocessable(
-            "missing_field", f"{prefix}features", "is missing; give the features, or `instances`, a list of them"
-        )
-    features = _object(content["features"], f"{prefix}features")
-    target = check_target(content.get(model.target), model, f"{prefix}{model.target}")
-    return _numbers(features, model, f"{prefix}features"), target
-
-
-def _numbers(features: dict[str, Any], model: Model, at: str) -> Values:
-    get, too_large = features.get, _TOO_LARGE[model.dtype]
-    values: Values = []
-    present = known = 0
-    for name in model.features:
-        value = get(name)
-        if value is None:
-            known += name in features
-        elif (type(value) is float or type(value) is int) and -too_large < value < too_large:
-            value = float(value)
-            present += 1
-        else:
-            raise _not_a_number(value, f"{at}.{name}", model.dtype)
-        values.append(value)
-    if present + known < len(features):
-        unknown = next(name for name in features if name not in model.features)
-        raise unprocessable("unknown_feature", f"{at}.{unknown}", f"no such feature; there are {_listed(model)}")
-    if not present:
-        raise unprocessable("no_values", at, f"no feature has a value; give at least one of {_listed(model)}")
-    return values
-
-
-def _not_a_number(value: Any, at: str, dtype: str) -> Problem:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124 - NaN differs
-        return unprocessable("out_of_range", at, f"{shown(value)} is out of range; a feature is a finite {dtype}")
-    instead = "; true and false are sent as 1 and 0" if isinstance(value, bool) else ""
-    return unprocessable("not_a_number", at, f"must be a number or null, not {shown(value)}{instead}")
-
-
-def _listed(model: Model) -> str:
-    return ", ".join(model.features)
 
 
 def _object(value: Any, at: str) -> dict[str, Any]:
@@ -143,17 +145,14 @@ def _require_keys(content: dict[str, Any], allowed: tuple[str, ...], prefix: str
             )
 
 
-def check_target(value: Any, model: Model, at: str) -> str | None:
-    """Return the text of a label that is one of the categories, or None if it is not given."""
-    if value is None or (isinstance(value, str) and value in model.categories):
-        return value
-    with contextlib.suppress(ValueError):
-        text = category_text(int(value) if isinstance(value, float) and value.is_integer() else value)
-        if text in model.categories:
-            return text
-    raise unprocessable(
-        "unknown_category", at, f"{shown(value)} is not a {model.label}; there are {', '.join(model.categories)}"
-    )
+def check_target(value: Any, model: Model, at: str) -> Target:
+    """Return a label as it is logged, or None if it is not given; raise the Problem that says what it must be."""
+    if value is None:
+        return None
+    try:
+        return model.rules.parse(value, model.categories)
+    except ValueError:
+        raise unprocessable(*TASKS[model.task].unfit_label(value, model, at)) from None
 
 
 def parse_labels(body: bytes, model: Model) -> list[SentLabel]:
@@ -168,7 +167,7 @@ def parse_labels(body: bytes, model: Model) -> list[SentLabel]:
         raise _too_many("body", MAX_LABELS)
     labels = [_sent_label(item, model, "" if single else f"[{i}].") for i, item in enumerate(content)]
     readable = all(label.problem is None for label in labels)
-    strings = sum(count_strings(item, "prediction_id", model.target) for item in content)
+    strings = sum(count_strings(item, ("prediction_id", model.target)) for item in content)
     require_each_once(body, strings if readable else _NOT_COUNTED)
     return labels
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from api.problems import Problem, response
 from api.validation import parse_instances, parse_labels
 from monitoring.contract.config import Model
+from monitoring.contract.kinds import LONGEST_LEVEL
+from tests.unit.mixed import trips
 from tests.unit.models import GENRES
 
 MODEL = GENRES.model
@@ -31,10 +33,10 @@ body = st.one_of(
 )
 
 
-def outcome(parse: Callable[[bytes, Model], Any], content: bytes) -> Any:
+def outcome(parse: Callable[[bytes, Model], Any], content: bytes, model: Model = MODEL) -> Any:
     """Return the rows, or the problem."""
     try:
-        return parse(content, MODEL)
+        return parse(content, model)
     except Problem as problem:
         return problem
 
@@ -78,3 +80,35 @@ def test_labels_are_strings_of_the_config_or_a_client_error(content: Any) -> Non
         return
     fit = [label for label in labels if label.problem is None]
     assert all(isinstance(label.prediction_id, str) and label.target in MODEL.categories for label in fit)
+
+
+TRIPS = trips().model
+level = anything | st.text(max_size=200) | st.integers()
+trip = st.dictionaries(st.sampled_from([*TRIPS.features, "unknown", TRIPS.target]), level, max_size=5)
+trip_body = st.one_of(
+    st.fixed_dictionaries({"features": trip}, optional={TRIPS.target: level}),
+    st.fixed_dictionaries({"instances": st.lists(trip | anything, max_size=3)}),
+)
+
+
+@settings(deadline=None)
+@given(trip_body)
+def test_levels_are_text_or_a_client_error(content: Any) -> None:
+    """Numbers are finite, levels short texts that can be written, a regression's labels numbers; the rest is a 4xx."""
+    found = outcome(parse_instances, json.dumps(content).encode(), TRIPS)
+    if isinstance(found, Problem):
+        assert 400 <= found.status < 500
+        assert response(found).get_json()["detail"]
+        return
+    for distance, passengers, *levels in found.values:
+        assert all(value is None or math.isfinite(value) for value in (distance, passengers))
+        assert all(value is None or 0 < len(value.encode().decode()) <= LONGEST_LEVEL for value in levels)
+    assert all(label is None or math.isfinite(label) for label in found.targets)
+
+
+@settings(deadline=None)
+@given(st.lists(st.fixed_dictionaries({"prediction_id": st.text(max_size=3), TRIPS.target: level}), min_size=1))
+def test_labels_of_a_regression_are_numbers_or_problems(content: Any) -> None:
+    """Each for itself."""
+    found = outcome(parse_labels, json.dumps(content).encode(), TRIPS)
+    assert all(label.problem is not None or math.isfinite(label.target) for label in found)

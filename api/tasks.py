@@ -1,0 +1,136 @@
+"""What the API's answers and labels are, by task, and how its description has them.
+
+One class says it for each task; `TASKS` has them by the names of `monitoring.contract.tasks`.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from api.problems import shown
+from monitoring.contract.categories import category_text
+from monitoring.contract.config import Model
+from monitoring.contract.onnx.answers import Given, Predicted
+from monitoring.contract.tasks import TaskName
+
+Schema = dict[str, Any]
+Answer = tuple[str | float, float | None, dict[str, Any]]  # prediction, confidence, and the fields that tell them
+
+_LARGEST = 1.7976931348623157e308
+
+
+class RequestTask(Protocol):
+    """What depends on the task in requests and answers."""
+
+    def answers(
+        self, model: Model, classes: Sequence[str], predicted: Predicted, probabilities: Given
+    ) -> Iterator[Answer]:
+        """Yield each row's answer."""
+
+    def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:
+        """Return reason, field and detail of the problem of a label that is none."""
+
+    def label_of_text(self, text: str) -> Any:
+        """Return the label that a form has as text."""
+
+    def answer_schema(self, model: Model) -> Schema:
+        """Describe the fields of an answer that tell the prediction."""
+
+    def label_schema(self, model: Model) -> Schema:
+        """Describe a label."""
+
+    def label_example(self, model: Model) -> str | float:
+        """Return a label."""
+
+
+class ClassificationRequest:
+    """A category, how probable it is, and how probable the others are."""
+
+    def answers(
+        self, model: Model, classes: Sequence[str], predicted: Predicted, probabilities: Given
+    ) -> Iterator[Answer]:
+        """Yield each row's category, its probability, and all probabilities."""
+        for category, row in zip(predicted.tolist(), probabilities.tolist(), strict=True):
+            shares = dict(zip(classes, row, strict=True))
+            confidence = shares[category]
+            yield category, confidence, {model.label: category, "confidence": confidence, "probabilities": shares}
+
+    def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:
+        """Return that it is no category."""
+        detail = f"{shown(value)} is not a {model.label}; there are {', '.join(model.categories)}"
+        return "unknown_category", at, detail
+
+    def label_of_text(self, text: str) -> Any:
+        """Return the text."""
+        return text
+
+    def answer_schema(self, model: Model) -> Schema:
+        """Describe category, confidence and probabilities."""
+        shares = {name: {"type": "number"} for name in model.categories}
+        return {
+            model.label: {"type": "string", "enum": list(model.categories)},
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "probabilities": {"type": "object", "properties": shares, "required": [], "additionalProperties": False},
+        }
+
+    def label_schema(self, model: Model) -> Schema:
+        """Describe a category, or the number or the boolean that is called so."""
+        bare = [_bare(name) for name in model.categories]
+        return {"enum": [*model.categories, *(value for value in bare if value is not None)]}
+
+    def label_example(self, model: Model) -> str | float:
+        """Return the first category."""
+        return model.categories[0]
+
+
+class RegressionRequest:
+    """A number alone: nothing says how sure it is."""
+
+    def answers(
+        self,
+        model: Model,
+        classes: Sequence[str],  # noqa: ARG002 - there are none
+        predicted: Predicted,
+        probabilities: Given,  # noqa: ARG002
+    ) -> Iterator[Answer]:
+        """Yield each row's number."""
+        for number in predicted.tolist():
+            yield number, None, {model.prediction: number}
+
+    def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:  # noqa: ARG002
+        """Return that it is no finite number."""
+        return "not_a_number", at, f"must be a finite number, or null while it is not known, not {shown(value)}"
+
+    def label_of_text(self, text: str) -> Any:
+        """Return the number that a text is, or the text, which is none."""
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def answer_schema(self, model: Model) -> Schema:
+        """Describe the number."""
+        return {model.prediction: {"type": "number"}}
+
+    def label_schema(self, model: Model) -> Schema:  # noqa: ARG002
+        """Describe a finite number."""
+        return {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
+
+    def label_example(self, model: Model) -> str | float:  # noqa: ARG002
+        """Return a number."""
+        return 0.0
+
+
+TASKS: dict[TaskName, RequestTask] = {
+    "classification": ClassificationRequest(),
+    "regression": RegressionRequest(),
+}
+
+
+def _bare(category: str) -> int | bool | None:
+    for value in (True, False):
+        if category_text(value) == category:
+            return value
+    number = int(category) if re.fullmatch("-?[0-9]{1,18}", category) else None
+    return number if number is not None and category_text(number) == category else None

@@ -49,6 +49,7 @@ log = structlog.get_logger(__name__)
 
 # A snapshot holds for this many intervals: one slow or failed cycle is no gap, and a stuck monitor shows no old values.
 LIFETIME_INTERVALS = 3
+BIN = "bin"  # the label of ranges of a regression's predictions
 
 
 class DataError(DriftloopError):
@@ -78,7 +79,7 @@ def generate_evidently_report(
             raise DataError(f"the {name} data holds none of the config's features: {', '.join(model.features)}")
     try:
         ours, theirs = (to_arrow(data, model) for data in (reference_data, current_data))
-        ours = narrowed(ours, narrowest([theirs.schema], model.features))
+        ours = narrowed(ours, narrowest([theirs.schema], model.of_kind("numeric")))
         grid = grid_of(model, ours)
         reference, current = profile_rows(grid, ours), profile_rows(grid, theirs)
         frames = Frames.of(ours, theirs, model) if config.engine == "dataframe" else None
@@ -106,7 +107,7 @@ def extract_prometheus_metrics(
     model = config.model
     return Snapshot(
         feature_prefix=config.metrics.feature_prefix,
-        label=model.label,
+        label=model.label or BIN,
         taken_at=datetime.now(UTC),
         rows=current.rows,
         minimum_rows=config.minimum_rows,
@@ -114,10 +115,10 @@ def extract_prometheus_metrics(
         last=from_microseconds(current.last) if current.last >= 0 else None,
         labelled_rows=current.labelled,
         quality=quality.measure_quality(current),
-        predictions=quality.share_categories(current.predictions, model.categories),
+        predictions=quality.share_predictions(current, reference),
         confidence=quality.confidence_quantiles(current),
         reference_rows=reference.rows,
-        reference_predictions=quality.share_categories(reference.predictions, model.categories),
+        reference_predictions=quality.share_predictions(reference, reference),
         reference_missing_shares=quality.missing_shares(reference),
         missing_p_values=quality.missing_p_values(reference, current),
         reference_origin=None,
@@ -330,7 +331,7 @@ class Monitor:
         with _stage("read"):
             paths = [part.path for part in list_parts(self._layout.current)[0] if part.last > after]
             dated = (schema for schema in schemas_of(paths) if "timestamp" in schema.names)  # no window has others
-            types = narrowest(dated, self.config.model.features)
+            types = narrowest(dated, self.config.model.of_kind("numeric"))
         return replace(reference, table=narrowed(reference.table, types))
 
     def _load_reference(self) -> Reference:

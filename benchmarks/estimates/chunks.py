@@ -18,7 +18,8 @@ from flows.training.reliability import fit_reliability_curve
 from monitoring.alarms.accuracy_estimate import AccuracyEstimator
 from monitoring.contract.config import Model
 from monitoring.contract.reference import Performance, Reference
-from monitoring.profile.profile import CONFIDENCE_BINS, Grid, Profile
+from monitoring.profile.grid import CONFIDENCE_BINS, Grid
+from monitoring.profile.profile import Profile
 
 OURS, FIXED, NANNYML = "Driftloop", "fixed 5 points", "NannyML's CBPE"
 REWEIGHTED, SEQUENTIAL = "reweighted (PAPE)", "sequential (Amoukou et al.)"

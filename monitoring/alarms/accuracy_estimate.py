@@ -19,7 +19,8 @@ from scipy.special import ndtr, stdtrit
 
 from monitoring.contract.config import Model
 from monitoring.contract.reference import TIME, Reference, ReliabilityCurve
-from monitoring.profile.profile import CONFIDENCE_BINS, Profile
+from monitoring.profile.grid import CONFIDENCE_BINS
+from monitoring.profile.profile import Profile
 
 Floats = npt.NDArray[np.float64]
 Right = npt.NDArray[np.bool_]

@@ -47,7 +47,7 @@ def find_groups(
 
 def list_groups(source: str, demands: Demands, undated: Micros | None) -> tuple[list[RowGroup], tuple[LeftOut, ...]]:
     """Return the row groups of a log in the order of time, and what cannot be read or has no time."""
-    demands = replace(demands, required=("timestamp", *demands.required), text_counts=False)
+    demands = replace(demands, required=("timestamp", *demands.required), text_counts=())
     listing = list_files(source)
     surveyed = survey(listing, inspect_all(listing.files, demands), demands)
     spans: list[RowGroup] = []

@@ -26,11 +26,11 @@ from monitoring.contract.config_values import (
     require_free_target,
     require_unique,
 )
-from monitoring.contract.kinds import KINDS, CategoricalDriftTest, Kind, KindName, NumericDriftTest
-from monitoring.contract.tasks import TASKS, Task, TaskName
+from monitoring.contract.kinds import DISTANCES, KINDS, CategoricalDriftTest, Kind, KindName, NumericDriftTest
+from monitoring.contract.tasks import TASKS, ClassificationTest, RegressionTest, Task, TaskName
 
 Engine = Literal["profile", "dataframe"]
-SuiteTest = Literal[
+DataTest = Literal[
     "TestNumberOfColumnsWithMissingValues",
     "TestNumberOfRowsWithMissingValues",
     "TestNumberOfMissingValues",
@@ -44,8 +44,6 @@ SuiteTest = Literal[
     "TestNumberOfDriftedColumns",
     "TestShareOfDriftedColumns",
     "TestColumnDrift",
-    "TestAccuracyScore",
-    "TestF1Score",
 ]
 CYCLES = {"1d": timedelta(days=1), "7d": timedelta(days=7)}  # that `rhythm` may name
 
@@ -60,8 +58,8 @@ GateTest = Literal["point", "bootstrap", "mcnemar"]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
 
 _UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")
-# the drift tests whose p-values follow from counts at and between the reference's values
-_FROM_PROFILES = ("ks", "t_test", "chi_square_two_sample", "chisquare")
+# the drift tests that follow from counts at and between the reference's values; TVD's p-value is one of permuted rows
+_FROM_PROFILES = ("ks", "t_test", *(test for test in KINDS["categorical"].drift_tests if test != "TVD"))
 
 
 class _Section(BaseModel):
@@ -188,10 +186,15 @@ class Window(_Section):
 
 
 class DriftTest(_Section):
-    """One column's two-sample test: drift is a p-value below the threshold."""
+    """One column's two-sample test: drift is a p-value below the threshold, or a distance from it on."""
 
     test: Literal[NumericDriftTest, CategoricalDriftTest]
     threshold: Probability
+
+    @property
+    def is_distance(self) -> bool:
+        """Return whether the test measures a distance, and gives no p-value."""
+        return self.test in DISTANCES
 
 
 class Drift(_Section):
@@ -205,7 +208,7 @@ class Drift(_Section):
 class SuiteEntry(_Section):
     """One entry of the suite: an Evidently test's name and its condition."""
 
-    name: SuiteTest
+    name: Literal[DataTest, ClassificationTest, RegressionTest]
     condition: dict[Condition, Number] = {}
 
     @model_validator(mode="before")
@@ -283,6 +286,7 @@ class Config(_Section):
         if self.engine == "profile" and (problem := self.beyond_profiles()):
             raise ValueError(f"{problem}, or set `engine: dataframe`")
         require_unique(tuple(entry.name for entry in self.tests))
+        self._require_tests_of_task()
         _require_test("drift.default", self.drift.default, KINDS["numeric"].drift_tests)
         if self.drift.categorical is not None:
             _require_test("drift.categorical", self.drift.categorical, KINDS["categorical"].drift_tests)
@@ -291,6 +295,15 @@ class Config(_Section):
         if (rows := self.retrain.rows) < (needed := self.retrain.minimum_labels):
             raise ValueError(f"retrain.rows ({rows}) must be at least retrain.minimum_labels ({needed})")
         return self
+
+    def _require_tests_of_task(self) -> None:
+        """Raise ValueError if a test is of another task than the model's."""
+        ours = self.model.rules
+        for task in TASKS.values():
+            others = [entry.name for entry in self.tests if entry.name in task.label_tests]
+            if task is not ours and others:
+                allowed = ", ".join(ours.label_tests)
+                raise ValueError(f"tests: {others[0]} is of a {task.name}; for a {ours.name} there are {allowed}")
 
     def beyond_profiles(self) -> str | None:
         """Say which keys ask for a drift test that profiles do not give, and which they give; None if none does."""

@@ -14,7 +14,11 @@ from monitoring.contract.values import narrower
 
 KindName = Literal["numeric", "categorical"]
 NumericDriftTest = Literal["ks", "mannw", "t_test", "cramer_von_mises", "anderson"]
-CategoricalDriftTest = Literal["chi_square_two_sample", "chisquare"]
+CategoricalDriftTest = Literal[
+    "chi_square_two_sample", "chisquare", "z", "psi", "jensenshannon", "total_variation", "TVD"
+]
+# the tests that measure a distance: drift is a value from the threshold on, and there is no p-value
+DISTANCES = ("psi", "jensenshannon", "total_variation")
 
 MOST_LEVELS = 10_000  # of a categorical feature's reference: a column with more is an id, or a number
 LONGEST_LEVEL = 128  # characters

@@ -6,7 +6,7 @@ One class says for each task what predictions and labels are in config, files an
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +15,15 @@ from monitoring.contract.categories import category_text
 from monitoring.contract.kinds import KindName
 
 TaskName = Literal["classification", "regression"]
+ClassificationTest = Literal["TestAccuracyScore", "TestF1Score"]
+RegressionTest = Literal[
+    "TestValueMAE",
+    "TestValueRMSE",
+    "TestValueMeanError",
+    "TestValueMAPE",
+    "TestValueAbsMaxError",
+    "TestValueR2Score",
+]
 _NAMED = 5
 
 
@@ -24,6 +33,7 @@ class Task(Protocol):
     name: TaskName
     kind: KindName  # that predictions and labels are compared as
     values: pa.DataType  # of predictions and labels
+    label_tests: tuple[str, ...]  # of Evidently's, which need labels
 
     def parse(self, value: Any, categories: Sequence[str]) -> str | float:
         """Return a label as it is logged; raise ValueError with what it must be."""
@@ -38,6 +48,7 @@ class Classification:
     name: TaskName = "classification"
     kind: KindName = "categorical"
     values = pa.string()
+    label_tests: tuple[str, ...] = get_args(ClassificationTest)
 
     def parse(self, value: Any, categories: Sequence[str]) -> str:
         """Return the text of a category; a whole float is taken as a whole number."""
@@ -61,6 +72,7 @@ class Regression:
     name: TaskName = "regression"
     kind: KindName = "numeric"
     values = pa.float64()
+    label_tests: tuple[str, ...] = get_args(RegressionTest)
 
     def parse(self, value: Any, categories: Sequence[str]) -> float:  # noqa: ARG002 - there are none
         """Return a finite number; true and false are none."""

@@ -23,7 +23,9 @@ from monitoring.offline.dataset import DatasetProfile, demands_of, profile_local
 from monitoring.offline.listing import list_files
 from monitoring.offline.unknown_categories import unknown_in
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes, types_in
+from monitoring.profile.grid import Grid
+from monitoring.profile.profile import Profile
+from monitoring.profile.serialised import from_bytes, to_bytes, types_in
 from monitoring.suite.lean_evidently import leave_out_the_rest
 
 

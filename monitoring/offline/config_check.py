@@ -11,8 +11,9 @@ from monitoring.alarms.drift.drift_watch import rows_of, thinned
 from monitoring.alarms.drift.learning import learning_until
 from monitoring.alarms.drift.rhythm import SECONDS, amount, duration, find_rhythm
 from monitoring.alarms.drift.support import EXTRAPOLATED, Support
-from monitoring.contract.config import Config
+from monitoring.contract.config import Config, Model
 from monitoring.contract.exit_status import PASSES
+from monitoring.contract.kinds import KINDS
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
 from monitoring.contract.rhythm_rows import read_rhythm_rows
@@ -30,8 +31,7 @@ def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def check_config(options: argparse.Namespace, config: Config) -> int:
     """Say that the config is sound, and what the drift alarm can promise with the reference, if there is one."""
-    features, categories = len(config.model.features), len(config.model.categories)
-    sys.stdout.write(f"{options.config}: {features} features, {categories} categories, no error\n")
+    sys.stdout.write(f"{options.config}: {_summary(config.model)}, no error\n")
     layout = Layout(options.settings.data_dir)
     path = layout.reference
     if options.reference:
@@ -46,6 +46,15 @@ def check_config(options: argparse.Namespace, config: Config) -> int:
             lines = iter([str(error)])
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return PASSES
+
+
+def _summary(model: Model) -> str:
+    """Say of what kinds the features are, and what the model answers."""
+    kinds = {kind: len(model.of_kind(kind)) for kind in KINDS}
+    counted = [f"{number} {kind}" for kind, number in kinds.items() if number]
+    of = f" ({', '.join(counted)})" if kinds["categorical"] else ""
+    answers = f"{len(model.categories)} categories" if model.categories else f"a {model.task}"
+    return f"{len(model.features)} features{of}, {answers}"
 
 
 def describe(source: str, reference: Reference, config: Config, layout: Layout) -> Iterator[str]:

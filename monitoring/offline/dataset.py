@@ -22,7 +22,8 @@ from monitoring.offline.partitions import Partition, with_partition
 from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, survey
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
-from monitoring.profile.profile import Grid, Profile, merge
+from monitoring.profile.grid import Grid
+from monitoring.profile.profile import Profile, merge
 from monitoring.profile.threads import threads
 
 UNIT_ROWS = 131_072
@@ -62,13 +63,13 @@ def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: 
         any_of=model.features,
         required=() if missing_columns else (*model.features, model.prediction),
         skip_unreadable=skip_unreadable,
-        text_counts=True,
+        text_counts=(*model.of_kind("numeric"), "confidence"),
     )
 
 
 def stored_types(source: str, model: Model) -> dict[str, pa.DataType]:
     """Return the narrowest floating types in which the files hold the features; what cannot be read says nothing."""
-    return narrowest(schemas_of(place(file.uri) for file in list_files(source).files), model.features)
+    return narrowest(schemas_of(place(file.uri) for file in list_files(source).files), model.of_kind("numeric"))
 
 
 def divide(files: Iterable[SurveyedFile]) -> Iterator[Unit]:

@@ -23,7 +23,9 @@ from monitoring.contract.uris import shown, without_keys
 from monitoring.offline.dataset import DatasetProfile, Unit, demands_of, divide, try_unit
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.offline.survey import Demands, Inspected, inspect, survey
-from monitoring.profile.profile import Grid, Profile, from_bytes, merge, to_bytes
+from monitoring.profile.grid import Grid
+from monitoring.profile.profile import Profile, merge
+from monitoring.profile.serialised import from_bytes, to_bytes
 
 FAN = 16  # profiles that are merged into one at each level of the tree
 LOOPBACK = {

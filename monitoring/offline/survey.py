@@ -31,14 +31,14 @@ class Demands:
 
     Files that hold none of `any_of`, if it names some, are no part of it. Each file must have the columns `required`;
     what cannot be read stops the command, or with `skip_unreadable` is left out. `due` are all columns that will be
-    read, with what is due there; with `text_counts` text in the place of a number is for the tests to tell.
+    read, with what is due there; in the columns `text_counts` text in the place of a number is for the tests to tell.
     """
 
     due: pa.Schema
     any_of: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     skip_unreadable: bool = False
-    text_counts: bool = False
+    text_counts: tuple[str, ...] = ()
 
     @property
     def numeric(self) -> frozenset[str]:
@@ -102,7 +102,7 @@ def _misfit(schema: pa.Schema, demands: Demands) -> str | None:
     for field in demands.due:
         indices = schema.get_all_field_indices(field.name)
         given = [schema.field(index).type for index in indices]
-        if len(given) != 1 or (demands.text_counts and is_text(given[0]) and pa.types.is_floating(field.type)):
+        if len(given) != 1 or (field.name in demands.text_counts and is_text(given[0])):
             continue
         try:
             convert(pa.chunked_array([], given[0]), field)

@@ -1,6 +1,11 @@
 """Profiles of Arrow tables: the counting of their rows against a grid."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,121 +14,219 @@ import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
 from monitoring.contract.schemas import TIMESTAMP, compared_fields, number_type, reference_schema
+from monitoring.contract.tasks import TaskName
 from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.contract.values import UnfitColumnError, convert, is_text, require_once
-from monitoring.profile.distinct_rows import DistinctRows, Hashes
+from monitoring.profile.categorical import TEXTS, LevelGrid, TextColumn
+from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
+from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.kernel import hash_rows, hash_text
-from monitoring.profile.profile import CONFIDENCE_BINS, NEVER, Counts, Floats, Grid, Profile, merge
+from monitoring.profile.label_errors import ErrorSums
+from monitoring.profile.numeric import NumericGrid
+from monitoring.profile.profile import NEVER, Counts, Floats, Profile, merge
 
 CHUNK_ROWS = 65_536  # profiled at once
 PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
 
-CATEGORIES = pa.dictionary(pa.int32(), pa.string())
-
-Codes = npt.NDArray[np.int64]
-
 
 def grid_of(model: Model, reference: pa.Table) -> Grid:
     """Make the grid of a reference."""
-    fields = compared_fields(reference.schema, model)
-    columns = [_numbers(reference, field)[0] for field in fields]
-    predictions = _hash_predictions(*_categories(reference, model.prediction))
-    return Grid.of(model, columns, hash_rows(np.array(columns), predictions), [field.type for field in fields])
+    fields = _numeric_fields(model, compared_fields(reference.schema, model))
+    numeric = NumericGrid.of(fields, [_numbers(reference, field)[0] for field in fields])
+    categorical = model.of_kind("categorical")
+    levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
+    bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)))
+    return Grid(model, numeric, levels, KnownRows.of(_Columns.of(bare, reference).hashes))
+
+
+def _numeric_fields(model: Model, features: list[pa.Field]) -> list[pa.Field]:
+    """Return the numeric columns: features, and last the prediction where it is a number."""
+    columns = [*features, pa.field(model.prediction, model.rules.values)]
+    return [field for field in columns if model.kind(field.name).name == "numeric"]
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
     """Profile rows; an absent column counts as null, columns that are not the model's are ignored.
 
     What values may be is said in `monitoring.contract.values`; raise UnfitColumnError for a column that cannot be what
-    is due. But a feature that is text counts as mismatched, and its values as missing: that is for the tests to say.
-    Times that cannot be read are none.
+    is due. But a numeric feature that is text counts as mismatched, and its values as missing: that is for the tests to
+    say. Times that cannot be read are none.
     """
     require_once(rows.schema, [*reference_schema(grid.model).names, "confidence", "timestamp"])
     chunks = (rows.slice(start, CHUNK_ROWS) for start in range(0, len(rows), CHUNK_ROWS))
     return merge(grid, (_profile_chunk(grid, chunk, hashes=hashes) for chunk in chunks), hashes=hashes)
 
 
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """The tested columns of some rows: numbers (d, n), and texts, of which a prediction that is a category is last."""
+
+    grid: Grid
+    numbers: Floats
+    mismatched: npt.NDArray[np.bool_]
+    texts: tuple[TextColumn, ...]
+
+    @classmethod
+    def of(cls, grid: Grid, rows: pa.Table) -> "_Columns":
+        fields = map(pa.field, grid.numeric.names, grid.numeric.types)
+        columns = [_numbers(rows, field, text=field.name != grid.model.prediction) for field in fields]
+        numbers = np.array([values for values, _ in columns]).reshape(len(columns), len(rows))
+        mismatched = np.array([text for _, text in columns], np.bool_)
+        return cls(grid, numbers, mismatched, tuple(_texts(rows, name) for name in grid.texts))
+
+    @property
+    def levels(self) -> tuple[TextColumn, ...]:
+        """Return the categorical features."""
+        return self.texts[: len(self.grid.categorical.names)]
+
+    @cached_property
+    def words(self) -> tuple[Hashes, ...]:
+        """Return a hash of each word of each column of text, and last that of none."""
+        ours = tuple(self.grid.categorical.hash(index, column) for index, column in enumerate(self.levels))
+        predicted = self.texts[len(ours) :]
+        return (*ours, *(hash_text(column.words.to_pylist()) for column in predicted))
+
+    @property
+    def hashes(self) -> Hashes:
+        """Return a hash of each row (n,)."""
+        hashed = [words[column.codes] for words, column in zip(self.words, self.texts, strict=True)]
+        predicted = hashed[len(self.levels) :] or [np.zeros(self.numbers.shape[1], np.uint64)]
+        return hash_rows(self.numbers, predicted[0], hashed[: len(self.levels)])
+
+    @property
+    def apart(self) -> npt.NDArray[np.bool_]:
+        """Return which columns of text differ in some row (t, t); two missing values are equal."""
+        differs = np.zeros((len(self.texts), len(self.texts)), np.bool_)
+        for a, b in combinations(range(len(self.texts)), 2):
+            differs[a, b] = differs[b, a] = not (self._equal(a, b, PROBE_ROWS) and self._equal(a, b, None))
+        return differs
+
+    def _equal(self, a: int, b: int, rows: int | None) -> bool:
+        ours, theirs = (self.words[n][self.texts[n].codes[:rows]] for n in (a, b))
+        return np.array_equal(ours, theirs)
+
+
 def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
     model = grid.model
-    fields = map(pa.field, model.features, grid.types)
-    columns = [_numbers(rows, field) for field in fields]
-    x = np.array([values for values, _ in columns])
+    columns = _Columns.of(grid, rows)
+    x = columns.numbers
     finite = np.isfinite(x)
-    predictions, names = _categories(rows, model.prediction)
-    targets, target_names = _categories(rows, model.target)
-    unpredicted = predictions < 0
-    no_prediction = unpredicted | (predictions == names.index("")) if "" in names else unpredicted
+    empty = np.isnan(x).all(axis=0)
+    usable = finite.all(axis=0)
+    for text in columns.texts:
+        empty &= text.codes < 0
+        if (lacking := text.lacking()) is not None:
+            usable &= ~lacking
+    counted = [grid.categorical.count(index, column) for index, column in enumerate(columns.levels)]
     first, last = _time_range(rows)
-    hashed = hash_rows(x, _hash_predictions(predictions, names)) if hashes else None
+    hashed = columns.hashes if hashes else None
     return Profile(
         grid,
         rows=len(rows),
-        rows_missing=int(np.count_nonzero(~finite.all(axis=0) | no_prediction)),
-        rows_empty=int(np.count_nonzero(np.isnan(x).all(axis=0) & unpredicted)),
-        cells=np.concatenate([marks.count(values) for marks, values in zip(grid.marks, x, strict=True)]),
+        rows_missing=int(np.count_nonzero(~usable)),
+        rows_empty=int(np.count_nonzero(empty)),
+        cells=_joined([marks.count(values) for marks, values in zip(grid.numeric.marks, x, strict=True)]),
         special=_special(x, finite),
         low=x.min(axis=1, where=finite, initial=np.inf),
         high=x.max(axis=1, where=finite, initial=-np.inf),
         moments=_moments(x, finite),
         apart=_differing(x),
-        mismatched=np.array([mismatched for _, mismatched in columns]),
-        predictions=_count(predictions, names),
-        unpredicted=int(np.count_nonzero(unpredicted)),
-        confusion=_confusion(targets, target_names, predictions, names),
+        mismatched=columns.mismatched,
+        levels=_joined([counts for counts, _ in counted]),
+        nulls=np.array([column.nulls for column in columns.levels], np.int64),
+        unseen=tuple(unseen for _, unseen in counted),
+        apart_texts=columns.apart,
         confidence=_confidence(rows, model),
         first=first,
         last=last,
         rows_without_target=0 if model.target in rows.schema.names else len(rows),
         known=np.zeros(len(grid.known.hashes), np.int64) if hashed is None else grid.known.count(hashed),
         distinct=None if hashed is None else DistinctRows.of(hashed),
+        **_ANSWERS[model.task](columns, rows),
     )
 
 
-def _hash_predictions(codes: Codes, names: list[str]) -> Hashes:
-    """Return a hash of each row's prediction (n,)."""
-    return hash_text(names)[codes]
+def _joined(counts: list[Counts]) -> Counts:
+    return np.concatenate([np.empty(0, np.int64), *counts])
+
+
+def _categories(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
+    """Count predictions and labels that are categories."""
+    predictions, targets = columns.texts[-1], _texts(rows, columns.grid.model.target)
+    names = predictions.words.to_pylist()
+    found = {name: count for name, count in zip(names, predictions.counts.tolist(), strict=True) if count}
+    return {
+        "predictions": Counter(found),
+        "unpredicted": predictions.nulls,
+        "confusion": _confusion(targets, predictions),
+        "errors": ErrorSums(),
+    }
+
+
+def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
+    """Sum up predictions and labels that are numbers."""
+    model, predictions = columns.grid.model, columns.numbers[-1]
+    labels, _ = _numbers(rows, pa.field(model.target, model.rules.values), text=False)
+    return {
+        "predictions": Counter(),
+        "unpredicted": int(np.count_nonzero(np.isnan(predictions))),
+        "confusion": Counter(),
+        "errors": ErrorSums.of(predictions, labels),
+    }
+
+
+_ANSWERS: Mapping[TaskName, Callable[[_Columns, pa.Table], Mapping[str, Any]]] = {
+    "classification": _categories,
+    "regression": _answers,
+}
 
 
 def _special(x: Floats, finite: npt.NDArray[np.bool_]) -> Counts:
-    """Return how many values of each feature are missing, -inf and +inf (d, 3)."""
+    """Return how many values of each column are missing, -inf and +inf (d, 3)."""
     if finite.all():
         return np.zeros((len(x), 3), np.int64)
     return np.stack([np.count_nonzero(found, axis=1) for found in (np.isnan(x), x == -np.inf, x == np.inf)], axis=1)
 
 
-def _numbers(rows: pa.Table, field: pa.Field) -> tuple[Floats, bool]:
-    """Return a column (n,) as float64 with NaN for null, and whether it is text, which no number is taken from."""
+def _numbers(rows: pa.Table, field: pa.Field, *, text: bool = True) -> tuple[Floats, bool]:
+    """Return a column (n,) as float64 with NaN for null, and whether it is text, which no number is taken from.
+
+    Where no `text` is let through, raise UnfitColumnError.
+    """
     if field.name not in rows.schema.names:
         return np.full(len(rows), np.nan), False
     column = rows[field.name]
-    if is_text(column.type):
+    if text and is_text(column.type):
         return np.full(len(rows), np.nan), True
     values: Floats = convert(column, field).cast(pa.float64()).to_numpy()
     return values, False
 
 
-def _categories(rows: pa.Table, name: str) -> tuple[Codes, list[str]]:
-    """Return a column's categories as codes (n,), -1 for null, and the codes' names."""
+def _texts(rows: pa.Table, name: str) -> TextColumn:
+    """Return a column of text; raise UnfitColumnError if it cannot be that."""
     if name not in rows.schema.names:
-        return np.full(len(rows), -1), []
-    column = convert(rows[name], pa.field(name, CATEGORIES)).combine_chunks()
-    codes: Codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    return codes, column.dictionary.to_pylist()
+        return TextColumn.missing(len(rows))
+    column = rows[name]
+    if pa.types.is_integer(column.type):  # the few distinct numbers are made text, not each
+        column = _words_alone(column)
+    return TextColumn.of(convert(column, pa.field(name, TEXTS)))
 
 
-def _count(codes: Codes, names: list[str]) -> Counter[str]:
-    counts = np.bincount(codes + 1, minlength=len(names) + 1)[1:].tolist()
-    return Counter({name: count for name, count in zip(names, counts, strict=True) if count})
+def _words_alone(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return whole numbers as a dictionary of texts."""
+    encoded = column.dictionary_encode().combine_chunks()
+    words = encoded.dictionary.cast(pa.string())
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(encoded.indices, words)])
 
 
-def _confusion(
-    targets: Codes, target_names: list[str], predictions: Codes, names: list[str]
-) -> Counter[tuple[str, str]]:
+def _confusion(targets: TextColumn, predictions: TextColumn) -> Counter[tuple[str, str]]:
     """Return the confusion matrix of the rows with both, by (target, prediction)."""
-    labelled = (targets >= 0) & (predictions >= 0)
-    pairs, counts = np.unique(targets[labelled] * len(names) + predictions[labelled], return_counts=True)
+    labelled = (targets.codes >= 0) & (predictions.codes >= 0)
+    number = len(predictions.words)
+    pairs, counts = np.unique(targets.codes[labelled] * number + predictions.codes[labelled], return_counts=True)
+    target_names, names = targets.words.to_pylist(), predictions.words.to_pylist()
     found = zip(pairs.tolist(), counts.tolist(), strict=True)
-    return Counter({(target_names[pair // len(names)], names[pair % len(names)]): count for pair, count in found})
+    return Counter({(target_names[pair // number], names[pair % number]): count for pair, count in found})
 
 
 def _moments(x: Floats, finite: npt.NDArray[np.bool_]) -> Floats:
@@ -143,7 +246,7 @@ def _moments(x: Floats, finite: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _differing(x: Floats) -> npt.NDArray[np.bool_]:
-    """Return which pairs of features differ in some row (d, d); two missing values are equal."""
+    """Return which pairs of columns differ in some row (d, d); two missing values are equal."""
     head = x[:, :PROBE_ROWS]
     differs: npt.NDArray[np.bool_] = np.logical_not(_equal(head[:, None], head[None]).all(axis=2))
     for a, b in np.argwhere(np.triu(~differs, 1)).tolist():

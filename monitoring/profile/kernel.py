@@ -89,23 +89,30 @@ class Marks:
         return marked
 
 
-def hash_rows(columns: Floats, text: Hashes) -> Hashes:
-    """Return a 64-bit hash of each row (n,), of numbers (d, n) and a hash of its text (n,), by splitmix64's finaliser.
+def hash_rows(columns: Floats, text: Hashes, more: Sequence[Hashes] = ()) -> Hashes:
+    """Return a 64-bit hash of each row (n,), by splitmix64's finaliser.
 
-    Equal numbers have equal hashes, whatever their sign if they are zero, as have all NaN.
+    It is one of numbers (d, n), of a hash of the row's text (n,), and of the hashes of more texts (n,) each. Equal
+    numbers have equal hashes, whatever their sign if they are zero, as have all NaN.
     """
     hashes = text.copy()
     for start in range(0, len(hashes), CHUNK):
         chunk = hashes[start : start + CHUNK]
         for column in columns:
-            _mix(column[start : start + CHUNK], chunk)
+            _mix(_bits(column[start : start + CHUNK]), chunk)
+        for hashed in more:
+            _mix(hashed[start : start + CHUNK], chunk)
     return hashes
 
 
-def _mix(column: Floats, hashes: Hashes) -> None:
+def _bits(column: Floats) -> Hashes:
     numbers = column + 0.0  # which is 0.0 for -0.0
     numbers[np.isnan(numbers)] = np.nan
-    hashes += numbers.view(np.uint64)
+    return numbers.view(np.uint64)
+
+
+def _mix(bits: Hashes, hashes: Hashes) -> None:
+    hashes += bits
     hashes += np.uint64(0x9E3779B97F4A7C15)
     hashes ^= hashes >> np.uint64(30)
     hashes *= np.uint64(0xBF58476D1CE4E5B9)

@@ -1,16 +1,20 @@
 """Two-sample tests on profiles: the p-values that scipy computes from rows, computed from counts alone.
 
-A numeric test takes the profiles of the reference and of the current rows, on the same grid, the index of a feature,
+A categorical test takes both samples' counts by level; some measure a distance, which is no p-value. A numeric test
+takes the profiles of the reference and of the current rows, on the same grid, the index of a numeric column,
 and for each of the two whether its infinite values count.
 """
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
+from scipy.spatial import distance
 
 from monitoring.profile.profile import Counts, Profile
 
+RARE = 0.0001  # the share that Evidently's PSI takes for that of a level which does not occur
 EXACT_UP_TO = 10_000  # rows of the larger sample up to which scipy.stats.ks_2samp computes an exact p-value
 
 
@@ -79,7 +83,51 @@ def _chi_square(reference: Mapping[str, int], current: Mapping[str, int]) -> flo
         return float(stats.chisquare(observed, expected).pvalue)
 
 
+def _z(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
+    """Return the two-sided p-value of the z-test of the first level's share, as Evidently does."""
+    names = sorted({*reference, *current})
+    if len(names) == 1:
+        return 1.0
+    sizes = [sum(side.values()) for side in (reference, current)]
+    others = [size - side.get(names[0], 0) for size, side in zip(sizes, (reference, current), strict=True)]
+    pooled = sum(others) / sum(sizes)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]))
+    return float(2 * (1 - stats.norm.cdf(abs(others[0] / sizes[0] - others[1] / sizes[1]) / error)))
+
+
+def _shares(reference: Mapping[str, int], current: Mapping[str, int]) -> list[npt.NDArray[np.float64]]:
+    """Return both samples' shares of each level (k,)."""
+    names = sorted({*reference, *current})
+    return [np.array([side.get(name, 0) / sum(side.values()) for name in names]) for side in (reference, current)]
+
+
+def _psi(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
+    """Return the population stability index, with Evidently's small shares in the place of none."""
+    ours, theirs = (_without_zeros(shares) for shares in _shares(reference, current))
+    return float(np.sum((ours - theirs) * np.log(ours / theirs)))
+
+
+def _without_zeros(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    least = shares[shares > 0].min()
+    return np.where(shares > 0, shares, least / 1e6 if least <= RARE else RARE)
+
+
+def _jensen_shannon(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
+    """Return the Jensen-Shannon distance, in nats as Evidently does."""
+    return float(distance.jensenshannon(*_shares(reference, current)))
+
+
+def total_variation(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
+    """Return the total variation distance: the share of values that would have to change."""
+    ours, theirs = _shares(reference, current)
+    return float(np.abs(ours - theirs).sum() / 2)
+
+
 CATEGORICAL: Mapping[str, Callable[[Mapping[str, int], Mapping[str, int]], float]] = {
     "chi_square_two_sample": two_sample_chi_square,
     "chisquare": _chi_square,
+    "z": _z,
+    "psi": _psi,
+    "jensenshannon": _jensen_shannon,
+    "total_variation": total_variation,
 }

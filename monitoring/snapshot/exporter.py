@@ -89,7 +89,13 @@ def _count(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _gauge("data_quality_score", "Overall data quality", quality.score)
     yield from _gauge("duplicated_rows", "Rows that repeat an earlier row of the window.", quality.duplicated_rows)
     yield from _gauge("constant_columns", "Columns of the window with one value or none.", quality.constant_columns)
-    yield from _gauge("column_type_mismatches", "Features that do not hold numbers.", quality.column_type_mismatches)
+    yield from _gauge("column_type_mismatches", "Features that are no numbers.", quality.column_type_mismatches)
+    yield from _series(
+        "unseen_categories",
+        "Values of a categorical feature that the reference does not hold.",
+        "feature",
+        quality.unseen_categories,
+    )
     yield from _series(
         "missing_share", "Share of the window's rows that lack the feature.", "feature", quality.missing_shares
     )
@@ -136,8 +142,11 @@ def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
     yield from _gauge(
         "drifted_features", "Features that their own drift test calls drifted.", assessment.drifted_features
     )
-    prediction_p_value = assessment.prediction.p_value if assessment.prediction else None
-    yield from _gauge("prediction_drift_p_value", "P-value of the predictions.", prediction_p_value)
+    mix = assessment.prediction
+    yield from _gauge("prediction_drift_p_value", "P-value of the predictions.", mix.p_value if mix else None)
+    yield from _gauge(
+        "prediction_drift_distance", "Distance of the predictions from the reference's.", mix.distance if mix else None
+    )
     shifts = GaugeMetricFamily(
         "feature_correlation_shift",
         "Pearson correlation minus the reference's: the three largest changes of each feature.",
@@ -161,6 +170,11 @@ def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
     )
     yield from _gauge("model_accuracy", "Accuracy on the window's labelled rows.", assessment.accuracy)
     yield from _gauge("model_f1", "Macro F1 on the window's labelled rows.", assessment.f1)
+    if (errors := assessment.errors) is not None:
+        yield from _gauge("model_mae", "Mean absolute error on the window's labelled rows.", errors.mean_absolute)
+        yield from _gauge("model_rmse", "Root mean squared error on the same rows.", errors.root_mean_squared)
+        yield from _gauge("model_mean_error", "Mean of predictions less labels on the same rows.", errors.mean)
+        yield from _gauge("model_r2", "Coefficient of determination on the same rows.", errors.r2)
 
 
 def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator[Metric]:
@@ -170,6 +184,11 @@ def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator
             "drift_p_value",
             f"{prefix.upper()} feature drift p-value",
             {n: f.drift.p_value for n, f in by_name.items()},
+        ),
+        (
+            "drift_distance",
+            "Distance from the reference by the feature's drift test, where that gives no p-value.",
+            {n: f.drift.distance for n, f in by_name.items()},
         ),
         (
             "drift_p_value_adjusted",
@@ -183,7 +202,7 @@ def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator
         ),
         (
             "effect_size",
-            "Shift of the mean in the reference's standard deviations.",
+            "Shift of the mean in the reference's standard deviations; of levels the total variation distance.",
             {n: f.effect_size for n, f in by_name.items()},
         ),
     ):
@@ -195,7 +214,9 @@ def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator
         {n: f.outliers for n, f in by_name.items()},
     )
     shares = GaugeMetricFamily(
-        "feature_distribution", "Share of values in a range of the reference's.", labels=["feature", "dataset", "bin"]
+        "feature_distribution",
+        "Share of values in a range, or at a level, of the reference's.",
+        labels=["feature", "dataset", "bin"],
     )
     for name, feature in by_name.items():
         for share in feature.bins:

@@ -1,15 +1,16 @@
 """What a profile says beyond Evidently's tests: counts of bad data, shares, and each feature's shift and shape."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 from scipy import stats
 
-from monitoring.profile.profile import CONFIDENCE_BINS, Floats, Profile
-from monitoring.profile.two_sample_tests import ks_statistic
+from monitoring.profile.columns import NumericColumn, column_of, columns_of, features_of
+from monitoring.profile.grid import CONFIDENCE_BINS
+from monitoring.profile.profile import Floats, Profile
 from monitoring.snapshot.repetitions import count_unexplained
-from monitoring.snapshot.snapshot import Bin, CorrelationShift, Quality
+from monitoring.snapshot.shapes import NumericShape
+from monitoring.snapshot.snapshot import CorrelationShift, Errors, Quality
 
 QUANTILES = (0.1, 0.5, 0.9)
 OTHER = "other"
@@ -17,42 +18,44 @@ SHIFTS = 3  # of a feature: the number of all pairs grows with the square of the
 ROUNDING = 1e-14  # a deviation of less than this share of the mean is rounding
 
 
-def judgeable(*profiles: Profile) -> tuple[str, ...]:
-    """Return the features that hold at least one finite number in each of the profiles."""
-    features = profiles[0].grid.model.features
-    return tuple(name for index, name in enumerate(features) if all(p.finite(index) for p in profiles))
-
-
 def measure_quality(profile: Profile) -> Quality:
     """Count what is wrong with rows.
 
-    The score is the share of feature cells that hold a finite number, times the share of rows that do not repeat others
-    beyond what the reference explains: it falls for missing, infinite, ill-typed and repeated data, and not for drift.
+    The score is the share of feature cells that hold a finite number or a text, times the share of rows that do not
+    repeat others beyond what the reference explains: it falls for missing, infinite, ill-typed and repeated data, and
+    not for drift.
     """
-    features = range(len(profile.grid.model.features))
+    columns = columns_of(profile.grid)
+    features = columns[:-1]
     cells = profile.rows * len(features)
-    usable = cells - int(profile.special.sum())
+    usable = cells - sum(sum(feature.void(profile)) for feature in features)
     unexplained = count_unexplained(profile)
-    constant = sum(profile.constant(index) for index in features) + (len(profile.predictions) <= 1)
+    constant = sum(column.constant(profile) for column in columns)
+    mismatched = [feature.mismatched(profile) for feature in features]
     return Quality(
-        missing_values=int(profile.special[~profile.mismatched, 0].sum()),
+        missing_values=sum(f.void(profile).missing for f, bad in zip(features, mismatched, strict=True) if not bad),
         duplicated_rows=profile.duplicated,
         constant_columns=constant if profile.rows else 0,
-        column_type_mismatches=int(profile.mismatched.sum()),
+        column_type_mismatches=sum(mismatched),
         score=None if unexplained is None or not profile.rows else usable / cells * (1 - unexplained / profile.rows),
         missing_shares=missing_shares(profile),
+        unseen_categories=_unseen(profile),
     )
 
 
+def _unseen(profile: Profile) -> Mapping[str, int]:
+    """Return how many values of each categorical feature have a level that the reference does not hold."""
+    return {name: unseen.total for name, unseen in zip(profile.grid.categorical.names, profile.unseen, strict=True)}
+
+
 def missing_shares(profile: Profile) -> Mapping[str, float]:
-    """Return each feature's share of missing values, of those that hold numbers; nothing if there are no rows."""
+    """Return each feature's share of missing values, of those that hold what they should; nothing without rows."""
     if not profile.rows:
         return {}
-    shares = profile.special[:, 0] / profile.rows
     return {
-        name: float(share)
-        for name, share, mismatched in zip(profile.grid.model.features, shares, profile.mismatched, strict=True)
-        if not mismatched
+        feature.name: feature.void(profile).missing / profile.rows
+        for feature in features_of(profile.grid)
+        if not feature.mismatched(profile)
     }
 
 
@@ -61,10 +64,21 @@ def missing_p_values(reference: Profile, current: Profile) -> Mapping[str, float
 
     It is Fisher's exact test, one-sided.
     """
-    ours, theirs = reference.special[:, 0], current.special[:, 0]
+    features = features_of(current.grid)
+    ours, theirs = (np.array([f.void(side).missing for f in features]) for side in (reference, current))
     p_values = stats.hypergeom.sf(theirs - 1, reference.rows + current.rows, ours + theirs, current.rows)
     by_name = dict(zip(current.grid.model.features, map(float, p_values), strict=True))
     return {name: by_name[name] for name in missing_shares(current)}
+
+
+def share_predictions(side: Profile, reference: Profile) -> Mapping[str, float]:
+    """Return each category's share of the predictions, or of a regression's that of each range of the reference's."""
+    grid = reference.grid
+    column = column_of(grid, grid.model.prediction)
+    if isinstance(column, NumericColumn):
+        shares = NumericShape(column).bins(reference, side)
+        return {one.name: one.current for one in shares if one.current is not None}
+    return share_categories(side.predictions, grid.model.categories)
 
 
 def share_categories(counts: Mapping[str, int], categories: tuple[str, ...]) -> Mapping[str, float]:
@@ -95,53 +109,23 @@ def _interpolate(q: float, reached: Floats, edges: Floats) -> float:
     )
 
 
-def feature_ks_statistic(reference: Profile, current: Profile, index: int) -> float:
-    """Return a feature's two-sample Kolmogorov-Smirnov statistic over its finite values."""
-    return ks_statistic(reference.column(index), current.column(index))
-
-
-def effect_size(reference: Profile, current: Profile, index: int) -> float | None:
-    """Return the mean's shift in the reference's standard deviations (Glass's delta); None if it does not vary."""
-    variance = reference.variance(index)
-    if not variance > 0:
+def measure_errors(current: Profile, minimum_labels: int) -> Errors | None:
+    """Return a regression's errors; None with too few labels, or for a classification."""
+    errors = current.errors
+    if not errors.rows or errors.rows < minimum_labels:
         return None
-    return (current.mean(index) - reference.mean(index)) / float(np.sqrt(variance))
-
-
-def count_outliers(current: Profile, index: int) -> int:
-    """Count values beyond the reference's Tukey fences, infinite ones with them."""
-    low, high = current.grid.fences[index]
-    above = current.finite(index) - current.up_to(index, high)
-    return current.below(index, low) + above + int(current.special[index, 1:].sum())
-
-
-def share_bins(reference: Profile, current: Profile, index: int) -> tuple[Bin, ...]:
-    """Return both shares over equal widths of the reference's range; the outer bins are open."""
-    ours = reference.histogram(index) / max(1, reference.finite(index))
-    theirs = current.histogram(index) / current.finite(index) if current.finite(index) else None
-    names = _bin_names(reference.grid.edges[index])
-    return tuple(
-        Bin(name, float(ours[n]), None if theirs is None else float(theirs[n])) for n, name in enumerate(names)
-    )
-
-
-def _bin_names(edges: Floats) -> list[str]:
-    inner = [f"{edge:.4g}" for edge in edges[1:-1]]
-    ranges = [
-        f"below {inner[0]}",
-        *(f"{a} to {b}" for a, b in pairwise(inner)),
-        f"from {inner[-1]}",
-    ]
-    return [f"{n:02d}: {text}" for n, text in enumerate(ranges, start=1)]
+    r2 = errors.r2 if np.isfinite(errors.r2) else None
+    mean, root = errors.mean_absolute, errors.root_mean_squared
+    return Errors(mean, root, errors.mean_error, errors.largest_absolute, r2)
 
 
 def shift_correlations(reference: Profile, current: Profile) -> tuple[CorrelationShift, ...]:
     """Return the changes of Pearson's correlation that are among the SHIFTS largest of one of both features.
 
-    Each pair is there once; a pair with a constant feature has none.
+    Each pair of numeric features is there once; a pair with a constant feature has none.
     """
-    features = current.grid.model.features
-    shifts = correlations(current) - correlations(reference)
+    features = current.grid.model.of_kind("numeric")
+    shifts = (correlations(current) - correlations(reference))[: len(features), : len(features)]
     sizes = np.where(np.isfinite(shifts), np.abs(shifts), -1.0)
     np.fill_diagonal(sizes, -1.0)
     partners = np.argsort(-sizes, axis=1, kind="stable")[:, :SHIFTS]
@@ -150,7 +134,7 @@ def shift_correlations(reference: Profile, current: Profile) -> tuple[Correlatio
 
 
 def correlations(profile: Profile) -> Floats:
-    """Return Pearson's correlation of each pair over the rows where both are finite (dxd); NaN if one is constant."""
+    """Return Pearson's correlation of numeric columns over the rows where both are finite (dxd); NaN if one is flat."""
     _, mean, squares, products = profile.moments
     varies = squares > profile.moments[0] * (ROUNDING * mean) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,13 +1,14 @@
 """What one look at the window found: plain frozen data, from which metrics, page and report are made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.drift_watch import DriftVerdict
+from monitoring.contract.kinds import KindName
 
 Status = Literal["success", "warning", "fail", "error", "skipped"]
 STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error", "skipped")
@@ -50,18 +51,25 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """A drift test's outcome at full precision; a column that cannot be judged has no p-value."""
+    """A drift test's outcome at full precision: a p-value or a distance; a column that cannot be judged has neither."""
 
     column: str
     method: str
     threshold: float
     p_value: float | None
     drifted: bool
+    distance: float | None = None
+
+    def remains(self, columns: int) -> bool:
+        """Return whether drift remains if so many columns are looked at: a p-value is adjusted, a distance is not."""
+        if self.p_value is None:
+            return self.drifted
+        return self.p_value * columns < self.threshold
 
 
 @dataclass(frozen=True)
 class Bin:
-    """A range of a feature's values, and the shares of finite values in it."""
+    """A range or a level of a column's values, and the shares of the values that tests look at in it."""
 
     name: str
     reference: float
@@ -69,11 +77,22 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class FeatureDrift:
-    """A feature in the window, held against the reference.
+class Shape:
+    """How a feature's values differ from the reference's, as far as it means something for its kind.
 
-    `effect_size` is the mean's shift in the reference's standard deviations.
+    `effect_size` is of numbers the mean's shift in the reference's standard deviations, of levels the total variation
+    distance.
     """
+
+    ks_statistic: float | None = None
+    effect_size: float | None = None
+    outliers: int | None = None
+    bins: tuple[Bin, ...] = ()
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """A feature in the window, held against the reference."""
 
     drift: ColumnDrift
     adjusted_p_value: float | None
@@ -81,10 +100,13 @@ class FeatureDrift:
     effect_size: float | None
     outliers: int | None
     bins: tuple[Bin, ...]
+    kind: KindName = "numeric"
 
     @property
     def adjusted_drift(self) -> bool:
-        """Return whether drift remains after adjusting for the number of features looked at."""
+        """Return whether drift remains after adjusting for the number of features looked at; a distance needs none."""
+        if self.drift.distance is not None:
+            return self.drift.drifted
         return self.adjusted_p_value is not None and self.adjusted_p_value < self.drift.threshold
 
 
@@ -102,7 +124,8 @@ class Quality:
     """Counts over the window's features and predictions.
 
     Duplicates, and with them the score, are None where nobody looked for them; so is the score of an empty window.
-    `missing_shares` are the shares of missing values, by feature.
+    `missing_shares` are the shares of missing values, by feature; `unseen_categories` how many values of each
+    categorical feature the reference does not hold.
     """
 
     missing_values: int
@@ -111,11 +134,23 @@ class Quality:
     column_type_mismatches: int
     score: float | None
     missing_shares: Mapping[str, float]
+    unseen_categories: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """A regression's errors on the window's labelled rows, which are predictions less labels."""
+
+    mean_absolute: float
+    root_mean_squared: float
+    mean: float
+    largest: float
+    r2: float | None
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """What takes enough rows to be said; accuracy and F1 take enough labels too."""
+    """What takes enough rows to be said; accuracy, F1 and errors take enough labels too."""
 
     verdicts: tuple[Verdict, ...]
     features: tuple[FeatureDrift, ...]
@@ -123,6 +158,7 @@ class Assessment:
     correlation_shifts: tuple[CorrelationShift, ...]
     accuracy: float | None
     f1: float | None
+    errors: Errors | None = None
 
     @property
     def failed(self) -> tuple[Verdict, ...]:
@@ -145,9 +181,7 @@ class Assessment:
 
         The features' p-values are adjusted together (Benjamini-Hochberg), the prediction's by Bonferroni's factor.
         """
-        mix = self.prediction
-        columns = len(self.features) + 1
-        mixed = mix is not None and mix.p_value is not None and mix.p_value * columns < mix.threshold
+        mixed = self.prediction is not None and self.prediction.remains(len(self.features) + 1)
         return mixed or any(f.adjusted_drift for f in self.features)
 
 
@@ -166,7 +200,8 @@ class Snapshot:
     """One look at the window; `assessment` is None while the window has too few rows.
 
     `drift` and `accuracy` are what the sequential tests say, None where they do not run; `estimate` is the accuracy as
-    the window's confidences tell it.
+    the window's confidences tell it. `label` names what `predictions` are shares of: categories, or of a regression
+    `bin`, ranges of the reference's predictions.
     """
 
     feature_prefix: str

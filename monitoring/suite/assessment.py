@@ -3,9 +3,11 @@
 from scipy import stats
 
 from monitoring.contract.config import Config
+from monitoring.profile.columns import column_of, judgeable
 from monitoring.profile.profile import Profile
 from monitoring.snapshot import quality
-from monitoring.snapshot.snapshot import Assessment, ColumnDrift, FeatureDrift
+from monitoring.snapshot.shapes import shape_of
+from monitoring.snapshot.snapshot import Assessment, ColumnDrift, FeatureDrift, Shape
 from monitoring.suite.suite import SuiteRun
 
 
@@ -14,19 +16,18 @@ def assess(config: Config, run: SuiteRun, reference: Profile, current: Profile) 
     features = config.model.features
     drift = {name: run.drift.get(name) or _not_tested(config, name) for name in features}
     adjusted = adjust_p_values({name: d.p_value for name, d in drift.items() if d.p_value is not None})
-    usable = quality.judgeable(reference, current)
+    usable = judgeable(reference, current)
     return Assessment(
         verdicts=run.verdicts,
         features=tuple(
-            _describe_feature(drift[name], adjusted.get(name), reference, current, index)
-            if name in usable
-            else FeatureDrift(drift[name], adjusted.get(name), None, None, None, bins=())
-            for index, name in enumerate(features)
+            _describe_feature(drift[name], adjusted.get(name), reference, current, judged=name in usable)
+            for name in features
         ),
         prediction=run.drift.get(config.model.prediction),
         correlation_shifts=quality.shift_correlations(reference, current),
         accuracy=run.accuracy,
         f1=run.f1,
+        errors=quality.measure_errors(current, config.minimum_labels),
     )
 
 
@@ -44,13 +45,9 @@ def adjust_p_values(p_values: dict[str, float]) -> dict[str, float]:
 
 
 def _describe_feature(
-    drift: ColumnDrift, adjusted: float | None, reference: Profile, current: Profile, index: int
+    drift: ColumnDrift, adjusted: float | None, reference: Profile, current: Profile, *, judged: bool
 ) -> FeatureDrift:
-    return FeatureDrift(
-        drift,
-        adjusted,
-        ks_statistic=quality.feature_ks_statistic(reference, current, index),
-        effect_size=quality.effect_size(reference, current, index),
-        outliers=quality.count_outliers(current, index),
-        bins=quality.share_bins(reference, current, index),
-    )
+    column = column_of(current.grid, drift.column)
+    shaped = shape_of(column) if judged else None
+    shape = shaped.shape(reference, current) if shaped else Shape()
+    return FeatureDrift(drift, adjusted, shape.ks_statistic, shape.effect_size, shape.outliers, shape.bins, column.kind)

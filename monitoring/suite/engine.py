@@ -5,7 +5,7 @@ DataFrames. Each metric that the configurable tests ask for is computed here fro
 fails with its name, and what a profile does not know is left out of a result, so that no test can read it.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from evidently.legacy.base_metric import GenericInputData, Metric
@@ -14,7 +14,6 @@ from evidently.legacy.calculation_engine.metric_implementation import MetricImpl
 from evidently.legacy.calculations.data_drift import ColumnDataDriftMetrics, DriftStatsField, get_dataset_drift
 from evidently.legacy.calculations.stattests.registry import get_registered_stattest
 from evidently.legacy.core import ColumnType
-from evidently.legacy.metric_results import Distribution
 from evidently.legacy.metrics import (
     ClassificationConfusionMatrix,
     ClassificationQualityMetric,
@@ -22,6 +21,7 @@ from evidently.legacy.metrics import (
     DataDriftTable,
     DatasetMissingValuesMetric,
     DatasetSummaryMetric,
+    RegressionQualityMetric,
 )
 from evidently.legacy.metrics.classification_performance.classification_quality_metric import (
     ClassificationQualityMetricResult,
@@ -36,22 +36,26 @@ from evidently.legacy.metrics.data_integrity.dataset_missing_values_metric impor
 from evidently.legacy.metrics.data_integrity.dataset_summary_metric import (
     DatasetSummaryMetricResult,
 )
+from evidently.legacy.metrics.regression_performance.regression_quality import RegressionQualityMetricResults
 from evidently.legacy.options.data_drift import DataDriftOptions
 from evidently.legacy.pipeline.column_mapping import ColumnMapping
 from evidently.legacy.utils.data_operations import process_columns
 from evidently.legacy.utils.data_preprocessing import DataDefinition, create_data_definition
 
+from monitoring.contract.kinds import DISTANCES, KindName
+from monitoring.profile.columns import column_of
 from monitoring.profile.profile import Profile
-from monitoring.profile.two_sample_tests import CATEGORICAL, NUMERIC
 from monitoring.suite.evidently_results import (
-    category_picture,
     confusion_of,
-    histogram,
+    draw,
+    errors_of,
     missing_values,
     no_rows,
     score,
     summarize,
 )
+
+TYPES: Mapping[KindName, ColumnType] = {"numeric": ColumnType.Numerical, "categorical": ColumnType.Categorical}
 
 
 class NotInProfileError(NotImplementedError):
@@ -96,12 +100,6 @@ class ProfileEngine(Engine):  # type: ignore[misc]  # Evidently is not followed 
             implementation = super().get_metric_implementation(metric)
             self._calculations[metric] = _Once(metric, implementation)
         return self._calculations[metric]
-
-
-def _numeric_test(name: str) -> Callable[..., float]:
-    if name not in NUMERIC:
-        raise NotInProfileError(f"the drift test {name} cannot be computed from a profile")
-    return NUMERIC[name]
 
 
 class _Once:
@@ -162,55 +160,35 @@ def _column_drift(
     engine: ProfileEngine, data: GenericInputData, name: str, options: DataDriftOptions, *, in_table: bool
 ) -> ColumnDataDriftMetrics:
     reference, current = data.reference_data, data.current_data
-    model = current.grid.model
-    kind = ColumnType.Categorical if name == model.prediction else ColumnType.Numerical
+    column = column_of(current.grid, name)
+    kind = TYPES[column.kind]
     test = options.get_feature_stattest_func(name, kind.value)
     threshold = options.get_threshold(name, kind.value)
-    kept = (False, False)
-    if kind == ColumnType.Numerical:
-        index = model.features.index(name)
-        # Evidently's table leaves infinities in columns that hold no missing value; its test of one column does not.
-        ours, theirs = (not s.special[index, 0] and bool(s.special[index, 1:].any()) for s in (reference, current))
-        kept = (in_table and ours, in_table and theirs)
+    # Evidently's table leaves infinities in columns that hold no missing value; its test of one column does not.
+    kept = (in_table and column.infinite_alone(reference), in_table and column.infinite_alone(current))
     key = (name, test, threshold, kept)
     if key not in engine.drift:
-        compare = _compare_categories if kind == ColumnType.Categorical else _compare_numbers
-        p_value = compare(reference, current, name, test, kept)
-        draw = _draw_categories if kind == ColumnType.Categorical else _draw_numbers
-        pictures = draw(reference, current, name) if engine.drawn else (None, None)
+        _require_values(name, column.judged(reference), column.judged(current))
+        score = column.compare(test, reference, current, kept)
+        pictures = draw(column, current, reference) if engine.drawn else (None, None)
         engine.drift[key] = ColumnDataDriftMetrics(
             column_name=name,
             column_type=kind.value,
             stattest_name=get_registered_stattest(test, kind).display_name,
             stattest_threshold=threshold,
-            drift_score=p_value,
-            drift_detected=p_value <= threshold if test == "ks" else p_value < threshold,
+            drift_score=score,
+            drift_detected=_drifts(test, score, threshold),
             current=DriftStatsField(distribution=pictures[0]),
             reference=DriftStatsField(distribution=pictures[1]),
         )
     return engine.drift[key]
 
 
-def _compare_categories(
-    reference: Profile, current: Profile, name: str, test: str, _infinite: tuple[bool, bool]
-) -> float:
-    _require_values(name, reference.predictions.total(), current.predictions.total())
-    return CATEGORICAL[test](reference.predictions, current.predictions)
-
-
-def _compare_numbers(reference: Profile, current: Profile, name: str, test: str, infinite: tuple[bool, bool]) -> float:
-    index = current.grid.model.features.index(name)
-    _require_values(name, reference.finite(index), current.finite(index))
-    return _numeric_test(test)(reference, current, index, infinite)
-
-
-def _draw_categories(reference: Profile, current: Profile, _name: str) -> tuple[Distribution, Distribution]:
-    return category_picture(current.predictions), category_picture(reference.predictions)
-
-
-def _draw_numbers(reference: Profile, current: Profile, name: str) -> tuple[Distribution, Distribution]:
-    index = current.grid.model.features.index(name)
-    return histogram(current, index, reference, current), histogram(reference, index, reference, current)
+def _drifts(test: str, score: float, threshold: float) -> bool:
+    """Say whether a score is drift: a distance from the threshold on, a p-value below it."""
+    if test in DISTANCES:
+        return score >= threshold
+    return score <= threshold if test == "ks" else score < threshold
 
 
 def _require_values(name: str, reference: int, current: int) -> None:
@@ -260,4 +238,16 @@ class _ClassificationQuality(_ProfileMetric):
             current=score(data.current_data.confusion, positive),
             reference=score(data.reference_data.confusion, positive) if data.reference_data.labelled else None,
             target_name=data.column_mapping.target,
+        )
+
+
+@metric_implementation(RegressionQualityMetric)
+class _RegressionQuality(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> RegressionQualityMetricResults:
+        ours, theirs = data.reference_data.errors, data.current_data.errors
+        return RegressionQualityMetricResults.construct(
+            # of labels of zero Evidently takes the percentage to be 100 in the current rows, and drops the reference's
+            current=errors_of(theirs, theirs.mean_percentage(zeros=1.0)),
+            reference=errors_of(ours, ours.mean_percentage(zeros=None)) if ours.rows else None,
+            me_default_sigma=theirs.deviation,
         )

@@ -10,8 +10,11 @@ import pandas as pd
 from evidently.legacy.metric_results import ConfusionMatrix, DatasetClassificationQuality, Distribution
 from evidently.legacy.metrics.data_integrity.dataset_missing_values_metric import DatasetMissingValues
 from evidently.legacy.metrics.data_integrity.dataset_summary_metric import DatasetSummary, NumpyDtype
+from evidently.legacy.metrics.regression_performance.regression_quality import MoreRegressionMetrics
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
+from monitoring.profile.columns import LevelColumn, NumericColumn, PredictedColumn, columns_of
+from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.profile import Profile
 
 TWO = 2
@@ -32,21 +35,21 @@ def _no_rows(types: tuple[tuple[str, str], ...]) -> pd.DataFrame:
 
 def _types(profile: Profile) -> dict[str, str]:
     """Return the types that the rows would have as a DataFrame, of the features and the prediction."""
-    model = profile.grid.model
-    features = zip(model.features, profile.mismatched, strict=True)
-    return {name: "object" if mismatched else "float64" for name, mismatched in features} | {model.prediction: "object"}
+    return {
+        column.name: "float64" if column.kind == "numeric" and not column.mismatched(profile) else "object"
+        for column in columns_of(profile.grid)
+    }
 
 
 def missing_values(profile: Profile) -> DatasetMissingValues:
-    """Count what Evidently takes for missing: null and infinite features, null and empty predictions."""
-    model = profile.grid.model
+    """Count what Evidently takes for missing: nulls, infinite numbers, empty texts."""
+    voids = {column.name: column.void(profile) for column in columns_of(profile.grid)}
     kinds: dict[str, dict[Any, int]] = {
-        name: {"": 0, np.inf: highest, -np.inf: lowest, None: missing}
-        for name, (missing, lowest, highest) in zip(model.features, profile.special.tolist(), strict=True)
+        name: {"": void.empty, np.inf: void.highest, -np.inf: void.lowest, None: void.missing}
+        for name, void in voids.items()
     }
-    kinds[model.prediction] = {"": profile.predictions[""], np.inf: 0, -np.inf: 0, None: profile.unpredicted}
-    by_kind = {kind: sum(counts[kind] for counts in kinds.values()) for kind in kinds[model.prediction]}
-    by_column = {name: sum(counts.values()) for name, counts in kinds.items()}
+    by_kind = {kind: sum(counts[kind] for counts in kinds.values()) for kind in ("", np.inf, -np.inf, None)}
+    by_column = {name: sum(void) for name, void in voids.items()}
     missing, rows, columns = sum(by_column.values()), profile.rows, len(kinds)
     affected = sorted(name for name, number in by_column.items() if number)
     return DatasetMissingValues(
@@ -70,35 +73,21 @@ def missing_values(profile: Profile) -> DatasetMissingValues:
 
 def summarize(profile: Profile) -> DatasetSummary:
     """Describe the rows; what a profile does not know, such as almost constant columns, is not set."""
-    model, types = profile.grid.model, _types(profile)
-    nulls = dict(zip(model.features, profile.special[:, 0].tolist(), strict=True)) | {
-        model.prediction: profile.unpredicted
-    }
-    constant = {name: profile.constant(index) for index, name in enumerate(model.features)}
-    constant[model.prediction] = len(profile.predictions) <= 1
+    columns, types = columns_of(profile.grid), _types(profile)
+    nulls = {column.name: column.void(profile).missing for column in columns}
     return DatasetSummary.construct(
         number_of_columns=len(types),
         number_of_rows=profile.rows,
         number_of_missing_values=sum(nulls.values()),
-        number_of_constant_columns=sum(constant.values()),
+        number_of_constant_columns=sum(column.constant(profile) for column in columns),
         number_of_empty_columns=sum(number == profile.rows for number in nulls.values()),
         number_of_duplicated_columns=profile.equal_columns,
         number_of_empty_rows=profile.rows_empty,
         number_of_duplicated_rows=profile.duplicated,
         columns_type_data={name: NumpyDtype(dtype=dtype) for name, dtype in types.items()},
         nans_by_columns=nulls,
-        number_uniques_by_columns={name: _uniques(profile, name) for name in types},
+        number_uniques_by_columns={column.name: column.uniques(profile) for column in columns},
     )
-
-
-def _uniques(profile: Profile, name: str) -> float:
-    """Return how many values a column holds; NaN for a feature with several, which a profile does not count."""
-    if name == profile.grid.model.prediction:
-        return len(profile.predictions)
-    index = profile.grid.model.features.index(name)
-    if not profile.constant(index):
-        return float("nan")
-    return int(profile.finite(index) + profile.special[index, 1:].sum() > 0)
 
 
 def _cases(confusion: Counter[tuple[str, str]]) -> tuple[list[str], list[str], list[int]]:
@@ -130,14 +119,37 @@ def score(confusion: Counter[tuple[str, str]], positive: str) -> DatasetClassifi
     return DatasetClassificationQuality(accuracy=accuracy, precision=precision, recall=recall, f1=f1)
 
 
-def category_picture(counts: Mapping[str, int]) -> Distribution:
-    """Return the counts of the categories."""
+def errors_of(errors: ErrorSums, percentage: float) -> MoreRegressionMetrics:
+    """Return the errors of the labelled rows; their shapes, which tests do not read, are not set."""
+    return MoreRegressionMetrics.construct(
+        r2_score=errors.r2,
+        rmse=errors.root_mean_squared,
+        mean_error=errors.mean_error,
+        mean_abs_error=errors.mean_absolute,
+        mean_abs_perc_error=percentage,
+        abs_error_max=errors.largest_absolute,
+        error_std=errors.deviation,
+    )
+
+
+def draw(
+    column: NumericColumn | LevelColumn | PredictedColumn, current: Profile, reference: Profile
+) -> tuple[Distribution, Distribution]:
+    """Return pictures of a column in the current rows and in the reference."""
+    if isinstance(column, NumericColumn):
+        both = (reference, current)
+        return _histogram(current, column.index, both), _histogram(reference, column.index, both)
+    ours, theirs = (column.counts(side) for side in (current, reference))
+    return _bars(ours), _bars(theirs)
+
+
+def _bars(counts: Mapping[str, int]) -> Distribution:
     return Distribution(x=list(counts), y=list(counts.values()))
 
 
-def histogram(side: Profile, index: int, *both: Profile) -> Distribution:
+def _histogram(side: Profile, index: int, both: tuple[Profile, Profile]) -> Distribution:
     """Return the counts in the grid's bins; the outer two reach as far as there are values."""
-    edges = side.grid.edges[index].copy()
+    edges = side.grid.numeric.edges[index].copy()
     edges[0] = min(edges[0], *(profile.low[index] for profile in both))
     edges[-1] = max(edges[-1], *(profile.high[index] for profile in both))
     return Distribution(x=edges, y=side.histogram(index))

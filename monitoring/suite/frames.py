@@ -8,6 +8,7 @@ import pyarrow as pa
 from monitoring.contract.config import Model
 from monitoring.contract.schemas import compared_fields, reference_schema
 from monitoring.contract.values import UnfitColumnError, convert, is_text
+from monitoring.profile.label_errors import scorable
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ def _array(data: pd.DataFrame, name: str) -> pa.Array:
 def frame_of(rows: pa.Table, model: Model, features: list[pa.Field]) -> pd.DataFrame:
     """Return the model's columns alone: numbers as float64, categories as text, an absent column as null.
 
-    A feature that is text stays so, and counts as a type mismatch.
+    A numeric feature that is text stays so, and counts as a type mismatch.
     """
     columns = {}
-    for field in (*features, *(pa.field(name, pa.string()) for name in (model.prediction, model.target))):
+    answers = (model.prediction, model.target)
+    for field in (*features, *(pa.field(name, model.rules.values) for name in answers)):
         column = rows[field.name] if field.name in rows.column_names else pa.chunked_array([pa.nulls(len(rows))])
-        if pa.types.is_floating(field.type) and not is_text(column.type):
+        if pa.types.is_floating(field.type) and not (is_text(column.type) and field.name not in answers):
             columns[field.name] = pd.Series(convert(column, field).cast(pa.float64()).to_numpy())
         else:
             texts = convert(column, field.with_type(pa.string())).to_numpy()
@@ -60,5 +62,8 @@ def frame_of(rows: pa.Table, model: Model, features: list[pa.Field]) -> pd.DataF
 
 
 def labelled_rows(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """Return the rows that hold a prediction and its label."""
-    return frame[frame[model.target].notna() & frame[model.prediction].notna()]
+    """Return the rows that hold a prediction and its label, from which a score can be computed."""
+    predictions, labels = frame[model.prediction], frame[model.target]
+    if model.kind(model.target).name == "numeric":
+        return frame[scorable(predictions.to_numpy(), labels.to_numpy())]
+    return frame[labels.notna() & predictions.notna()]

@@ -22,13 +22,15 @@ from evidently.legacy.renderers.base_renderer import RenderersDefinitions, TestH
 from evidently.legacy.suite.base_suite import find_test_renderer
 from evidently.legacy.test_suite import TestSuite
 from evidently.legacy.tests.base_test import TestStatus
+from evidently.legacy.tests.regression_performance_tests import BaseRegressionPerformanceMetricsTest
 from scipy import stats
 
-from monitoring.contract.config import Config
+from monitoring.contract.config import Config, Model
 from monitoring.contract.errors import DriftloopError
+from monitoring.profile.columns import column_of, columns_of
 from monitoring.profile.profile import Profile
-from monitoring.profile.two_sample_tests import two_sample_chi_square
-from monitoring.snapshot.quality import judgeable
+from monitoring.profile.two_sample_tests import total_variation, two_sample_chi_square
+from monitoring.snapshot.shapes import shape_of
 from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, Status, Verdict
 from monitoring.suite.engine import ProfileEngine
 from monitoring.suite.frames import Frames, labelled_rows
@@ -36,7 +38,7 @@ from monitoring.suite.frames import Frames, labelled_rows
 NewEngine = Callable[[], ProfileEngine]
 
 DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
-LABEL_TESTS = ("TestAccuracyScore", "TestF1Score")
+PERCENTAGE_TEST = "TestValueMAPE"
 # the report's data: JSON in a script, which a name with `</script>` in it would end
 _DATA = re.compile(r"^ *var (evidently_dashboard|additional_graphs)_\w+ = .*$", re.MULTILINE)
 _BODY = re.compile(r"<body[^>]*>")
@@ -61,6 +63,24 @@ register_stattest(
 )
 
 
+def _total_variation(
+    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
+) -> tuple[float, bool]:
+    distance = total_variation(Counter(reference_data.dropna()), Counter(current_data.dropna()))
+    return distance, distance >= threshold
+
+
+# Evidently's own, TVD, is the p-value of a thousand permutations of the rows.
+register_stattest(
+    StatTest(
+        name="total_variation",
+        display_name="total variation distance",
+        allowed_feature_types=[ColumnType.Categorical],
+    ),
+    default_impl=_total_variation,
+)
+
+
 def _mann_whitney_two_sided(
     reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
 ) -> tuple[float, bool]:
@@ -80,17 +100,24 @@ register_stattest(
 
 
 class _WithoutErrors(TestRenderer):  # type: ignore[misc]  # Evidently is not followed by mypy
-    """Renders a test that could not run as its words alone, where Evidently's renderer would raise."""
+    """Renders a test that could not run, or has no pictures, as its words alone: Evidently's renderer would raise."""
 
     def __init__(self, renderer: TestRenderer) -> None:
         self._renderer = renderer
         super().__init__()
 
     def render_html(self, obj: Any) -> TestHtmlInfo:
-        if obj.get_result().status == TestStatus.ERROR:
+        if obj.get_result().status == TestStatus.ERROR or not _is_pictured(obj):
             return super().render_html(obj)
         self._renderer.color_options = self.color_options
         return self._renderer.render_html(obj)
+
+
+def _is_pictured(test: Any) -> bool:
+    """Return False for a regression's test on profiles, which know no pictures of its errors."""
+    if not isinstance(test, BaseRegressionPerformanceMetricsTest):
+        return True
+    return hasattr(test.metric.get_result(), "hist_for_plot")
 
 
 @dataclass(frozen=True)
@@ -99,9 +126,18 @@ class SuiteRun:
 
     verdicts: tuple[Verdict, ...]
     drift: Mapping[str, ColumnDrift]
-    accuracy: float | None
-    f1: float | None
+    scores: Mapping[str, float]  # of the label tests, by their names
     suite: TestSuite
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return the accuracy, if a test asks for it."""
+        return self.scores.get("TestAccuracyScore")
+
+    @property
+    def f1(self) -> float | None:
+        """Return the F1, if a test asks for it."""
+        return self.scores.get("TestF1Score")
 
     def html(self) -> str:
         """Render Evidently's own report: one file that loads nothing."""
@@ -155,7 +191,11 @@ def run_suite(
     skipped: tuple[Verdict, ...] = ()
     if current.labelled < config.minimum_labels:
         reason = _why_no_scores(config, current)
-        skipped = tuple(Verdict(entry.name, "skipped", reason) for entry in config.tests if entry.name in LABEL_TESTS)
+        skipped = tuple(
+            Verdict(entry.name, "skipped", reason)
+            for entry in config.tests
+            if entry.name in config.model.rules.label_tests
+        )
     else:
         label_suite, label_outcomes = _run_label_tests(config, reference, current, frames or engine)
         scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
@@ -164,10 +204,12 @@ def run_suite(
         suite._inner_suite.context.test_results.update(label_suite._inner_suite.context.test_results)  # noqa: SLF001
     drift = {o.name: _column_drift(config, o) for o in outcomes if o.name.startswith(COLUMN_TEST)}
     return SuiteRun(
-        verdicts=(*(Verdict(o.name, o.status, _describe(o, drift.get(o.name))) for o in outcomes), *skipped),
+        verdicts=(
+            *(Verdict(o.name, o.status, _found(o, drift.get(o.name), reference, current)) for o in outcomes),
+            *skipped,
+        ),
         drift={d.column: d for d in drift.values()},
-        accuracy=scores.get("TestAccuracyScore"),
-        f1=scores.get("TestF1Score"),
+        scores=scores,
         suite=suite,
     )
 
@@ -186,20 +228,21 @@ def _run_data_tests(
 ) -> tuple[TestSuite, list[_Outcome]]:
     model = config.model
     columns = [*model.features, model.prediction]
-    numbers = list(judgeable(reference, current))
+    judged = [c for c in columns_of(current.grid) if c.judged(reference) and c.judged(current)]
+    features = [column.name for column in judged if column.name != model.prediction]
     tests: dict[str, Any] = {}
     for entry in config.tests:
         if entry.name == COLUMN_TEST:
             tests |= {f"{COLUMN_TEST}:{column}": _column_test(config, column) for column in columns}
-        elif entry.name not in LABEL_TESTS:
-            pinned = _pin_drift(config, numbers) if entry.name in TABLE_TESTS else {}
+        elif entry.name not in model.rules.label_tests:
+            pinned = _pin_drift(config, features) if entry.name in TABLE_TESTS else {}
             tests[entry.name] = getattr(evidently_tests, entry.name)(**entry.condition, **pinned)
     mapping = ColumnMapping(
         target=None,
         prediction=None,
         datetime=None,
-        numerical_features=numbers,
-        categorical_features=[model.prediction],
+        numerical_features=[column.name for column in judged if column.kind == "numeric"],
+        categorical_features=[column.name for column in judged if column.kind == "categorical"],
     )
     if isinstance(means, Frames):
         return _run(tests, mapping, means.reference[columns], means.current[columns])
@@ -211,19 +254,17 @@ def _run_label_tests(
 ) -> tuple[TestSuite, list[_Outcome]]:
     model = config.model
     tests: dict[str, Any] = {
-        e.name: getattr(evidently_tests, e.name)(**e.condition) for e in config.tests if e.name in LABEL_TESTS
+        e.name: getattr(evidently_tests, e.name)(**e.condition)
+        for e in config.tests
+        if e.name in model.rules.label_tests
     }
-    present = {name for pair in current.confusion for name in pair}
-    # Evidently's F1 is the macro mean, but where two categories occur it is that of one, which has to be named.
-    # A label that the config does not name is not it: the reference holds none, and could not be scored.
-    pair = sorted(present, key=[*sorted(present - {*model.categories}), *model.categories].index)
     mapping = ColumnMapping(
         target=model.target,
         prediction=model.prediction,
         datetime=None,
         numerical_features=[],
-        task="classification",
-        pos_label=pair[1] if len(pair) == 2 else model.categories[1],  # noqa: PLR2004 - two categories
+        task=model.task,
+        pos_label=_positive(model, current) if model.categories else None,
     )
     if not isinstance(means, Frames):
         return _run(tests, mapping, reference, current, means)
@@ -231,6 +272,19 @@ def _run_label_tests(
         labelled_rows(side, model)[[model.prediction, model.target]] for side in (means.reference, means.current)
     )
     return _run(tests, mapping, ours if len(ours) else None, theirs)
+
+
+def _positive(model: Model, current: Profile) -> str:
+    """Return the category whose F1 it is where two occur: the config's `positive`, or else the later one in its list.
+
+    Evidently's F1 is the macro mean, but where two categories occur it is that of one, which has to be named. A label
+    that the config does not name is not it: the reference holds none, and could not be scored.
+    """
+    present = {name for pair in current.confusion for name in pair}
+    if model.positive in present:
+        return str(model.positive)
+    pair = sorted(present, key=[*sorted(present - {*model.categories}), *model.categories].index)
+    return pair[1] if len(pair) == 2 else model.categories[1]  # noqa: PLR2004 - two categories
 
 
 def _column_test(config: Config, column: str) -> Any:
@@ -262,19 +316,31 @@ def _run(
 def _column_drift(config: Config, outcome: _Outcome) -> ColumnDrift:
     column = outcome.name.removeprefix(f"{COLUMN_TEST}:")
     pinned = config.drift_test(column)
-    p_value, drifted = None, False
+    score, drifted = None, False
     if outcome.status != "error":
         measured = outcome.test.metric.get_result()
         if math.isfinite(measured.drift_score):
-            p_value, drifted = float(measured.drift_score), bool(measured.drift_detected)
-    return ColumnDrift(column, pinned.test, pinned.threshold, p_value, drifted)
+            score, drifted = float(measured.drift_score), bool(measured.drift_detected)
+    p_value, distance = (None, score) if pinned.is_distance else (score, None)
+    return ColumnDrift(column, pinned.test, pinned.threshold, p_value, drifted, distance)
 
 
 def _describe(outcome: _Outcome, drift: ColumnDrift | None) -> str:
     if drift is None:
         found = str(outcome.result.description).replace("**", "").replace("The test threshold is", "Wanted:")
         return re.sub(r"\b(\w+)=(?=-?\d)", lambda match: CONDITIONS.get(match[1], match[0]), found)
-    if drift.p_value is None:
+    if drift.p_value is None and drift.distance is None:
         return f"{drift.column} holds no value that {drift.method} can judge."
     found = "differs from the reference" if drift.drifted else "agrees with the reference"
-    return f"{drift.column} {found}: p = {drift.p_value:.3g} by {drift.method}, threshold {drift.threshold:g}."
+    score = f"distance {drift.distance:.3g}" if drift.p_value is None else f"p = {drift.p_value:.3g}"
+    return f"{drift.column} {found}: {score} by {drift.method}, threshold {drift.threshold:g}."
+
+
+def _found(outcome: _Outcome, drift: ColumnDrift | None, reference: Profile, current: Profile) -> str:
+    """Say what a test found, and of a category which levels are new or gone."""
+    said = _describe(outcome, drift)
+    if outcome.name == PERCENTAGE_TEST and (below := current.errors.negative):
+        return f"{said} {below:,} labels are below zero, where Evidently divides by 2e-16: take TestValueMAE instead."
+    shape = shape_of(column_of(current.grid, drift.column)) if drift else None
+    words = shape.words(reference, current) if shape else ""
+    return f"{said} {words}" if words else said

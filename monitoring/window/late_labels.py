@@ -1,10 +1,9 @@
-"""Labels that come after their predictions, as changes of the window's confusion counts.
+"""Labels that come after their predictions, as changes of what the window's profile says of labels.
 
 A label is looked up in the part that holds its row, once; what is kept of it is a few numbers. Which label counts is
 the rule of windows in `monitoring.contract.labels`: it replaces the one that the row itself holds.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,11 +20,8 @@ from monitoring.contract.parts import Part, Unreadable, covers, list_parts
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.schemas import TIMESTAMP, labels_schema
 from monitoring.profile.kernel import hash_ids
-
-_MATCH = np.dtype(
-    [("key", "u8"), ("time", "i8"), ("moment", "i8"), ("label", "i4"), ("prediction", "i4"), ("inline", "i4")]
-)
-Matches = npt.NDArray[np.void]
+from monitoring.profile.profile import Profile
+from monitoring.window.label_changes import Matches, label_changes
 
 MILLISECOND = 1000  # microseconds; an id tells the time of its row no finer
 FOREVER = np.iinfo(np.int64).max
@@ -59,9 +55,11 @@ class LateLabels:
         self._schema = pa.schema([field.with_nullable(True) for field in labels_schema(model)])
         self._rows_schema = pa.schema(
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
-            + [(name, pa.string()) for name in (model.prediction, model.target)]
+            + [(name, model.rules.values) for name in (model.prediction, model.target)]
         )
-        self._codes: dict[str, int] = {}
+        self._changes = label_changes(model.task)
+        values = [(name, self._changes.dtype) for name in ("label", "prediction", "inline")]
+        self._kept = np.dtype([("key", "u8"), ("time", "i8"), ("moment", "i8"), *values])
         self._clear()
 
     def _clear(self) -> None:
@@ -89,18 +87,11 @@ class LateLabels:
         self._waiting = self._waiting.filter(pa.array(_of_interest(times, begin)))
         return [*unreadable, *self._failed.values()]
 
-    def change(self, parts: Iterable[str], cut: Cut | None = None) -> Counter[tuple[str, str]]:
-        """Return what the late labels of these parts' rows add to the counts of (target, prediction)."""
-        names = list(self._codes)
-        change: Counter[tuple[str, str]] = Counter()
-        for matches in (self._matches[part] for part in parts if part in self._matches):
-            held = matches if cut is None else matches[cut.holds(matches)]
-            held = held[held["prediction"] >= 0]
-            for column, sign in (("label", 1), ("inline", -1)):
-                pairs, counts = np.unique(held[held[column] >= 0][[column, "prediction"]], return_counts=True)
-                for (target, prediction), count in zip(pairs.tolist(), counts.tolist(), strict=True):
-                    change[names[target], names[prediction]] += sign * count
-        return change
+    def apply(self, profile: Profile, whole: Iterable[str], divided: Iterable[str], cut: Cut) -> Profile:
+        """Return a window's profile with late labels, of rows in whole parts and in those that `cut` divides."""
+        held = [self._matches[part] for part in whole if part in self._matches]
+        held += [m[cut.holds(m)] for m in (self._matches[part] for part in divided if part in self._matches)]
+        return self._changes.apply(profile, held)
 
     def _follow_merges(self, parts: Mapping[str, Part]) -> None:
         """Keep what is known of parts that were merged, and let go what is known of those that have gone."""
@@ -175,18 +166,14 @@ class LateLabels:
         return found
 
     def _match(self, labels: pa.Table, rows: pa.Table) -> Matches:
-        matches = np.empty(len(labels), _MATCH)
+        matches = np.empty(len(labels), self._kept)
         matches["key"] = hash_ids(labels["prediction_id"])
         matches["time"] = rows["timestamp"].cast(pa.int64()).to_numpy()
         matches["moment"] = labels["timestamp"].cast(pa.int64()).fill_null(0).to_numpy()
-        matches["label"] = self._encode(labels[self._model.target])
-        matches["prediction"] = self._encode(rows[self._model.prediction])
-        matches["inline"] = self._encode(rows[self._model.target])
+        matches["label"] = self._changes.encode(labels[self._model.target])
+        matches["prediction"] = self._changes.encode(rows[self._model.prediction])
+        matches["inline"] = self._changes.encode(rows[self._model.target])
         return matches
-
-    def _encode(self, names: pa.ChunkedArray) -> list[int]:
-        """Return a number for each name, -1 for none."""
-        return [-1 if n is None else self._codes.setdefault(n, len(self._codes)) for n in names.to_pylist()]
 
 
 def _times(labels: pa.Table) -> npt.NDArray[np.int64]:

@@ -5,7 +5,9 @@ from pathlib import Path
 import structlog
 
 from monitoring.contract.plain_files import OddEntryError, discard, discard_tree, fitting, make_folder, read_plain
-from monitoring.profile.profile import Grid, Profile, ProfileMismatchError, from_bytes, to_bytes
+from monitoring.profile.grid import Grid
+from monitoring.profile.profile import Profile, ProfileMismatchError
+from monitoring.profile.serialised import from_bytes, to_bytes
 
 log = structlog.get_logger(__name__)
 

@@ -26,8 +26,9 @@ from monitoring.contract.times import BEFORE_ALL, Micros, before, latest_time
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
 from monitoring.profile.distinct_rows import DistinctRows, Hashes, sort_distinct
+from monitoring.profile.grid import Grid
 from monitoring.profile.kernel import hash_ids
-from monitoring.profile.profile import Grid, Profile, compact, merge
+from monitoring.profile.profile import Profile, compact, merge
 from monitoring.profile.threads import threads
 from monitoring.window.late_labels import Cut, LateLabels
 from monitoring.window.profile_cache import ProfileCache
@@ -319,11 +320,8 @@ class ProfiledWindow:
         whole, divided = ([part.name for part in parts] for parts in (division.whole_parts, division.cut_parts))
         hashes = sort_distinct(np.concatenate([*self._hashes.values(), _hashes(cut_rows)]))
         distinct = sum(map(self._owners.owned, whole)) + self._owners.count(divided, hashes)
-        late = self._labels.change(whole)
-        late.update(self._labels.change(divided, cut))
-        total = total + replace(cut_rows, distinct=None)
-        late.update(total.confusion)
-        return replace(total, confusion=+late, distinct=DistinctRows(elsewhere=distinct))
+        total = self._labels.apply(total + replace(cut_rows, distinct=None), whole, divided, cut)
+        return replace(total, distinct=DistinctRows(elsewhere=distinct))
 
 
 def _row_groups(part: Part) -> list[Block]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
@@ -14,6 +15,8 @@ from flows.clients.prefect import Prefect
 from flows.trigger.metrics import TriggerMetrics, watch
 from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
+from monitoring.snapshot.exporter import SnapshotCollector
+from tests.unit.mixed import tips, trip_rows, trips
 from tests.unit.models import GENRES
 from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
 
@@ -21,6 +24,10 @@ DOCS = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 ROW = re.compile(
     r"^\| `(?P<name>[a-z][a-z0-9_]*)(?:\{(?P<labels>[a-z_,]+)\})?` \| (?P<unit>[^|]+) \| (?P<meaning>.+) \|$"
 )
+
+
+PREFIX = {"feature_prefix": "mfcc"}
+BY_DISTANCE = {"default": {"test": "ks", "threshold": 0.05}, "categorical": {"test": "psi", "threshold": 0.1}}
 
 
 def _documented(section: str) -> dict[str, frozenset[str]]:
@@ -51,7 +58,15 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1, shift=3.0))
     monitor, registry = monitor_of(tmp_path, GENRES, drift_alarm="on")
     monitor.cycle()
-    assert _exported(registry) == _documented("Monitor")
+    shown = _exported(registry)
+    for config in (trips(metrics=PREFIX), tips(metrics=PREFIX, drift=BY_DISTANCE)):  # what a genre's config has not
+        others = CollectorRegistry()
+        collector = SnapshotCollector()
+        others.register(collector)
+        frames = [pa.table(trip_rows(300, seed)).to_pandas() for seed in (0, 1)]
+        export_metrics_to_prometheus(generate_evidently_report(*frames, config=config), collector)
+        shown = _exported(others) | shown
+    assert shown == _documented("Monitor")
 
 
 def test_the_apis_metrics_are_documented() -> None:

@@ -19,7 +19,9 @@ from monitoring.offline.dataset import demands_of, profile_locally
 from monitoring.offline.listing import DatasetError
 from monitoring.offline.spark import SparkError, profile_on_spark
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.profile import Grid, Profile, from_bytes, to_bytes
+from monitoring.profile.grid import Grid
+from monitoring.profile.profile import Profile
+from monitoring.profile.serialised import from_bytes, to_bytes
 from tests.processes import ROOT
 from tests.unit.models import GENRES
 from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows

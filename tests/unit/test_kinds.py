@@ -129,3 +129,55 @@ def test_a_column_of_ids_is_no_category(tmp_path: Path) -> None:
     )
     with pytest.raises(InvalidReferenceError, match=r"column zone holds 10,001 distinct values.*group rare levels"):
         read_reference(layout, Model.model_validate(TRIP))
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        pytest.param(
+            TRIP,
+            {"tests": ["TestF1Score"]},
+            "TestF1Score is of a classification; for a regression there are",
+            id="classification",
+        ),
+        pytest.param(
+            ZONE,
+            {"tests": ["TestValueMAE"]},
+            "TestValueMAE is of a regression; for a classification there are",
+            id="regression",
+        ),
+        pytest.param(
+            TRIP,
+            {"drift": {"default": {"test": "psi", "threshold": 0.1}}},
+            "drift.default.test is 'psi'; allowed",
+            id="distance-of-numbers",
+        ),
+        pytest.param(
+            TRIP,
+            {"drift": {**WINE["drift"], "columns": {"minutes_": {"test": "ks", "threshold": 0.1}}}},
+            "drift.columns names 'minutes_'",
+            id="no-column",
+        ),
+        pytest.param(
+            TRIP,
+            {"drift": {**WINE["drift"], "columns": {"predicted_minutes": {"test": "psi", "threshold": 0.1}}}},
+            "drift.columns.predicted_minutes.test is 'psi'; allowed there are ks",
+            id="distance-of-a-prediction",
+        ),
+        pytest.param(
+            TRIP,
+            {"drift": {**WINE["drift"], "categorical": {"test": "TVD", "threshold": 0.1}}},
+            "drift.categorical.test is 'TVD', which cannot be computed from profiles; take one of ks",
+            id="permutations",
+        ),
+    ],
+)
+def test_tests_fit_the_task_and_the_kind(
+    tmp_path: Path, model: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    """A test of another task, or of another kind of column, is refused by its name."""
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump({**WINE, "model": model, **changes}))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert message in str(caught.value)

@@ -3,6 +3,7 @@
 import math
 import os
 import warnings
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,12 +15,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from monitoring.contract.config import Config
+from monitoring.contract.config import Config, Model
+from monitoring.contract.tasks import TASKS
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.profile import ProfileMismatchError, from_bytes, merge, to_bytes
-from monitoring.snapshot.snapshot import Verdict
-from monitoring.suite.frames import Frames, to_arrow
+from monitoring.profile.profile import ProfileMismatchError, merge
+from monitoring.profile.serialised import from_bytes, to_bytes
+from monitoring.suite.frames import Frames, labelled_rows, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
+from tests.unit.mixed import tips, trips
 from tests.unit.models import loans
 from tests.unit.monitor_fixtures import make_rows
 from tests.unit.profile_strategies import frames, same_profile
@@ -56,12 +59,37 @@ MORE = [  # each costs Evidently's own engine another look at all rows
     "TestNumberOfRows",
     "TestShareOfDriftedColumns",
 ]
+ERRORS = [
+    "TestValueMAE",
+    {"TestValueRMSE": {"lte": 1.0}},
+    "TestValueMeanError",
+    {"TestValueMAPE": {"lt": 50}},
+    "TestValueAbsMaxError",
+    {"TestValueR2Score": {"gte": 0.5}},
+]
+LABELS = {"TestAccuracyScore", "TestF1Score", *TASKS["regression"].label_tests}
+MIXED = DRIFT | {"columns": {"airport": {"test": "z", "threshold": 0.05}}}
+DISTANCES = DRIFT | {
+    "categorical": {"test": "psi", "threshold": 0.1},
+    "columns": {
+        "zone": {"test": "jensenshannon", "threshold": 0.2},
+        "airport": {"test": "total_variation", "threshold": 0.2},
+    },
+}
 BY_ROUNDING = 1e-9  # of scores that are no counts: means and shares, summed up in another order
 
 
 def _config(drift: dict[str, object] = DRIFT, more: list[Any] | None = None) -> Config:
     model = loans().model.model_dump() | {"features": ["age", "income", "years"]}
     return loans(model=model, minimum_rows=2, minimum_labels=2, drift=drift, tests=TESTS + (more or []))
+
+
+def _tips(drift: dict[str, object] = MIXED, more: list[Any] | None = None) -> Config:
+    return tips(minimum_rows=2, minimum_labels=2, drift=drift, tests=TESTS + (more or []))
+
+
+def _trips(drift: dict[str, object] = MIXED, more: list[Any] | None = None) -> Config:
+    return trips(minimum_rows=2, minimum_labels=2, drift=drift, tests=TESTS[:3] + ERRORS + (more or []))
 
 
 def _both(config: Config, reference: pd.DataFrame, current: pd.DataFrame) -> tuple[SuiteRun, SuiteRun]:
@@ -83,29 +111,35 @@ def _agree(ours: float | None, theirs: float | None, rounding: float) -> bool:
 
 @pytest.mark.timeout(0 if "FUZZ_CASES" in os.environ else 900)
 @pytest.mark.parametrize(
-    ("cases", "drift", "sizes"),
+    ("cases", "config_of", "drift", "sizes"),
     [
-        pytest.param(CASES * 2 // 5, DRIFT, st.integers(1, 40), id="few rows"),
-        pytest.param(CASES * 3 // 10, DRIFT, st.integers(1, 400), id="hundreds"),
-        pytest.param(CASES // 10, DRIFT, st.sampled_from([7, 300, 2_000, 5_000]), id="thousands"),
-        pytest.param(CASES // 5, T_TEST, st.integers(1, 1_000), id="other drift tests"),
+        pytest.param(CASES * 2 // 5, _config, DRIFT, st.integers(1, 40), id="few rows"),
+        pytest.param(CASES * 3 // 10, _config, DRIFT, st.integers(1, 400), id="hundreds"),
+        pytest.param(CASES // 10, _config, DRIFT, st.sampled_from([7, 300, 2_000, 5_000]), id="thousands"),
+        pytest.param(CASES // 5, _config, T_TEST, st.integers(1, 1_000), id="other drift tests"),
+        pytest.param(CASES // 4, _tips, MIXED, st.integers(1, 1_000), id="mixed kinds"),
+        pytest.param(CASES // 8, _tips, DISTANCES, st.integers(1, 1_000), id="mixed kinds by distance"),
+        pytest.param(CASES // 4, _trips, MIXED, st.integers(2, 1_000), id="regression"),
+        pytest.param(CASES // 8, _trips, DISTANCES, st.integers(2, 60), id="regression of few rows"),
     ],
 )
 def test_the_suite_on_profiles_ends_as_evidentlys_does(
-    cases: int, drift: dict[str, object], sizes: st.SearchStrategy[int]
+    cases: int, config_of: Callable[..., Config], drift: dict[str, object], sizes: st.SearchStrategy[int]
 ) -> None:
     """Each test ends with the same status, and each score is the same: to the bit where it follows from counts."""
 
     @settings(FUZZ, max_examples=cases)
     @given(st.data())
     def compare(data: st.DataObject) -> None:
-        _compare(data, drift, sizes)
+        _compare(data, config_of, drift, sizes)
 
     compare()
 
 
-def _compare(data: st.DataObject, drift: dict[str, object], sizes: st.SearchStrategy[int]) -> None:
-    config = _config(drift, data.draw(st.lists(st.sampled_from(MORE), max_size=3, unique_by=str)))
+def _compare(
+    data: st.DataObject, config_of: Callable[..., Config], drift: dict[str, object], sizes: st.SearchStrategy[int]
+) -> None:
+    config = config_of(drift, data.draw(st.lists(st.sampled_from(MORE), max_size=3, unique_by=str)))
     reference, current = data.draw(frames(config, sizes)), data.draw(frames(config, sizes))
     ours, theirs = _both(config, reference, current)
     for column, found in theirs.drift.items():
@@ -113,26 +147,42 @@ def _compare(data: st.DataObject, drift: dict[str, object], sizes: st.SearchStra
             continue  # the variance of constants is 0, or what rounding makes of it
         exact = found.method in ("ks", "chi_square_two_sample")
         assert _agree(ours.drift[column].p_value, found.p_value, 0 if exact else BY_ROUNDING), column
-    if not _labelled(reference):  # without it Evidently draws a dummy model's labels by chance, row by row
+        assert _agree(ours.drift[column].distance, found.distance, BY_ROUNDING), column
+    if not _labelled(reference, config.model):  # without it Evidently compares with a dummy model, row by row
+        unconditional = {entry.name for entry in config.tests if entry.name in LABELS and not entry.condition}
         assert all(
             v.status == "skipped" or "cannot be computed from a profile" in v.found
             for v in ours.verdicts
-            if v.test == "TestAccuracyScore"
+            if v.test in unconditional - {"TestValueMeanError", "TestValueR2Score"}
         )
-        ours, theirs = (replace(r, verdicts=_without(r, "TestAccuracyScore"), accuracy=None) for r in (ours, theirs))
+        ours, theirs = (_without(r, unconditional) for r in (ours, theirs))
+    if config.model.task == "regression":
+        odd = {v.test for v in theirs.verdicts if v.status == "error" and v.test in LABELS}
+        if odd or _flat(current, config.model):  # its pictures need labels that vary, and not all of them zero
+            ours, theirs = (_without(r, LABELS) for r in (ours, theirs))
     assert [(v.test, v.status) for v in ours.verdicts] == [(v.test, v.status) for v in theirs.verdicts]
-    if drift is DRIFT:
+    if drift in (DRIFT, MIXED) and config.model.task == "classification":
         said = [[v.found for v in run.verdicts if v.status != "error"] for run in (ours, theirs)]
         assert said[0] == said[1]
-    assert (ours.accuracy, ours.f1) == (theirs.accuracy, theirs.f1)
+    assert ours.scores.keys() == theirs.scores.keys()
+    exact = config.model.task == "classification"
+    for test, score in theirs.scores.items():
+        assert _agree(ours.scores[test], score, 0 if exact else BY_ROUNDING), test
 
 
-def _labelled(rows: pd.DataFrame) -> bool:
-    return bool((rows["prediction"].notna() & rows["target"].notna()).any())
+def _labelled(rows: pd.DataFrame, model: Model) -> bool:
+    return len(labelled_rows(rows, model)) > 0
 
 
-def _without(run: SuiteRun, test: str) -> tuple[Verdict, ...]:
-    return tuple(v for v in run.verdicts if v.test != test)
+def _flat(rows: pd.DataFrame, model: Model) -> bool:
+    """Say whether labels are as good as constant: their spread is what rounding makes of it."""
+    labels = labelled_rows(rows, model)[model.target]
+    return bool(labels.std(ddof=0) <= 1e-6 * labels.abs().max())
+
+
+def _without(run: SuiteRun, tests: Collection[str]) -> SuiteRun:
+    verdicts = tuple(v for v in run.verdicts if v.test not in tests)
+    return replace(run, verdicts=verdicts, scores={n: s for n, s in run.scores.items() if n not in tests})
 
 
 @pytest.mark.parametrize(
@@ -157,10 +207,12 @@ def test_the_suite_on_profiles_ends_as_evidentlys_does_in_corners(ages: list[flo
 
 
 @settings(FUZZ, max_examples=max(50, CASES // 10))
-@given(st.data(), st.sampled_from(["kept in memory", "stored"]))
-def test_rows_divided_and_merged_in_any_order_give_the_same_profile(data: st.DataObject, kept: str) -> None:
+@given(st.data(), st.sampled_from(["kept in memory", "stored"]), st.sampled_from([_config, _tips, _trips]))
+def test_rows_divided_and_merged_in_any_order_give_the_same_profile(
+    data: st.DataObject, kept: str, config_of: Callable[..., Config]
+) -> None:
     """Counts are equal to the last one, moments up to rounding; a profile comes back from its bytes as it was."""
-    config = _config()
+    config = config_of()
     reference, current = data.draw(frames(config)), data.draw(frames(config))
     tables = [to_arrow(rows, config.model) for rows in (reference, current)]
     grid = grid_of(config.model, tables[0])

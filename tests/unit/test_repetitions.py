@@ -8,7 +8,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 from monitoring.contract.config import Model
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.profile import compact, from_bytes, merge, to_bytes
+from monitoring.profile.profile import compact, merge
+from monitoring.profile.serialised import from_bytes, to_bytes
 from monitoring.snapshot.quality import measure_quality
 
 RNG = np.random.default_rng(17)

@@ -1,11 +1,13 @@
 """The window as a sum of profiles: what reading all of its rows would give, whatever happens to the files."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,8 +20,9 @@ from monitoring.contract.parts import covering, list_leftovers, list_parts, merg
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.times import microseconds
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.profile import Grid
+from monitoring.profile.grid import Grid
 from monitoring.window.window import ProfiledWindow
+from tests.unit.mixed import tips, trip_rows, trips
 from tests.unit.models import LOANS, loans
 from tests.unit.monitor_fixtures import START, label_rows, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
@@ -29,7 +32,17 @@ BEGIN = microseconds(START)
 
 
 def _grid(config: Config = LOANS) -> Grid:
-    return grid_of(config.model, pa.Table.from_pandas(make_rows(config, 120)))
+    return grid_of(config.model, pa.Table.from_pandas(_rows(config, 120)))
+
+
+def _rows(config: Config, count: int, seed: int = 0) -> pd.DataFrame:
+    """Draw rows of a model; those of mixed features hold levels that the reference of 120 rows does not."""
+    if not config.model.of_kind("categorical"):
+        return make_rows(config, count, seed=seed)
+    rows = pa.table(trip_rows(count, seed)).to_pandas()
+    rows["zone"] = [f"{zone} {n % 7}" if n % 3 == seed % 3 else zone for n, zone in enumerate(rows["zone"])]
+    rows["airport"] = rows["airport"].astype(object)
+    return rows[[*config.model.features, config.model.prediction, config.model.target]]
 
 
 class Log:
@@ -38,7 +51,7 @@ class Log:
     def __init__(self, folder: Path, config: Config, random: np.random.Generator) -> None:
         self.layout, self.config, self.random = Layout(folder), config, random
         self.schema, self.now, self.count = log_schema(config.model), BEGIN, 0
-        self.pool = make_rows(config, 60, seed=int(random.integers(1000)))
+        self.pool = _rows(config, 60, seed=int(random.integers(1000)))
         self.ids: list[str] = []
         self.unsealed: list[tuple[str, str]] = []
 
@@ -50,6 +63,7 @@ class Log:
         rows = self.pool.iloc[self.random.integers(0, len(self.pool), size)].reset_index(drop=True)
         if self.random.random() < 0.3:
             rows.loc[self.random.random(size) < 0.2, self.config.model.features[0]] = np.nan
+            rows.loc[self.random.random(size) < 0.2, self.config.model.features[-1]] = None
         rows.loc[self.random.random(size) < 0.5, self.config.model.target] = None
         ids = [self._id(int(time)) for time in times]
         table = pa.table(
@@ -86,7 +100,7 @@ class Log:
         table = pa.table(
             {
                 "prediction_id": ids,
-                self.config.model.target: [str(x) for x in self.random.choice(self.config.model.categories, len(ids))],
+                self.config.model.target: self._labels(len(ids)),
                 "timestamp": pa.array([BEGIN + self.count * 1000 + n for n in range(len(ids))]).cast(
                     pa.timestamp("us", "UTC")
                 ),
@@ -95,6 +109,11 @@ class Log:
         )
         times = [int(i[:8] + i[9:13], 16) * 1000 for i in ids]
         self._write(self.layout.labels, table, part_name(min(times), max(times), len(ids), "l", self.count))
+
+    def _labels(self, count: int) -> list[Any]:
+        if self.config.model.categories:
+            return [str(x) for x in self.random.choice(self.config.model.categories, count)]
+        return [float(x) for x in self.random.choice([0.0, 0.1, 7.3, 1e9], count)]
 
     def merge(self) -> None:
         """Merge some parts of the log or of the labels."""
@@ -140,11 +159,24 @@ WINDOWS = [
 @pytest.mark.parametrize("window", WINDOWS)
 def test_the_sum_of_the_parts_is_the_window(tmp_path: Path, window: dict[str, Any]) -> None:
     """After any sequence of parts, late labels, merges and removals, and after a restart, every number agrees."""
-    config = loans(window=window, minimum_rows=2)
-    grid = _grid(config)
-    for seed in range(ROUNDS):
+    _follow(tmp_path, loans(window=window, minimum_rows=2), ROUNDS)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("config_of", [pytest.param(trips, id="regression"), pytest.param(tips, id="mixed kinds")])
+def test_so_it_is_of_every_kind_and_task(
+    tmp_path: Path, config_of: Callable[..., Config], window: dict[str, Any]
+) -> None:
+    """Levels, new ones too, and errors, which late labels correct to the last bit."""
+    _follow(tmp_path, config_of(window=window, minimum_rows=2), ROUNDS // 4)
+
+
+def _follow(folder: Path, config: Config, rounds: int) -> None:
+    window, grid = config.window, _grid(config)
+    for seed in range(rounds):
         random = np.random.default_rng(seed)
-        log = Log(tmp_path / str(seed), config, random)
+        log = Log(folder / str(seed), config, random)
         watched = ProfiledWindow(log.layout, config, grid)
         after = None
         for _ in range(25):
@@ -159,7 +191,7 @@ def test_the_sum_of_the_parts_is_the_window(tmp_path: Path, window: dict[str, An
                 getattr(log, step)()
             if random.random() < 0.6:
                 now = START + timedelta(microseconds=log.now - BEGIN)
-                rows = read_rows(log.layout, config.model, config.window, after, now)
+                rows = read_rows(log.layout, config.model, window, after, now)
                 same_profile(watched.look(after, now).profile, profile_rows(grid, rows.table))
 
 

@@ -1,0 +1,47 @@
+"""The grid: all that rows are counted against, made from the reference."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from monitoring.contract.config import Model
+from monitoring.profile.categorical import UNSEEN_KEPT, LevelGrid
+from monitoring.profile.distinct_rows import KnownRows
+from monitoring.profile.numeric import NumericGrid
+
+FORMAT = 3
+CONFIDENCE_BINS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions."""
+
+    model: Model
+    numeric: NumericGrid
+    categorical: LevelGrid
+    known: KnownRows
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 of all that a profile's counts depend on."""
+        model = self.model
+        types = map(str, self.numeric.types)
+        names = (FORMAT, CONFIDENCE_BINS, *types, *model.features, model.prediction, model.target)
+        kinds = (model.task, *self.numeric.names, UNSEEN_KEPT, *zip(*self._levels, strict=True))
+        digest = hashlib.sha256(repr((names, kinds)).encode())
+        for marks in self.numeric.marks:
+            digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
+        digest.update(self.known.hashes.tobytes())
+        return digest.hexdigest()
+
+    @property
+    def _levels(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        return self.categorical.names, self.categorical.levels
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return the tested columns of text: the categorical features, and the prediction where it is a category."""
+        model = self.model
+        predicted = (model.prediction,) if model.kind(model.prediction).name == "categorical" else ()
+        return (*self.categorical.names, *predicted)

@@ -1,0 +1,127 @@
+"""Mixed features and a regression through the monitor: metrics, page and report."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from prometheus_client import CollectorRegistry
+
+from monitoring.contract.config import Config
+from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
+from monitoring.page.page import create_app
+from monitoring.snapshot.exporter import SnapshotCollector
+from tests.unit.mixed import tips, trip_rows, trips
+from tests.unit.monitor_fixtures import keep_reference, label_rows, labels_of, log_rows, monitor_of, names_in
+
+ERRORS = {"model_mae", "model_rmse", "model_mean_error", "model_r2"}
+MARKUP = "<script>alert(1)</script>"
+
+
+def _rows(count: int, seed: int = 0) -> pd.DataFrame:
+    return pa.table(trip_rows(count, seed)).to_pandas()
+
+
+def _export(config: Config, current: pd.DataFrame) -> CollectorRegistry:
+    collector, registry = SnapshotCollector(), CollectorRegistry()
+    registry.register(collector)
+    export_metrics_to_prometheus(generate_evidently_report(_rows(400), current, config=config), collector)
+    return registry
+
+
+def test_a_regression_has_errors_and_ranges_of_predictions() -> None:
+    """And no accuracy; ranges are those of the reference's predictions."""
+    current = _rows(300, seed=1)
+    errors = current["predicted_minutes"] - current["minutes"]
+    registry = _export(trips(), current)
+    value = registry.get_sample_value
+    assert value("model_mae") == pytest.approx(errors.abs().mean())
+    assert value("model_rmse") == pytest.approx(np.sqrt((errors**2).mean()))
+    assert value("model_mean_error") == pytest.approx(errors.mean())
+    assert value("model_r2") == pytest.approx(1 - (errors**2).sum() / (current["minutes"].var(ddof=0) * 300))
+    assert not {"model_accuracy", "model_f1"} & names_in(registry)
+    ranges = labels_of(registry, "prediction_distribution", "bin")
+    assert len(ranges) == 10
+    assert ranges == labels_of(registry, "reference_distribution", "bin")
+    assert sum(value("prediction_distribution", {"bin": name}) or 0 for name in ranges) == pytest.approx(1)
+    assert value("labelled_rows") == 300
+
+
+def test_errors_take_enough_labels() -> None:
+    """Below minimum_labels the labels are counted and nothing is said of errors."""
+    current = _rows(300, seed=1)
+    current.loc[40:, "minutes"] = None
+    registry = _export(trips(), current)
+    assert registry.get_sample_value("labelled_rows") == 41 - 1
+    assert not ERRORS & names_in(registry)
+
+
+def test_what_means_nothing_for_a_kind_is_absent() -> None:
+    """No KS statistic and no outliers of a category, no unseen values of a number, correlations of numbers alone."""
+    current = _rows(300, seed=1)
+    current.loc[:9, "zone"] = "lido"
+    current.loc[10:11, "zone"] = None
+    registry = _export(trips(), current)
+    numbers, categories = {"distance", "passengers"}, {"zone", "airport"}
+    for name in ("trip_ks_statistic", "outliers"):
+        assert labels_of(registry, name, "feature") == numbers
+    assert labels_of(registry, "unseen_categories", "feature") == categories
+    assert labels_of(registry, "feature_correlation_shift", "feature_a") <= numbers
+    for name in ("trip_effect_size", "trip_drift_p_value", "feature_distribution", "missing_share"):
+        assert labels_of(registry, name, "feature") == numbers | categories
+    value = registry.get_sample_value
+    assert value("unseen_categories", {"feature": "zone"}) == 10
+    assert value("missing_share", {"feature": "zone"}) == 2 / 300
+    shares = [
+        sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "feature_distribution"
+        and {"feature": "zone", "dataset": "current"}.items() <= sample.labels.items()
+    ]
+    assert sum(shares) == pytest.approx(1)
+    assert value("feature_distribution", {"feature": "zone", "dataset": "current", "bin": "06: unseen"}) == 10 / 298
+
+
+def test_new_levels_leave_the_quality_score_alone_and_missing_ones_do_not() -> None:
+    """A level that the reference does not hold is drift; none at all is bad data."""
+    current = _rows(300, seed=1).assign(airport=True, zone="lido")
+    assert _export(trips(), current).get_sample_value("data_quality_score") == 1
+    current.loc[:29, "zone"] = None
+    assert _export(trips(), current).get_sample_value("data_quality_score") == pytest.approx(1 - 30 / 1200)
+
+
+@pytest.mark.filterwarnings("ignore")  # Evidently's own, of its pictures of errors
+@pytest.mark.parametrize("engine", ["profile", "dataframe"])
+@pytest.mark.parametrize("config_of", [trips, tips], ids=["regression", "classification"])
+def test_the_monitor_watches_every_kind_and_task(tmp_path: Path, config_of: Callable[..., Config], engine: str) -> None:
+    """A reference, a log and late labels as they come; the page and the report hold no level's markup."""
+    config = config_of(engine=engine, tests=["TestColumnDrift", "TestColumnsType", _label_test(config_of)])
+    model = config.model
+    keep_reference(tmp_path, config, _rows(300))
+    rows = _rows(200, seed=1)
+    rows.loc[:40, "zone"] = MARKUP
+    labels = rows[model.target].tolist()
+    ids = log_rows(tmp_path, config, rows.assign(**{model.target: None}))
+    label_rows(tmp_path, config, ids[:150], labels[:150])
+    monitor, registry = monitor_of(tmp_path, config)
+    monitor.cycle()
+    assert monitor.state.problem is None
+    assert registry.get_sample_value("labelled_rows") == 150
+    assert registry.get_sample_value("evidently_tests", {"status": "error"}) == 0
+    client = create_app(monitor, registry, lambda: True).test_client()
+    for path in ("/", "/report"):
+        text = client.get(path).text
+        assert MARKUP not in text
+        assert "zone" in text
+    page = client.get("/").text
+    assert "&lt;script&gt;" in page
+    assert ("Mean absolute error" in page) == (config_of is trips)
+    assert (">Accuracy<" in page) == (config_of is tips)
+
+
+def _label_test(config_of: Callable[..., Config]) -> Any:
+    return {"TestValueMAE": {"lte": 10}} if config_of is trips else {"TestAccuracyScore": {"gte": 0.2}}

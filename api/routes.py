@@ -20,7 +20,7 @@ from api.tasks import TASKS
 from api.validation import Instances, check_target, parse_instances, parse_labels
 from monitoring.contract.config import Model
 from monitoring.contract.onnx.answers import Given, Predicted
-from monitoring.contract.onnx.model import listed
+from monitoring.contract.onnx.names import listed
 from monitoring.contract.schemas import Row, prediction_row
 
 MAX_UPLOAD_BYTES = 25_000_000

@@ -9,7 +9,8 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import CANNOT, PASSES
-from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, listed, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.names import listed
 from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.reference import Reference, parse_reference
 

@@ -44,6 +44,7 @@ SPELLED = {
     "Apache Software License": "Apache-2.0",
     "BSD 3-Clause License": "BSD-3-Clause",
     "BSD License": "BSD",
+    "CC0": "CC0-1.0",
     "ISC License": "ISC",
     "MIT License": "MIT",
     "MIT license": "MIT",

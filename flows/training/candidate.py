@@ -25,7 +25,8 @@ from flows.training.pipeline import (
 )
 from flows.training.reliability import fit_reliability_curve
 from monitoring.contract.config import Config, Model
-from monitoring.contract.onnx.model import NO_ANSWER, OnnxModel, load_onnx
+from monitoring.contract.onnx.classification import NO_ANSWER
+from monitoring.contract.onnx.model import OnnxModel, load_onnx
 from monitoring.contract.reference import Performance
 
 _SCORED = ("accuracy", "macro_f1", "log_loss", "roc_auc")

@@ -9,8 +9,9 @@ from onnx import TensorProto, helper
 from sklearn.linear_model import LinearRegression
 
 from monitoring.contract.config import Model
+from monitoring.contract.onnx.classification import NO_ANSWER
 from monitoring.contract.onnx.decision import decide
-from monitoring.contract.onnx.model import NO_ANSWER, OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.onnx.trial_process import try_apart
 from tests.unit.mixed import tips, trips
 from tests.unit.mixed_models import (

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from onnx import TensorProto
 
-from monitoring.contract.onnx.model import NO_ANSWER, UnfitModelError, load_onnx
+from monitoring.contract.onnx.classification import NO_ANSWER
+from monitoring.contract.onnx.model import UnfitModelError, load_onnx
 from tests.unit.own_models import FEATURES, Graph, converted, expected, named, per_column, regressor, rows_of, train
 from tests.unit.own_models import wine_of as config_of
 

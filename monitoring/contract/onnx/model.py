@@ -14,7 +14,7 @@ from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_FEATURES
 from monitoring.contract.onnx.answers import Answers, Given, OnnxFile, Predicted, Trials
-from monitoring.contract.onnx.classification import NO_ANSWER, ClassificationAnswers
+from monitoring.contract.onnx.classification import ClassificationAnswers
 from monitoring.contract.onnx.graph import class_labels, has_external_data
 from monitoring.contract.onnx.inputs import Mask, Rows
 from monitoring.contract.onnx.layouts import describe, in_order, read_inputs
@@ -25,8 +25,6 @@ from monitoring.contract.onnx.runner import Runner
 from monitoring.contract.onnx.tensors import Value, missing
 from monitoring.contract.onnx.trials import far_faults, try_out
 from monitoring.contract.tasks import TaskName
-
-__all__ = ["NO_ANSWER", "OnnxModel", "UnfitModelError", "listed", "load_onnx"]
 
 _CHUNK = 10_000  # rows a run: bounds what a model's intermediate tensors take
 _TASKS: dict[TaskName, type[ClassificationAnswers | RegressionAnswers]] = {

@@ -5,6 +5,7 @@ One class says it for each kind; `KINDS` has them by the names of `monitoring.co
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -130,6 +131,11 @@ class Run:
 
 def runs_of(model: Model) -> tuple[Run, ...]:
     """Return the features in the config's order, as few runs as there are."""
-    kinds = model.kinds
-    grouped = groupby(model.features, key=lambda name: kinds.get(name, "numeric"))
+    return _runs(model.features, tuple(model.kinds.items()))  # each request asks
+
+
+@lru_cache(maxsize=16)
+def _runs(features: tuple[str, ...], kinds: tuple[tuple[str, KindName], ...]) -> tuple[Run, ...]:
+    of = dict(kinds)
+    grouped = groupby(features, key=lambda name: of.get(name, "numeric"))
     return tuple(Run(KINDS[kind], tuple(names)) for kind, names in grouped)

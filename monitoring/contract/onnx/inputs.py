@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,17 +56,15 @@ class Input:
         """Return the nearest numbers (n, whole) that it can hold of the features that it takes whole numbers of."""
         return np.clip(np.rint(numbers[:, self.whole]), *BOUNDS[self._dtype.name])
 
-    def values(self, rows: Rows) -> NDArray[Any]:
-        """Return the rows' values as the input takes them."""
+    def values(self, rows: Rows, order: Literal["C", "F"] = "C") -> NDArray[Any]:
+        """Return the rows' values (n, places) as tensors of this type hold them."""
         if self.type == TEXT:
-            taken = texts(rows[:, self.places])
-        else:
-            with np.errstate(over="ignore"):  # beyond float32 is infinity, and what comes of it is looked at
-                taken = np.ascontiguousarray(self._numbers(rows), self._dtype)
-        return taken.ravel() if self.flat else taken
+            return np.asarray(texts(rows[:, self.places]), order=order)
+        with np.errstate(over="ignore"):  # beyond float32 is infinity, and what comes of it is looked at
+            return np.asarray(self._numbers(rows), self._dtype, order=order)
 
     def _numbers(self, rows: Rows) -> NDArray[Any]:
-        taken = rows if len(self.places) == rows.shape[1] else rows[:, self.places]
+        taken = rows if self.places == tuple(range(rows.shape[1])) else rows[:, self.places]
         if not self.coded:
             return taken
         return np.column_stack([kind.numbers(taken[:, at]) for at, kind in enumerate(self.kinds)])
@@ -134,4 +132,27 @@ class Inputs:
 
     def feed(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """Return what a session takes."""
-        return {one.name: one.values(rows) for one in self.inputs}
+        fed: dict[str, NDArray[Any]] = {}
+        for block, columns in self._blocks:
+            if not columns:
+                fed[block.name] = block.values(rows)
+                continue
+            values = block.values(rows, "F")  # so that each column is in one piece
+            for at, one in enumerate(columns):
+                fed[one.name] = values[:, at] if one.flat else values[:, at : at + 1]
+        return fed
+
+    @cached_property
+    def _blocks(self) -> tuple[tuple[Input, tuple[Input, ...]], ...]:
+        """Return what is converted at once: a tensor of several features, or the inputs of one feature of a type."""
+        blocks: list[tuple[Input, tuple[Input, ...]]] = []
+        single: dict[str, list[Input]] = {}
+        for one in self.inputs:
+            if len(one.places) == 1:
+                single.setdefault(one.type, []).append(one)
+            else:
+                blocks.append((one, ()))
+        for name, columns in single.items():
+            places, kinds = tuple(one.places[0] for one in columns), tuple(one.kinds[0] for one in columns)
+            blocks.append((Input("", name, places, kinds), tuple(columns)))
+        return tuple(blocks)

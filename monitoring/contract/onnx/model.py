@@ -77,8 +77,10 @@ class OnnxModel:
         missing level is None. Of a classification the answer is a class, or NO_ANSWER, beside probabilities of NaN; of
         a regression it is a number, or NaN, and there are no probabilities. It is decided here for all who ask.
         """
-        given = [self._given(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
         answers = self._runner.answers
+        if 0 < len(rows) <= _CHUNK:
+            return answers.decide(self._given(rows))
+        given = [self._given(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
         return answers.decide(np.concatenate(given) if given else np.empty((0, answers.width)))
 
     def probabilities(self, rows: Rows) -> Given:

@@ -27,24 +27,10 @@ from monitoring.contract.config_values import (
     require_unique,
 )
 from monitoring.contract.kinds import DISTANCES, KINDS, CategoricalDriftTest, Kind, KindName, NumericDriftTest
+from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, UNCONDITIONAL, DataTest
 from monitoring.contract.tasks import TASKS, ClassificationTest, RegressionTest, Task, TaskName
 
 Engine = Literal["profile", "dataframe"]
-DataTest = Literal[
-    "TestNumberOfColumnsWithMissingValues",
-    "TestNumberOfRowsWithMissingValues",
-    "TestNumberOfMissingValues",
-    "TestNumberOfConstantColumns",
-    "TestNumberOfDuplicatedRows",
-    "TestNumberOfDuplicatedColumns",
-    "TestNumberOfEmptyRows",
-    "TestNumberOfEmptyColumns",
-    "TestNumberOfRows",
-    "TestColumnsType",
-    "TestNumberOfDriftedColumns",
-    "TestShareOfDriftedColumns",
-    "TestColumnDrift",
-]
 CYCLES = {"1d": timedelta(days=1), "7d": timedelta(days=7)}  # that `rhythm` may name
 
 
@@ -57,7 +43,6 @@ RetrainMetric = Literal["accuracy", "macro_f1", "log_loss", "roc_auc"]
 GateTest = Literal["point", "bootstrap", "mcnemar"]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
 
-_UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")
 # the drift tests that follow from counts at and between the reference's values; TVD's p-value is one of permuted rows
 _FROM_PROFILES = ("ks", "t_test", *(test for test in KINDS["categorical"].drift_tests if test != "TVD"))
 
@@ -206,10 +191,12 @@ class Drift(_Section):
 
 
 class SuiteEntry(_Section):
-    """One entry of the suite: an Evidently test's name and its condition."""
+    """One entry of the suite: an Evidently test's name, which feature or category it is of, and its condition."""
 
     name: Literal[DataTest, ClassificationTest, RegressionTest]
     condition: dict[Condition, Number] = {}
+    column: Name | None = None
+    category: Annotated[Name, BeforeValidator(category_text)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -217,14 +204,27 @@ class SuiteEntry(_Section):
         if isinstance(entry, str):
             return {"name": entry}
         if isinstance(entry, dict) and len(entry) == 1 and "name" not in entry:
-            ((name, condition),) = entry.items()
-            return {"name": name, "condition": condition or {}}
+            ((name, given),) = entry.items()
+            if not isinstance(given, dict):
+                return {"name": name, "condition": given or {}}
+            of = {key: value for key, value in given.items() if key in ("column", "category")}
+            return {"name": name, "condition": {k: v for k, v in given.items() if k not in of}, **of}
         return entry
+
+    @property
+    def key(self) -> str:
+        """Return the name, with the feature or the category that it is of."""
+        of = self.column if self.category is None else self.category
+        return self.name if of is None else f"{self.name}:{of}"
 
     @model_validator(mode="after")
     def _takes_condition(self) -> Self:
-        if self.condition and self.name in _UNCONDITIONAL:
+        if self.condition and self.name in UNCONDITIONAL:
             raise ValueError(f"{self.name} takes no condition")
+        if self.column is not None and self.name not in OF_COLUMN:
+            raise ValueError(f"{self.name} takes no column; those that do are {', '.join(OF_COLUMN)}")
+        if self.category is not None and self.name not in OF_CATEGORY:
+            raise ValueError(f"{self.name} takes no category; those that do are {', '.join(OF_CATEGORY)}")
         return self
 
 
@@ -285,8 +285,9 @@ class Config(_Section):
             _require_test(f"drift.columns.{column}", drift, self.model.kind(column).drift_tests)
         if self.engine == "profile" and (problem := self.beyond_profiles()):
             raise ValueError(f"{problem}, or set `engine: dataframe`")
-        require_unique(tuple(entry.name for entry in self.tests))
+        require_unique(tuple(entry.key for entry in self.tests))
         self._require_tests_of_task()
+        self._require_tests_of_columns()
         _require_test("drift.default", self.drift.default, KINDS["numeric"].drift_tests)
         if self.drift.categorical is not None:
             _require_test("drift.categorical", self.drift.categorical, KINDS["categorical"].drift_tests)
@@ -304,6 +305,18 @@ class Config(_Section):
             if task is not ours and others:
                 allowed = ", ".join(ours.label_tests)
                 raise ValueError(f"tests: {others[0]} is of a {task.name}; for a {ours.name} there are {allowed}")
+
+    def _require_tests_of_columns(self) -> None:
+        """Raise ValueError if a test is of a feature or a category that the model has not, or of another kind."""
+        for entry in self.tests:
+            allowed: tuple[str, ...] = self.model.categories
+            if entry.name in OF_COLUMN:
+                allowed = tuple(f for f in self.model.features if self.model.kind(f).name in OF_COLUMN[entry.name])
+                if not allowed:
+                    raise ValueError(f"tests: {entry.name} is of {OF_COLUMN[entry.name][0]} features; there are none")
+            of = entry.column if entry.category is None else entry.category
+            if of is not None and of not in allowed:
+                raise ValueError(f"tests: {entry.name} names {of!r}; allowed there are {', '.join(allowed)}")
 
     def beyond_profiles(self) -> str | None:
         """Say which keys ask for a drift test that profiles do not give, and which they give; None if none does."""

@@ -15,7 +15,15 @@ from monitoring.contract.categories import category_text
 from monitoring.contract.kinds import KindName
 
 TaskName = Literal["classification", "regression"]
-ClassificationTest = Literal["TestAccuracyScore", "TestF1Score"]
+ClassificationTest = Literal[
+    "TestAccuracyScore",
+    "TestF1Score",
+    "TestPrecisionScore",
+    "TestRecallScore",
+    "TestPrecisionByClass",
+    "TestRecallByClass",
+    "TestF1ByClass",
+]
 RegressionTest = Literal[
     "TestValueMAE",
     "TestValueRMSE",

@@ -5,6 +5,7 @@ Whoever asks for a column's missing values, p-value or range asks `column_of`; a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import NamedTuple, Protocol
 
 from monitoring.contract.kinds import KindName
@@ -75,6 +76,20 @@ class NumericColumn:
     def judged(self, profile: Profile) -> int:
         """Return how many numbers are finite."""
         return profile.finite(self.index)
+
+    def bounds(self, profile: Profile) -> tuple[float, float]:
+        """Return the least and the greatest number, infinite ones too."""
+        _, lowest, highest = profile.special[self.index].tolist()
+        least, greatest = float(profile.low[self.index]), float(profile.high[self.index])
+        return float("-inf") if lowest else least, float("inf") if highest else greatest
+
+    def between(self, profile: Profile, bounds: tuple[float, float]) -> int:
+        """Return how many numbers lie between two of the grid's marks, or infinity, both included."""
+        _, lowest, highest = profile.special[self.index].tolist()
+        low, high = bounds
+        below = profile.below(self.index, low) if isfinite(low) else -lowest
+        up_to = profile.up_to(self.index, high) if isfinite(high) else profile.finite(self.index) + highest
+        return up_to - below
 
     def void(self, profile: Profile) -> Void:
         """Return how many numbers are missing or infinite."""

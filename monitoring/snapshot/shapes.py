@@ -25,9 +25,6 @@ class Shaped(Protocol):
     def bins(self, reference: Profile, current: Profile) -> tuple[Bin, ...]:
         """Return both sides' shares of ranges or levels."""
 
-    def unseen(self, current: Profile) -> int | None:
-        """Return how many values the reference does not hold; None where that means nothing."""
-
     def words(self, reference: Profile, current: Profile) -> str:
         """Return what a verdict says beyond the test; nothing if there is nothing to say."""
 
@@ -72,9 +69,6 @@ class NumericShape:
             Bin(name, float(ours[n]), None if theirs is None else float(theirs[n])) for n, name in enumerate(names)
         )
 
-    def unseen(self, _current: Profile) -> None:
-        """Return None: any number may come."""
-
     def words(self, _reference: Profile, _current: Profile) -> str:
         """Return nothing."""
         return ""
@@ -112,10 +106,6 @@ class CategoricalShape:
             Bin(f"{n:02d}: {name}", a / max(1, all_ours), b / all_theirs if all_theirs else None)
             for n, (name, a, b) in enumerate([*shares, ("unseen", 0, unseen)], start=1)
         )
-
-    def unseen(self, current: Profile) -> int:
-        """Return how many values have a level that the reference does not hold."""
-        return current.unseen[self._column.index].total
 
     def words(self, reference: Profile, current: Profile) -> str:
         """Return which levels are new, which are gone, and that values are missing more often."""

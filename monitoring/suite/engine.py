@@ -16,8 +16,11 @@ from evidently.legacy.calculations.stattests.registry import get_registered_stat
 from evidently.legacy.core import ColumnType
 from evidently.legacy.metrics import (
     ClassificationConfusionMatrix,
+    ClassificationQualityByClass,
     ClassificationQualityMetric,
     ColumnDriftMetric,
+    ColumnValueListMetric,
+    ColumnValueRangeMetric,
     DataDriftTable,
     DatasetMissingValuesMetric,
     DatasetSummaryMetric,
@@ -29,6 +32,9 @@ from evidently.legacy.metrics.classification_performance.classification_quality_
 from evidently.legacy.metrics.classification_performance.confusion_matrix_metric import (
     ClassificationConfusionMatrixResult,
 )
+from evidently.legacy.metrics.classification_performance.quality_by_class_metric import (
+    ClassificationQualityByClassResult,
+)
 from evidently.legacy.metrics.data_drift.data_drift_table import DataDriftTableResults
 from evidently.legacy.metrics.data_integrity.dataset_missing_values_metric import (
     DatasetMissingValuesMetricResult,
@@ -36,6 +42,8 @@ from evidently.legacy.metrics.data_integrity.dataset_missing_values_metric impor
 from evidently.legacy.metrics.data_integrity.dataset_summary_metric import (
     DatasetSummaryMetricResult,
 )
+from evidently.legacy.metrics.data_quality.column_value_list_metric import ColumnValueListMetricResult
+from evidently.legacy.metrics.data_quality.column_value_range_metric import ColumnValueRangeMetricResult
 from evidently.legacy.metrics.regression_performance.regression_quality import RegressionQualityMetricResults
 from evidently.legacy.options.data_drift import DataDriftOptions
 from evidently.legacy.pipeline.column_mapping import ColumnMapping
@@ -43,15 +51,19 @@ from evidently.legacy.utils.data_operations import process_columns
 from evidently.legacy.utils.data_preprocessing import DataDefinition, create_data_definition
 
 from monitoring.contract.kinds import DISTANCES, KindName
-from monitoring.profile.columns import column_of
+from monitoring.profile.columns import LevelColumn, NumericColumn, column_of
 from monitoring.profile.profile import Profile
 from monitoring.suite.evidently_results import (
+    NO_PICTURE,
     confusion_of,
     draw,
     errors_of,
+    in_list,
+    in_range,
     missing_values,
     no_rows,
     score,
+    score_by_class,
     summarize,
 )
 
@@ -218,6 +230,40 @@ class _Summary(_ProfileMetric):
         )
 
 
+@metric_implementation(ColumnValueRangeMetric)
+class _ValueRange(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ColumnValueRangeMetricResult:
+        reference, current = data.reference_data, data.current_data
+        column = column_of(current.grid, self.metric.column_name.name)
+        _require_values(column.name, column.judged(reference), column.judged(current))
+        if not isinstance(column, NumericColumn) or (self.metric.left, self.metric.right) != (None, None):
+            raise NotInProfileError("only the reference's own range of a number can be told from a profile")
+        left, right = column.bounds(reference)
+        pictures = draw(column, current, reference) if self.engine.drawn else (NO_PICTURE, NO_PICTURE)
+        return ColumnValueRangeMetricResult(
+            column_name=column.name,
+            left=left,
+            right=right,
+            current=in_range(column, current, (left, right), pictures[0]),
+            reference=in_range(column, reference, (left, right), pictures[1]),
+        )
+
+
+@metric_implementation(ColumnValueListMetric)
+class _ValueList(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ColumnValueListMetricResult:
+        reference, current = data.reference_data, data.current_data
+        column = column_of(current.grid, self.metric.column_name)
+        if not isinstance(column, LevelColumn) or self.metric.values is not None:
+            raise NotInProfileError("only the reference's own levels of a category can be told from a profile")
+        return ColumnValueListMetricResult(
+            column_name=column.name,
+            values=list(column.known(reference)),
+            current=in_list(column, current),
+            reference=in_list(column, reference),
+        )
+
+
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +284,16 @@ class _ClassificationQuality(_ProfileMetric):
             current=score(data.current_data.confusion, positive),
             reference=score(data.reference_data.confusion, positive) if data.reference_data.labelled else None,
             target_name=data.column_mapping.target,
+        )
+
+
+@metric_implementation(ClassificationQualityByClass)
+class _QualityByClass(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ClassificationQualityByClassResult:
+        ours, theirs = data.reference_data, data.current_data
+        return ClassificationQualityByClassResult.construct(
+            current=score_by_class(theirs.confusion),
+            reference=score_by_class(ours.confusion) if ours.labelled else None,
         )
 
 

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from evidently.legacy.metric_results import ConfusionMatrix, DatasetClassificationQuality, Distribution
+from evidently.legacy.metrics.classification_performance.objects import ClassMetric
+from evidently.legacy.metrics.classification_performance.quality_by_class_metric import ClassificationQuality
 from evidently.legacy.metrics.data_integrity.dataset_missing_values_metric import DatasetMissingValues
 from evidently.legacy.metrics.data_integrity.dataset_summary_metric import DatasetSummary, NumpyDtype
+from evidently.legacy.metrics.data_quality.column_value_list_metric import ValueListStat
+from evidently.legacy.metrics.data_quality.column_value_range_metric import ValuesInRangeStat
 from evidently.legacy.metrics.regression_performance.regression_quality import MoreRegressionMetrics
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
@@ -18,6 +22,7 @@ from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.profile import Profile
 
 TWO = 2
+NO_PICTURE = Distribution(x=[], y=[])
 
 
 def no_rows(profile: Profile) -> pd.DataFrame:
@@ -117,6 +122,51 @@ def score(confusion: Counter[tuple[str, str]], positive: str) -> DatasetClassifi
     )
     accuracy = accuracy_score(targets, predictions, sample_weight=weights)
     return DatasetClassificationQuality(accuracy=accuracy, precision=precision, recall=recall, f1=f1)
+
+
+def score_by_class(confusion: Counter[tuple[str, str]]) -> ClassificationQuality:
+    """Score each category that occurs among labels or predictions."""
+    targets, predictions, weights = _cases(confusion)
+    labels = sorted({*targets, *predictions})
+    scores = precision_recall_fscore_support(
+        targets, predictions, sample_weight=weights, labels=labels, average=None, zero_division=0
+    )
+    by_class = {
+        label: ClassMetric(precision=precision, recall=recall, f1=f1, support=support)
+        for label, precision, recall, f1, support in zip(labels, *scores, strict=True)
+    }
+    return ClassificationQuality(metrics=by_class, roc_aucs=None)
+
+
+def in_range(
+    column: NumericColumn, profile: Profile, bounds: tuple[float, float], picture: Distribution
+) -> ValuesInRangeStat:
+    """Count the numbers that lie in the reference's range, both bounds included; missing ones do not count."""
+    number = profile.rows - column.void(profile).missing
+    within = column.between(profile, bounds)
+    return ValuesInRangeStat(
+        number_in_range=within,
+        number_not_in_range=number - within,
+        share_in_range=within / number if number else 0.0,
+        share_not_in_range=(number - within) / number if number else 0.0,
+        number_of_values=number,
+        distribution=picture,
+    )
+
+
+def in_list(column: LevelColumn, profile: Profile) -> ValueListStat:
+    """Count the values at the reference's levels; missing ones are none of them, as Evidently has it."""
+    known, counts = column.known(profile), column.counts(profile)
+    within = sum(known.values())
+    return ValueListStat(
+        number_in_list=within,
+        number_not_in_list=profile.rows - within,
+        share_in_list=within / profile.rows if profile.rows else 0.0,
+        share_not_in_list=(profile.rows - within) / profile.rows if profile.rows else 0.0,
+        values_in_list=list(known.items()),
+        values_not_in_list=[(name, count) for name, count in counts.items() if name not in known],
+        rows_count=profile.rows,
+    )
 
 
 def errors_of(errors: ErrorSums, percentage: float) -> MoreRegressionMetrics:

@@ -25,8 +25,9 @@ from evidently.legacy.tests.base_test import TestStatus
 from evidently.legacy.tests.regression_performance_tests import BaseRegressionPerformanceMetricsTest
 from scipy import stats
 
-from monitoring.contract.config import Config, Model
+from monitoring.contract.config import Config, Model, SuiteEntry
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN
 from monitoring.profile.columns import column_of, columns_of
 from monitoring.profile.profile import Profile
 from monitoring.profile.two_sample_tests import total_variation, two_sample_chi_square
@@ -192,7 +193,7 @@ def run_suite(
     if current.labelled < config.minimum_labels:
         reason = _why_no_scores(config, current)
         skipped = tuple(
-            Verdict(entry.name, "skipped", reason)
+            Verdict(entry.key, "skipped", reason)
             for entry in config.tests
             if entry.name in config.model.rules.label_tests
         )
@@ -231,9 +232,11 @@ def _run_data_tests(
     judged = [c for c in columns_of(current.grid) if c.judged(reference) and c.judged(current)]
     features = [column.name for column in judged if column.name != model.prediction]
     tests: dict[str, Any] = {}
-    for entry in config.tests:
+    for entry in sorted(config.tests, key=lambda entry: entry.column is not None):  # which override those of all
         if entry.name == COLUMN_TEST:
             tests |= {f"{COLUMN_TEST}:{column}": _column_test(config, column) for column in columns}
+        elif entry.name in OF_COLUMN:
+            tests |= _tests_of_columns(entry, model)
         elif entry.name not in model.rules.label_tests:
             pinned = _pin_drift(config, features) if entry.name in TABLE_TESTS else {}
             tests[entry.name] = getattr(evidently_tests, entry.name)(**entry.condition, **pinned)
@@ -253,11 +256,12 @@ def _run_label_tests(
     config: Config, reference: Profile, current: Profile, means: Frames | NewEngine
 ) -> tuple[TestSuite, list[_Outcome]]:
     model = config.model
-    tests: dict[str, Any] = {
-        e.name: getattr(evidently_tests, e.name)(**e.condition)
-        for e in config.tests
-        if e.name in model.rules.label_tests
-    }
+    tests: dict[str, Any] = {}
+    for entry in sorted(config.tests, key=lambda entry: entry.category is not None):
+        if entry.name in OF_CATEGORY:
+            tests |= _tests_of_categories(entry, model)
+        elif entry.name in model.rules.label_tests:
+            tests[entry.name] = getattr(evidently_tests, entry.name)(**entry.condition)
     mapping = ColumnMapping(
         target=model.target,
         prediction=model.prediction,
@@ -285,6 +289,21 @@ def _positive(model: Model, current: Profile) -> str:
         return str(model.positive)
     pair = sorted(present, key=[*sorted(present - {*model.categories}), *model.categories].index)
     return pair[1] if len(pair) == 2 else model.categories[1]  # noqa: PLR2004 - two categories
+
+
+def _tests_of_columns(entry: SuiteEntry, model: Model) -> dict[str, Any]:
+    """Return a test of the entry's column, or of each feature of the kinds that it is for."""
+    names = [f for f in model.features if model.kind(f).name in OF_COLUMN[entry.name]]
+    test = getattr(evidently_tests, entry.name)
+    chosen = names if entry.column is None else [entry.column]
+    return {f"{entry.name}:{name}": test(column_name=name, **entry.condition) for name in chosen}
+
+
+def _tests_of_categories(entry: SuiteEntry, model: Model) -> dict[str, Any]:
+    """Return a test of the entry's category, or of each."""
+    test = getattr(evidently_tests, entry.name)
+    chosen = model.categories if entry.category is None else [entry.category]
+    return {f"{entry.name}:{name}": test(label=name, **entry.condition) for name in chosen}
 
 
 def _column_test(config: Config, column: str) -> Any:

@@ -170,6 +170,30 @@ def test_a_column_of_ids_is_no_category(tmp_path: Path) -> None:
             "drift.categorical.test is 'TVD', which cannot be computed from profiles; take one of ks",
             id="permutations",
         ),
+        pytest.param(
+            TRIP,
+            {"tests": [{"TestNumberOfOutRangeValues": {"column": "zone"}}]},
+            "TestNumberOfOutRangeValues names 'zone'; allowed there are distance",
+            id="range-of-a-category",
+        ),
+        pytest.param(
+            {**TRIP, "features": ["distance"]},
+            {"tests": ["TestShareOfOutListValues"]},
+            "TestShareOfOutListValues is of categorical features; there are none",
+            id="list-of-nothing",
+        ),
+        pytest.param(
+            ZONE,
+            {"tests": [{"TestF1ByClass": {"category": "maybe", "gte": 0.5}}]},
+            "TestF1ByClass names 'maybe'; allowed there are no, yes",
+            id="unknown-category",
+        ),
+        pytest.param(
+            TRIP,
+            {"tests": [{"TestNumberOfRows": {"column": "zone", "gte": 5}}]},
+            "TestNumberOfRows takes no column",
+            id="column-of-a-table-test",
+        ),
     ],
 )
 def test_tests_fit_the_task_and_the_kind(

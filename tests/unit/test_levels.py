@@ -112,3 +112,26 @@ def test_a_category_has_a_shape_of_its_own() -> None:
     assert zone.bins[-1].current == zone.effect_size or abs((zone.bins[-1].current or 0) - zone.effect_size) < 0.1
     assert zone.bins[0].current == 0.0
     assert report.snapshot.quality.unseen_categories["zone"] > 100
+
+
+def test_a_test_of_one_column_takes_the_place_of_the_one_for_all() -> None:
+    """Each feature has its test, and the one that is named has its own condition."""
+    tests: list[Any] = [
+        {"TestColumnShareOfMissingValues": {"lte": 0.0}},
+        {"TestColumnShareOfMissingValues": {"column": "airport", "lte": 0.5}},
+        "TestNumberOfOutListValues",
+    ]
+    config = trips(tests=tests)
+    rows = _renamed("museum", "lido")
+    report = report_on(config, profile_rows(GRID, REFERENCE), profile_rows(GRID, rows))
+    assert report.run is not None
+    found = {verdict.test: verdict.status for verdict in report.run.verdicts}
+    assert found == {
+        "TestColumnShareOfMissingValues:distance": "success",
+        "TestColumnShareOfMissingValues:passengers": "success",
+        "TestColumnShareOfMissingValues:zone": "success",
+        "TestColumnShareOfMissingValues:airport": "success",
+        "TestNumberOfOutListValues:zone": "fail",
+        "TestNumberOfOutListValues:airport": "fail",
+    }
+    assert report.run.html()

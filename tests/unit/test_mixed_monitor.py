@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from monitoring.contract.config import Config
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
@@ -121,6 +122,26 @@ def test_the_monitor_watches_every_kind_and_task(tmp_path: Path, config_of: Call
     assert "&lt;script&gt;" in page
     assert ("Mean absolute error" in page) == (config_of is trips)
     assert (">Accuracy<" in page) == (config_of is tips)
+
+
+@pytest.mark.parametrize(("positive", "of"), [("no", "no"), ("yes", "yes"), (None, "yes")])
+def test_positive_says_whose_scores_they_are(positive: str | None, of: str) -> None:
+    """F1, precision and recall are that category's; where the config does not say it, the last one's."""
+    tests = ["TestF1Score", "TestPrecisionScore", "TestRecallScore", {"TestF1ByClass": {"gte": 0.1}}]
+    model = tips().model.model_dump() | {"positive": positive}
+    current = _rows(300, seed=1)
+    report = generate_evidently_report(_rows(400), current, config=tips(model=model, tests=tests))
+    assert report.run is not None
+    labels, predictions = current["tip"], current["predicted_tip"]
+    assert report.run.scores == pytest.approx(
+        {
+            "TestF1Score": f1_score(labels, predictions, pos_label=of),
+            "TestPrecisionScore": precision_score(labels, predictions, pos_label=of),
+            "TestRecallScore": recall_score(labels, predictions, pos_label=of),
+            "TestF1ByClass:no": f1_score(labels, predictions, pos_label="no"),
+            "TestF1ByClass:yes": f1_score(labels, predictions, pos_label="yes"),
+        }
+    )
 
 
 def _label_test(config_of: Callable[..., Config]) -> Any:

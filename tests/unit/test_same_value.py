@@ -23,9 +23,10 @@ from monitoring.contract.reference import Reference, parse_reference
 from monitoring.monitor import generate_evidently_report
 from monitoring.offline.dataset import profile_locally
 from monitoring.offline.spark import profile_on_spark
+from monitoring.profile.columns import NumericColumn
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
-from monitoring.snapshot.quality import count_outliers
+from monitoring.snapshot.shapes import NumericShape
 from monitoring.suite.frames import Frames
 from monitoring.suite.suite import run_suite
 from monitoring.window.window import ProfiledWindow
@@ -177,8 +178,9 @@ def _same_counts(ours: Profile, theirs: Profile) -> None:
     np.testing.assert_array_equal(ours.special, theirs.special)
     assert (ours.rows, ours.rows_missing, ours.duplicated) == (theirs.rows, theirs.rows_missing, theirs.duplicated)
     assert (ours.predictions, ours.confusion) == (theirs.predictions, theirs.confusion)
-    outliers = [[count_outliers(one, index) for index in range(len(FEATURES))] for one in (ours, theirs)]
-    assert outliers[0] == outliers[1]
+    for index, name in enumerate(FEATURES):
+        shape = NumericShape(NumericColumn(name, index))
+        assert shape.shape(ours, ours).outliers == shape.shape(ours, theirs).outliers
 
 
 def _agrees_with_evidently(config: Config, reference: Reference, counted: Profile, rows: pa.Table) -> None:

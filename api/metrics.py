@@ -81,6 +81,12 @@ class APIMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._shed = Counter(
+            "api_requests_shed",
+            "Requests refused unread because no thread would have come to them soon.",
+            ["endpoint"],
+            registry=registry,
+        )
         predictions = Counter("api_predictions", "Rows predicted, by prediction.", [model.label], registry=registry)
         self._predictions = {name: predictions.labels(name) for name in model.categories}
         self.batch_size = Histogram("api_batch_size", "Rows of a prediction request.", buckets=_ROWS, registry=registry)
@@ -125,6 +131,11 @@ class APIMetrics:
                 self._bound[key] = bound
         bound[0].inc()
         bound[1].observe(seconds)
+
+    def shed(self, endpoint: str) -> None:
+        """Count one request that was refused unread."""
+        self._shed.labels(endpoint).inc()
+        self._requests.labels(endpoint, "POST", 503).inc()
 
     def predicted(self, categories: list[str]) -> None:
         """Count the predictions of one request."""

@@ -19,6 +19,7 @@ _BURST = 0.15  # the same where it has just begun
 _BURST_ENDS = 0.1  # seconds after which a queue is no burst's
 _FOR_EACH_THREAD = 3  # requests that may wait in any case: none takes more than about four times as long as alone
 _LONGEST = 30.0  # seconds; who has waited so long, because the threads hang, is refused as well
+_PACE = 0.002  # seconds from one answer to the next, until it is known
 _WEIGHT = 1 / 64  # of the newest answer in the pace
 
 
@@ -32,25 +33,24 @@ class Admission(Generic[Request]):
         self._clock = clock
         self._free = threads
         self._least = _FOR_EACH_THREAD * threads
-        self._pace = _PATIENCE / self._least  # seconds from one answer to the next, while requests wait
+        self._pace = _PACE  # seconds from one answer to the next, while requests wait
         self._answered = 0.0
         self._behind: float | None = None  # since when requests wait without a break
-        self._waiting: deque[tuple[float, Request, bool]] = deque()
-        self._bounded = 0  # of those that wait
+        self._waiting: dict[bool, deque[tuple[float, Request]]] = {False: deque(), True: deque()}  # by: writes
+        self._turn = False  # whose it is, where both wait
 
-    def take(self, request: Request, *, bounded: bool) -> bool:
-        """Let a request in and return True; one that is `bounded` only if there is room."""
-        if bounded and not self.has_room():
+    def take(self, request: Request, *, writes: bool) -> bool:
+        """Let a request in, one that writes only if there is room; say whether it was."""
+        if writes and not self.has_room():
             return False
-        self._waiting.append((self._clock(), request, bounded))
-        self._bounded += bounded
+        self._waiting[writes].append((self._clock(), request))
         return True
 
     def has_room(self) -> bool:
         """Say whether a request would be let in now."""
         burst = self._behind is None or self._clock() - self._behind < _BURST_ENDS
         room = max(self._least, (_BURST if burst else _PATIENCE) / self._pace)
-        return self._bounded - self._free < room
+        return len(self._waiting[True]) - self._free < room
 
     @property
     def behind(self) -> bool:
@@ -58,24 +58,22 @@ class Admission(Generic[Request]):
         return self._behind is not None
 
     def begin(self) -> Iterator[Request]:
-        """Return the requests whose turn it is."""
-        while self._free and self._waiting:
+        """Return the requests whose turn it is; those that ask how things are take turns with those that write."""
+        while self._free and any(self._waiting.values()):
             self._free -= 1
-            yield self._pop()
-        if not self._waiting:
+            which = self._turn if self._waiting[self._turn] else not self._turn
+            self._turn = not which
+            yield self._waiting[which].popleft()[1]
+        if not any(self._waiting.values()):
             self._behind = None
         elif self._behind is None:
             self._behind = self._clock()
 
     def overdue(self) -> Iterator[Request]:
         """Return the requests that have waited too long."""
-        while self._waiting and self._clock() - self._waiting[0][0] > _LONGEST:
-            yield self._pop()
-
-    def _pop(self) -> Request:
-        _, request, bounded = self._waiting.popleft()
-        self._bounded -= bounded
-        return request
+        for waiting in self._waiting.values():
+            while waiting and self._clock() - waiting[0][0] > _LONGEST:
+                yield waiting.popleft()[1]
 
     def end(self) -> None:
         """Note that a request was answered: its thread is free."""

@@ -99,7 +99,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _let_in(self, conn: Connection) -> None:
         """Let a request wait for a thread, or refuse it if none would come to it soon."""
-        if self._admission.take(conn, bounded=conn.request.writes):
+        if self._admission.take(conn, writes=conn.request.writes):
             self._unwatch(conn)
         else:
             self._shed(conn)

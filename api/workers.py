@@ -22,6 +22,7 @@ from api.request_buffer import RequestBuffer
 _MAX_BUFFERED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
 _LINGER = 2.0  # seconds for a client to read the answer and close
 _CHECK_EVERY = 0.5  # seconds between two looks for clients that are late
+_LONGEST_TURN = 0.01  # seconds of the loop's own work after which threads get their next requests beside it
 _ACCEPTED = 32  # connections at once, so that none waits for its turn behind the requests of others
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -33,9 +34,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._watched: set[Connection] = set()
         self.keepalived_conns = self._watched  # at their limit gunicorn closes connections with the answer
-        self.max_keepalived = self.worker_connections // 2  # the others are for clients that have no connection yet
+        self.max_keepalived = self.worker_connections * 9 // 10  # others are for new clients
         self._spooled = self._unsent = 0
-        self._next_check = 0.0
+        self._next_check = self._next_begin = 0.0
         self._admission: Admission[Connection] = Admission(self.cfg.threads)
 
     @classmethod
@@ -139,6 +140,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Go on with a connection whose request a thread has answered."""
         self._admission.end()
+        if time.monotonic() > self._next_begin:
+            self._begin()
         self._discard_request(conn)
         answered = not done.cancelled() and done.exception() is None and bool(done.result())
         conn.keep = self.alive and answered and not conn.request.broken
@@ -202,14 +205,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
         Threads that compute hold Python's lock, and the loop would wait for it at each step of refusing a request.
         """
-        for conn in self._admission.overdue():
-            self._shed(conn)
-        for conn in self._admission.begin():
-            self.enqueue_req(conn)
+        self._begin()
         if self.alive and time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + _CHECK_EVERY
         self._cut_off()
+
+    def _begin(self) -> None:
+        self._next_begin = time.monotonic() + _LONGEST_TURN
+        for conn in self._admission.overdue():
+            self._shed(conn)
+        for conn in self._admission.begin():
+            self.enqueue_req(conn)
 
     def _cut_off(self) -> None:
         """End connections of clients that are too slow; when the worker ends, also those that wait for nothing."""

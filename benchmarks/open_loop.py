@@ -92,6 +92,19 @@ class OpenLoop:
             self._end(sock, call)
         return self._ended
 
+    def saturate(self, requests: Sequence[bytes], clients: int, seconds: float) -> list[Call]:
+        """Let so many clients ask without a pause, each once it was answered (a closed loop); return the calls."""
+        self._ended, number = [], 0
+        until = time.monotonic() + seconds
+        while (now := time.monotonic()) < until:
+            while len(self._busy) < clients:
+                self._send(requests[number % len(requests)], now)
+                number += 1
+            self._receive(0.1)
+        while self._busy and time.monotonic() < until + _GIVE_UP:
+            self._receive(0.1)
+        return self._ended
+
     def _send(self, request: bytes, due: float) -> None:
         call = Call(due, time.monotonic())
         new = not self._idle

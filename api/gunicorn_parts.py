@@ -23,7 +23,6 @@ WORKER_MEMBERS = {
     "nr_conns",
     "poller",
     "worker_connections",
-    "wsgi",
 }
 
 # What `api.connections` sets of a TConn, for ThreadWorker's threads to read: with `initialized` and `data_ready` set

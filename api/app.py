@@ -15,6 +15,8 @@ from api.request_buffer import MAX_BODY_BYTES
 from api.service import Service
 from api.settings import APISettings
 
+_WRITES = {rule.path: rule.name for rule in routes.RULES if rule.method == "POST"}
+
 logger = structlog.get_logger(__name__)
 
 
@@ -27,6 +29,7 @@ def create_app(settings: APISettings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     service = Service.start(settings or APISettings.read())
     app.extensions["driftloop"] = service
+    app.extensions["driftloop.shed"] = partial(_count_shed, service)
     for rule in routes.RULES:
         app.add_url_rule(rule.path, rule.name, partial(rule.view, service), methods=[rule.method])
     app.before_request(_start_clock)
@@ -47,6 +50,11 @@ def _count(service: Service, response: Response) -> Response:
     endpoint = request.endpoint or "none"
     service.metrics.answered(endpoint, request.method, response.status_code, time.perf_counter() - g.started)
     return response
+
+
+def _count_shed(service: Service, path: str) -> None:
+    """Count a POST to that path that the worker has refused before it came to the application."""
+    service.metrics.shed(_WRITES.get(path, "none"))
 
 
 def _answer_error(service: Service, error: Exception) -> Response:

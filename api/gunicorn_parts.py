@@ -12,9 +12,18 @@ __all__ = ["CONNECTION_MEMBERS", "REPLACED_METHODS", "WORKER_MEMBERS", "TConn", 
 # Methods of ThreadWorker that its loop calls, and what it passes to them.
 REPLACED_METHODS = {"accept": 1, "finish_request": 2, "murder_keepalived": 0}
 
-# What `api.workers` uses of a ThreadWorker. When `keepalived_conns` are nearly all the connections that a worker may
-# have, gunicorn closes a connection with the answer.
-WORKER_MEMBERS = {"alive", "cfg", "enqueue_req", "keepalived_conns", "nr_conns", "poller"}
+# What `api.workers` uses of a ThreadWorker. When there are `max_keepalived` of `keepalived_conns`, gunicorn closes a
+# connection with the answer.
+WORKER_MEMBERS = {
+    "alive",
+    "cfg",
+    "enqueue_req",
+    "keepalived_conns",
+    "max_keepalived",
+    "nr_conns",
+    "poller",
+    "worker_connections",
+}
 
 # What `api.connections` sets of a TConn, for ThreadWorker's threads to read: with `initialized` and `data_ready` set
 # they neither wait for the client nor make the parser. The parser reads by the connection's `recv`.

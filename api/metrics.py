@@ -111,6 +111,12 @@ class APIMetrics:
             registry=registry,
         )
         self._predictions = _PREDICTIONS[model.task](model, registry)
+        self._shed = Counter(
+            "api_requests_shed",
+            "Requests refused unread because no thread would have come to them soon.",
+            ["endpoint"],
+            registry=registry,
+        )
         self.batch_size = Histogram("api_batch_size", "Rows of a prediction request.", buckets=_ROWS, registry=registry)
         self.rejected = Counter(
             "api_rejected_requests", "Requests refused for what they hold, by reason.", ["reason"], registry=registry
@@ -153,6 +159,11 @@ class APIMetrics:
                 self._bound[key] = bound
         bound[0].inc()
         bound[1].observe(seconds)
+
+    def shed(self, endpoint: str) -> None:
+        """Count one request that was refused unread."""
+        self._shed.labels(endpoint).inc()
+        self._requests.labels(endpoint, "POST", 503).inc()
 
     def predicted(self, answers: Sequence[str | float]) -> None:
         """Count the predictions of one request."""

@@ -90,7 +90,7 @@ def _problem(*statuses: int) -> dict[str, Schema]:
         415: "The body is neither of the types above",
         422: "A field cannot be used; the problem names it",
         429: "Too many requests from one address, where a proxy counts them; try again after Retry-After seconds",
-        503: "No model yet, the log cannot be written, or too much is on its way; try again after Retry-After seconds",
+        503: "No model yet, no room in the log, or too many requests; try again after Retry-After seconds",
     }
     content = {"application/problem+json": {"schema": ref("Problem")}}
     return {str(status): {"description": meaning[status], "content": content} for status in statuses}

@@ -18,6 +18,7 @@ _SLOWEST = 20_000  # bytes a second, on the average of a whole body or answer
 _CHUNKED = -1
 _REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_CLOSES = re.compile(rb"\r\nconnection:[^\r]*\bclose\b", re.IGNORECASE)
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,14}")  # other spellings are read one way here and another way there
 
 
@@ -123,6 +124,8 @@ class RequestBuffer:
         self.refused: int | None = None  # the status that it is refused with, before it is complete
         self.complete = False
         self.waits_for_continue = False
+        self.first_line = b""
+        self.closes = False  # the client asks for the connection's end after the answer
         self.surplus = b""  # of the client's next request
         self.spooled = 0
         self._head = bytearray()
@@ -154,6 +157,8 @@ class RequestBuffer:
         """Read from the head how the body ends; refuse a head that another reader could take otherwise."""
         self._body = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - `close` does
         head = bytes(self._head)
+        self.first_line = head[: head.find(b"\r\n")]
+        self.closes = not self.first_line.endswith(b"1.1") or bool(_CLOSES.search(head))
         framing = _framing(head)
         if framing is None:
             self.refused = 400
@@ -176,6 +181,16 @@ class RequestBuffer:
         kept = data[: min(used, _MAX_KEPT - self.spooled)]
         self._body.write(kept)
         self.spooled += len(kept)
+
+    @property
+    def writes(self) -> bool:
+        """Say whether it asks for work, and not only how things are."""
+        return self.first_line.startswith(b"POST ")
+
+    @property
+    def path(self) -> str:
+        """Return the path that it asks for."""
+        return self.first_line.split(b" ")[1].partition(b"?")[0].decode("latin-1")
 
     def recv(self, size: int) -> bytes:
         """Return the next bytes, as a socket would; none at the end."""

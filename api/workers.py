@@ -6,30 +6,25 @@ sends what a client does not take at once. A slow client costs a connection, for
 `api.request_buffer.TransferRate` allows, and never a thread.
 """
 
-import json
 import selectors
 import socket
 import sys
 import time
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
+from api.admission import Admission
 from api.connections import Connection
 from api.gunicorn_parts import ThreadWorker
+from api.refusals import REFUSALS, SHED
 from api.request_buffer import RequestBuffer
 
 _MAX_BUFFERED = 100_000_000  # bytes of bodies, and of answers, that a worker keeps for slow clients
 _LINGER = 2.0  # seconds for a client to read the answer and close
 _CHECK_EVERY = 0.5  # seconds between two looks for clients that are late
+_LONGEST_TURN = 0.01  # seconds of the loop's own work after which threads get their next requests beside it
+_ACCEPTED = 32  # connections at once, so that none waits for its turn behind the requests of others
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_REFUSALS = {
-    400: ("bad_request", "this is not HTTP as the API takes it: its head leaves open where the request ends"),
-    408: ("too_slow", "the request did not come in time; a stalled or very slow client is cut off"),
-    413: ("too_large", "the body is too large"),
-    431: ("too_large", "the request's header is too large"),
-    503: ("busy", "too many large requests are on their way in; please try again"),
-}
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -39,8 +34,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._watched: set[Connection] = set()
         self.keepalived_conns = self._watched  # at their limit gunicorn closes connections with the answer
+        self.max_keepalived = self.worker_connections * 9 // 10  # others are for new clients
         self._spooled = self._unsent = 0
-        self._next_check = 0.0
+        self._next_check = self._next_begin = 0.0
+        self._admission: Admission[Connection] = Admission(self.cfg.threads)
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -50,21 +47,30 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             sys.exit("the API does not speak TLS; put a proxy before it")
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a new connection, and wait for its first request."""
-        try:
-            sock, client = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        self.nr_conns += 1
-        sock.setblocking(False)
-        self._watch(Connection(self.cfg, sock, client, listener.getsockname()), selectors.EVENT_READ, self._receive)
+        """Take a new connection, and wait for its first request.
+
+        A worker that is behind takes several, so that they are refused in time; one that is not leaves others theirs.
+        """
+        several = _ACCEPTED if self._admission.behind else 1
+        for _ in range(min(several, self.worker_connections - self.nr_conns)):
+            try:
+                sock, client = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            self.nr_conns += 1
+            sock.setblocking(False)
+            self._watch(Connection(self.cfg, sock, client, listener.getsockname()), selectors.EVENT_READ, self._receive)
 
     def _watch(self, conn: Connection, event: int, then: Any) -> None:
+        if conn.waits_for == (event, then):
+            return
+        (self.poller.modify if conn.waits_for else self.poller.register)(conn.sock, event, partial(then, conn))
+        conn.waits_for = (event, then)
         self._watched.add(conn)
-        self.poller.register(conn.sock, event, partial(then, conn))
 
     def _unwatch(self, conn: Connection) -> None:
-        if conn in self._watched:
+        if conn.waits_for:
+            conn.waits_for = None
             self._watched.remove(conn)
             self.poller.unregister(conn.sock)
 
@@ -84,26 +90,43 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return
         self._spooled += request.spooled - before
         if request.complete:
-            self._unwatch(conn)
-            self.enqueue_req(conn)
+            self._let_in(conn)
         elif request.refused:
             self._refuse(conn, request.refused)
         elif self._spooled > _MAX_BUFFERED and request.large:
             self._refuse(conn, 503)
         elif request.waits_for_continue:
-            request.waits_for_continue = False
+            self._let_come(conn)
+
+    def _let_in(self, conn: Connection) -> None:
+        """Let a request wait for a thread, or refuse it if none would come to it soon."""
+        if self._admission.take(conn, writes=conn.request.writes):
+            self._unwatch(conn)
+        else:
+            self._shed(conn)
+
+    def _let_come(self, conn: Connection) -> None:
+        """Tell a client who asks that it may send the body, if the request would be let in now."""
+        conn.request.waits_for_continue = False
+        if self._admission.has_room():
             self._send(conn, _CONTINUE)
+        else:
+            self._shed(conn)
+
+    def _shed(self, conn: Connection) -> None:
+        request = conn.request
+        self.wsgi.extensions["driftloop.shed"](request.path)
+        goes_on = request.complete and not (request.closes or request.broken or request.surplus)
+        conn.keep = self.alive and goes_on and len(self._watched) < self.max_keepalived
+        self._answer(conn, SHED[conn.keep])
 
     def _refuse(self, conn: Connection, status: int) -> None:
-        reason, detail = _REFUSALS[status]
-        title = HTTPStatus(status).phrase
-        body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason})
-        retry = "Retry-After: 5\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
-        head = f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\n{retry}Connection: close\r\n"
-        self._unwatch(conn)
-        self._discard_request(conn)
         conn.keep = False
-        if self._send(conn, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()):
+        self._answer(conn, REFUSALS[status])
+
+    def _answer(self, conn: Connection, data: bytes) -> None:
+        self._discard_request(conn)
+        if self._send(conn, data):
             self._flush(conn)
 
     def _send(self, conn: Connection, data: bytes) -> bool:
@@ -116,13 +139,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Go on with a connection whose request a thread has answered."""
+        self._admission.end()
+        if time.monotonic() > self._next_begin:
+            self._begin()
         self._discard_request(conn)
         answered = not done.cancelled() and done.exception() is None and bool(done.result())
         conn.keep = self.alive and answered and not conn.request.broken
         self._flush(conn)
 
     def _flush(self, conn: Connection, _sock: Any = None) -> None:
-        self._unwatch(conn)
         self._unsent -= conn.unsent
         conn.unsent = 0
         try:
@@ -176,10 +201,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.close()
 
     def murder_keepalived(self) -> None:
-        """Cut off clients that are too slow; when the worker ends, also those that wait for nothing."""
+        """Give threads their next requests, now that the loop has done its part, and cut off clients that are slow.
+
+        Threads that compute hold Python's lock, and the loop would wait for it at each step of refusing a request.
+        """
+        self._begin()
         if self.alive and time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + _CHECK_EVERY
+        self._cut_off()
+
+    def _begin(self) -> None:
+        self._next_begin = time.monotonic() + _LONGEST_TURN
+        for conn in self._admission.overdue():
+            self._shed(conn)
+        for conn in self._admission.begin():
+            self.enqueue_req(conn)
+
+    def _cut_off(self) -> None:
+        """End connections of clients that are too slow; when the worker ends, also those that wait for nothing."""
         for conn in [*self._watched]:
             late = conn.late()
             if (conn.idle and not self.alive) or (late and (conn.idle or conn.unsent)):

@@ -37,6 +37,7 @@ class Recorder:
     labels: dict[str, tuple[float, str]] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
     url: str = ""
+    retry_after: str | None = None  # what each answer says
 
     def take(self, path: str, body: Any) -> tuple[int, Any]:
         now = time.monotonic()
@@ -65,6 +66,8 @@ def serving(recorder: Recorder, port: int = 0) -> Iterator[Recorder]:
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            if recorder.retry_after is not None:
+                self.send_header("Retry-After", recorder.retry_after)
             self.end_headers()
             self.wfile.write(content)
 
@@ -228,6 +231,16 @@ def test_an_api_that_is_not_ready_is_tried_again() -> None:
     assert (counts.sent, counts.acknowledged, counts.refused, counts.retries) == (5, 5, 0, 3)
     first = [body for _, _, body in api.requests[:4]]
     assert all(body == first[0] for body in first)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_api_that_asks_to_be_left_alone_is(status: int) -> None:
+    """The next try comes not before Retry-After, and the row arrives once."""
+    refuse = Recorder(lambda path, number, _: status if path == "/predict" and number == 1 else None, retry_after="1")
+    with serving(refuse) as api:
+        counts = _finish(_traffic(api, rows=2, label_share=0)).counts()
+    assert (counts.acknowledged, counts.refused, counts.retries) == (2, 0, 1)
+    assert api.requests[1][0] - api.requests[0][0] >= 1
 
 
 def test_an_api_that_starts_later_is_waited_for() -> None:

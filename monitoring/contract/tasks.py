@@ -24,6 +24,7 @@ class Task(Protocol):
     name: TaskName
     kind: KindName  # that predictions and labels are compared as
     values: pa.DataType  # of predictions and labels
+    metrics: tuple[str, ...]  # that `retrain.metric` may name
 
     def parse(self, value: Any, categories: Sequence[str]) -> str | float:
         """Return a label as it is logged; raise ValueError with what it must be."""
@@ -38,6 +39,7 @@ class Classification:
     name: TaskName = "classification"
     kind: KindName = "categorical"
     values = pa.string()
+    metrics: tuple[str, ...] = ("accuracy", "macro_f1", "log_loss", "roc_auc")
 
     def parse(self, value: Any, categories: Sequence[str]) -> str:
         """Return the text of a category; a whole float is taken as a whole number."""
@@ -61,6 +63,7 @@ class Regression:
     name: TaskName = "regression"
     kind: KindName = "numeric"
     values = pa.float64()
+    metrics: tuple[str, ...] = ("mae", "rmse")
 
     def parse(self, value: Any, categories: Sequence[str]) -> float:  # noqa: ARG002 - there are none
         """Return a finite number; true and false are none."""

@@ -18,8 +18,8 @@ from api.model import ServedModel
 from api.problems import Problem, unprocessable
 from api.service import Service
 from api.validation import Instances, check_target, parse_instances, parse_labels
+from monitoring.contract.onnx.answers import answered
 from monitoring.contract.onnx.model import listed
-from monitoring.contract.onnx.outputs import answered
 from monitoring.contract.schemas import prediction_row
 
 MAX_UPLOAD_BYTES = 25_000_000

@@ -127,6 +127,7 @@ def test_the_page_lists_what_is_required() -> None:
     _, _, section = page.partition("## Bring a model of your own")
     assert ".venv/bin/python -m flows check-model" in section
     rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("|")][2:]
-    assert rows[:7] == [
-        "file", "inputs", "features", "probabilities", "classes", "number of rows", "missing values",
+    assert rows[:9] == [
+        "file", "inputs", "categorical features", "features", "number (regression)", "probabilities (classification)",
+        "classes (classification)", "number of rows", "missing values",
     ]  # fmt: skip

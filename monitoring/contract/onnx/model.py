@@ -1,4 +1,4 @@
-"""What a model must be, to be served, watched and retrained: an ONNX classifier that fits the config.
+"""What a model must be, to be served, watched and retrained: an ONNX file that fits the config's features and task.
 
 docs/own-model.md has the requirements as a table. All of them are checked here, by running the model on a few rows, and
 all that is wrong is told at once. A model may have no answer where a value is missing: it says which features it needs,
@@ -7,26 +7,32 @@ and whoever has rows decides.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_FEATURES
+from monitoring.contract.onnx.answers import Answers, Given, OnnxFile, Predicted, Trials
+from monitoring.contract.onnx.classification import NO_ANSWER, ClassificationAnswers
 from monitoring.contract.onnx.graph import class_labels, has_external_data
-from monitoring.contract.onnx.inputs import Rows, describe, read_inputs
-from monitoring.contract.onnx.names import find_classes, listed_names
-from monitoring.contract.onnx.onnx_runtime import InferenceSession, first_line, open_session
-from monitoring.contract.onnx.outputs import Probabilities, answered, map_keys
+from monitoring.contract.onnx.inputs import Mask, Rows
+from monitoring.contract.onnx.layouts import describe, in_order, read_inputs
+from monitoring.contract.onnx.names import listed, listed_names
+from monitoring.contract.onnx.onnx_runtime import first_line, open_session
+from monitoring.contract.onnx.regression import RegressionAnswers
 from monitoring.contract.onnx.runner import Runner
-from monitoring.contract.onnx.trials import far_faults, find_in_all, try_out
+from monitoring.contract.onnx.tensors import Value, missing
+from monitoring.contract.onnx.trials import far_faults, try_out
+from monitoring.contract.tasks import TaskName
 
-NO_ANSWER = ""  # the label of a row that a model has no answer for
+__all__ = ["NO_ANSWER", "OnnxModel", "UnfitModelError", "listed", "load_onnx"]
 
 _CHUNK = 10_000  # rows a run: bounds what a model's intermediate tensors take
-_NAMED = 5
+_TASKS: dict[TaskName, type[ClassificationAnswers | RegressionAnswers]] = {
+    "classification": ClassificationAnswers,
+    "regression": RegressionAnswers,
+}
 
 
 class UnfitModelError(DriftloopError):
@@ -51,58 +57,77 @@ class OnnxModel:
     """
 
     features: tuple[str, ...]
-    classes: tuple[str, ...]
     about: Mapping[str, str] = field(repr=False)
     _runner: Runner = field(repr=False)
     _needed: tuple[int, ...] = field(repr=False)  # places of features
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the classes in the order of the probabilities; none of a regression."""
+        return self._runner.answers.classes
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Return the features without a value of which the model has no answer."""
         return tuple(self.features[place] for place in self._needed)
 
-    def probabilities(self, rows: Rows) -> Probabilities:
-        """Return a row of probabilities (n, classes) per row of features (n, features), NaN being a missing value.
+    def predict(self, rows: Rows) -> tuple[Predicted, Given]:
+        """Return each row's answer (n,), and probabilities (n, classes), for rows (n, features).
 
-        A row without an answer is NaN, such as one that gets numbers outside 0 to 1. Rounded once, so that whoever asks
-        gets the same number, and the same label.
+        A row's values are floats, NaN being a missing one; with levels among them an array of objects, in which a
+        missing level is None. Of a classification the answer is a class, or NO_ANSWER, beside probabilities of NaN; of
+        a regression it is a number, or NaN, and there are no probabilities. It is decided here for all who ask.
         """
-        answers = [self._answer(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
-        return np.concatenate(answers or [np.empty((0, len(self.classes)))]).round(6)
+        given = [self._given(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
+        answers = self._runner.answers
+        return answers.decide(np.concatenate(given) if given else np.empty((0, answers.width)))
 
-    def predict(self, rows: Rows) -> tuple[NDArray[np.object_], Probabilities]:
-        """Return labels (n,), each row's most probable class or NO_ANSWER, and probabilities (n, classes)."""
-        probabilities = self.probabilities(rows)
-        labels = np.array([*self.classes, NO_ANSWER], dtype=object)
-        places = np.where(answered(probabilities), probabilities.argmax(axis=1), len(self.classes))
-        return labels[places], probabilities
+    def probabilities(self, rows: Rows) -> Given:
+        """Return the probabilities alone (n, classes)."""
+        return self.predict(rows)[1]
 
-    def missing_from(self, row: Sequence[float | None]) -> list[str]:
+    def answered(self, predicted: Predicted) -> Mask:
+        """Return of what `predict` gave (n,) whether it is an answer."""
+        return self._runner.answers.present(predicted)
+
+    def missing_from(self, row: Sequence[Value]) -> list[str]:
         """Return the features that the model needs and that a row, in their order, has no value of."""
-        values = np.array(row, np.float64)
-        return [self.features[place] for place in self._needed if np.isnan(values[place])]
+        lacks = missing(self._as_rows(row))[0]
+        return [self.features[place] for place in self._needed if lacks[place]]
+
+    def unheld_from(self, row: Sequence[Value]) -> list[str]:
+        """Return the features that the model takes whole numbers of alone, and of which a row has another value."""
+        return list(self._runner.inputs.unheld(self._as_rows(row)))
 
     def require_answers(self, rows: Rows, source: str) -> None:
         """Raise UnfitModelError if the model has no answer for some of the rows, which are of that source."""
-        without = rows[~answered(self.probabilities(rows))]
+        without = rows[~self.answered(self.predict(rows)[0])]
         if not len(without):
             return
-        lacking = [self.features[place] for place in self._needed if np.isnan(without[:, place]).any()]
-        where = f": it needs a value of {listed(lacking)}" if lacking else ""
-        if not lacking and self._runner.inputs.holds(without).all():
+        lacks, inputs = missing(without), self._runner.inputs
+        where = ""
+        if lacking := [self.features[place] for place in self._needed if lacks[:, place].any()]:
+            where = f": it needs a value of {listed(lacking)}"
+        elif unheld := inputs.unheld(without):
+            where = f": it takes whole numbers alone of {listed(unheld)}"
+        elif self.classes:
             where = ": it gives them no numbers between 0 and 1"
         raise UnfitModelError([f"it has no answer for {len(without)} of {len(rows)} rows of {source}{where}"], [])
 
-    def _answer(self, rows: Rows) -> Probabilities:
-        if not self._needed:  # then no input is of whole numbers alone, either
+    def _as_rows(self, row: Sequence[Value]) -> Rows:
+        """Return a row as rows (1, features)."""
+        return np.array([row], np.object_) if self._runner.inputs.levels else np.array([row], np.float64)
+
+    def _given(self, rows: Rows) -> Given:
+        if not self._needed and not self._runner.inputs.particular:
             return self._runner.run(rows)
-        able = self._runner.inputs.holds(rows) & ~np.asarray(np.isnan(rows[:, self._needed]).any(axis=1))
+        able = self._runner.inputs.holds(rows) & ~np.asarray(missing(rows[:, self._needed]).any(axis=1))
         if able.all():
             return self._runner.run(rows)
-        answers = np.full((len(rows), len(self.classes)), np.nan)
+        given = np.full((len(rows), self._runner.answers.width), np.nan)
         if able.any():
-            answers[able] = self._runner.run(rows[able])
-        return answers
+            given[able] = self._runner.run(rows[able])
+        return given
 
 
 def load_onnx(content: bytes, model: Model) -> OnnxModel:
@@ -111,43 +136,31 @@ def load_onnx(content: bytes, model: Model) -> OnnxModel:
     faults: list[str] = []
     misfits: list[str] = []
     named = listed_names(file.metadata, ONNX_FEATURES, faults)
-    if named and len(file.inputs) > 1 and set(named) == set(model.features):
-        named = model.features  # where each has its input, their order means nothing
+    if named:
+        named = in_order(named, file.inputs, model)
     if named and named != model.features:
         misfits.append(
             f"its features are {', '.join(named)}; the config's are {', '.join(model.features)}, in this order"
         )
-    inputs = read_inputs(file.inputs, named, model.features, faults)
-    trials = try_out(file.session, inputs, faults) if inputs else []
-    keys = map_keys(file.outputs, trials[-1]) if trials else ()
-    classes = find_classes(file.metadata, keys, class_labels(content), model.categories, (faults, misfits))
-    output = find_in_all(file.outputs, trials, classes.names if classes else model.categories, faults)
-    runner = Runner(file.session, inputs, output) if inputs and output else None
+    inputs = read_inputs(file.inputs, named, model, faults)
+    trials = try_out(file, inputs, faults) if inputs else Trials(())
+    answers: Answers | None = _TASKS[model.task].find(file, model, trials, (faults, misfits))
+    runner = Runner(file.session, inputs, answers) if inputs and answers else None
     if runner is not None:
         faults += far_faults(runner)
-    if faults or misfits or inputs is None or classes is None or output is None or runner is None:
+    if faults or misfits or inputs is None or runner is None:
         raise UnfitModelError(faults, misfits)
     about = {
         "inputs": describe(file.inputs),
         "outputs": describe(file.outputs),
-        "probabilities": ", ".join(output.names),
+        **runner.answers.about,
         "features": f"{', '.join(inputs.features)} ({inputs.origin})",
-        "classes": f"{', '.join(classes.names)} ({classes.origin})",
+        **({"levels": inputs.about_levels} if inputs.levels else {}),
     }
-    return OnnxModel(inputs.features, classes.names, about, runner, runner.needed())
+    return OnnxModel(inputs.features, about, runner, runner.needed())
 
 
-@dataclass(frozen=True)
-class _File:
-    """What ONNX Runtime tells of a file."""
-
-    session: InferenceSession
-    metadata: Mapping[str, str]
-    inputs: Sequence[Any]
-    outputs: Sequence[Any]
-
-
-def _read(content: bytes) -> _File:
+def _read(content: bytes) -> OnnxFile:
     if has_external_data(content):
         raise UnfitModelError(["weights of it lie in other files (external data): save it as one file"], [])
     try:
@@ -157,10 +170,4 @@ def _read(content: bytes) -> _File:
         describe([*inputs, *outputs])  # a name that is no text comes to light when it is asked for
     except Exception as error:  # onnxruntime's errors have no common base
         raise UnfitModelError([f"the file is not a readable ONNX model: {first_line(error)}"], []) from error
-    return _File(session, metadata, inputs, outputs)
-
-
-def listed(names: list[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return OnnxFile(session, metadata, inputs, outputs, class_labels(content))

@@ -1,7 +1,7 @@
 """The features and classes that an ONNX file names: in its metadata, by the keys of its maps, or in its graph."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from monitoring.contract.names import ONNX_CLASSES
@@ -10,6 +10,8 @@ METADATA = "named by its metadata"
 
 _HINT = f"set its metadata `{ONNX_CLASSES}` to a JSON list of the config's categories, ordered as its probabilities"
 
+_NAMED = 5
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -17,6 +19,12 @@ class Classes:
 
     names: tuple[str, ...]
     origin: str
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def listed_names(metadata: Mapping[str, str], key: str, faults: list[str]) -> tuple[str, ...] | None:

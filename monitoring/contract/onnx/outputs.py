@@ -1,4 +1,4 @@
-"""Which output of an ONNX model holds the probabilities, and how they are read: by type and shape, not by name."""
+"""Which output of a classifier holds the probabilities, and how they are read: by type and shape, not by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.contract.onnx.inputs import Mask, describe
+from monitoring.contract.onnx.answers import FLOATING, Output, shown
+from monitoring.contract.onnx.inputs import Mask
+from monitoring.contract.onnx.layouts import describe
 
 Probabilities = NDArray[np.float64]
 
-_TABLES = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _MAPS = ("seq(map(string,tensor(float)))", "seq(map(int64,tensor(float)))")
 _TOLERANCE = 1e-3  # of a row's sum: float16, and shares that were rounded
-_ROWS_AND_COLUMNS = _BINARY = 2
+_BINARY = 2
+
+ONE_NUMBER = "; one number a row is a regression's answer: the config says that with `task: regression`"
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,6 @@ def outside(given: Probabilities) -> Mask:
     return np.asarray(((given < -_TOLERANCE) | (given > 1 + _TOLERANCE)).any(axis=1) & np.isfinite(given).all(axis=1))
 
 
-def answered(probabilities: Probabilities) -> Mask:
-    """Return for each row (n,) whether it is an answer."""
-    return np.asarray(np.isfinite(probabilities).all(axis=1))
-
-
-Output = Table | Maps | Columns | PositiveColumn
-
-
 def map_keys(nodes: Sequence[Any], answers: Mapping[str, Any]) -> tuple[str | int, ...]:
     """Return the keys of the first output of maps; none if no output is."""
     maps = [answers[node.name] for node in nodes if node.type in _MAPS and answers[node.name]]
@@ -113,7 +108,7 @@ def find_output(
 
 def _candidates(nodes: Sequence[Any], answers: Mapping[str, Any], classes: tuple[str, ...]) -> list[Output]:
     """Return what may hold the probabilities; those come last that need the least to look like it."""
-    tables = [node.name for node in nodes if node.type in _TABLES]
+    tables = [node.name for node in nodes if node.type in FLOATING]
     columns = tuple(name for name in tables if np.ndim(answers[name]) == 1 or np.shape(answers[name])[1:] == (1,))
     maps = [node.name for node in nodes if node.type in _MAPS and answers[node.name]]
     return [
@@ -139,11 +134,13 @@ def _judge(output: Output, raw: Sequence[Any], rows: int, classes: int) -> tuple
     found = output.read(raw)
     if found.shape != (rows, classes):
         shape = list(found.shape if isinstance(output, Maps) else np.shape(raw[0]))
-        return 3, f"has the shape {shape} for {rows} row(s), and {classes} classes need {[rows, classes]}"
+        hint = ONE_NUMBER if np.shape(raw[0]) in ((rows,), (rows, 1)) and not isinstance(output, Maps) else ""
+        return 3, f"has the shape {shape} for {rows} row(s), and {classes} classes need {[rows, classes]}{hint}"
     if not np.isfinite(found[0]).all():
         return 2, "gives no finite probabilities for a row of zeros"
     finite = found[np.isfinite(found).all(axis=1)]
     if (np.abs(finite.sum(axis=1) - 1) > _TOLERANCE).any() or (finite < -_TOLERANCE).any():
-        shown = ", ".join(f"{value:.4g}" for value in finite[0][:5])
-        return 1, f"gives numbers that are no probabilities, which add up to 1 in each row: zeros give {shown}"
+        hint = ONE_NUMBER if isinstance(output, PositiveColumn) else ""
+        why = f"gives numbers that are no probabilities, which add up to 1 in each row: zeros give {shown(finite)}"
+        return 1, f"{why}{hint}"
     return 0, ""

@@ -1,31 +1,32 @@
-"""A model's session, and how rows go in and probabilities come out."""
+"""A model's session, and how rows go in and answers come out."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from monitoring.contract.onnx.answers import Answers, Given, answered
 from monitoring.contract.onnx.inputs import Inputs, Mask, Rows
 from monitoring.contract.onnx.onnx_runtime import InferenceSession
-from monitoring.contract.onnx.outputs import Output, Probabilities, answered, as_probabilities
 
 _TRIED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A session, and how rows go in and probabilities come out."""
+    """A session, and how rows go in and answers come out."""
 
     session: InferenceSession
     inputs: Inputs
-    output: Output
+    answers: Answers
 
-    def run(self, rows: Rows) -> Probabilities:
-        """Return the rows' probabilities (n, classes); NaN for rows that get other numbers than probabilities."""
-        return as_probabilities(self.raw(rows))
+    def run(self, rows: Rows) -> Given:
+        """Return what the rows are given (n, width); NaN where it is no answer."""
+        return self.answers.usable(self.raw(rows))
 
-    def raw(self, rows: Rows) -> Probabilities:
-        """Return what the model gives in the place of the rows' probabilities (n, classes)."""
-        return self.output.read(self.session.run(self.output.names, self.inputs.feed(rows)))
+    def raw(self, rows: Rows) -> Given:
+        """Return what the model gives in the place of answers (n, width)."""
+        output = self.answers.output
+        return output.read(self.session.run(output.names, self.inputs.feed(rows)))
 
     def needed(self) -> tuple[int, ...]:
         """Return the places of the features without a value of which there is no answer.
@@ -36,10 +37,10 @@ class Runner:
         without: list[int] = []
         for start in range(0, width, _TRIED_AT_ONCE):
             places = np.arange(start, min(start + _TRIED_AT_ONCE, width))
-            rows = np.zeros((len(places), width))
-            rows[np.arange(len(places)), places] = np.nan
-            without += places[~self._answers(rows)].tolist()
-        if not without and not self._answers(np.full((1, width), np.nan)).all():
+            numbers = np.zeros((len(places), width))
+            numbers[np.arange(len(places)), places] = np.nan
+            without += places[~self._answers(self.inputs.rows(numbers))].tolist()
+        if not without and not self._answers(self.inputs.rows(np.full((1, width), np.nan))).all():
             return tuple(range(width))
         return tuple(without)
 

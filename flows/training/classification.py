@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import betaincinv
-from sklearn.metrics import recall_score
+from sklearn.metrics import confusion_matrix, recall_score
 from sklearn.pipeline import Pipeline
 
 from flows.training.answers import Answers
@@ -19,9 +19,10 @@ from flows.training.metrics import metric_value
 from flows.training.paired_tests import mcnemar
 from flows.training.recipes import CLASSIFIERS, Recipe
 from flows.training.reliability import fit_reliability_curve
-from flows.training.sample import FOLDS, Labels, Places, Rows, Threshold
+from flows.training.sample import FOLDS, Labels, Places, Rows
 from flows.training.scores import design_effect
 from monitoring.contract.config import Model, Retrain, RetrainMetric
+from monitoring.contract.onnx.decision import decide
 from monitoring.contract.onnx.model import NO_ANSWER
 from monitoring.contract.reference import Performance
 
@@ -35,6 +36,7 @@ class CategoryScores:
     log_loss: float
     roc_auc: float
     recall: Mapping[str, float]
+    confusion: npt.NDArray[np.int64]
 
     @property
     def values(self) -> Mapping[RetrainMetric, float]:
@@ -122,13 +124,10 @@ class Classification:
         """Return the categories that the pipeline knows."""
         return tuple(str(name) for name in pipeline.classes_)
 
-    def predict(self, pipeline: Pipeline, asked: Rows, threshold: Threshold | None) -> tuple[Labels, npt.NDArray[Any]]:
-        """Return each row's most probable category, or where there is a threshold, the one that it asks for."""
-        probabilities = pipeline.predict_proba(asked)
-        places, classes = probabilities.argmax(axis=1), self.classes(pipeline)
-        if threshold is not None and threshold.positive in classes and len(classes) == 2:  # noqa: PLR2004 - two
-            positive = classes.index(threshold.positive)
-            places = np.where(probabilities[:, positive] >= threshold.share, positive, 1 - positive)
+    def predict(self, pipeline: Pipeline, asked: Rows, model: Model | None) -> tuple[Labels, npt.NDArray[Any]]:
+        """Return each row's category, as the model's threshold decides, or the most probable one."""
+        probabilities, classes = pipeline.predict_proba(asked), self.classes(pipeline)
+        places = probabilities.argmax(axis=1) if model is None else decide(probabilities, classes, model)
         return np.array(classes, dtype=object)[places], probabilities
 
     def losses(self, answers: Answers) -> npt.NDArray[np.float64]:
@@ -149,6 +148,7 @@ class Classification:
             log_loss=metric_value("log_loss", answers),
             roc_auc=metric_value("roc_auc", answers),
             recall=dict(zip(present, recall.tolist(), strict=True)),
+            confusion=confusion_matrix(answers.labels, answers.predicted, labels=sorted({*present, *answers.classes})),
         )
 
     def standing(self, answers: Answers, level: float, blocks: Places | None = None) -> Accuracy:

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from flows.training.answers import Answers
 from flows.training.metrics import METRICS
 from flows.training.recipes import Recipe
-from flows.training.sample import FOLDS, Labels, Places, Sample, as_asked, feature_matrix, kinds_of, threshold_of
+from flows.training.sample import FOLDS, Labels, Places, Sample, as_asked, feature_matrix, kinds_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Model, RetrainMetric
 
@@ -51,7 +51,7 @@ def predict_out_of_fold(
     for known, unseen in _folds(strata, seed, blocks):
         training = sample.take(known) if older is None else older.extended(sample.take(known))
         pipeline = train(training, recipe)
-        predicted[unseen], given = task.predict(pipeline, sample.take(unseen).asked, sample.threshold)
+        predicted[unseen], given = task.predict(pipeline, sample.take(unseen).asked, sample.decided_by)
         places = np.array([classes.index(name) for name in task.classes(pipeline)], np.intp)
         probabilities[np.ix_(unseen, places)] = given
     return Answers(sample.labels, predicted, probabilities, classes)
@@ -108,7 +108,7 @@ def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_f
     predicted[~unlabelled] = out_of_fold
     if unlabelled.any():
         asked = as_asked(feature_matrix(table.filter(pa.array(unlabelled)), model), kinds_of(model))
-        predicted[unlabelled] = TASKS[model.task].predict(pipeline, asked, threshold_of(model))[0]
+        predicted[unlabelled] = TASKS[model.task].predict(pipeline, asked, model)[0]
     return with_answers(table, model, predicted)
 
 

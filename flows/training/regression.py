@@ -17,7 +17,7 @@ from flows.training.errors import ModelError
 from flows.training.metrics import metric_value
 from flows.training.paired_tests import bootstrap
 from flows.training.recipes import REGRESSORS, Recipe
-from flows.training.sample import FOLDS, Labels, Places, Rows, Threshold
+from flows.training.sample import FOLDS, Labels, Places, Rows
 from flows.training.scores import design_effect
 from monitoring.contract.config import Model, Retrain, RetrainMetric
 from monitoring.contract.reference import ERRORS_BOUND, Performance
@@ -110,7 +110,7 @@ class Regression:
         self,
         pipeline: Pipeline,
         asked: Rows,
-        threshold: Threshold | None,  # noqa: ARG002 - of categories
+        model: Model | None,  # noqa: ARG002 - of categories
     ) -> tuple[Labels, npt.NDArray[Any]]:
         """Return numbers, and no probabilities."""
         predicted = np.asarray(pipeline.predict(asked), np.float64).reshape(-1)

@@ -24,24 +24,16 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """Of two categories the one that is answered from a share of probability on."""
-
-    positive: str
-    share: float
-
-
-@dataclass(frozen=True)
 class Sample:
     """Labelled rows: features (n, features), NaN or None where missing, and labels (n,).
 
-    `threshold` is the config's, by which their model answers.
+    `decided_by` is the model whose threshold decides what probabilities are answered with; None: the largest.
     """
 
     features: Rows
     labels: Labels
     kinds: Kinds = ()
-    threshold: Threshold | None = None
+    decided_by: Model | None = None
 
     @property
     def task(self) -> TaskName:
@@ -110,19 +102,10 @@ def _side_by_side(columns: list[npt.NDArray[Any]], kinds: Kinds) -> Rows:
 def sample_of(table: pa.Table, model: Model) -> Sample:
     """Return the table's labelled rows as a sample."""
     table = table.filter(pc.is_valid(table[model.target]))
-    return Sample(
-        feature_matrix(table, model), answers_in(table[model.target], model), kinds_of(model), threshold_of(model)
-    )
+    return Sample(feature_matrix(table, model), answers_in(table[model.target], model), kinds_of(model), model)
 
 
 def answers_in(column: pa.ChunkedArray, model: Model) -> Labels:
     """Return a column of labels or predictions (n,): categories as objects, or numbers."""
     numbers = pa.types.is_floating(model.rules.values)
     return np.array(column.to_pylist(), dtype=np.float64 if numbers else object)
-
-
-def threshold_of(model: Model) -> Threshold | None:
-    """Return the config's threshold; None where it has none."""
-    if model.positive is None or model.threshold is None:
-        return None
-    return Threshold(model.positive, model.threshold)

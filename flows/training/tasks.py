@@ -14,7 +14,7 @@ from flows.training.answers import Answers
 from flows.training.classification import Classification
 from flows.training.recipes import Recipe
 from flows.training.regression import Regression
-from flows.training.sample import Labels, Places, Rows, Threshold
+from flows.training.sample import Labels, Places, Rows
 from flows.training.scores import Scores, Standing
 from monitoring.contract.config import Model, Retrain
 from monitoring.contract.reference import Performance
@@ -47,7 +47,7 @@ class Task(Protocol):
     def classes(self, pipeline: Pipeline) -> tuple[str, ...]:
         """Return the classes of a trained pipeline's probabilities."""
 
-    def predict(self, pipeline: Pipeline, asked: Rows, threshold: Threshold | None) -> tuple[Labels, npt.NDArray[Any]]:
+    def predict(self, pipeline: Pipeline, asked: Rows, model: Model | None) -> tuple[Labels, npt.NDArray[Any]]:
         """Return predictions (n,) and probabilities (n, classes) for features as an exported model is fed with them."""
 
     def losses(self, answers: Answers) -> npt.NDArray[Any]:

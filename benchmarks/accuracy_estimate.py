@@ -24,7 +24,9 @@ from benchmarks.estimates.rows import TRACK_ROWS, Floats, Period, frame_of, save
 from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sample import draw
 from data.statistics import load_statistics
-from flows.training.pipeline import FOLDS, Sample, new_pipeline, predict_out_of_fold, train
+from flows.training.pipeline import predict_out_of_fold, train
+from flows.training.recipes import QUADRATIC
+from flows.training.sample import FOLDS, Sample
 from monitoring.alarms.accuracy import MISCOVERAGE, AccuracyTest, EDetector, floor_of
 from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.contract.config import Config
@@ -91,7 +93,8 @@ def real(config: Config, rng: np.random.Generator) -> tuple[Sample, Rows]:
 def trials(config: Config, reference: Sample, rows: Rows, rng: np.random.Generator, windows: int) -> Iterator:
     """Yield (drift, trial) of one reference's model."""
     model, known, baseline = config.model, load_drifts(), dict.fromkeys(config.model.categories, 1.0)
-    predicted, confidence = predict_out_of_fold(reference)
+    answers = predict_out_of_fold(reference)
+    predicted, confidence = answers.predicted, answers.confidence
     held = Period(confidence, predicted == reference.labels, reference.features)
     pipeline, estimator = train(reference), estimator_of(held, model, timed=False)
     for name, (names, strength) in DRIFTS.items():
@@ -133,7 +136,9 @@ def save_tracks(folder: Path, config: Config, seed: int) -> dict[str, list[int]]
 def out_of_fold(sample: Sample) -> Floats:
     """Return each row's probabilities (n, classes) by a pipeline that has not seen it."""
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    shares: Floats = cross_val_predict(new_pipeline(), sample.features, sample.labels, cv=folds, method="predict_proba")
+    shares: Floats = cross_val_predict(
+        QUADRATIC.build(()), sample.features, sample.labels, cv=folds, method="predict_proba"
+    )
     return shares
 
 

@@ -19,7 +19,9 @@ import requests
 
 from api.model import Release, save_copy
 from data.sample import draw_reference
-from flows.training.pipeline import export_onnx, sample_of, train
+from flows.training.export import export_onnx
+from flows.training.pipeline import train
+from flows.training.sample import sample_of
 from monitoring.contract.config_file import load_config
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """Drifts as data: read drifts.yml and apply them to rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +10,18 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from data.statistics import Floats
+from data.statistics import Floats, Labels, Rows
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 
 SHIPPED = Path(__file__).with_name("drifts.yml")
 
+NEW_LEVEL = "a level never seen"
+OTHER_UNIT = 1.5  # of wrong numbers
+
 Share = Annotated[float, Field(ge=0, le=1)]
+
+Levels = Mapping[str, Sequence[str]]  # of each categorical feature
 
 
 class DriftError(DriftloopError):
@@ -35,6 +40,10 @@ class DriftSpec(BaseModel):
     mix: dict[str, Annotated[float, Field(gt=0)]] = {}
     missing: dict[str, Share] = {}
     zeros: Share = 0.0
+    level_mix: dict[str, Share] = {}
+    level_mix_all: Share = 0.0
+    new_level: dict[str, Share] = {}
+    new_level_all: Share = 0.0
     relabelled: Share = 0.0
 
 
@@ -54,8 +63,39 @@ class ActiveDrifts:
                 weights = {name: (1 - step) * w + step * wanted.get(name, 0.0) for name, w in weights.items()}
         return weights
 
-    def apply(self, values: Floats, features: tuple[str, ...], rng: np.random.Generator) -> Floats:
-        """Return the rows (rows, features) after the drifts; NaN is a missing value.
+    def apply(
+        self, values: Rows, features: tuple[str, ...], rng: np.random.Generator, levels: Levels | None = None
+    ) -> Rows:
+        """Return the rows (rows, features) after the drifts; NaN is a missing number, None a missing level.
+
+        `levels` are those that each categorical feature usually has; without any all are numbers.
+        """
+        if not levels:
+            return self._numbers(values, features, rng)
+        after, numeric = values.copy(), [at for at, name in enumerate(features) if name not in levels]
+        names = tuple(features[at] for at in numeric)
+        after[:, numeric] = self._numbers(values[:, numeric].astype(np.float64), names, rng)
+        for at, name in enumerate(features):
+            if name in levels:
+                after[:, at] = self._levels(values[:, at], name, levels[name], rng)
+        return after
+
+    def _levels(self, column: Rows, name: str, known: Sequence[str], rng: np.random.Generator) -> Rows:
+        """Return a feature's levels (rows,): some drawn evenly from all, some never seen, and some missing."""
+
+        def struck(share: float) -> npt.NDArray[np.bool_]:
+            return np.asarray(rng.random(len(column)) < self.strength * share)
+
+        none = np.array(None, dtype=object)
+        for drift in self.drifts:
+            evenly = np.array(known, dtype=object)[rng.integers(0, len(known), len(column))]
+            column = np.where(struck(drift.level_mix.get(name, drift.level_mix_all)), evenly, column)
+            column = np.where(struck(drift.new_level.get(name, drift.new_level_all)), NEW_LEVEL, column)
+            column = np.where(struck(drift.missing.get(name, 0.0)), none, column)
+        return column
+
+    def _numbers(self, values: Floats, features: tuple[str, ...], rng: np.random.Generator) -> Floats:
+        """Return numbers (rows, features) after the drifts.
 
         What happens to the sound comes first, in the drifts' order; what clients leave out or zero comes last.
         """
@@ -70,10 +110,19 @@ class ActiveDrifts:
             after[rng.random(len(after)) < self.strength * drift.zeros] = 0.0
         return after
 
-    def relabel(
-        self, categories: npt.NDArray[np.str_], names: tuple[str, ...], rng: np.random.Generator
-    ) -> npt.NDArray[np.str_]:
-        """Return the rows' labels (rows,) after the drifts; those that are wrong are the next category's."""
+    def relabel(self, labels: Labels, names: tuple[str, ...], rng: np.random.Generator) -> Labels:
+        """Return the rows' labels (rows,) after the drifts.
+
+        Those that are wrong are the next category's; of a regression, which has no `names`, they are in another unit.
+        """
+        if names:
+            return self._rename(labels, names, rng)
+        for drift in self.drifts:
+            wrong = rng.random(len(labels)) < self.strength * drift.relabelled
+            labels = np.where(wrong, labels * OTHER_UNIT, labels)
+        return labels
+
+    def _rename(self, categories: Labels, names: tuple[str, ...], rng: np.random.Generator) -> Labels:
         after_it = dict(zip(names, (*names[1:], names[0]), strict=True))
         for drift in self.drifts:
             wrong = rng.random(len(categories)) < self.strength * drift.relabelled
@@ -107,7 +156,7 @@ def choose(known: Mapping[str, DriftSpec], names: Iterable[str], model: Model, s
         if name not in known:
             raise DriftError(f"there is no drift {name!r}; there are {', '.join(known)}")
         drift = known[name]
-        touched = {*drift.shift, *drift.scale, *drift.missing, *drift.mix}
+        touched = {*drift.shift, *drift.scale, *drift.missing, *drift.mix, *drift.level_mix, *drift.new_level}
         if strange := sorted(touched - {*model.features, *model.categories}):
             raise DriftError(f"drift {name!r} does not fit the config, which knows nothing of {', '.join(strange)}")
         chosen.append(drift)

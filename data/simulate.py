@@ -12,8 +12,11 @@ import structlog
 from pydantic import ValidationError
 
 from data.drifts import load_drifts
+from data.statistics import has_figures
 from data.traffic import Counts, Traffic, TrafficSettings
+from monitoring.contract.config_file import load_config
 from monitoring.contract.exit_status import CANNOT, PASSES, run_command
+from monitoring.contract.layout import Layout
 from monitoring.contract.logs import start_logging
 from monitoring.contract.settings import Settings
 
@@ -82,6 +85,15 @@ def run(traffic: Traffic, options: argparse.Namespace, stopped: Event) -> None:
     log.info("traffic_ended", **asdict(traffic.counts()))
 
 
+def _with_rows(settings: TrafficSettings) -> TrafficSettings:
+    """Return the settings with rows to send: of a model without figures those of the reference in DATA_DIR, if any."""
+    reference = Layout(SimulatorSettings.read().data_dir).reference
+    if settings.tracks is not None or has_figures(load_config(settings.config).model) or not reference.is_file():
+        return settings
+    log.info("rows_of_reference", path=str(reference))
+    return settings.model_copy(update={"tracks": reference})
+
+
 def main() -> int:
     """Send until told to stop or done; return CANNOT if no row was acknowledged."""
     return run_command(_send)
@@ -93,7 +105,7 @@ def _send() -> int:
         signal.signal(number, lambda *_: stopped.set())
     options = _options()
     start_logging("simulator")
-    traffic = Traffic(options.settings)
+    traffic = Traffic(_with_rows(options.settings))
     run(traffic, options, stopped)
     return PASSES if traffic.counts().acknowledged else CANNOT
 

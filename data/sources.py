@@ -1,25 +1,26 @@
 """Where the simulator's rows come from: drawn from figures, or taken from a file of real rows."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from data.sample import draw
-from data.statistics import Floats, load_statistics, read_rows
+from data.statistics import Labels, Rows, load_statistics, read_rows
 from monitoring.contract.config import Model
 
-Draw = Callable[[np.random.Generator, int, Mapping[str, float]], tuple[Floats, npt.NDArray[np.str_]]]
+Draw = Callable[[np.random.Generator, int, Mapping[str, float]], tuple[Rows, Labels]]
+Disturb = Callable[[np.random.Generator, Rows], Rows]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows to send: `draw(rng, rows, mix)` gives (rows, features) values and their categories."""
+    """Rows to send: `draw(rng, rows, mix)` gives (rows, features) values and their labels."""
 
-    baseline: Mapping[str, float]  # the categories' weights when nothing drifts
+    baseline: Mapping[str, float]  # the categories' weights when nothing drifts; none for a regression
     draw: Draw
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each categorical feature
 
 
 def drawn(model: Model) -> Source:
@@ -32,19 +33,48 @@ def drawn(model: Model) -> Source:
 def resampled(model: Model, path: Path, jitter: float) -> Source:
     """Return a source that takes rows of a Parquet file again and again; raise SampleDataError if it does not fit.
 
-    Each time a row gets normal noise of `jitter` times the feature's standard deviation (a smoothed bootstrap, Efron
-    and Tibshirani 1993), so that no row comes twice exactly.
+    Each time a row's numbers get normal noise of `jitter` times the feature's standard deviation (a smoothed bootstrap,
+    Efron and Tibshirani 1993), so that no row comes twice exactly; its levels stay.
     """
-    values, categories = read_rows(path, model)
-    spread = jitter * np.nan_to_num(np.nanstd(values, axis=0))
+    values, labels = read_rows(path, model)
+    disturb = _noise(values, model, jitter)
+    levels = {name: _levels(values[:, model.features.index(name)]) for name in model.of_kind("categorical")}
+    if not model.categories:
+
+        def draw_any(rng: np.random.Generator, rows: int, _mix: Mapping[str, float]) -> tuple[Rows, Labels]:
+            chosen = rng.integers(0, len(values), rows)
+            return disturb(rng, values[chosen]), labels[chosen]
+
+        return Source({}, draw_any, levels)
+    return _by_category(values, labels, disturb, levels)
+
+
+def _levels(column: Rows) -> tuple[str, ...]:
+    return tuple(sorted({value for value in column if value is not None}))
+
+
+def _noise(values: Rows, model: Model, jitter: float) -> Disturb:
+    """Return what adds noise to the numbers of rows (rows, features)."""
+    numeric = [at for at, name in enumerate(model.features) if model.kind(name).name == "numeric"]
+    spread = jitter * np.nan_to_num(np.nanstd(values[:, numeric].astype(np.float64), axis=0)) if numeric else 0.0
+
+    def disturb(rng: np.random.Generator, rows: Rows) -> Rows:
+        after = rows.copy()
+        numbers = rows[:, numeric].astype(np.float64)
+        after[:, numeric] = numbers + rng.normal(size=numbers.shape) * spread
+        return after
+
+    return disturb
+
+
+def _by_category(values: Rows, categories: Labels, disturb: Disturb, levels: Mapping[str, tuple[str, ...]]) -> Source:
+    """Return a source whose rows are weighed by their categories."""
     names, counts = np.unique(categories, return_counts=True)
     of_row = np.searchsorted(names, categories)
 
-    def draw_again(
-        rng: np.random.Generator, rows: int, mix: Mapping[str, float]
-    ) -> tuple[Floats, npt.NDArray[np.str_]]:
+    def draw_again(rng: np.random.Generator, rows: int, mix: Mapping[str, float]) -> tuple[Rows, Labels]:
         weights = np.array([mix.get(str(name), 0.0) for name in names]) / counts
         chosen = rng.choice(len(values), size=rows, p=weights[of_row] / weights[of_row].sum())
-        return values[chosen] + rng.normal(size=(rows, values.shape[1])) * spread, categories[chosen]
+        return disturb(rng, values[chosen]), categories[chosen]
 
-    return Source(dict(zip(names.tolist(), counts.tolist(), strict=True)), draw_again)
+    return Source(dict(zip(names.tolist(), counts.tolist(), strict=True)), draw_again, levels)

@@ -26,6 +26,8 @@ SHIPPED = Path(__file__).with_name("genres.json")
 _LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[Any]  # (rows, features): floats, or objects where there are levels; NaN or None is missing
+Labels = npt.NDArray[Any]  # (rows,): categories, or numbers
 
 
 class SampleDataError(DriftloopError):
@@ -76,6 +78,15 @@ class Statistics:
         )
 
 
+def has_figures(model: Model) -> bool:
+    """Say whether the shipped figures fit the config."""
+    try:
+        load_statistics(model)
+    except SampleDataError:
+        return False
+    return True
+
+
 def load_statistics(model: Model, path: Path = SHIPPED) -> Statistics:
     """Read figures written by this module, for the config's features; raise SampleDataError if they do not fit."""
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -93,8 +104,8 @@ def load_statistics(model: Model, path: Path = SHIPPED) -> Statistics:
     ).fit(model)
 
 
-def read_rows(path: Path, model: Model) -> tuple[Floats, npt.NDArray[np.str_]]:
-    """Read labelled rows as (rows, features) with NaN for null, and their categories; raise SampleDataError."""
+def read_rows(path: Path, model: Model) -> tuple[Rows, Labels]:
+    """Read labelled rows as (rows, features), and their labels; raise SampleDataError."""
     try:
         require_once(pq.read_schema(path), (*model.features, model.target))
         table = pq.read_table(path, partitioning=None)
@@ -110,13 +121,22 @@ def read_rows(path: Path, model: Model) -> tuple[Floats, npt.NDArray[np.str_]]:
     except UnfitColumnError as error:
         raise SampleDataError(f"{path}: {error}") from error
     table = table.filter(table[model.target].is_valid())
-    categories = np.array(table[model.target].to_pylist(), dtype=str)
-    unknown = sorted(set(categories.tolist()) - set(model.categories))
-    if unknown or not len(table):
-        what = f"{model.target} holds {', '.join(unknown)}" if unknown else "no row has a label"
-        raise SampleDataError(f"{path}: {what}; allowed are {', '.join(model.categories)}")
-    values = [table[name].cast(pa.float64()).to_numpy() for name in model.features]
-    return np.column_stack(values), categories
+    flaws = [f"{model.target} {flaw}" for flaw in model.rules.flaws(table[model.target], model.categories)]
+    if flaws or not len(table):
+        raise SampleDataError(f"{path}: {'; '.join(flaws) or 'no row has a label'}")
+    labels = np.array(table[model.target].to_pylist(), dtype=str if model.categories else np.float64)
+    columns = [_values(table[name]) for name in model.features]
+    rows = np.empty((len(table), len(columns)), object if model.of_kind("categorical") else np.float64)
+    for at, column in enumerate(columns):
+        rows[:, at] = column
+    return rows, labels
+
+
+def _values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return a column's texts as objects, or its numbers."""
+    if pa.types.is_string(column.type):
+        return np.array(column.to_pylist(), dtype=object)
+    return np.asarray(column.cast(pa.float64()).to_numpy())
 
 
 def describe(values: Floats, categories: npt.NDArray[np.str_], model: Model) -> dict[str, Any]:
@@ -163,6 +183,10 @@ def main() -> int:
 
 def _compute(options: argparse.Namespace) -> int:
     model = load_config(Settings.read().driftloop_config).model
+    if model.task == "regression" or model.of_kind("categorical"):
+        raise SampleDataError(
+            "figures are of numbers by category; of other models the simulator sends rows of the reference again"
+        )
     values, categories = read_rows(options.input, model)
     complete = ~np.isnan(values).any(axis=1)
     figures = describe(values[complete], categories[complete], model)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.delivery import Delivery
 from data.drifts import ActiveDrifts, choose, load_drifts
 from data.sources import drawn, resampled
-from data.statistics import Floats
+from data.statistics import Rows
 from monitoring.contract.config_file import load_config
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class TrafficSettings(BaseModel):
     seed: int | None = Field(default=None, ge=0, description="the same seed gives the same rows (default: other ones)")
     label_delay: float = Field(default=5.0, ge=0, description="seconds until a row's label (default: %(default)s)")
     label_share: float = Field(default=1.0, ge=0, le=1, description="share of rows that get one (default: %(default)s)")
-    tracks: Path | None = Field(default=None, description="Parquet of real labelled rows to resample (default: drawn)")
+    tracks: Path | None = Field(default=None, description="Parquet of labelled rows to resample (default: drawn)")
     jitter: float = Field(default=0.05, ge=0, description="noise on tracks, in standard deviations (%(default)s)")
     api_key_file: Path | None = Field(default=None, description="file with the API's key (default from API_KEY_FILE)")
     config: Path = Field(default=Path("monitoring/config.yml"), description="the model (default: %(default)s)")
@@ -79,7 +79,7 @@ class Traffic:
         self._known = load_drifts()
         self._drifts = ActiveDrifts()
         self._counts = Counts()
-        self._due: deque[tuple[float, str, str]] = deque()  # when, prediction_id, label
+        self._due: deque[tuple[float, str, str | float]] = deque()  # when, prediction_id, label
         self._stopping = Event()
         key = settings.api_key_file.read_text().strip() if settings.api_key_file else None
         self._delivery = Delivery(settings.url, self._stopping, key)
@@ -150,9 +150,10 @@ class Traffic:
 
     def _send(self, rows: int, end: float) -> None:
         drifts = self._drifts
-        values, categories = self._source.draw(self._rng, rows, drifts.mix(self._source.baseline))
-        instances = self._instances(drifts.apply(values, self._model.features, self._rng))
-        labels = drifts.relabel(categories, self._model.categories, self._rng)
+        source = self._source
+        values, true = source.draw(self._rng, rows, drifts.mix(source.baseline))
+        instances = self._instances(drifts.apply(values, self._model.features, self._rng, source.levels))
+        labels = drifts.relabel(true, self._model.categories, self._rng)
         body = {"features": instances[0]} if self._settings.batch == 1 else {"instances": instances}
         self._count(sent=rows)
         response = self._delivery.post("/predict", body, end)
@@ -168,12 +169,12 @@ class Traffic:
             self._acknowledged(ids)
         labelled = self._rng.random(rows) < self._settings.label_share
         when = time.monotonic() + self._settings.label_delay
-        self._due.extend((when, i, str(c)) for i, c, yes in zip(ids, labels, labelled, strict=True) if yes)
+        self._due.extend((when, i, c) for i, c, yes in zip(ids, labels.tolist(), labelled, strict=True) if yes)
 
-    def _instances(self, values: Floats) -> list[dict[str, float | None]]:
+    def _instances(self, values: Rows) -> list[dict[str, float | str | None]]:
         names = self._model.features
         return [
-            {name: None if math.isnan(value) else value for name, value in zip(names, row, strict=True)}
+            {name: None if value != value else value for name, value in zip(names, row, strict=True)}  # noqa: PLR0124
             for row in values.tolist()
         ]
 
@@ -182,14 +183,14 @@ class Traffic:
         return max(0.0, min(first + _STEP, max(first, last)) - time.monotonic())
 
     def _post_due_labels(self) -> None:
-        labels: list[dict[str, str]] = []
+        labels: list[dict[str, str | float]] = []
         while self._due and self._due[0][0] <= time.monotonic() and len(labels) < _LABELS_A_REQUEST:
-            _, prediction_id, category = self._due.popleft()
-            labels.append({"prediction_id": prediction_id, self._model.target: category})
+            _, prediction_id, label = self._due.popleft()
+            labels.append({"prediction_id": prediction_id, self._model.target: label})
         if labels:
             self._post_labels(labels)
 
-    def _post_labels(self, labels: list[dict[str, str]]) -> None:
+    def _post_labels(self, labels: list[dict[str, Any]]) -> None:
         """Post labels; the answer tells of each whether it was of use."""
         response = self._delivery.post("/feedback", labels)
         if response is None:  # later, so that a broken feedback does not hold the predictions up

@@ -1,7 +1,8 @@
 """The flow `bootstrap`: a first start's reference and champion. Running it again changes nothing."""
 
+import math
+
 import mlflow
-import numpy as np
 import pyarrow as pa
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -14,22 +15,18 @@ from flows.registry.tags import model_tags
 from flows.registry.versions import Champion, UnfitVersionError, load_champion, promote, register, version_of
 from flows.run_history import recorded
 from flows.settings import FlowSettings
+from flows.training.candidate import kept_performance
 from flows.training.collection import newest_row
-from flows.training.pipeline import (
-    PARAMETERS,
-    export_onnx,
-    feature_matrix,
-    predict_out_of_fold,
-    sample_of,
-    train,
-    with_predictions,
-)
-from flows.training.reliability import fit_reliability_curve, kept_performance
+from flows.training.export import export_onnx, require_alike
+from flows.training.metrics import TITLES
+from flows.training.pipeline import choose_recipe, predict_out_of_fold, train, with_predictions
+from flows.training.sample import feature_matrix, sample_of
+from flows.training.tasks import TASKS
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import CHAMPION
-from monitoring.contract.reference import Performance, Reference, read_reference
+from monitoring.contract.reference import Reference, read_reference
 from monitoring.contract.rhythm_rows import read_rhythm_rows
 
 
@@ -85,7 +82,7 @@ def draw_sample(model: Model) -> pa.Table:
     """Draw the sample reference from the collection's figures."""
     table = draw_reference(model)
     get_run_logger().info("There is no reference: %s sample rows were drawn", len(table))
-    return table.append_column(model.prediction, pa.nulls(len(table), pa.string()))
+    return table.append_column(model.prediction, pa.nulls(len(table), model.rules.values))
 
 
 @task(cache_policy=NO_CACHE)
@@ -96,7 +93,7 @@ def fill_predictions(layout: Layout, model: Model, champion: Champion, present: 
     """
     table, place = present.table, present.table.column_names.index(model.prediction)
     predicted, _ = champion.onnx.predict(feature_matrix(table, model))
-    table = table.set_column(place, model.prediction, pa.array(predicted.tolist(), pa.string()))
+    table = table.set_column(place, model.prediction, pa.array(predicted.tolist(), model.rules.values))
     rhythm = read_rhythm_rows(layout, model, present.digest)
     stage(layout, model, champion.version, table, origin=present.origin, through=present.through, rhythm_rows=rhythm)
     complete(layout, champion.version)
@@ -118,17 +115,19 @@ def create_champion(
     sample = sample_of(table, model)
     if unlabelled := len(table) - len(sample.labels):
         get_run_logger().info("%s rows without a label are left out of training", unlabelled)
-    pipeline = train(sample)
-    predicted, confidence = predict_out_of_fold(sample)
-    right = predicted == sample.labels
-    accuracy = float(np.mean(right))
+    recipe, task = choose_recipe(sample, config.retrain.metric), TASKS[model.task]
+    pipeline = train(sample, recipe)
+    exported = export_onnx(pipeline, model)
+    require_alike(exported, pipeline, sample)
+    answers = predict_out_of_fold(sample, recipe=recipe)
+    scores = task.score(answers).values
     registered = register(
-        export_onnx(pipeline, model),
+        exported,
         model,
-        parameters={**PARAMETERS, "rows": len(sample.labels)},
-        metrics={"cross_validated_accuracy": accuracy},
+        parameters={"recipe": recipe.name, **recipe.parameters, "rows": len(sample.labels)},
+        metrics={f"cross_validated_{name}": value for name, value in scores.items() if math.isfinite(value)},
         tags={
-            **model_tags(config, pipeline.classes_),
+            **model_tags(config, task.classes(pipeline)),
             "gate": "first",
             "origin": "bootstrap",
             "flow_run_id": str(runtime.flow_run.id),
@@ -137,12 +136,13 @@ def create_champion(
     if keeps_predictions:
         performance = kept_performance(table, model)
     else:
-        table = with_predictions(table, model, pipeline, predicted)
-        performance = Performance(accuracy, len(right), fit_reliability_curve(confidence, right))
+        table = with_predictions(table, model, pipeline, answers.predicted)
+        performance = task.performance(answers)
     # Rows that a former model has logged are no evidence about this one: the window starts after them.
     through = newest_row(layout) or None
     stage(layout, model, registered.version, table, origin=origin, through=through, performance=performance)
     promote(model.name, registered.version, former)
     complete(layout, registered.version)
-    get_run_logger().info("Version %s is champion; out of fold its accuracy is %.3f", registered.version, accuracy)
+    told = ", ".join(f"{TITLES[name]} {value:.4g}" for name, value in scores.items())
+    get_run_logger().info("Version %s (%s) is champion; out of fold: %s", registered.version, recipe.name, told)
     return registered.version

@@ -69,7 +69,7 @@ def _reference(path: Path | None, config: Config, problems: list[str]) -> Refere
 
 
 def _try_on(model: OnnxModel, reference: Reference, config: Config, problems: list[str]) -> None:
-    from flows.training.pipeline import feature_matrix  # noqa: PLC0415 - scikit-learn takes seconds
+    from flows.training.sample import feature_matrix  # noqa: PLC0415 - scikit-learn takes seconds
 
     try:
         model.require_answers(feature_matrix(reference.table, config.model), "the reference")

@@ -34,6 +34,7 @@ from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
 from flows.training.collection import Collected, collect, newest_row, shortage
 from flows.training.rhythm_rows import find_rhythm_rows
+from flows.training.tasks import TASKS
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state
@@ -145,7 +146,8 @@ def evaluate_candidate(
         collected.table, reference.table, champion, config, seed, older=collected.older, cycle=cycle
     )
     comparison = candidate.comparison
-    get_run_logger().info("On %s held-out rows the candidate has %s", comparison.rows, comparison.describe())
+    name, told = candidate.recipe.name, comparison.describe()
+    get_run_logger().info("On %s held-out rows the candidate, a %s, has %s", comparison.rows, name, told)
     return candidate
 
 
@@ -161,7 +163,7 @@ def register_candidate(
         parameters=candidate.parameters(len(collected.table), config.retrain.holdout),
         metrics=candidate.metrics(),
         tags={
-            **model_tags(config, candidate.pipeline.classes_),
+            **model_tags(config, TASKS[config.model.task].classes(candidate.pipeline)),
             "gate": "passed" if gate.verdict == "Promoted" else "refused",
             "origin": "retrain",
             "flow_run_id": str(runtime.flow_run.id),

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.training.evaluation import Comparison, Standing
+from flows.training.evaluation import Comparison
+from flows.training.scores import Standing
 
 Verdict = Literal["Promoted", "Accepted", "NotPromoted"]
 
@@ -12,7 +13,8 @@ Verdict = Literal["Promoted", "Accepted", "NotPromoted"]
 class RetrainGate:
     """The comparison, and what the champion achieves since the change beside what it promised.
 
-    `promised` is the champion's accuracy at its promotion; None if nobody has measured it. `changed` says that an
+    `promised` is the champion's accuracy at its promotion, or a regression's mean absolute error; None if nobody has
+    measured it. `margin` is what it may be worse: a share of the rows, or of that error. `changed` says that an
     alarm, an alert or a changepoint speaks of a change: without one there is nothing to accept.
     """
 
@@ -26,9 +28,9 @@ class RetrainGate:
     def as_right(self) -> bool:
         """Say whether labels show that the champion is as right as at its promotion, less the margin.
 
-        A test of non-inferiority: its accuracy's one-sided lower bound is not below the promised one less the margin.
+        A test of non-inferiority: its one-sided bound is not worse than what was promised, less the margin.
         """
-        return self.promised is not None and self.standing.at_least >= self.promised - self.margin
+        return self.promised is not None and self.standing.holds(self.promised, self.margin)
 
     @property
     def verdict(self) -> Verdict:
@@ -45,9 +47,4 @@ class RetrainGate:
 
     def describe_standing(self) -> str:
         """Say how right the champion is since the change, as part of a sentence."""
-        held = self.standing
-        promised = "of its promotion nothing is known" if self.promised is None else f"{self.promised:.1%} at promotion"
-        return (
-            f"it is right on {held.accuracy:.1%} of {held.rows} labelled rows that it has not seen (at least "
-            f"{held.at_least:.1%}; {promised}, margin {self.margin:.1%})"
-        )
+        return self.standing.describe(self.promised, self.margin)

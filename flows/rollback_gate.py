@@ -3,43 +3,45 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.metrics import f1_score
 
 from flows.registry.versions import Champion
-from flows.training.evaluation import mcnemar
-from flows.training.pipeline import Labels, sample_of
+from flows.training.answers import Answers
+from flows.training.evaluation import ask
+from flows.training.sample import answers_in, sample_of
+from flows.training.scores import Scores
+from flows.training.tasks import TASKS
 from monitoring.contract.config import Config, Window
 from monitoring.contract.history import Scored
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.times import Micros
 
-SIGNIFICANCE_LEVEL = 0.05  # of McNemar's test
+SIGNIFICANCE_LEVEL = 0.05  # of the paired test
 
 
 @dataclass(frozen=True)
 class VersionComparison:
-    """The champion's logged answers and the former version's predictions on the same labelled rows."""
+    """The champion's logged answers and the former version's predictions on the same labelled rows.
+
+    `gain` is what the former version adds, `p_value` that of its adding nothing; `told` says both as a sentence.
+    """
 
     champion: Scored
     former: Scored
     rows: int
+    gain: float
     p_value: float
+    told: str
 
     @property
     def favours_former(self) -> bool:
-        """Say whether the former version is right significantly more often."""
-        return self.former.accuracy > self.champion.accuracy and self.p_value <= SIGNIFICANCE_LEVEL
+        """Say whether the former version is significantly better."""
+        return self.gain > 0 and self.p_value <= SIGNIFICANCE_LEVEL
 
     def describe(self) -> str:
-        """Return both accuracies as a sentence."""
-        return (
-            f"of {self.rows} labelled rows that version {self.champion.version} answered it was right on "
-            f"{self.champion.accuracy:.1%}, and version {self.former.version} is on {self.former.accuracy:.1%} "
-            f"(McNemar's p = {self.p_value:.2g})"
-        )
+        """Return both scores as a sentence."""
+        return self.told
 
 
 def compare_versions(
@@ -51,23 +53,30 @@ def compare_versions(
     artifact is broken can be compared too.
     """
     model = config.model
+    task = TASKS[model.task]
     table = read_rows(layout, model, Window(rows=config.retrain.rows), after=after).table
     table = table.filter(pc.equal(table["model_version"], champion))
-    table = table.filter(pc.is_in(table[model.target], value_set=pa.array(model.categories)))
+    table = table.filter(task.usable(table[model.target], model))
     if not len(table):
         return None
     sample = sample_of(table, model)
-    answered = np.array(table[model.prediction].to_pylist(), dtype=object)
-    predicted, _ = former.onnx.predict(sample.features)
+    logged = answers_in(table[model.prediction], model)
+    given = Answers(sample.labels, logged, np.empty((len(logged), 0)), ())
+    other = ask(former.onnx, sample)
+    gain, p_value = task.compare(given, other)
+    was, now, test = task.describe_pair(given, other)
     return VersionComparison(
-        champion=_scored(champion, answered, sample.labels),
-        former=_scored(former.version, predicted, sample.labels),
+        champion=_scored(champion, task.score(given)),
+        former=_scored(former.version, task.score(other)),
         rows=len(sample.labels),
-        p_value=mcnemar(answered == sample.labels, predicted == sample.labels),
+        gain=gain,
+        p_value=p_value,
+        told=(
+            f"on {len(logged)} labelled rows that version {champion} answered it {was}, and version {former.version} "
+            f"{now} ({test} p = {p_value:.2g})"
+        ),
     )
 
 
-def _scored(version: str, predicted: Labels, labels: Labels) -> Scored:
-    present = sorted(set(labels))
-    macro_f1 = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
-    return Scored(version=version, accuracy=float(np.mean(predicted == labels)), macro_f1=float(macro_f1))
+def _scored(version: str, scores: Scores) -> Scored:
+    return Scored.model_validate({"version": version, **scores.values})

@@ -11,7 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import ValidationError
 
-from flows.training.evaluation import Comparison, Scores
+from flows.training.evaluation import Comparison
+from flows.training.scores import Scores
 from monitoring.contract.history import Episode, FlowName, Scored, TriggeringAlert, keep_episode, read_history
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import reference_digest
@@ -85,7 +86,7 @@ def recorded(layout: Layout, flow: FlowName, alert: dict[str, Any] | None = None
 
 
 def _scored(version: str, scores: Scores) -> Scored:
-    return Scored(version=version, accuracy=scores.accuracy, macro_f1=scores.macro_f1)
+    return Scored.model_validate({"version": version, **scores.values})
 
 
 def requesting_alert(alert: Any) -> TriggeringAlert | None:

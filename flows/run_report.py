@@ -4,8 +4,10 @@ import re
 
 from flows.retrain_gate import RetrainGate
 from flows.training.collection import Collected
-from flows.training.evaluation import Comparison, Scores
-from flows.training.metrics import TITLES
+from flows.training.evaluation import Comparison
+from flows.training.metrics import RELATIVE, TITLES
+from flows.training.scores import Scores
+from monitoring.contract.config import RetrainMetric
 
 KEY = "retrain-comparison"
 
@@ -16,23 +18,18 @@ def comparison_report(
     """Compare champion and candidate for a person; `links` are MLflow's pages of the version and of the run."""
     comparison = gate.comparison
     version, run = links
-    gain = f"{comparison.gain:+.3f}; {comparison.minimum_gain:+.3f} or more was asked for{_gate_test(comparison)}"
+    gain = f"{comparison.describe_gain()}{_gate_test(comparison)}"
     return f"""# {name}: version {champion} against version {candidate}
 
 {_decision(gate, champion, candidate)} The candidate's gain ({TITLES[comparison.metric]}) is {gain}.
 That it is none: p = {comparison.p_value:.2g}.
-McNemar's exact test of the accuracies, two-sided: p = {comparison.mcnemar_p_value:.2g}.
-
+{_mcnemar(comparison)}
 Version {champion} since the change: {gate.describe_standing()}.
 
 | on {comparison.rows} held-out rows | champion {champion} | candidate {candidate} |
 |---|---|---|
 {_scores(comparison.champion, comparison.candidate)}
-
-| recall by category | champion {champion} | candidate {candidate} |
-|---|---|---|
-{_recall(comparison)}
-
+{_recall(comparison, champion, candidate)}
 {collected.describe()}. {_unreadable(collected)}
 
 [Version {candidate} in MLflow]({version}) · [its run]({run})
@@ -62,15 +59,30 @@ def shortage_report(reason: str, collected: Collected) -> str:
     return f"# Too few labels\n\n{told}\n"
 
 
+def _mcnemar(comparison: Comparison) -> str:
+    if comparison.mcnemar_p_value is None:
+        return ""
+    return f"McNemar's exact test of the accuracies, two-sided: p = {comparison.mcnemar_p_value:.2g}.\n"
+
+
 def _scores(champion: Scores, candidate: Scores) -> str:
     return "\n".join(
-        f"| {title} | {getattr(champion, key):.3f} | {getattr(candidate, key):.3f} |" for key, title in TITLES.items()
+        f"| {TITLES[metric]} | {_shown(metric, value)} | {_shown(metric, candidate.values[metric])} |"
+        for metric, value in champion.values.items()
     )
 
 
-def _recall(comparison: Comparison) -> str:
+def _shown(metric: RetrainMetric, value: float) -> str:
+    return f"{value:.4g}" if metric in RELATIVE else f"{value:.3f}"
+
+
+def _recall(comparison: Comparison, champion: str, candidate: str) -> str:
+    """Return the table of the categories' recall; nothing for numbers."""
+    if not comparison.categories:
+        return ""
     old, new = comparison.champion.recall, comparison.candidate.recall
-    return "\n".join(f"| {_literal(name)} | {old[name]:.2f} | {new[name]:.2f} |" for name in comparison.categories)
+    rows = "\n".join(f"| {_literal(name)} | {old[name]:.2f} | {new[name]:.2f} |" for name in comparison.categories)
+    return f"\n| recall by category | champion {champion} | candidate {candidate} |\n|---|---|---|\n{rows}\n"
 
 
 def _literal(text: str) -> str:

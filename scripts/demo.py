@@ -279,12 +279,12 @@ def summary(demo: Demo, traffic: Traffic, former: str) -> str:
     ]
     metrics = demo.get("mlflow", "/api/2.0/mlflow/runs/get", run_id=run)["run"]["data"]["metrics"]
     scores = {metric["key"]: float(metric["value"]) for metric in metrics}
-    counts = traffic.counts()
+    counts, metric = traffic.counts(), demo.config.retrain.metric
     return (
         f"The loop has closed in {time.monotonic() - demo.started:.0f} s: {demo.drift} drift was noticed, "
         f"version {former} gave way to version {version}.\n"
-        f"  accuracy on held-out rows after the drift: version {former} {scores['champion_accuracy']:.3f}, "
-        f"version {version} {scores['candidate_accuracy']:.3f}\n"
+        f"  {metric} on held-out rows after the drift: version {former} {scores[f'champion_{metric}']:.3f}, "
+        f"version {version} {scores[f'candidate_{metric}']:.3f}\n"
         f"  rows sent {counts.sent}, acknowledged {counts.acknowledged}, refused or failed {counts.refused}"
     )
 

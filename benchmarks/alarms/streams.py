@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.alarms.rows import Codes, Features, Rows
 from data import sources
 from data.drifts import ActiveDrifts, choose, load_drifts
-from flows.training.pipeline import Sample, train
+from flows.training.pipeline import train
+from flows.training.sample import Sample
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 

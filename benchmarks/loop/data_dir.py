@@ -13,7 +13,7 @@ import yaml
 from benchmarks.alarms.traffic import flights
 from benchmarks.alarms.traffic.packages import ROOT
 from flows.registry.versions import Champion
-from flows.training.pipeline import feature_matrix
+from flows.training.sample import feature_matrix
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout

@@ -21,7 +21,8 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
-from flows.training.pipeline import feature_matrix
+from flows.training.columns import KINDS
+from flows.training.sample import feature_matrix, kinds_of
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, LEAD_SECONDS, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS, SERVES_FROM
@@ -180,7 +181,10 @@ def register(
 
 
 def _signature(model: Model) -> ModelSignature:
-    return ModelSignature(inputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(model.features)), "features")]))
+    if not kinds_of(model):
+        return ModelSignature(inputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(model.features)), "features")]))
+    columns = [(name, np.dtype(KINDS[model.kind(name).name].fed)) for name in model.features]
+    return ModelSignature(inputs=Schema([TensorSpec(fed, (-1, 1), name) for name, fed in columns]))
 
 
 def promote(name: str, version: str, former: str | None) -> None:

@@ -1,6 +1,6 @@
 """A candidate: trained on collected rows, and compared with the champion on rows that neither has seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -8,38 +8,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.pipeline import Pipeline
 
-from flows.training.evaluation import Comparison, Standing, ask, compare, standing
+from flows.training.answers import Answers
+from flows.training.evaluation import Comparison, ask, compare
+from flows.training.export import export_onnx, require_alike
 from flows.training.held_out import blocks_of, split_rows
 from flows.training.pipeline import (
-    PARAMETERS,
-    Places,
-    Sample,
     choose_older,
-    export_onnx,
-    feature_matrix,
+    choose_recipe,
     predict_out_of_fold,
-    sample_of,
     train,
     with_answers,
     with_predictions,
 )
-from flows.training.reliability import fit_reliability_curve
+from flows.training.recipes import Recipe
+from flows.training.sample import Places, Sample, answers_in, sample_of
+from flows.training.scores import Standing
+from flows.training.tasks import TASKS
 from monitoring.contract.config import Config, Model
-from monitoring.contract.onnx.classification import NO_ANSWER
 from monitoring.contract.onnx.model import OnnxModel, load_onnx
 from monitoring.contract.reference import Performance
-
-_SCORED = ("accuracy", "macro_f1", "log_loss", "roc_auc")
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A trained candidate and its comparison; `older` are the reference's rows if it learned from them too.
 
-    `standing` is how right the champion is on all labelled rows since the change: it has learned from none of them.
-    `cycle` (seconds) is that of the rows, None without one.
+    `standing` is how good the champion is on all labelled rows since the change: it has learned from none of them.
+    `cycle` (seconds) is that of the rows, None without one; `apart` is what the export has changed in its answers.
     """
 
+    recipe: Recipe
     pipeline: Pipeline
     older: Sample | None
     exported: onnx.ModelProto
@@ -47,26 +45,26 @@ class Candidate:
     standing: Standing
     seed: int
     cycle: float | None = None
+    apart: float = 0.0
 
     def parameters(self, rows: int, holdout: float) -> dict[str, object]:
         """Return the parameters of its training on so many collected rows."""
         older = len(self.older.labels) if self.older else 0
-        return {**PARAMETERS, "rows": rows, "older_rows": older, "holdout": holdout, "seed": self.seed}
+        about = {"rows": rows, "older_rows": older, "holdout": holdout, "seed": self.seed}
+        return {"recipe": self.recipe.name, **self.recipe.parameters, **about}
 
     def metrics(self) -> dict[str, float]:
         """Return the comparison's scores by name, those that there are."""
+        compared = self.comparison
         scores = {
-            f"{who}_{key}": float(getattr(found, key))
-            for who, found in (("champion", self.comparison.champion), ("candidate", self.comparison.candidate))
-            for key in _SCORED
+            f"{who}_{key}": value
+            for who, found in (("champion", compared.champion), ("candidate", compared.candidate))
+            for key, value in found.values.items()
         }
-        scores |= {
-            "gain": self.comparison.gain,
-            "gain_p_value": self.comparison.p_value,
-            "mcnemar_p_value": self.comparison.mcnemar_p_value,
-            "champion_accuracy_since_change": self.standing.accuracy,
-            "champion_accuracy_at_least": self.standing.at_least,
-        }
+        scores |= {"gain": compared.gain, "gain_p_value": compared.p_value, "export_difference": self.apart}
+        scores |= self.standing.metrics()
+        if compared.mcnemar_p_value is not None:
+            scores["mcnemar_p_value"] = compared.mcnemar_p_value
         return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
@@ -93,9 +91,11 @@ def make_candidate(
     split = split_rows(since, retrain.holdout, seed, blocks)
     training = before.extended(since.take(split.training))
     learned = None if every is None else np.append(every[:older], every[older:][split.training])
-    former = choose_older(training, sample_of(reference, model), seed, learned)
-    pipeline = train(former.extended(training) if former else training)
+    recipe = choose_recipe(training, retrain.metric, seed, learned)
+    former = choose_older(training, sample_of(reference, model), seed, learned, recipe)
+    pipeline = train(former.extended(training) if former else training, recipe)
     exported = export_onnx(pipeline, model)
+    apart = require_alike(exported, pipeline, training)
     comparison = compare(
         champion,
         load_onnx(exported.SerializeToString(), model),
@@ -105,8 +105,8 @@ def make_candidate(
         gate=retrain.gate,
         blocks=None if blocks is None else blocks[split.held],
     )
-    right = standing(ask(champion, since).correct, retrain.gate.level, blocks)
-    return Candidate(pipeline, former, exported, comparison, right, seed, cycle)
+    standing = TASKS[model.task].standing(ask(champion, since), retrain.gate.level, blocks)
+    return Candidate(recipe, pipeline, former, exported, comparison, standing, seed, cycle, apart)
 
 
 def _blocks(rows: pa.Table, cycle: float | None) -> Places | None:
@@ -117,28 +117,38 @@ def _blocks(rows: pa.Table, cycle: float | None) -> Places | None:
 def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Table, Performance]:
     """Return the rows as the candidate's reference, predicted out of fold, and its expected performance.
 
-    The expected accuracy is that on the held-out rows. The confidence is calibrated on all rows, out of fold: they are
-    several times as many.
+    What is expected is what it achieves on the held-out rows. The confidence is calibrated on all rows, out of fold:
+    they are several times as many.
     """
     sample = sample_of(rows, model)
     blocks = _blocks(rows.filter(pc.is_valid(rows[model.target])), candidate.cycle)
-    predicted, confidence = predict_out_of_fold(sample, candidate.older, candidate.seed, blocks)
-    curve = fit_reliability_curve(confidence, predicted == sample.labels)
-    held = candidate.comparison
-    table = with_predictions(rows, model, candidate.pipeline, predicted)
-    return table, Performance(held.candidate.accuracy, held.rows, curve)
+    answers = predict_out_of_fold(sample, candidate.older, candidate.seed, blocks, candidate.recipe)
+    table = with_predictions(rows, model, candidate.pipeline, answers.predicted)
+    assert candidate.comparison.expected is not None
+    calibration = TASKS[model.task].performance(answers).calibration
+    return table, replace(candidate.comparison.expected, calibration=calibration)
 
 
 def accepted(rows: pa.Table, champion: OnnxModel, model: Model, promised: float) -> tuple[pa.Table, Performance]:
-    """Return the rows as the champion's new reference, predicted by it, and how right it is on them.
+    """Return the rows as the champion's new reference, predicted by it, and how good it is on them.
 
     It has learned from none of them, so its answers are as honest as those that were given at the time. A row that it
-    has no answer for counts as wrong, and is left out. `promised` is its accuracy at its promotion, by which it is
+    has no answer for counts as wrong, and is left out. `promised` is what it achieved at its promotion, by which it is
     still judged.
     """
-    predicted, probabilities = champion.predict(feature_matrix(rows, model))
-    right = np.asarray(predicted == np.array(rows[model.target].to_pylist(), dtype=object), dtype=np.bool_)
-    confidence = np.nan_to_num(probabilities).max(axis=1).astype(np.float32)
-    answered = predicted != NO_ANSWER
-    performance = Performance(float(right.mean()), len(right), fit_reliability_curve(confidence, right), promised)
-    return with_answers(rows.filter(pa.array(answered)), model, predicted[answered]), performance
+    answers = ask(champion, sample_of(rows, model))
+    answered = TASKS[model.task].answered(answers.predicted)
+    performance = TASKS[model.task].performance(answers, promised)
+    return with_answers(rows.filter(pa.array(answered)), model, answers.predicted[answered]), performance
+
+
+def kept_performance(table: pa.Table, model: Model) -> Performance | None:
+    """Return how good the predictions are that a user's reference holds; None if none of them has a label.
+
+    There is no reliability curve: their model's confidence is unknown.
+    """
+    both = table.filter(pc.and_(pc.is_valid(table[model.prediction]), pc.is_valid(table[model.target])))
+    if not len(both):
+        return None
+    labels, predicted = (answers_in(both[name], model) for name in (model.target, model.prediction))
+    return TASKS[model.task].performance(Answers(labels, predicted, np.empty((len(labels), 0)), ()))

@@ -3,7 +3,6 @@
 The change is the onset of the drift alarm. Where no alarm says since when, it is the newest rows' last changepoint.
 """
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.training.changepoint import last_changepoint
-from flows.training.pipeline import FOLDS, feature_matrix
+from flows.training.columns import KINDS, comparable
+from flows.training.sample import feature_matrix, kinds_of
+from flows.training.tasks import TASKS
 from monitoring.contract.config import Config, Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
@@ -73,13 +74,13 @@ def collect(
 
     The change is at `onset`, or at the last changepoint if that is None. Where the rows follow a `cycle` (seconds), the
     labelled rows before the change are kept too until the table spans one, but no more of them than have come since:
-    the table is to stand for the present. A label that the config does not name is none: no reference could hold it.
-    An infinite feature is a missing one.
+    the table is to stand for the present. A label that the config does not name, or that is no finite number, is
+    none: no reference could hold it. An infinite feature is a missing one, and so is an empty level.
     """
     found = read_rows(layout, config.model, Window(rows=config.retrain.rows), after=after)
     times = found.table["timestamp"].cast(pa.int64()).to_numpy()
     if onset is None:
-        change = last_changepoint(feature_matrix(found.table, config.model))
+        change = last_changepoint(comparable(feature_matrix(found.table, config.model), kinds_of(config.model)))
     else:
         change = int(np.searchsorted(times, onset))
     recent, usable = found.table.slice(change), _usable(found.table.slice(change), config)
@@ -112,14 +113,12 @@ def _missing_to_cycle(older: pa.Table, newer: pa.Table, cycle: float | None) -> 
 
 
 def _usable(rows: pa.Table, config: Config) -> pa.Table:
-    """Return the rows whose label the config names, in the form that a reference may have."""
+    """Return the rows whose label a reference may hold, with features in the form that it may have."""
     model = config.model
-    named = pa.array(model.categories)
-    rows = rows.filter(pc.is_in(rows[model.target], value_set=named))
+    rows = rows.filter(TASKS[model.task].usable(rows[model.target], model))
     for name in model.features:
-        column = rows[name]
-        finite = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
-        rows = rows.set_column(rows.schema.get_field_index(name), name, finite)
+        usable = KINDS[model.kind(name).name].usable(rows[name])
+        rows = rows.set_column(rows.schema.get_field_index(name), name, usable)
     return rows
 
 
@@ -141,10 +140,5 @@ def shortage(collected: Collected, config: Config) -> str | None:
     needed, table = config.retrain.minimum_labels, collected.table.slice(collected.older)
     if len(table) < needed:
         return f"{needed} labelled rows are needed: {collected.describe()}"
-    each = math.ceil(FOLDS / min(config.retrain.holdout, 1 - config.retrain.holdout))  # every fold and split has some
-    labels, counts = np.unique(table[config.model.target].to_numpy(zero_copy_only=False), return_counts=True)
-    enough = [str(name) for name, count in zip(labels, counts, strict=True) if count >= each]
-    if len(enough) < 2:  # noqa: PLR2004 - a classifier needs two
-        named = ", ".join(enough) or "none"
-        return f"two categories with at least {each} labelled rows are needed; those that have them: {named}"
-    return None
+    labels = table[config.model.target].to_numpy(zero_copy_only=False)
+    return TASKS[config.model.task].shortage(labels, config.retrain)

@@ -7,7 +7,7 @@ Rows that follow a cycle depend on their neighbours in time: they share an hour'
 that is held out at random has its neighbours in the training, and a candidate that has learned the hour by heart would
 look better than it will be (Roberts et al. 2017, "Cross-validation strategies for data with temporal, spatial,
 hierarchical, or phylogenetic structure"). There whole blocks of time are held out. Elsewhere rows are drawn at random,
-stratified by label, which needs fewer of them.
+stratified by label, which needs fewer of them: by category, or by the fifth of all numbers that it lies in.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from flows.training.pipeline import FOLDS, Places, Sample
+from flows.training.sample import FOLDS, Places, Sample
+from flows.training.tasks import TASKS
 
 BLOCKS = 48  # of a cycle: half an hour of a day
 DAY = 86_400.0  # seconds
@@ -45,15 +46,17 @@ def blocks_of(times: npt.NDArray[np.int64], cycle: float) -> Places:
 def split_rows(sample: Sample, share: float, seed: int, blocks: Places | None = None) -> Split:
     """Hold out a share of the rows: whole blocks if there are some, else at random; the same for the same seed.
 
-    Categories with fewer rows than there are folds are too rare to be held out: they stay in training.
+    Categories, or fifths of numbers, with fewer rows than there are folds are too rare to be held out: they stay in
+    training.
     """
     if blocks is not None and (held := _held_blocks(sample, share, seed, blocks)) is not None:
         return Split(np.flatnonzero(~held), np.flatnonzero(held))
-    labels, places, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
+    strata = TASKS[sample.task].strata(sample.labels)
+    labels, places, counts = np.unique(strata, return_inverse=True, return_counts=True)
     rare = counts[places] < FOLDS
     common = np.flatnonzero(~rare)
     size = max(round(share * len(common)), len(labels) - (counts < FOLDS).sum())
-    kept, held = train_test_split(common, test_size=size, random_state=seed, stratify=sample.labels[common])
+    kept, held = train_test_split(common, test_size=size, random_state=seed, stratify=strata[common])
     return Split(np.concatenate([kept, np.flatnonzero(rare)]), held)
 
 
@@ -62,7 +65,8 @@ def _held_blocks(sample: Sample, share: float, seed: int, blocks: Places) -> npt
 
     Of several draws that one counts in which each label's share is nearest to what it is to be.
     """
-    labels, places, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
+    strata = TASKS[sample.task].strata(sample.labels)
+    labels, places, counts = np.unique(strata, return_inverse=True, return_counts=True)
     common, number = counts >= FOLDS, int(blocks.max()) + 1
     per_block = np.zeros((number, len(labels)))
     np.add.at(per_block, (blocks, places), 1)

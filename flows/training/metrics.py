@@ -1,58 +1,48 @@
 """What champion and candidate are compared by, on rows that may count more than once, as a bootstrap draws them.
 
 Each metric takes a model's answers on n rows and weights (draws, n), and returns its value for each draw. More is
-better: the log loss counts with its sign reversed.
+better: losses count with their sign reversed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from flows.training.pipeline import Labels
+from flows.training.answers import Answers, Values
 from monitoring.contract.config import RetrainMetric
 
 Weights = npt.NDArray[np.float64]
-Values = npt.NDArray[np.float64]
 
 TITLES: Mapping[RetrainMetric, str] = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "roc_auc": "ROC AUC",
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
 }
+LOSSES: frozenset[RetrainMetric] = frozenset({"log_loss", "mae", "rmse"})
+RELATIVE: frozenset[RetrainMetric] = frozenset({"mae", "rmse"})  # in the label's units: a gain is a share of the loss
 _FLOOR = 1e-7  # a category that a model does not know has no probability; the log loss stays finite
 
 
-@dataclass(frozen=True)
-class Answers:
-    """A model's answers on rows with these labels (n,): categories (n,) and probabilities (n, classes) of `classes`.
-
-    A row that the model has no answer for counts as wrong; its probabilities are NaN.
-    """
-
-    labels: Labels
-    predicted: Labels
-    probabilities: npt.NDArray[np.float64]
-    classes: tuple[str, ...]
-
-    @property
-    def correct(self) -> npt.NDArray[np.bool_]:
-        """Return which rows are right (n,)."""
-        return np.asarray(self.predicted == self.labels, dtype=np.bool_)
-
-    def probability(self, category: str) -> Values:
-        """Return the probability that each row was given of being of a category (n,); 0 where none was given."""
-        if category not in self.classes:
-            return np.zeros(len(self.labels))
-        return np.nan_to_num(self.probabilities[:, self.classes.index(category)].astype(np.float64))
-
-
 def metric_value(metric: RetrainMetric, answers: Answers) -> float:
-    """Return a metric on rows that count once each; the log loss is in nats, and less of it is better."""
+    """Return a metric on rows that count once each; the log loss is in nats, and less of a loss is better."""
     value = float(METRICS[metric](answers, np.ones((1, len(answers.labels))))[0])
-    return -value if metric == "log_loss" else value
+    return -value if metric in LOSSES else value
+
+
+def gain(metric: RetrainMetric, former: Values, latter: Values) -> Values:
+    """Return what the latter's values of a metric add to the former's (draws,), as METRICS give them.
+
+    Of errors in the label's units it is the share of the former's error that the latter takes away.
+    """
+    added = np.asarray(latter - former)
+    if metric not in RELATIVE:
+        return added
+    whole = np.where(former < 0, -former, 1.0)  # of a former that makes no error the latter's is all there is
+    return np.asarray(added / whole)
 
 
 def _accuracy(answers: Answers, weights: Weights) -> Values:
@@ -99,9 +89,19 @@ def _roc_auc(answers: Answers, weights: Weights) -> Values:
     return np.asarray(np.divide(total, number, out=np.full(len(weights), np.nan), where=number > 0))
 
 
+def _absolute_error(answers: Answers, weights: Weights) -> Values:
+    return np.asarray(-(weights @ np.abs(answers.errors)) / weights.sum(axis=1))
+
+
+def _root_square_error(answers: Answers, weights: Weights) -> Values:
+    return np.asarray(-np.sqrt(weights @ answers.errors**2 / weights.sum(axis=1)))
+
+
 METRICS: Mapping[RetrainMetric, Callable[[Answers, Weights], Values]] = {
     "accuracy": _accuracy,
     "macro_f1": _macro_f1,
     "log_loss": _log_likelihood,
     "roc_auc": _roc_auc,
+    "mae": _absolute_error,
+    "rmse": _root_square_error,
 }

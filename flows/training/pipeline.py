@@ -1,132 +1,90 @@
-"""The model: how it is trained, and how it becomes ONNX."""
+"""The model: which recipe it follows, how it is trained, and how it predicts rows that it has not seen."""
 
-import json
-from dataclasses import dataclass
+import warnings
 
 import numpy as np
-import numpy.typing as npt
-import onnx
 import pyarrow as pa
 import pyarrow.compute as pc
-from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from flows.training import far_values, quadratic_features
-from flows.training.far_values import FarValues
-from monitoring.contract.config import Model
-from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
+from flows.training.answers import Answers
+from flows.training.metrics import METRICS
+from flows.training.recipes import Recipe
+from flows.training.sample import FOLDS, Labels, Places, Sample, as_asked, feature_matrix, kinds_of
+from flows.training.tasks import TASKS
+from monitoring.contract.config import Model, RetrainMetric
 
-Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Labels = npt.NDArray[np.object_]
-Places = npt.NDArray[np.intp]
-
-FOLDS = 5
 SURE = 1.645  # standard deviations, one-sided: 5 % by chance
-PARAMETERS = {"degree": 2, "C": 0.05, "max_iter": 1000}
+MOST_TRIED = 2000  # rows that recipes are tried on: which is best is settled by fewer than a model learns from
 
 
-class ModelError(DriftloopError):
-    """A model cannot be trained on these rows."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Labelled rows: features (n, features), NaN where missing, and labels (n,)."""
-
-    features: Floats
-    labels: Labels
-
-    def take(self, places: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Sample":
-        """Return the rows at these places."""
-        return Sample(self.features[places], self.labels[places])
-
-    def extended(self, other: "Sample") -> "Sample":
-        """Return these rows and the other's."""
-        return Sample(np.concatenate([self.features, other.features]), np.concatenate([self.labels, other.labels]))
-
-
-def feature_matrix(table: pa.Table, model: Model) -> Floats:
-    """Return the table's features (n, features) in the config's order and type; null and infinity become NaN."""
-    return _finite(np.column_stack([table[name].to_numpy() for name in model.features]).astype(model.dtype))
-
-
-def _finite(values: Floats) -> Floats:
-    return np.where(np.isfinite(values), values, np.full((), np.nan, values.dtype))
-
-
-def _single(features: Floats) -> Floats:
-    """Return features in float32, as the exported pipeline takes them: what it learns is what it will be asked."""
-    with np.errstate(over="ignore"):
-        return _finite(features.astype(np.float32))
-
-
-def sample_of(table: pa.Table, model: Model) -> Sample:
-    """Return the table's labelled rows as a sample."""
-    table = table.filter(pc.is_valid(table[model.target]))
-    return Sample(feature_matrix(table, model), np.array(table[model.target].to_pylist(), dtype=object))
-
-
-def new_pipeline() -> Pipeline:
-    """Return the untrained pipeline: impute, bound what is far out, standardise, add products, logistic regression."""
-    return make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True),
-        FarValues(),
-        StandardScaler(),
-        PolynomialFeatures(PARAMETERS["degree"], include_bias=False),
-        LogisticRegression(C=PARAMETERS["C"], max_iter=PARAMETERS["max_iter"]),
-    )
-
-
-def train(sample: Sample) -> Pipeline:
-    """Train a pipeline; raise ModelError if the labels are all the same."""
-    if len(np.unique(sample.labels)) < 2:  # noqa: PLR2004 - a classifier needs two
-        raise ModelError("a model needs labelled rows of at least two categories")
-    with threadpool_limits(1):  # small matrices: on a busy machine, threads that wait on each other cost tenfold
-        return new_pipeline().fit(_single(sample.features), sample.labels)
+def train(sample: Sample, recipe: Recipe | None = None) -> Pipeline:
+    """Train a pipeline, the task's first recipe unless told otherwise; raise ModelError if the labels are all alike."""
+    task = TASKS[sample.task]
+    task.require_learnable(sample.labels)
+    pipeline = (recipe or task.recipes[0]).build(sample.kinds)
+    # small matrices: on a busy machine, threads that wait on each other cost tenfold
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Bins whose width are too small", UserWarning)  # a constant feature
+        return pipeline.fit(sample.asked, sample.labels)
 
 
 def predict_out_of_fold(
-    sample: Sample, older: Sample | None = None, seed: int = 0, blocks: Places | None = None
-) -> tuple[Labels, Floats]:
-    """Predict each row by a pipeline that has not seen it, so that the predictions' accuracy is honest.
+    sample: Sample,
+    older: Sample | None = None,
+    seed: int = 0,
+    blocks: Places | None = None,
+    recipe: Recipe | None = None,
+) -> Answers:
+    """Predict each row by a pipeline that has not seen it, so that the predictions' worth is honest.
 
-    Return labels (n,) and confidences (n,): each row's largest probability. `older` rows are in every pipeline's
-    training. Rows of one of the `blocks` (n,) of time are in one fold, where there are enough. A category with fewer
-    rows than there are folds is spread by chance.
+    `older` rows are in every pipeline's training. Rows of one of the `blocks` (n,) of time are in one fold, where there
+    are enough.
     """
-    _, strata, counts = np.unique(sample.labels, return_inverse=True, return_counts=True)
-    rare = counts[strata] < FOLDS
-    if len(np.unique(strata[~rare])) < 2:  # noqa: PLR2004
-        raise ModelError(f"predictions for the reference need two categories with at least {FOLDS} labelled rows each")
-    strata[rare] = strata[~rare][0]
-    predicted = np.empty(len(sample.labels), dtype=object)
-    confidence = np.empty(len(sample.labels), dtype=np.float32)
+    task = TASKS[sample.task]
+    strata = task.fold_strata(sample.labels)
+    classes = task.names(sample.labels if older is None else older.extended(sample).labels)
+    predicted = np.empty(len(sample.labels), sample.labels.dtype)
+    probabilities = np.zeros((len(sample.labels), len(classes)))
     for known, unseen in _folds(strata, seed, blocks):
         training = sample.take(known) if older is None else older.extended(sample.take(known))
-        pipeline = train(training)
-        probabilities = pipeline.predict_proba(_single(sample.features[unseen]))
-        predicted[unseen] = pipeline.classes_[probabilities.argmax(axis=1)]
-        confidence[unseen] = probabilities.max(axis=1)
-    return predicted, confidence
+        pipeline = train(training, recipe)
+        predicted[unseen], given = task.predict(pipeline, sample.take(unseen).asked, sample.decided_by)
+        places = np.array([classes.index(name) for name in task.classes(pipeline)], np.intp)
+        probabilities[np.ix_(unseen, places)] = given
+    return Answers(sample.labels, predicted, probabilities, classes)
 
 
 def _folds(strata: Places, seed: int, blocks: Places | None) -> list[tuple[Places, Places]]:
     """Return the places of the rows to learn from and of those to predict, of each fold."""
     if blocks is not None and len(np.unique(blocks)) >= FOLDS:
         folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata, blocks))
-        if all(len(np.unique(strata[known])) > 1 and len(unseen) for known, unseen in folds):
+        learnable = min(len(np.unique(strata)), 2)
+        if all(len(np.unique(strata[known])) >= learnable and len(unseen) for known, unseen in folds):
             return folds
     return list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata))
 
 
-def choose_older(training: Sample, older: Sample, seed: int = 0, blocks: Places | None = None) -> Sample | None:
+def choose_recipe(sample: Sample, metric: RetrainMetric, seed: int = 0, blocks: Places | None = None) -> Recipe:
+    """Return the task's recipe that predicts rows best out of fold, by the metric that candidates are compared by.
+
+    Of many rows MOST_TRIED are tried, evenly spread. Of equals the first is taken: the simplest.
+    """
+    tried = np.unique(np.linspace(0, len(sample.labels) - 1, min(MOST_TRIED, len(sample.labels))).astype(np.intp))
+    some, blocks = sample.take(tried), None if blocks is None else np.unique(blocks[tried], return_inverse=True)[1]
+    once = np.ones((1, len(tried)))
+    number = len(TASKS[sample.task].names(sample.labels))
+    recipes = [one for one in TASKS[sample.task].recipes if number <= (one.most_categories or number)]
+    answers = [predict_out_of_fold(some, None, seed, blocks, recipe) for recipe in recipes]
+    values = [float(METRICS[metric](given, once)[0]) for given in answers]
+    return recipes[int(np.argmax(np.nan_to_num(values, nan=-np.inf)))]
+
+
+def choose_older(
+    training: Sample, older: Sample, seed: int = 0, blocks: Places | None = None, recipe: Recipe | None = None
+) -> Sample | None:
     """Return the older rows if they help to predict the newer ones out of fold, else None.
 
     After a mild drift they make up for the newer rows' small number; after a strong one they contradict them. Newer
@@ -134,9 +92,9 @@ def choose_older(training: Sample, older: Sample, seed: int = 0, blocks: Places 
     may not hold on the next one. So there the older rows are left out only if that is better beyond chance, by a
     one-sided test at 5 % of the blocks' differences.
     """
-    alone = predict_out_of_fold(training, None, seed, blocks)[0] == training.labels
-    together = predict_out_of_fold(training, older, seed, blocks)[0] == training.labels
-    gain = alone.astype(np.float64) - together
+    losses = TASKS[training.task].losses
+    alone = losses(predict_out_of_fold(training, None, seed, blocks, recipe))
+    gain = losses(predict_out_of_fold(training, older, seed, blocks, recipe)) - alone
     if blocks is None:
         return older if gain.sum() <= 0 else None
     of_blocks = np.bincount(blocks, gain)
@@ -146,36 +104,16 @@ def choose_older(training: Sample, older: Sample, seed: int = 0, blocks: Places 
 def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Labels) -> pa.Table:
     """Fill the prediction column: labelled rows take theirs out of fold, the others ask the pipeline."""
     unlabelled = pc.is_null(table[model.target]).to_numpy()
-    predicted = np.empty(len(table), dtype=object)
+    predicted = np.empty(len(table), dtype=out_of_fold.dtype)
     predicted[~unlabelled] = out_of_fold
     if unlabelled.any():
-        predicted[unlabelled] = pipeline.predict(_single(feature_matrix(table, model)[unlabelled]))
+        asked = as_asked(feature_matrix(table.filter(pa.array(unlabelled)), model), kinds_of(model))
+        predicted[unlabelled] = TASKS[model.task].predict(pipeline, asked, model)[0]
     return with_answers(table, model, predicted)
 
 
 def with_answers(table: pa.Table, model: Model, predicted: Labels) -> pa.Table:
     """Return the columns of a reference, with these predictions (n,)."""
-    column = pa.array([str(name) for name in predicted], pa.string())
+    column = pa.array(predicted.tolist(), model.rules.values)
     names = [*model.features, model.target, "timestamp"]
     return table.select([name for name in names if name in table.column_names]).append_column(model.prediction, column)
-
-
-def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
-    """Convert a trained pipeline: input `features` float32 (n, features); outputs `label`, `probabilities`.
-
-    The classes' order and the features stand in the model's metadata as JSON lists.
-    """
-    kind = FloatTensorType([None, len(model.features)])
-    exported = convert_sklearn(
-        pipeline,
-        initial_types=[("features", kind)],
-        options={"zipmap": False},
-        custom_shape_calculators={
-            FarValues: far_values.calculate_shape,
-            PolynomialFeatures: quadratic_features.calculate_shape,
-        },
-        custom_conversion_functions={FarValues: far_values.convert, PolynomialFeatures: quadratic_features.convert},
-    )
-    lists = {ONNX_CLASSES: [str(c) for c in pipeline.classes_], ONNX_FEATURES: list(model.features)}
-    onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items()})
-    return exported

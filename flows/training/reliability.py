@@ -1,16 +1,13 @@
-"""What a promoted model is expected to achieve: its accuracy on unseen rows, and its reliability curve."""
+"""How often a promoted model is expected to be right at a confidence: its reliability curve."""
 
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 from sklearn.isotonic import IsotonicRegression
 
-from flows.training.pipeline import Floats
-from monitoring.contract.config import Model
-from monitoring.contract.reference import Performance, ReliabilityCurve
+from flows.training.sample import Floats
+from monitoring.contract.reference import ReliabilityCurve
 
 BINS, BIN_ROWS = 10, 10  # at most so many bins, each of at least so many rows
 
@@ -37,12 +34,3 @@ def fit_reliability_curve(confidence: Floats, right: Right) -> ReliabilityCurve:
         accuracy=tuple(float(right[one].mean()) for one in pooled),
         rows=tuple(len(one) for one in pooled),
     )
-
-
-def kept_performance(table: pa.Table, model: Model) -> Performance | None:
-    """Return the accuracy of predictions that a user's reference holds; None if none of them has a label.
-
-    There is no reliability curve: their model's confidence is unknown.
-    """
-    right = pc.equal(table[model.prediction], table[model.target]).drop_null()
-    return Performance(float(pc.mean(right).as_py()), len(right)) if len(right) else None

@@ -39,7 +39,7 @@ def cycle_length(name: str) -> int:
     return CYCLES[name] // timedelta(microseconds=1)
 
 
-RetrainMetric = Literal["accuracy", "macro_f1", "log_loss", "roc_auc"]
+RetrainMetric = Literal["accuracy", "macro_f1", "log_loss", "roc_auc", "mae", "rmse"]
 GateTest = Literal["point", "bootstrap", "mcnemar"]
 Condition = Literal["eq", "not_eq", "lt", "lte", "gt", "gte"]
 
@@ -236,7 +236,10 @@ class Gate(_Section):
 
 
 class Retrain(_Section):
-    """Whether alerts retrain, what a candidate learns from, and what it must achieve."""
+    """Whether alerts retrain, what a candidate learns from, and what it must achieve.
+
+    `metric` and `margin` are by default the task's; `minimum_gain` and `margin` are shares, of an error its own.
+    """
 
     mode: Literal["auto", "notify"] = "auto"
     rows: int = Field(gt=0)
@@ -275,6 +278,26 @@ class Config(_Section):
     timezone: TimeZone = "UTC"
     tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
     retrain: Retrain
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_defaults_of_task(cls, content: Any) -> Any:
+        """Give `retrain` the metric and the margin that are usual for the task, where it has none."""
+        if not isinstance(content, Mapping):
+            return content
+        model, retrain = content.get("model"), content.get("retrain")
+        if isinstance(model, Mapping) and isinstance(retrain, Mapping) and model.get("task") == "regression":
+            return {**content, "retrain": {"metric": "mae", "margin": 0.1, **retrain}}
+        return content
+
+    @model_validator(mode="after")
+    def _metric_fits_task(self) -> Self:
+        allowed = self.model.rules.metrics
+        if self.retrain.metric not in allowed:
+            raise ValueError(
+                f"retrain.metric is {self.retrain.metric!r}; a {self.model.task} takes {', '.join(allowed)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

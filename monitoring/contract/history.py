@@ -28,11 +28,13 @@ class TriggeringAlert(_Part):
 
 
 class Scored(_Part):
-    """A version on the held-out rows."""
+    """A version on the held-out rows: a classification's accuracy and F1, or a regression's errors."""
 
     version: str
-    accuracy: float
-    macro_f1: float
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
 
 
 class Episode(_Part):

@@ -42,6 +42,7 @@ class Task(Protocol):
     kind: KindName  # that predictions and labels are compared as
     values: pa.DataType  # of predictions and labels
     label_tests: tuple[str, ...]  # of Evidently's, which need labels
+    metrics: tuple[str, ...]  # that `retrain.metric` may name
 
     def parse(self, value: Any, categories: Sequence[str]) -> str | float:
         """Return a label as it is logged; raise ValueError with what it must be."""
@@ -57,6 +58,7 @@ class Classification:
     kind: KindName = "categorical"
     values = pa.string()
     label_tests: tuple[str, ...] = get_args(ClassificationTest)
+    metrics: tuple[str, ...] = ("accuracy", "macro_f1", "log_loss", "roc_auc")
 
     def parse(self, value: Any, categories: Sequence[str]) -> str:
         """Return the text of a category; a whole float is taken as a whole number."""
@@ -81,6 +83,7 @@ class Regression:
     kind: KindName = "numeric"
     values = pa.float64()
     label_tests: tuple[str, ...] = get_args(RegressionTest)
+    metrics: tuple[str, ...] = ("mae", "rmse")
 
     def parse(self, value: Any, categories: Sequence[str]) -> float:  # noqa: ARG002 - there are none
         """Return a finite number; true and false are none."""

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.training.reliability import fit_reliability_curve, kept_performance
+from flows.training.candidate import kept_performance
+from flows.training.reliability import fit_reliability_curve
 from monitoring.alarms.accuracy_estimate import AccuracyEstimator, Estimate, threshold_of, vary
 from monitoring.contract.reference import Performance, Reference, ReliabilityCurve
 from monitoring.profile.counting import grid_of, profile_rows

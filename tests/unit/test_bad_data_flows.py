@@ -9,7 +9,9 @@ import pytest
 
 from flows.registry.publication import stage
 from flows.training.collection import collect, shortage
-from flows.training.pipeline import export_onnx, predict_out_of_fold, sample_of, train, with_predictions
+from flows.training.export import export_onnx
+from flows.training.pipeline import predict_out_of_fold, train, with_predictions
+from flows.training.sample import sample_of
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError
@@ -25,7 +27,7 @@ def rebase(layout: Layout, config: Config) -> int:
     sample = sample_of(collected.table, config.model)
     pipeline = train(sample)
     export_onnx(pipeline, config.model)
-    predicted, _ = predict_out_of_fold(sample)
+    predicted = predict_out_of_fold(sample).predicted
     stage(layout, config.model, "2", with_predictions(collected.table, config.model, pipeline, predicted), origin="x")
     return len(collected.table)
 

@@ -21,7 +21,9 @@ from benchmarks.loop.servers import Clock, RegistryOf, ReplayedPrefect
 from benchmarks.loop.summary import summarise, summary_table
 from benchmarks.loop.traffic import FAULTS, Fault
 from flows.registry.versions import Champion
-from flows.training.pipeline import export_onnx, sample_of, train
+from flows.training.export import export_onnx
+from flows.training.pipeline import train
+from flows.training.sample import sample_of
 from flows.trigger.decision import Trigger
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout

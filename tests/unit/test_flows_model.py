@@ -7,20 +7,14 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from flows.training.evaluation import compare, mcnemar
+from flows.training.errors import ModelError
+from flows.training.evaluation import compare
+from flows.training.export import export_onnx
 from flows.training.held_out import split_rows
-from flows.training.pipeline import (
-    ModelError,
-    Sample,
-    choose_older,
-    export_onnx,
-    feature_matrix,
-    predict_out_of_fold,
-    sample_of,
-    train,
-    with_predictions,
-)
+from flows.training.paired_tests import mcnemar
+from flows.training.pipeline import choose_older, predict_out_of_fold, train, with_predictions
 from flows.training.reliability import fit_reliability_curve
+from flows.training.sample import Sample, feature_matrix, sample_of
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.onnx.model import OnnxModel, load_onnx
@@ -96,7 +90,7 @@ def test_out_of_fold_predictions_are_honest() -> None:
     categories = np.array(GENRES.model.categories, dtype=object)
     sample = Sample(rng.normal(size=(500, 30)).astype(np.float32), rng.choice(categories, 500))
     seen = np.mean(train(sample).predict(sample.features) == sample.labels)
-    unseen = np.mean(predict_out_of_fold(sample)[0] == sample.labels)
+    unseen = np.mean(predict_out_of_fold(sample).predicted == sample.labels)
     assert seen > 0.5
     assert unseen < 0.2
 
@@ -106,8 +100,12 @@ def test_out_of_fold_confidences_are_honest_too() -> None:
     rng = np.random.default_rng(0)
     sample = blobs(GENRES, 500, GENRES.model.categories)
     meaningless = Sample(sample.features, rng.permutation(sample.labels))
-    for rows, accuracy in ((sample, np.mean(predict_out_of_fold(sample)[0] == sample.labels)), (meaningless, 0.1)):
-        predicted, confidence = predict_out_of_fold(rows)
+    for rows, accuracy in (
+        (sample, np.mean(predict_out_of_fold(sample).predicted == sample.labels)),
+        (meaningless, 0.1),
+    ):
+        answers = predict_out_of_fold(rows)
+        predicted, confidence = answers.predicted, answers.confidence
         assert ((confidence >= 1 / len(GENRES.model.categories)) & (confidence <= 1)).all()
         calibration = fit_reliability_curve(confidence, predicted == rows.labels)
         assert np.average(calibration.accuracy, weights=calibration.rows) == pytest.approx(accuracy, abs=0.05)
@@ -118,7 +116,7 @@ def test_out_of_fold_predictions_use_the_older_rows(config: Config) -> None:
     older = sample_of(draw_wine(400, seed=1), config.model)
     newer = sample_of(draw_wine(30, seed=2), config.model)
     scrambled = Sample(newer.features, np.random.default_rng(3).permutation(newer.labels))
-    right = np.mean(predict_out_of_fold(scrambled, older)[0] == newer.labels)
+    right = np.mean(predict_out_of_fold(scrambled, older).predicted == newer.labels)
     assert right > 0.9
 
 
@@ -137,7 +135,7 @@ def test_rare_category_does_not_stop_out_of_fold_predictions() -> None:
     """A category with a single row is predicted too."""
     sample = blobs(GENRES, 60, GENRES.model.categories[:3])
     sample.labels[5] = GENRES.model.categories[9]
-    predicted, _ = predict_out_of_fold(sample)
+    predicted = predict_out_of_fold(sample).predicted
     assert set(predicted) <= set(GENRES.model.categories)
 
 
@@ -238,7 +236,7 @@ def test_out_of_fold_predictions_keep_blocks_together() -> None:
     features = np.repeat(rng.normal(size=(40, 6)), 10, axis=0).astype(np.float32)
     labels = np.repeat(rng.choice(np.array(["red", "white"], dtype=object), 40), 10)
     sample = Sample(features, labels)
-    at_random = np.mean(predict_out_of_fold(sample)[0] == labels)
-    in_blocks = np.mean(predict_out_of_fold(sample, blocks=blocks)[0] == labels)
+    at_random = np.mean(predict_out_of_fold(sample).predicted == labels)
+    in_blocks = np.mean(predict_out_of_fold(sample, blocks=blocks).predicted == labels)
     assert at_random > 0.75
     assert in_blocks < 0.65

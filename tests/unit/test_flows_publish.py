@@ -13,7 +13,9 @@ from flows.rollback import RollbackRun, stage_reference
 from flows.run_history import RunRecord
 from flows.training.candidate import make_candidate
 from flows.training.collection import collect
-from flows.training.pipeline import export_onnx, sample_of, train
+from flows.training.export import export_onnx
+from flows.training.pipeline import train
+from flows.training.sample import sample_of
 from monitoring.alarms.drift.usual import DAY
 from monitoring.contract.config import Config
 from monitoring.contract.drift_state import DriftState

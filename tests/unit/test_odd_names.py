@@ -22,7 +22,9 @@ from flows.retrain_gate import RetrainGate
 from flows.run_report import comparison_report, shortage_report
 from flows.training.candidate import make_candidate, rebased
 from flows.training.collection import collect
-from flows.training.pipeline import export_onnx, sample_of, train
+from flows.training.export import export_onnx
+from flows.training.pipeline import train
+from flows.training.sample import sample_of
 from monitoring.__main__ import CANNOT_START, main
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config

@@ -10,18 +10,25 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score, log_loss, roc_auc_score
 
 from flows.retrain_gate import RetrainGate, Verdict
+from flows.training.answers import Answers
 from flows.training.candidate import accepted, make_candidate
-from flows.training.evaluation import Comparison, Standing, compare, mcnemar_better, score, standing
+from flows.training.classification import Accuracy, Classification, accuracy_standing
+from flows.training.evaluation import Comparison, compare
+from flows.training.export import export_onnx
 from flows.training.held_out import BLOCKS, blocks_of, split_rows
-from flows.training.metrics import METRICS, Answers
-from flows.training.pipeline import Sample, export_onnx, sample_of, train
+from flows.training.metrics import METRICS
+from flows.training.paired_tests import mcnemar_better
+from flows.training.pipeline import train
+from flows.training.sample import Sample, sample_of
 from monitoring.contract.config import Config, Gate, RetrainMetric
 from monitoring.contract.onnx.model import OnnxModel, load_onnx
+from monitoring.contract.tasks import TASKS
 from tests.unit.flows_fixtures import draw_wine
 from tests.unit.models import wine
 
 DAY = 86_400.0
 CLASSES = ("a", "b", "c")
+CLASSIFICATION, CATEGORICAL = Classification(), TASKS["classification"]
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def answers(rows: int = 300, seed: int = 0) -> Answers:
 def test_metrics_are_scikit_learns() -> None:
     """On rows that count once each, ties and rare categories among them."""
     given = answers()
-    found = score(given)
+    found = CLASSIFICATION.score(given)
     labels, predicted, probabilities = given.labels.astype(str), given.predicted.astype(str), given.probabilities
     assert found.accuracy == pytest.approx(np.mean(labels == predicted))
     assert found.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
@@ -50,7 +57,7 @@ def test_metrics_are_scikit_learns() -> None:
     assert found.roc_auc == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CATEGORICAL.metrics)
 def test_weights_count_rows_as_often_as_they_stand_there(metric: RetrainMetric) -> None:
     """A draw's value is that of the drawn rows."""
     given = answers()
@@ -65,18 +72,18 @@ def test_the_bound_is_clopper_and_pearsons() -> None:
     """Of independent rows; rows that are alike within blocks count as fewer, and the bound is lower."""
     correct = np.random.default_rng(0).random(400) < 0.7
     exact = binomtest(int(correct.sum()), 400, alternative="greater").proportion_ci(0.95, "exact").low
-    assert standing(correct, 0.05).at_least == pytest.approx(exact)
-    assert standing(np.zeros(50, bool), 0.05).at_least == 0
+    assert accuracy_standing(correct, 0.05).at_least == pytest.approx(exact)
+    assert accuracy_standing(np.zeros(50, bool), 0.05).at_least == 0
     blocks = np.repeat(np.arange(40), 10)
-    assert standing(correct, 0.05, blocks).at_least == pytest.approx(exact, abs=0.02)
+    assert accuracy_standing(correct, 0.05, blocks).at_least == pytest.approx(exact, abs=0.02)
     alike = np.repeat(np.random.default_rng(1).random(40) < 0.7, 10)
-    assert standing(alike, 0.05, blocks).at_least < standing(alike, 0.05).at_least - 0.05
+    assert accuracy_standing(alike, 0.05, blocks).at_least < accuracy_standing(alike, 0.05).at_least - 0.05
 
 
 def test_the_bound_holds_for_rows_in_blocks() -> None:
     """Where ten rows share their luck, it exceeds the true accuracy about as seldom as it is to."""
     rng, blocks = np.random.default_rng(2), np.repeat(np.arange(60), 10)
-    above = [standing(np.repeat(rng.random(60) < 0.7, 10), 0.05, blocks).at_least > 0.7 for _ in range(400)]
+    above = [accuracy_standing(np.repeat(rng.random(60) < 0.7, 10), 0.05, blocks).at_least > 0.7 for _ in range(400)]
     assert np.mean(above) < 0.09
 
 
@@ -85,7 +92,7 @@ def model_of(config: Config, rows: pa.Table) -> OnnxModel:
     return load_onnx(exported.SerializeToString(), config.model)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CATEGORICAL.metrics)
 @pytest.mark.parametrize("blocked", [False, True])
 def test_a_clear_gain_passes_each_gate_and_none_passes_no_test(
     config: Config, metric: RetrainMetric, *, blocked: bool
@@ -146,11 +153,11 @@ def test_one_block_is_split_at_random() -> None:
     assert len(split.held) == 60
 
 
-WELL, BADLY = Standing(0.8, 500, 0.77), Standing(0.8, 500, 0.74)
+WELL, BADLY = Accuracy(0.8, 500, 0.77), Accuracy(0.8, 500, 0.74)
 
 
 def comparison(gain: float, p_value: float) -> Comparison:
-    first, second = score(answers()), score(answers())
+    first, second = CLASSIFICATION.score(answers()), CLASSIFICATION.score(answers())
     second = replace(second, accuracy=first.accuracy + gain)
     return Comparison(first, second, CLASSES, 300, 1.0, 0.0, p_value=p_value, gate_p_value=p_value)
 
@@ -170,7 +177,7 @@ def comparison(gain: float, p_value: float) -> Comparison:
     ],
 )
 def test_verdicts(
-    *, gain: float, p_value: float, held: Standing, promised: float | None, changed: bool, verdict: Verdict
+    *, gain: float, p_value: float, held: Accuracy, promised: float | None, changed: bool, verdict: Verdict
 ) -> None:
     """The table of docs/architecture.md; the margin is three points."""
     gate = RetrainGate(comparison(gain, p_value), held, promised, margin=0.03, changed=changed)

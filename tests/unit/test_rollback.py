@@ -9,7 +9,9 @@ from flows.registry.publication import complete, kept_reference, stage
 from flows.registry.rollback_target import NoRollbackTargetError, find_rollback_target
 from flows.registry.versions import Champion, demote, promote, register, tags_of, version_of
 from flows.rollback_gate import compare_versions
-from flows.training.pipeline import export_onnx, sample_of, train
+from flows.training.export import export_onnx
+from flows.training.pipeline import train
+from flows.training.sample import sample_of
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.onnx.model import load_onnx

@@ -20,8 +20,10 @@ from flows.training import changepoint
 from flows.training.candidate import make_candidate
 from flows.training.changepoint import last_changepoint
 from flows.training.collection import newest_row
+from flows.training.export import export_onnx
 from flows.training.far_values import FarValues
-from flows.training.pipeline import export_onnx, sample_of, train
+from flows.training.pipeline import train
+from flows.training.sample import sample_of
 from flows.trigger import polling
 from flows.trigger.polling import Poll
 from monitoring.contract.config import Config

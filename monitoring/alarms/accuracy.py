@@ -73,6 +73,7 @@ def lower_bound(right: int, rows: int, miscoverage: float = MISCOVERAGE) -> floa
 
 def floor_of(performance: Performance, tolerance: float = TOLERANCE) -> float:
     """Return the accuracy of the null hypothesis, the lower bound less the tolerance; it may be 0 or less."""
+    assert performance.accuracy is not None
     return lower_bound(round(performance.accuracy * performance.rows), performance.rows) - tolerance
 
 
@@ -127,7 +128,8 @@ class AccuracyTest:
         self, performance: Performance, state: Mapping[str, Any] | None = None, tolerance: float = TOLERANCE
     ) -> None:
         """Begin anew, or go on from a state; raise ValueError if the floor is not above 0."""
-        self._performance = performance
+        assert performance.accuracy is not None
+        self._accuracy, self._rows_at_promotion = performance.accuracy, performance.rows
         self.floor = floor_of(performance, tolerance)
         if not self.floor > 0:
             raise ValueError(f"an accuracy of {performance.accuracy} on {performance.rows} rows leaves nothing to test")
@@ -172,8 +174,8 @@ class AccuracyTest:
     def verdict(self, waiting: int = 0, unreadable: tuple[Unreadable, ...] = ()) -> AccuracyVerdict:
         """Return the test's state as a verdict, with what the outcomes' reader reports."""
         return AccuracyVerdict(
-            at_promotion=self._performance.accuracy,
-            rows_at_promotion=self._performance.rows,
+            at_promotion=self._accuracy,
+            rows_at_promotion=self._rows_at_promotion,
             floor=self.floor,
             rows=self._rows,
             right=self._right,
@@ -200,7 +202,9 @@ class AccuracyWatch:
         """Go on from a state of the same reference and tolerance; begin anew from any other, or a damaged one."""
         self._key = [reference.digest, tolerance]
         self._test: AccuracyTest | None = None
-        if reference.performance is None or not floor_of(reference.performance, tolerance) > 0:
+        if reference.performance is None or reference.performance.accuracy is None:
+            return
+        if not floor_of(reference.performance, tolerance) > 0:
             return
         kept = state if state is not None and state.get("about") == self._key else {}
         try:

@@ -29,6 +29,8 @@ _MICROS = re.compile(r"-?[0-9]{1,18}")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
+Loss = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ERRORS_BOUND = 0.999  # the quantile of a regression's absolute errors that larger ones are counted as
 
 
 class InvalidReferenceError(DriftloopError):
@@ -53,21 +55,57 @@ class ReliabilityCurve:
 
 @dataclass(frozen=True)
 class Performance:
-    """The share of rows that a model gets right, of so many that it had not seen.
+    """How good a model is on so many rows that it had not seen: a classification's accuracy, or a regression's errors.
 
-    They are those of its promotion, or, once labels have shown that it stays as right after a change, those of the
-    reference since: then `at_promotion` is the accuracy that it was promoted with.
+    The accuracy is the share of rows that it gets right. `mae` is the mean absolute error, of errors no larger than
+    `mae_bound`, their 99.9 % quantile: larger ones count as that. `mae_deviation` is their standard deviation.
+
+    They are those of its promotion, or, once labels have shown that it stays as good after a change, those of the
+    reference since: then `at_promotion` is the accuracy, or the mean absolute error, that it was promoted with.
     """
 
-    accuracy: Share
+    accuracy: Share | None
     rows: Count
     calibration: ReliabilityCurve | None = None
-    at_promotion: Share | None = None
+    at_promotion: Loss | None = None
+    mae: Loss | None = None
+    mae_bound: Loss | None = None
+    mae_deviation: Loss | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless it is of one task, and complete."""
+        if (self.accuracy is None) == (self.mae is None):
+            raise ValueError("a performance is either an accuracy, of a classification, or a mae, of a regression")
+        if self.mae is not None and (self.mae_bound is None or self.mae > self.mae_bound):
+            raise ValueError("a mae takes a mae_bound, and is no larger")
+        if self.accuracy is not None and (self.at_promotion or 0) > 1:
+            raise ValueError("an accuracy at promotion is 1 at most")
+
+    @classmethod
+    def of_errors(cls, errors: pa.Array | pa.ChunkedArray, at_promotion: float | None = None) -> "Performance":
+        """Measure a regression by the absolute errors (n,) of its answers; all are finite, and there is one at least.
+
+        A row that a model has no answer for has no error: who judges the model decides what that is worth.
+        """
+        bound = pc.quantile(errors, ERRORS_BOUND, interpolation="higher")[0].as_py()
+        counted = pc.min_element_wise(errors, pa.scalar(bound, errors.type))
+        measured = (float(one(counted).as_py()) for one in (pc.mean, pc.stddev))
+        mae, deviation = measured
+        return cls(
+            None,
+            len(errors),
+            at_promotion=at_promotion,
+            mae=min(mae, float(bound)),  # equal errors have a mean that rounding puts above them
+            mae_bound=float(bound),
+            mae_deviation=deviation,
+        )
 
     @property
     def promised(self) -> float:
-        """Return the accuracy at its promotion, so that one acceptance after the other does not wear it down."""
-        return self.accuracy if self.at_promotion is None else self.at_promotion
+        """Return the measure at its promotion, so that one acceptance after the other does not wear it down."""
+        measured = self.mae if self.accuracy is None else self.accuracy
+        assert measured is not None
+        return measured if self.at_promotion is None else self.at_promotion
 
 
 @dataclass(frozen=True)

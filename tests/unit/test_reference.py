@@ -45,6 +45,7 @@ def test_a_reference_is_read_back_as_written(layout: Layout) -> None:
         pytest.param(None, id="not measured"),
         pytest.param(Performance(0.7, 30), id="accuracy alone"),
         pytest.param(Performance(1.0, 7, ReliabilityCurve((0.25, 0.75), (0.5, 1.0), (3, 4))), id="with a calibration"),
+        pytest.param(Performance.of_errors(pa.array([0.5, 1.0, 3.0]), at_promotion=1.25), id="a regression"),
     ],
 )
 def test_a_reference_tells_what_its_model_achieved(layout: Layout, performance: Performance | None) -> None:
@@ -68,6 +69,10 @@ def test_a_reference_tells_what_its_model_achieved(layout: Layout, performance: 
             '{"accuracy": 1, "rows": 2, "calibration": {"confidence": [0.5, 0.4], "accuracy": [0, 1], "rows": [1, 1]}}',
             id="knots that descend",
         ),
+        pytest.param('{"rows": 3}', id="no task"),
+        pytest.param('{"accuracy": 0.5, "mae": 1, "mae_bound": 2, "rows": 3}', id="both tasks"),
+        pytest.param('{"accuracy": null, "mae": 1, "rows": 3}', id="errors without a bound"),
+        pytest.param('{"accuracy": 0.5, "rows": 3, "at_promotion": 2}', id="an accuracy at promotion above 1"),
     ],
 )
 def test_a_performance_that_cannot_be_used_is_named(layout: Layout, performance: str) -> None:
@@ -76,6 +81,23 @@ def test_a_performance_that_cannot_be_used_is_named(layout: Layout, performance:
     pq.write_table(table, layout.reference)
     with pytest.raises(InvalidReferenceError, match=r"driftloop\.performance cannot be used"):
         read_reference(layout, MODEL)
+
+
+def test_a_performance_of_an_earlier_release_is_read(layout: Layout) -> None:
+    """What knows nothing of errors is an accuracy."""
+    kept = '{"accuracy": 0.5, "rows": 2, "calibration": null, "at_promotion": 0.75}'
+    table = _reference().cast(reference_schema(MODEL)).replace_schema_metadata({"driftloop.performance": kept})
+    pq.write_table(table, layout.reference)
+    assert read_reference(layout, MODEL).performance == Performance(0.5, 2, at_promotion=0.75)
+
+
+def test_the_largest_errors_count_as_the_bound() -> None:
+    """One absurd error in a thousand moves neither the mean nor the deviation of a regression's errors."""
+    errors = [1.0, 3.0] * 1_000
+    measured = Performance.of_errors(pa.array([*errors, 1e9]))
+    assert (measured.mae_bound, measured.rows, measured.promised) == (3.0, 2_001, measured.mae)
+    assert measured.mae == pytest.approx(2.0, abs=0.001)
+    assert measured.mae_deviation == pytest.approx(1.0, abs=0.001)
 
 
 def test_a_users_reference_is_taken_as_it_is(layout: Layout) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.drift_watch import DriftVerdict
+from monitoring.alarms.loss import LossVerdict
 
 Status = Literal["success", "warning", "fail", "error", "skipped"]
 STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error", "skipped")
@@ -165,8 +166,8 @@ class Origin:
 class Snapshot:
     """One look at the window; `assessment` is None while the window has too few rows.
 
-    `drift` and `accuracy` are what the sequential tests say, None where they do not run; `estimate` is the accuracy as
-    the window's confidences tell it.
+    `drift`, and `accuracy` or of a regression `loss`, are what the sequential tests say, None where they do not run;
+    `estimate` is the accuracy as the window's confidences tell it.
     """
 
     feature_prefix: str
@@ -189,6 +190,7 @@ class Snapshot:
     drift: DriftVerdict | None = None
     accuracy: AccuracyVerdict | None = None
     estimate: Estimate | None = None
+    loss: LossVerdict | None = None
 
     @property
     def reference_ahead(self) -> float:
@@ -209,9 +211,9 @@ class Snapshot:
 
     @property
     def verdict(self) -> Literal["waiting", "passing", "failing"]:
-        """Return the overall verdict in a word: drift, a fallen accuracy and each other test count."""
+        """Return the overall verdict in a word: drift, a fallen accuracy, larger errors and each other test count."""
         if self.assessment is None:
             return "waiting"
-        less_accurate = self.accuracy is not None and self.accuracy.detected
-        wrong = self.drifted or less_accurate or any(v.counts for v in self.assessment.failed)
+        harm = any(test is not None and test.detected for test in (self.accuracy, self.loss))
+        wrong = self.drifted or harm or any(v.counts for v in self.assessment.failed)
         return "failing" if wrong else "passing"

@@ -14,6 +14,7 @@ from monitoring.alarms.harm_watch import HarmWatch
 from monitoring.alarms.loss import LossTest, LossVerdict, upper_bound
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Performance, read_reference
+from monitoring.snapshot.alarm_metrics import loss_metrics
 from tests.unit.mixed import tips, trip_rows, trips
 from tests.unit.monitor_fixtures import START, keep_reference, label_rows, log_rows
 
@@ -101,6 +102,16 @@ def test_a_verdict_is_in_the_targets_unit() -> None:
     assert performance.mae is not None
     assert performance.mae * 1.05 < verdict.ceiling < performance.mae * 1.6
     assert LossTest(performance).verdict().mae is None
+
+
+def test_larger_errors_are_exported() -> None:
+    """The metrics say what the verdict says; without one there are none."""
+    verdict = add(LossTest(measured(1)), errors(np.random.default_rng(1), 2_000, 8.0))
+    shown = {family.name: family.samples[0].value for family in loss_metrics(verdict)}
+    assert shown["loss_rise_detected"] == 1
+    assert shown["loss_alarm_score"] > shown["loss_alarm_threshold"] == verdict.threshold
+    assert (shown["loss_ceiling"], shown["loss_test_rows"]) == (verdict.ceiling, 2_000)
+    assert list(loss_metrics(None)) == []
 
 
 def test_how_labels_are_batched_and_restarts_do_not_matter() -> None:

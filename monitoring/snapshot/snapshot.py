@@ -166,8 +166,8 @@ class Origin:
 class Snapshot:
     """One look at the window; `assessment` is None while the window has too few rows.
 
-    `drift`, and `accuracy` or of a regression `loss`, are what the sequential tests say, None where they do not run;
-    `estimate` is the accuracy as the window's confidences tell it.
+    `drift` and `accuracy` are what the sequential tests say, None where they do not run; `estimate` is the accuracy as
+    the window's confidences tell it.
     """
 
     feature_prefix: str
@@ -190,7 +190,7 @@ class Snapshot:
     drift: DriftVerdict | None = None
     accuracy: AccuracyVerdict | None = None
     estimate: Estimate | None = None
-    loss: LossVerdict | None = None
+    loss: LossVerdict | None = None  # what the test of a regression says, in accuracy's stead
 
     @property
     def reference_ahead(self) -> float:

@@ -136,6 +136,19 @@ def test_a_regressions_answers_that_fail_are_missing() -> None:
     assert (found.columns[-1].column, found.columns[-1].direction) == ("predicted_minutes", "missing")
 
 
+def test_unseen_levels_are_named_from_their_first_row_on() -> None:
+    """Of a column that is blamed: one row is too few for a test of its share, and yet it is there. Others are not."""
+    log = changed(table(460, 10), "zone", 6, 0.9, "marina")
+    values = [*log["zone"].to_pylist()[:-1], "pier"]
+    log = log.set_column(log.schema.get_field_index("zone"), "zone", pa.array(values))
+    known("regression")[0].features[0].code(pa.chunked_array([["quay"]]))  # came long ago
+    found = watch(trips(), log)[1]
+    assert found is not None
+    zone = next(one for one in found.columns if one.column == "zone")
+    unseen = {one.level for one in zone.levels if one.unseen}
+    assert unseen == {"marina", "pier"}
+
+
 def test_cells_hold_frequent_levels_rare_ones_unseen_ones_and_none() -> None:
     """A level of one row alone is unseen among the reference's own rows, and rare in the log: Good's rule."""
     column = pa.chunked_array([["a"] * 60 + ["b"] * 30 + ["c"] * 3 + ["d"] + [None] * 6])

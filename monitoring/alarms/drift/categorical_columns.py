@@ -127,7 +127,7 @@ def count_predictions(scores: ReferenceScores, rows: Observations) -> Floats:
 
 
 def _changed_levels(words: FeatureLevels, before: Codes, now: Codes) -> Sequence[LevelChange]:
-    """Return what changed, by Fisher's exact test of each level that may have, with Bonferroni's correction."""
+    """Return what changed, by Fisher's exact test of each known level that may have, with Bonferroni's correction."""
     number = int(max(before.max(initial=0), now.max(initial=0))) + 1
     ours, theirs = (np.bincount(codes[codes >= 0], minlength=number) for codes in (before, now))
     n, m = max(len(now), 1), max(len(before), 1)
@@ -136,7 +136,7 @@ def _changed_levels(words: FeatureLevels, before: Codes, now: Codes) -> Sequence
     changes: list[LevelChange] = []
     for code in np.argsort(-np.abs(gaps), kind="stable")[:MOST_TESTED]:
         counts = [[theirs[code], n - theirs[code]], [ours[code], m - ours[code]]]
-        if (name := words.name(int(code))) is not None and float(stats.fisher_exact(counts)[1]) < level:
-            unseen = bool(code >= len(words.levels))
+        unseen = bool(code >= len(words.levels) and theirs[code])  # that it came at all is the change
+        if (name := words.name(int(code))) is not None and (unseen or float(stats.fisher_exact(counts)[1]) < level):
             changes.append(LevelChange(name, float(ours[code] / m), float(theirs[code] / n), unseen))
     return changes[:MOST_CHANGED]

@@ -27,8 +27,10 @@ from data.statistics import load_statistics
 from flows.training.pipeline import predict_out_of_fold, train
 from flows.training.recipes import QUADRATIC
 from flows.training.sample import FOLDS, Sample
-from monitoring.alarms.accuracy import MISCOVERAGE, AccuracyTest, EDetector, floor_of
+from monitoring.alarms.accuracy import AccuracyTest, floor_of
 from monitoring.alarms.accuracy_estimate import Estimate
+from monitoring.alarms.e_detectors import ShareDetector
+from monitoring.alarms.harm import MISCOVERAGE
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.reference import Performance
@@ -166,11 +168,11 @@ def print_estimates(title: str, source: Callable, config: Config, repeats: int, 
 
 def between_alarms(accuracy: float, floor: float, threshold: float, rows: int, rng: np.random.Generator) -> float:
     """Return the labelled rows between two false alarms, the test beginning anew after each."""
-    alarms, detector = 0, EDetector(floor, 0)
+    alarms, detector = 0, ShareDetector(floor, 0)
     for _ in range(rows // 5_000):
         outcomes = rng.random(5_000) < accuracy
         while (place := detector.add(outcomes, threshold)) is not None:
-            alarms, detector, outcomes = alarms + 1, EDetector(floor, 0), outcomes[place + 1 :]
+            alarms, detector, outcomes = alarms + 1, ShareDetector(floor, 0), outcomes[place + 1 :]
     return rows / alarms if alarms else float("inf")
 
 

@@ -258,7 +258,7 @@ class Monitor:
             current, frames, unreadable = self._read_window(watched)
         verdicts = self._test(watched.tests)
         if verdicts is not None:
-            later = (*verdicts.drift.unreadable, *(verdicts.accuracy.unreadable if verdicts.accuracy else ()))
+            later = (*verdicts.drift.unreadable, *(verdicts.harm.unreadable if verdicts.harm else ()))
             unreadable += tuple(file for file in later if file not in unreadable)
         self._note_unreadable(unreadable)
         with _stage("suite"):
@@ -269,6 +269,7 @@ class Monitor:
             # without their files: the snapshot is kept as JSON
             drift=replace(verdicts.drift, unreadable=()) if verdicts else None,
             accuracy=replace(verdicts.accuracy, unreadable=()) if verdicts and verdicts.accuracy else None,
+            loss=replace(verdicts.loss, unreadable=()) if verdicts and verdicts.loss else None,
             estimate=watched.estimator.estimate(current, self.config.minimum_rows),
         )
         return replace(report, snapshot=snapshot)

@@ -1,4 +1,4 @@
-"""Outcomes, whether each prediction was right: one per labelled row, in the order in which the labels arrive.
+"""Outcomes, whether each prediction was right, or how large its error is: one per labelled row, as labels arrive.
 
 A label within its row counts when the row arrives, a later one when it arrives itself. Of several labels of a
 row the first counts, which is the rule of sequential tests in `monitoring.contract.labels`.
@@ -6,7 +6,7 @@ row the first counts, which is the rule of sequential tests in `monitoring.contr
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,35 @@ from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.reference import Reference
 from monitoring.contract.row_lookup import find_rows
 from monitoring.contract.schemas import TIMESTAMP, labels_schema
+from monitoring.contract.tasks import TaskName
 from monitoring.contract.times import BEFORE_ALL, latest_time
 from monitoring.profile.kernel import hash_ids
 
-Outcomes = npt.NDArray[np.bool_]
+Outcomes = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 Keys = npt.NDArray[np.uint64]
 
 MOST_WAITING = 10_000  # labels whose row is not in the log yet: of more the oldest are dropped
 MOST_COUNTED = 65_536  # ids whose late label has counted: an older one's second label would count too
+
+
+class Judge(Protocol):
+    """What a labelled row is worth, by task."""
+
+    def __call__(self, predictions: pa.ChunkedArray, targets: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the outcome of each row (n,), null where there is none."""
+
+
+def _is_right(predictions: pa.ChunkedArray, targets: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.equal(predictions, targets)  # null where either is
+
+
+def _error(predictions: pa.ChunkedArray, targets: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return absolute errors; a number that is none is no answer, and one that is infinite is as wrong as can be."""
+    errors = pc.abs(pc.subtract(predictions, targets))
+    return pc.if_else(pc.is_nan(errors), pa.scalar(None, pa.float64()), errors)
+
+
+JUDGES: dict[TaskName, Judge] = {"classification": _is_right, "regression": _error}
 
 
 class OutcomeStream:
@@ -45,9 +66,15 @@ class OutcomeStream:
     ) -> None:
         self._folder, self._model, self._version = layout.current, model, reference.model_version
         self._after = BEFORE_ALL if reference.through is None else reference.through
+        self._judge, self._values = JUDGES[model.task], model.rules.values
         self._schema = pa.schema(
-            [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
-            + [(name, pa.string()) for name in (model.prediction, model.target, "model_version")]
+            [
+                ("prediction_id", pa.string()),
+                ("timestamp", TIMESTAMP),
+                (model.prediction, self._values),
+                (model.target, self._values),
+                ("model_version", pa.string()),
+            ]
         )
         logs = (layout.current, self._schema, self._after), (layout.labels, labels_schema(model), BEFORE_ALL)
         if state is None:
@@ -55,7 +82,7 @@ class OutcomeStream:
         else:
             positions = state["rows"], state["labels"]
             self._rows, self._labels = (LogCursor.restore(*p, one) for p, one in zip(logs, positions, strict=True))
-        self._waiting: dict[str, str] = dict(state["waiting"]) if state else {}
+        self._waiting: dict[str, str | float] = dict(state["waiting"]) if state else {}
         self._counted: Keys = np.frombuffer(base64.b64decode(state["counted"] if state else ""), "<u8")
 
     @property
@@ -82,17 +109,17 @@ class OutcomeStream:
             rows, unreadable = self._rows.take(limit)
             labels, more = self._labels.take(limit)
             # Rows first: a row that arrives after this is found by its label now, or finds the label waiting next time.
-            outcomes = [self._match_rows(rows), self._match_labels(labels)]
+            known: Outcomes = np.concatenate([self._match_rows(rows), self._match_labels(labels)])
         except BaseException:
             self._rows, self._labels, self._waiting, self._counted = before
             raise
-        return np.concatenate(outcomes), [*unreadable, *more]
+        return known, [*unreadable, *more]
 
     def _match_rows(self, rows: pa.Table) -> Outcomes:
         """Return the outcomes (n,) of arriving rows whose label is in the row, or was waiting for it."""
         target = rows[self._model.target]
         waited = pc.index_in(rows["prediction_id"], value_set=pa.array(list(self._waiting), pa.string()))
-        late = pa.array(list(self._waiting.values()), pa.string()).take(waited.combine_chunks())
+        late = pa.array(list(self._waiting.values()), self._values).take(waited.combine_chunks())
         for i in rows["prediction_id"].filter(pc.is_valid(waited)).to_pylist():
             self._waiting.pop(i, None)
         self._mark_counted(rows["prediction_id"].filter(pc.and_(pc.is_valid(late), pc.is_null(target))))
@@ -132,9 +159,9 @@ class OutcomeStream:
         self._counted = np.concatenate([self._counted, hash_ids(ids)])[-MOST_COUNTED:]
 
     def _compare(self, rows: pa.Table, targets: pa.ChunkedArray) -> Outcomes:
-        """Return whether each prediction was right (n,), of labelled rows that the reference's model predicted."""
-        right = pc.equal(rows[self._model.prediction], targets)  # null where either is
-        counts = pc.is_valid(right)
+        """Return the outcomes (n,) of labelled rows that the reference's model predicted."""
+        judged = self._judge(rows[self._model.prediction], targets)
+        counts = pc.is_valid(judged)
         if self._version is not None:
             ours = pc.fill_null(pc.equal(rows["model_version"], self._version), fill_value=True)
             counts = pc.and_(counts, ours)
@@ -142,5 +169,5 @@ class OutcomeStream:
         counts = pc.and_(counts, pc.fill_null(pc.less_equal(times, latest_time()), fill_value=True))
         if self._after >= 0:
             counts = pc.and_(counts, pc.fill_null(pc.greater(times, self._after), fill_value=False))
-        outcomes: Outcomes = right.filter(counts).to_numpy().astype(np.bool_)
+        outcomes: Outcomes = judged.filter(counts).combine_chunks().to_numpy(zero_copy_only=False)
         return outcomes

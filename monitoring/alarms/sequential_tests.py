@@ -1,4 +1,4 @@
-"""Both sequential tests against one reference: of drift from it, and of its model's accuracy."""
+"""Both sequential tests against one reference: of drift from it, and of harm by its model."""
 
 import json
 import time
@@ -7,8 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from monitoring.alarms.accuracy import AccuracyVerdict, AccuracyWatch
+from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch
+from monitoring.alarms.harm_watch import HarmWatch
+from monitoring.alarms.loss import LossVerdict
 from monitoring.contract.config import Config
 from monitoring.contract.config_values import LEAST_PROMISE
 from monitoring.contract.layout import Layout
@@ -21,10 +23,20 @@ SAVED_EVERY = 60.0  # seconds: of so long a time a restart reads the log again
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The verdicts of both tests; `accuracy` is None where there is nothing to test."""
+    """The verdicts of both tests; `harm` is None where there is nothing to test."""
 
     drift: DriftVerdict
-    accuracy: AccuracyVerdict | None
+    harm: AccuracyVerdict | LossVerdict | None
+
+    @property
+    def accuracy(self) -> AccuracyVerdict | None:
+        """Return the verdict on a classification."""
+        return self.harm if isinstance(self.harm, AccuracyVerdict) else None
+
+    @property
+    def loss(self) -> LossVerdict | None:
+        """Return the verdict on a regression."""
+        return self.harm if isinstance(self.harm, LossVerdict) else None
 
 
 class SequentialTests:
@@ -33,7 +45,7 @@ class SequentialTests:
     def __init__(self, layout: Layout, config: Config, reference: Reference) -> None:
         self._layout = layout
         self._drift = DriftWatch(layout, config, reference)
-        self._accuracy = AccuracyWatch(layout, config, reference, _load_state(self._state))
+        self._harm = HarmWatch(layout, config, reference, _load_state(self._state))
         self._labelled, self._saved_at = 0, time.monotonic()
 
     def update(self, now: datetime | None = None) -> Verdicts:
@@ -43,16 +55,16 @@ class SequentialTests:
         if it cannot be read at all.
         """
         drift = self._drift.update(now)
-        accuracy = self._accuracy.update(self._promise(drift))
-        self._labelled = accuracy.rows if accuracy else 0
+        harm = self._harm.update(self._promise(drift))
+        self._labelled = harm.rows if harm else 0
         if time.monotonic() - self._saved_at >= SAVED_EVERY:
             self.save()
-        return Verdicts(drift, accuracy)
+        return Verdicts(drift, harm)
 
     def save(self) -> None:
-        """Save the state of the test of accuracy."""
+        """Save the state of the test of harm."""
         with replaced(self._state) as temporary:
-            temporary.write_text(json.dumps(self._accuracy.to_dict()), encoding="utf-8")
+            temporary.write_text(json.dumps(self._harm.to_dict()), encoding="utf-8")
         self._saved_at = time.monotonic()
 
     def stop(self) -> None:
@@ -60,7 +72,7 @@ class SequentialTests:
         self._drift.stop()
 
     def _promise(self, drift: DriftVerdict) -> float:
-        """Return the promise for accuracy: as many labelled rows as come among the rows promised for drift."""
+        """Return the promise for harm: as many labelled rows as come among the rows promised for drift."""
         return max(drift.promise * min(1.0, self._labelled / max(drift.logged, 1)), LEAST_PROMISE)
 
     @property

@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.alarms.drift.attribution import Attribution, attribute
+from monitoring.alarms.drift.attribution import Attribution, attribute_for
 from monitoring.alarms.drift.calibration import POPULATIONS, Calibration, Progress, calibrate
 from monitoring.alarms.drift.calibration_process import SEED
 from monitoring.alarms.drift.detector import QUIET, DriftDetector
-from monitoring.alarms.drift.drift_watch import DriftVerdict, rows_of, thinned
+from monitoring.alarms.drift.drift_watch import DriftVerdict, thinned
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.support import Support
+from monitoring.alarms.drift.vocabulary import Vocabulary, rows_of
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.backtest.log_rows import Times, times_of
 from monitoring.contract.config import Config, Model
@@ -71,24 +72,31 @@ class PastDetector:
         self.alarms: list[PastAlarm] = []
         self.unknown: Counter[str] = Counter()  # predictions that the config does not name
         self.support, self._promise, self._model = support, support.promised, model
+        self._words = Vocabulary.of(reference.table, model)
         self._rows = thinned(rows_of(reference.table, model))
         self._scores = ReferenceScores(self._rows, len(model.categories), calibration.rhythm.cycle)
         self._detector = DriftDetector(self._scores, calibration)
         self.restarted = RestartedDetector(self._scores, calibration, self._promise)
         fields = compared_fields(reference.table.schema, model)
-        self._columns = pa.schema([*fields, pa.field(model.prediction, pa.string())])
+        self._columns = pa.schema([*fields, pa.field(model.prediction, model.rules.values)])
 
     def feed(self, table: pa.Table) -> None:
         """Take in rows that came since."""
         if len(table):
-            named = pc.value_counts(table[self._model.prediction].combine_chunks()).to_pylist()
-            self.unknown.update({one["values"]: one["counts"] for one in named if self._is_unknown(one["values"])})
-            rows, times = rows_of(conform(table, self._columns), self._model), times_of(table)
+            self._note_unknown(table[self._model.prediction])
+            rows, times = rows_of(conform(table, self._columns), self._model, self._words), times_of(table)
             self._feed(rows, times)
             self.restarted.feed(rows, times)
 
-    def _is_unknown(self, name: str | None) -> bool:
-        return name is not None and name not in self._model.categories
+    def _note_unknown(self, predictions: pa.ChunkedArray) -> None:
+        """Count predictions that the config does not name; a number is never one."""
+        if not self._model.categories:
+            return
+        named = pc.value_counts(predictions.combine_chunks()).to_pylist()
+        unknown = {
+            one["values"]: one["counts"] for one in named if one["values"] not in (None, *self._model.categories)
+        }
+        self.unknown.update(unknown)
 
     def verdict(self) -> DriftVerdict:
         """Return what the detector says now."""
@@ -115,9 +123,8 @@ class PastDetector:
             self.alarms.append(PastAlarm(now, self._find(now)))
 
     def _find(self, alarm: Alarm) -> Attribution:
-        names = (*self._model.features, self._model.prediction)
         deviations, around = self._detector.calibration.deviations, self._detector.around(alarm.onset)
-        return attribute(names, self._scores, deviations, self._rows, around)
+        return attribute_for(self._model, self._scores, deviations, self._rows, around, vocabulary=self._words)
 
 
 def populations_for(model: Model) -> int:

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from monitoring.alarms.drift.attribution import ColumnAttribution
 from monitoring.alarms.drift.calibration import POPULATIONS
 from monitoring.alarms.drift.support import Support
 from monitoring.backtest.alert_rules import Firing, Outcome
@@ -161,13 +162,23 @@ def _span(one: Firing) -> str:
 
 def _of_alarm(past: PastAlarm) -> Iterator[str]:
     columns = sorted((c for c in past.attribution.columns if c.direction), key=lambda c: -c.contribution)
-    blamed = ", ".join(f"{c.column} {c.direction}" for c in columns[:SHOWN]) or "no column by itself"
+    blamed = ", ".join(map(_of_column, columns[:SHOWN])) or "no column by itself"
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
     over = f"over at {utc(past.over)}" if past.over is not None else "not over at the end"
     yield (
         f"  noticed {utc(past.alarm.noticed)}, began {utc(past.alarm.onset)}, {over}: {past.alarm.kind}; "
         f"{blamed}{more}; effect {past.attribution.effect:.2f}"
     )
+
+
+def _of_column(column: ColumnAttribution) -> str:
+    """Say how a column changed; of a categorical feature, which levels grew or shrank the most."""
+    shares = (
+        f"{'unseen ' if one.unseen else ''}{one.level} {_percent(one.before)} to {_percent(one.now)}"
+        for one in column.levels[:SHOWN]
+    )
+    levels = f" ({', '.join(shares)})" if column.levels else ""
+    return f"{column.column} {column.direction}{levels}"
 
 
 def as_json(found: Backtest) -> dict[str, Any]:
@@ -195,6 +206,7 @@ def as_json(found: Backtest) -> dict[str, Any]:
             "kind": past.alarm.kind,
             "effect": past.attribution.effect,
             "blamed": {c.column: c.direction for c in past.attribution.columns if c.direction},
+            "levels": {c.column: [asdict(one) for one in c.levels] for c in past.attribution.columns if c.levels},
         }
         for past in found.alarms
     ]

@@ -14,6 +14,8 @@ from monitoring.contract.labels import newest_targets
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.times import Micros
 
+Target = str | float
+
 
 @dataclass(frozen=True)
 class PastWindow:
@@ -37,13 +39,13 @@ class PastLabels:
 
     def __init__(self, log: PastLog | None, model: Model) -> None:
         self.taken = self.met = 0
-        self._target = model.target
-        self._timed: dict[str, str] = {}  # by ids that tell when their row came
-        self._timeless: dict[str, str] = {}  # by others, which may be any row's until it has left
+        self._target, self._type = model.target, model.rules.values
+        self._timed: dict[str, Target] = {}  # by ids that tell when their row came
+        self._timeless: dict[str, Target] = {}  # by others, which may be any row's until it has left
         self._pieces = iter(()) if log is None else log.read()
         self._times: Times = np.zeros(0, np.int64)
         self._ids: list[str] = []
-        self._values: list[str | None] = []
+        self._values: list[Target | None] = []
         self._at = 0
 
     def join(self, rows: pa.Table, moment: Micros) -> pa.Table:
@@ -51,7 +53,7 @@ class PastLabels:
         self._take(moment)
         if not self._timed and not self._timeless:
             return rows
-        late = pa.array([self._label(i) for i in rows["prediction_id"].to_pylist()], pa.string())
+        late = pa.array([self._label(i) for i in rows["prediction_id"].to_pylist()], self._type)
         column = rows.schema.get_field_index(self._target)
         return rows.set_column(column, self._target, newest_targets(rows[self._target], late))
 
@@ -69,7 +71,7 @@ class PastLabels:
             newest = int(times_of(rows)[-1]) // 1000
             self._timed = {i: one for i, one in self._timed.items() if i in here or (id_milliseconds(i) or 0) >= newest}
 
-    def _label(self, prediction_id: str) -> str | None:
+    def _label(self, prediction_id: str) -> Target | None:
         return self._timed.get(prediction_id, self._timeless.get(prediction_id))
 
     def _take(self, moment: Micros) -> None:

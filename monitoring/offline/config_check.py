@@ -7,10 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitoring.alarms.drift.calibration import supported_rows
-from monitoring.alarms.drift.drift_watch import rows_of, thinned
+from monitoring.alarms.drift.drift_watch import thinned
 from monitoring.alarms.drift.learning import learning_until
 from monitoring.alarms.drift.rhythm import SECONDS, amount, duration, find_rhythm
 from monitoring.alarms.drift.support import EXTRAPOLATED, Support
+from monitoring.alarms.drift.vocabulary import rows_of
 from monitoring.contract.config import Config, Model
 from monitoring.contract.exit_status import PASSES
 from monitoring.contract.kinds import KINDS

@@ -10,6 +10,7 @@ from monitoring.alarms.drift.attribution import Attribution
 from monitoring.alarms.drift.detector import DetectorStatus
 from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.alarms.drift.support import Support
+from monitoring.alarms.loss import LossVerdict
 from monitoring.contract.drift_state import Alarm
 
 MICROSECONDS = 1e6
@@ -95,6 +96,20 @@ def accuracy_metrics(verdict: AccuracyVerdict | None, estimate: Estimate | None)
         yield _gauge("model_accuracy_estimate_chunks", "Chunks that the threshold comes from.", estimate.chunks)
         if estimate.threshold is not None:
             yield _gauge("model_accuracy_estimate_threshold", "Estimate too low to be chance.", estimate.threshold)
+
+
+def loss_metrics(verdict: LossVerdict | None) -> Iterator[Metric]:
+    """Yield what labels say of a regression's errors."""
+    if verdict is None:
+        return
+    yield _gauge("loss_at_promotion", "Mean absolute error of the champion when promoted.", verdict.at_promotion)
+    yield _gauge("loss_ceiling", "Mean absolute error that the champion is held to.", verdict.ceiling)
+    yield _gauge("loss_test_rows", "Labelled rows that the test has seen.", verdict.rows)
+    yield _gauge("loss_labels_waiting", "Labels whose row has not been found.", verdict.waiting)
+    yield _gauge("loss_alarm_threshold", "log10 of the labelled rows that are promised.", verdict.threshold)
+    yield _gauge("loss_rise_detected", "1 while the alarm of larger errors holds.", float(verdict.detected))
+    if verdict.score is not None:
+        yield _gauge("loss_alarm_score", "log10 of the evidence of larger errors.", verdict.score)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -8,6 +8,7 @@ from typing import Literal
 from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.drift_watch import DriftVerdict
+from monitoring.alarms.loss import LossVerdict
 from monitoring.contract.kinds import KindName
 
 Status = Literal["success", "warning", "fail", "error", "skipped"]
@@ -224,6 +225,7 @@ class Snapshot:
     drift: DriftVerdict | None = None
     accuracy: AccuracyVerdict | None = None
     estimate: Estimate | None = None
+    loss: LossVerdict | None = None  # what the test of a regression says, in accuracy's stead
 
     @property
     def reference_ahead(self) -> float:
@@ -244,9 +246,9 @@ class Snapshot:
 
     @property
     def verdict(self) -> Literal["waiting", "passing", "failing"]:
-        """Return the overall verdict in a word: drift, a fallen accuracy and each other test count."""
+        """Return the overall verdict in a word: drift, a fallen accuracy, larger errors and each other test count."""
         if self.assessment is None:
             return "waiting"
-        less_accurate = self.accuracy is not None and self.accuracy.detected
-        wrong = self.drifted or less_accurate or any(v.counts for v in self.assessment.failed)
+        harm = any(test is not None and test.detected for test in (self.accuracy, self.loss))
+        wrong = self.drifted or harm or any(v.counts for v in self.assessment.failed)
         return "failing" if wrong else "passing"

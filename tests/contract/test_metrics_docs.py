@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -13,8 +14,10 @@ from api.metrics import APIMetrics
 from flows.clients.mlflow import MLflow
 from flows.clients.prefect import Prefect
 from flows.trigger.metrics import TriggerMetrics, watch
+from monitoring.alarms.loss import LossTest
 from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
+from monitoring.snapshot.alarm_metrics import loss_metrics
 from monitoring.snapshot.exporter import SnapshotCollector
 from tests.unit.mixed import tips, trip_rows, trips
 from tests.unit.models import GENRES
@@ -58,7 +61,7 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1, shift=3.0))
     monitor, registry = monitor_of(tmp_path, GENRES, drift_alarm="on")
     monitor.cycle()
-    shown = _exported(registry)
+    shown = _exported(registry) | _of_errors()
     for config in (trips(metrics=PREFIX), tips(metrics=PREFIX, drift=BY_DISTANCE)):  # what a genre's config has not
         others = CollectorRegistry()
         collector = SnapshotCollector()
@@ -67,6 +70,13 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
         export_metrics_to_prometheus(generate_evidently_report(*frames, config=config), collector)
         shown = _exported(others) | shown
     assert shown == _documented("Monitor")
+
+
+def _of_errors() -> dict[str, frozenset[str]]:
+    """Return the metrics of the test of a regression's errors."""
+    test = LossTest(Performance(None, 400, mae=2.0, mae_bound=20.0, mae_deviation=2.0))
+    test.add(np.array([1.0]), 1_000)
+    return {family.name: frozenset() for family in loss_metrics(test.verdict())}
 
 
 def test_the_apis_metrics_are_documented() -> None:

@@ -12,8 +12,9 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 
 from monitoring.alarms.drift.calibration import calibrate
-from monitoring.alarms.drift.drift_watch import DriftWatch, rows_of
+from monitoring.alarms.drift.drift_watch import DriftWatch
 from monitoring.alarms.drift.rhythm import find_rhythm
+from monitoring.alarms.drift.vocabulary import rows_of
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import part_name

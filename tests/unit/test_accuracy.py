@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict, AccuracyWatch, lower_bound
+from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict, lower_bound
+from monitoring.alarms.harm_watch import HarmWatch
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import list_parts
 from monitoring.contract.reference import Performance, Reference, read_reference
@@ -31,11 +32,11 @@ def _reference(folder: Path, **about: object) -> Reference:
     return read_reference(Layout(folder), LOANS.model)
 
 
-def _watch(folder: Path, state: object = None, tolerance: float = 0.0, **about: object) -> AccuracyWatch:
-    return AccuracyWatch(Layout(folder), LOANS, _reference(folder, **about), state, tolerance)
+def _watch(folder: Path, state: object = None, tolerance: float = 0.0, **about: object) -> HarmWatch:
+    return HarmWatch(Layout(folder), LOANS, _reference(folder, **about), state, tolerance)
 
 
-def _counts(watch: AccuracyWatch) -> tuple[int, int]:
+def _counts(watch: HarmWatch) -> tuple[int, int]:
     verdict = watch.update(PROMISE)
     assert verdict is not None
     assert not verdict.unreadable

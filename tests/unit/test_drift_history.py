@@ -16,11 +16,12 @@ from flows.training.rhythm_rows import find_rhythm_rows
 from monitoring.alarms.drift.calibration import Calibration, calibrate
 from monitoring.alarms.drift.cycles import Stretch, draw_cycles, split_cycles
 from monitoring.alarms.drift.detector import DriftDetector
-from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rows_of
+from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch
 from monitoring.alarms.drift.learning import learning_until, missing_time
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.usual import DAY, HOUR, WEEK, Cycle
+from monitoring.alarms.drift.vocabulary import rows_of
 from monitoring.contract.config import Config
 from monitoring.contract.drawn_rows import draw_from_log
 from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from monitoring.alarms.drift.calibration_process import CalibrationError
-from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rows_of
+from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch
+from monitoring.alarms.drift.vocabulary import rows_of
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference
 from tests.unit.models import LOANS, loans

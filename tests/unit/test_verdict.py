@@ -94,5 +94,5 @@ def test_every_other_test_counts(status: str) -> None:
 
 
 def test_a_fallen_accuracy_counts() -> None:
-    fallen = AccuracyVerdict(0.9, 500, 0.85, 400, 300, score=7.0, threshold=6.0, detected=True, since=380)
+    fallen = AccuracyVerdict(0.9, 500, 400, 7.0, 6.0, detected=True, since=380, floor=0.85, right=300)
     assert replace(snapshot(), drift=alarm(holds=False), accuracy=fallen).verdict == "failing"

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from monitoring.alarms.drift.levels import NO_VALUE, UNSEEN
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.usual import Floats
 
@@ -35,8 +36,8 @@ class Bootstrap:
 
     def draw(self, rng: np.random.Generator) -> "Population":
         """Draw a population."""
-        m, d = self._reference.features.shape
-        return Population(self, rng, Unseen.draw(m, d, self._categories, rng))
+        unseen = Unseen.draw(self._reference, len(self._reference), self._categories, rng)
+        return Population(self, rng, unseen)
 
     def rows(self, rng: np.random.Generator, number: int) -> Observations:
         """Draw rows of the smoothed reference, without anything that it has never shown."""
@@ -49,7 +50,8 @@ class Bootstrap:
                 finite = np.isfinite(column)
                 place = (rank[finite] * len(values)).astype(np.intp)
                 column[finite] = values[np.minimum(place, len(values) - 1)]
-        return Observations(features, self._reference.predictions[places])
+        levels = self._reference.levels.take(places)
+        return Observations(features, self._reference.predictions[places], levels=levels)
 
 
 @dataclass(frozen=True)
@@ -70,19 +72,23 @@ class Unseen:
     """What a reference may never have shown, and how probable it is in a population.
 
     `missing` and `beyond` (features,) are the probabilities of a missing value and of one beyond the reference's,
-    `other` is that of a prediction drawn evenly from all categories and an unknown one.
+    `other` is that of a prediction drawn evenly from all categories and an unknown one. `levels` (2, c) are those of no
+    value and of an unseen level of each categorical feature.
     """
 
     missing: Floats
     beyond: Floats
     other: float
     categories: int
+    levels: Floats
 
     @classmethod
-    def draw(cls, rows: int, features: int, categories: int, rng: np.random.Generator) -> "Unseen":
-        """Draw probabilities that so many rows without any of it leave possible."""
+    def draw(cls, like: Observations, rows: int, categories: int, rng: np.random.Generator) -> "Unseen":
+        """Draw probabilities that so many rows like others, without any of it, leave possible."""
+        features, categorical = like.features.shape[1], len(like.levels.sizes)
         unseen = rng.beta(0.5, rows + 0.5, size=2 * features + 1)
-        return cls(unseen[:features], unseen[features : 2 * features], float(unseen[-1]), categories)
+        levels = rng.beta(0.5, rows + 0.5, size=(2, categorical))
+        return cls(unseen[:features], unseen[features : 2 * features], float(unseen[-1]), categories, levels)
 
     def add(self, rows: Observations, rng: np.random.Generator) -> Observations:
         """Put it into rows, in place, and return them."""
@@ -92,6 +98,9 @@ class Unseen:
             column[_pick(len(rows), missing, rng)] = np.nan
         places = _pick(len(rows), self.other, rng)
         rows.predictions[places] = rng.integers(0, self.categories + 1, len(places))
+        for cell, shares in zip((NO_VALUE, UNSEEN), self.levels, strict=True):
+            for column, share in zip(rows.levels.cells.T, shares, strict=True):
+                column[_pick(len(rows), share, rng)] = cell
         return rows
 
 

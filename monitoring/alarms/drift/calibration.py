@@ -30,6 +30,7 @@ from scipy import special
 from monitoring.alarms.drift.bootstrap import Bootstrap
 from monitoring.alarms.drift.cycles import Drawn, Stretch, draw_cycles
 from monitoring.alarms.drift.dependent_statistics import DEPENDENT_KINDS, Deviations, components, jumps
+from monitoring.alarms.drift.levels import LEVEL_KINDS
 from monitoring.alarms.drift.rhythm import NO_RHYTHM, Rhythm
 from monitoring.alarms.drift.scores import Counts, Observations, ReferenceScores, ScoreColumns, learn_usual
 from monitoring.alarms.drift.statistics import KINDS
@@ -83,7 +84,7 @@ class Calibration:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of the statistics."""
-        return KINDS if self.deviations is None else DEPENDENT_KINDS
+        return _kinds(self.location, self.deviations)
 
     def heights(self, window: WindowStatistics) -> Floats:
         """Return a window's statistics on the common scale, (T, kinds)."""
@@ -126,10 +127,9 @@ class Calibration:
         """Read what `to_json` returned; raise ValueError, KeyError or TypeError if it is something else."""
         values = json.loads(text)
         deviations, rhythm = values["deviations"], values["rhythm"]
-        kinds = KINDS if deviations is None else DEPENDENT_KINDS
-        if tuple(values.pop("kinds")) != kinds or values.pop("block") != BLOCK:
-            raise ValueError("a calibration of other statistics or blocks")
         arrays = {name: np.array(values[name]) for name in ("location", "scale")}
+        if tuple(values.pop("kinds")) != _kinds(arrays["location"], deviations) or values.pop("block") != BLOCK:
+            raise ValueError("a calibration of other statistics or blocks")
         if deviations is not None:
             deviations = Deviations(*(np.array(deviations[name]) for name in ("lengths", "values")))
         if missing := {"populations", "reference_rows"} - {*values} or {"dependent"} - {*rhythm}:
@@ -138,6 +138,12 @@ class Calibration:
         found = {"lengths": tuple(values["lengths"]), "rhythm": Rhythm(**rhythm | {"cycle": cycle})}
         found["deviations"] = deviations
         return cls(**values | arrays | found)
+
+
+def _kinds(location: Floats, deviations: object | None) -> tuple[str, ...]:
+    """Return the kinds of so many statistics (windows, kinds): those of levels come last, where there are any."""
+    kinds = KINDS if deviations is None else DEPENDENT_KINDS
+    return kinds if location.shape[1] == len(kinds) else (*kinds, *LEVEL_KINDS)
 
 
 def supported_rows(rhythm: Rhythm, reference_rows: float, populations: int = POPULATIONS, rate: float = 0.0) -> float:
@@ -177,7 +183,7 @@ def calibrate(
         stretch = None if cycles is reference else Stretch.of(reference, cycles, rhythm.cycle)
         populated = draw_cycles(cycles, categories, rhythm.cycle, STRETCHES * STRETCH, rng, stretch=stretch)
         each = partial(_each, drawn=populated, populations=populations, workers=workers)
-        kinds = ScoreColumns(reference.features.shape[1], categories)
+        kinds = ScoreColumns(reference.features.shape[1], categories, sizes=reference.levels.sizes)
         per_cycle = len(cycles) / rhythm.cycles
         within = tuple(length for length in lengths if length * BLOCK <= max(BLOCK, per_cycle))
         found = _calibrate_on_cycles(within, kinds, per_cycle, rhythm, each=each, progress=progress)
@@ -308,7 +314,7 @@ def _coded(rows: Observations) -> Observations:
     for column in features.T:
         finite = np.isfinite(column)
         column[finite] = np.unique(column[finite], return_inverse=True)[1]
-    return Observations(features, rows.predictions, rows.times)
+    return replace(rows, features=features)
 
 
 def _draw(bootstrap: Bootstrap, rows: int, rng: np.random.Generator) -> Iterator[tuple[Observations, Observations]]:

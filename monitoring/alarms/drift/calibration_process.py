@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.calibration import calibrate
+from monitoring.alarms.drift.levels import Levels
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations
 from monitoring.contract.errors import DriftloopError
@@ -100,10 +101,13 @@ def _arrays(rows: Observations) -> Iterator[tuple[str, npt.NDArray[np.generic]]]
     for name in ("features", "predictions", "times"):
         if (array := getattr(rows, name)) is not None:
             yield name, array
+    yield "cells", rows.levels.cells
+    yield "sizes", np.array(rows.levels.sizes, np.int64)
 
 
 def _observations(content: Mapping[str, npt.NDArray[Any]], of: str) -> Observations:
-    return Observations(content[f"{of}.features"], content[f"{of}.predictions"], content.get(f"{of}.times"))
+    levels = Levels(content[f"{of}.cells"], tuple(content[f"{of}.sizes"].tolist()))
+    return Observations(content[f"{of}.features"], content[f"{of}.predictions"], content.get(f"{of}.times"), levels)
 
 
 def main() -> None:

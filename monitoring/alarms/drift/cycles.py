@@ -79,7 +79,7 @@ def draw_cycles(
         every = np.concatenate(known)
         reference = every if stretch is None else _cut(known, local - stretch.origin, cycle.length, stretch, rng)
         stream = _endless(places, order[half:], number, rng)
-        unseen = Unseen.draw(len(reference), rows.features.shape[1], categories, rng)
+        unseen = Unseen.draw(rows, len(reference), categories, rng)
         known_rows = unseen.add(rows.take(reference), rng)
         streamed = unseen.add(rows.take(stream), rng)
         yield Drawn(known_rows, streamed, known_rows if stretch is None else rows.take(every))

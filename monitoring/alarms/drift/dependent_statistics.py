@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
+from monitoring.alarms.drift.chances import chi_square, largest, normal, root
 from monitoring.alarms.drift.scores import Counts, ReferenceScores, ScoreColumns
-from monitoring.alarms.drift.statistics import KINDS, chi_square, largest, normal
+from monitoring.alarms.drift.statistics import KINDS
 from monitoring.alarms.drift.usual import Floats
 
 DEPENDENT_KINDS = (
@@ -78,6 +78,7 @@ class Components(NamedTuple):
     missing: Floats  # of each feature (d)
     incomplete: Floats  # rows (1)
     outside: Floats  # the reference's range (d), and far outside (d)
+    levels: Floats  # of categorical features: each of their cells (C)
     jump: Floats  # of each feature (d)
     jump_given: Floats  # the same, the others being as they were (d)
 
@@ -85,7 +86,7 @@ class Components(NamedTuple):
 def sizes(columns: ScoreColumns) -> tuple[int, ...]:
     """Return how many components there are of each sort, C in all, in the order of `components`."""
     d, pairs = columns.features, len(columns.pairs[0])
-    return (d, d, d, d, d, pairs - d, pairs - d, 1, columns.categories + 1, d, 1, 2 * d, d, d)
+    return (d, d, d, d, d, pairs - d, pairs - d, 1, columns.categories + 1, d, 1, 2 * d, columns.cells.width, d, d)
 
 
 def split(columns: ScoreColumns, values: Floats) -> Components:
@@ -111,7 +112,7 @@ def components(reference: ReferenceScores, sums: Floats, before: Floats, number:
     z = sums[:, columns.scores] * scale
     pairs, whitened = sums[:, columns.products] * scale, sums[:, columns.whitened] * scale
     counts = [
-        _root(sums[:, place] / rows, of, rows * weight)
+        root(sums[:, place] / rows, of, rows * weight)
         for place, of in (
             (columns.predictions, reference.shares),
             (columns.missing, reference.missing),
@@ -129,18 +130,11 @@ def components(reference: ReferenceScores, sums: Floats, before: Floats, number:
         whitened[:, d:],
         sums[:, columns.distance] * scale,
         *counts,
+        reference.levels.components(sums[:, columns.levels], rows, weight),
         jump / np.sqrt(np.diagonal(reference.covariance)),
         jump @ reference.precision / np.sqrt(np.diagonal(reference.precision)),
     ]
     return np.concatenate(parts, axis=1)
-
-
-def _root(shares: Floats, of: Floats, number: Floats) -> Floats:
-    """Return the signed root of twice the log-likelihood ratio (T, c) of shares (T, c), where `of` (c,) is expected."""
-    shares = np.clip(shares, 0, 1)
-    ratio = special.rel_entr(shares, of) + special.rel_entr(1 - shares, 1 - of)
-    root: Floats = np.sign(shares - of) * np.sqrt(2 * number * np.maximum(ratio, 0))
-    return root
 
 
 def dependent_statistics(
@@ -153,7 +147,7 @@ def dependent_statistics(
     paired = parts.pair.shape[1] > 0
     nothing = np.zeros(len(sums))
     joint = (parts.axes**2).sum(1)
-    return np.stack(
+    found = np.stack(
         [
             normal(largest(parts.shift)),
             normal(largest(parts.given)),
@@ -174,3 +168,6 @@ def dependent_statistics(
         ],
         axis=1,
     )
+    if not reference.levels.kinds:
+        return found
+    return np.concatenate([found, reference.levels.dependent_statistics(parts.levels)], axis=1)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.alarms.drift.calibration import Calibration
+from monitoring.alarms.drift.levels import Levels
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
 from monitoring.alarms.drift.usual import Floats, Times
 from monitoring.alarms.drift.windows import BLOCK, joints_of, statistics_of, window_statistics
@@ -181,7 +182,9 @@ class DriftDetector:
 
 
 def _no_rows(reference: ReferenceScores) -> Observations:
-    return Observations(np.zeros((0, reference.columns.features)), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    none = np.zeros(0, np.int64)
+    features = np.zeros((0, reference.columns.features))
+    return Observations(features, none, none, Levels.none_of(reference.columns.sizes))
 
 
 def _times(rows: Observations) -> Times:
@@ -195,4 +198,5 @@ def _join(a: Observations, b: Observations) -> Observations:
         np.concatenate([a.features, b.features]),
         np.concatenate([a.predictions, b.predictions]),
         np.concatenate([_times(a), _times(b)]),
+        a.levels.joined(b.levels),
     )

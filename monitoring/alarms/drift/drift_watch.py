@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from monitoring.alarms.drift.attribution import Attribution, attribute
+from monitoring.alarms.drift.attribution import Attribution, attribute_for
 from monitoring.alarms.drift.calibration import Calibration
 from monitoring.alarms.drift.calibration_process import CalibrationError, CalibrationJob
 from monitoring.alarms.drift.detector import DetectorStatus, DriftDetector
@@ -31,9 +31,10 @@ from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores, learn_usual
 from monitoring.alarms.drift.support import Support
 from monitoring.alarms.drift.usual import Cycle
+from monitoring.alarms.drift.vocabulary import Vocabulary, rows_of
 from monitoring.alarms.drift.windows import BLOCK
 from monitoring.alarms.log_cursor import LogCursor
-from monitoring.contract.config import Config, Model
+from monitoring.contract.config import Config
 from monitoring.contract.drawn_rows import draw_from_log
 from monitoring.contract.drift_state import Alarm, DriftState, drift_key, drift_state_path, read_drift_state
 from monitoring.contract.layout import Layout
@@ -79,26 +80,17 @@ class DriftVerdict:
         return self.detector.alarm if self.detector else None
 
 
-def rows_of(table: pa.Table, model: Model) -> Observations:
-    """Return a table's rows (n) as the detector takes them, with times if the table has them."""
-    features = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in model.features]
-    codes = {name: code for code, name in enumerate(model.categories)}
-    predictions = [codes.get(name, len(codes)) for name in table[model.prediction].to_pylist()]
-    times = table["timestamp"].cast(pa.int64()).to_numpy() if "timestamp" in table.column_names else None
-    return Observations(np.column_stack(features), np.array(predictions, np.int64), times)
-
-
 class DriftWatch:
     """Tests a log for drift from one reference."""
 
     def __init__(self, layout: Layout, config: Config, reference: Reference) -> None:
         self._layout, self._config = layout, config
         model = config.model
-        self._names = (*model.features, model.prediction)
+        self._words = Vocabulary.of(reference.table, model)
         self._reference = thinned(rows_of(reference.table, model))
         self._thinned = len(reference.table) / len(self._reference)
         self._rhythm_rows, self._flaw = _rhythm_rows_of(layout, config, reference)
-        self._earlier = rows_of(self._rhythm_rows.table, model) if self._rhythm_rows else None
+        self._earlier = rows_of(self._rhythm_rows.table, model, self._words) if self._rhythm_rows else None
         self._learning = learning_until(reference, self._reference, self._earlier, config)
         self._suffix = f"-{self._rhythm_rows.digest[:12]}" if self._rhythm_rows else ""
         self._suffix += f"-{self._learning}" if self._learning else ""
@@ -112,7 +104,7 @@ class DriftWatch:
             [
                 ("prediction_id", pa.string()),
                 ("timestamp", TIMESTAMP),
-                (model.prediction, pa.string()),
+                (model.prediction, model.rules.values),
                 *features,
             ]
         )
@@ -158,7 +150,7 @@ class DriftWatch:
         table, unreadable = self._cursor.take(CYCLE_ROWS)
         table = table.filter(pc.less_equal(table["timestamp"].cast(pa.int64()), latest))
         times = table["timestamp"].cast(pa.int64()).to_numpy()
-        self._detector.update(rows_of(table, self._config.model), times, promise)
+        self._detector.update(rows_of(table, self._config.model, self._words), times, promise)
         status = self._detector.status()
         self._save_state(DriftState(self._detector.since, status.alarm))
         support = self._detector.calibration.support(promise, rate)
@@ -188,7 +180,10 @@ class DriftWatch:
 
     def _take(self, learned: LearnedRows) -> None:
         """Take rows that were learned for the reference's, and end learning."""
+        self._words = Vocabulary.of(learned.table, self._config.model)
         self._reference, self._thinned = rows_of(learned.table, self._config.model), learned.each
+        if self._rhythm_rows:
+            self._earlier = rows_of(self._rhythm_rows.table, self._config.model, self._words)
         self._through, self._learning, self._known = learned.through, None, None
 
     def stop(self) -> None:
@@ -254,8 +249,14 @@ class DriftWatch:
             around = self._detector.around(alarm.onset)
             if not len(around[1]):
                 return None
-            deviations = self._detector.calibration.deviations
-            found = attribute(self._names, self._scores, deviations, self._reference, around)
+            found = attribute_for(
+                self._config.model,
+                self._scores,
+                self._detector.calibration.deviations,
+                self._reference,
+                around,
+                vocabulary=self._words,
+            )
             self._attributed = alarm, now, found
         return self._attributed[2] if self._attributed else None
 

@@ -5,7 +5,7 @@ is one distinct value of either sample, or where there are many, a range that ho
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,20 @@ def beyond_chance(distance: float, reference_rows: int, rows: int, common: float
     """
     one_by_one = KOLMOGOROV_MEAN * math.sqrt(1 / max(reference_rows, 1) + 1 / max(rows, 1))
     return max(0.0, distance - math.hypot(one_by_one, math.atan(common / 2) * 2 / math.pi))
+
+
+def total_variation_by_chance(reference: Floats, current: Floats, deviations: Floats, of: Sequence[float]) -> float:
+    """Return the mean total variation distance without any change, from counts of categories (c,) of both samples.
+
+    `deviations` (c,) are those of the categories, 1 for rows drawn one by one; both were drawn `of` so many rows. The
+    mean of a normal value's size is sqrt(2 / pi) deviations.
+    """
+    n, m = (max(counts.sum(), 1) for counts in (reference, current))
+    pooled = (reference + current) / (n + m)
+    variance = pooled * (1 - pooled)
+    drawn, common = 1 / n + 1 / m, sum(1 / max(rows, 1) for rows in of)
+    deviation = np.sqrt(variance * (drawn + (deviations**2 - 1) * common))
+    return float(math.sqrt(2 / math.pi) * deviation.sum() / 2)
 
 
 def _psi(a: Floats, b: Floats) -> Floats:

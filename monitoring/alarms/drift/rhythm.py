@@ -8,11 +8,12 @@ cycles in their own order, see `cycles`; here it is found which cycle that is.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy import stats
 
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
-from monitoring.alarms.drift.usual import Cycle, local_times
+from monitoring.alarms.drift.usual import Cycle, Floats, local_times
 from monitoring.contract.config import CYCLES, cycle_length
 from monitoring.contract.rhythm_rows import FEWEST_CYCLES, count_cycles
 
@@ -102,8 +103,8 @@ def amount(number: float) -> str:
 def are_dependent(rows: Observations, categories: int) -> bool:
     """Say whether rows depend on those before them: whether the means of chunks in the order of time differ.
 
-    Of each feature's normal scores and each prediction the means of up to 200 chunks are held against what rows drawn
-    one by one would give, by a chi-squared test of their squares, with Bonferroni's correction.
+    Of each feature's normal scores, each level and each prediction the means of up to 200 chunks are held against what
+    rows drawn one by one would give, by a chi-squared test of their squares, with Bonferroni's correction.
     """
     assert rows.times is not None
     number = min(MOST_CHUNKS, len(rows) // CHUNK)
@@ -114,10 +115,16 @@ def are_dependent(rows: Observations, categories: int) -> bool:
     columns = np.concatenate(
         [scores, ~np.isfinite(rows.features), rows.predictions[:, None] == np.arange(categories)], axis=1, dtype=float
     )
+    edges = np.linspace(0, len(rows), number + 1).astype(np.intp)
+    squares = [_squares(each, edges) for each in (columns, *rows.levels.indicators())]
+    p_values = stats.chi2.sf(np.concatenate(squares), number - 1)
+    return bool(p_values.min(initial=1.0) * len(p_values) < LEVEL)
+
+
+def _squares(columns: Floats, edges: npt.NDArray[np.intp]) -> Floats:
+    """Return for each column (n, k) that varies the sum of its chunks' squared means, in their deviations."""
     columns = columns[:, columns.std(0) > 0]
     columns = (columns - columns.mean(0)) / columns.std(0)
-    edges = np.linspace(0, len(rows), number + 1).astype(np.intp)
     sums = np.add.reduceat(columns, edges[:-1], axis=0)
-    chi_square = (sums**2 / np.diff(edges)[:, None]).sum(0)
-    p_values = stats.chi2.sf(chi_square, number - 1)
-    return bool(p_values.min(initial=1.0) * len(p_values) < LEVEL)
+    squares: Floats = (sums**2 / np.diff(edges)[:, None]).sum(0)
+    return squares

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from monitoring.alarms.drift.levels import NO_LEVELS, LevelColumns, Levels, ReferenceLevels, level_departures
 from monitoring.alarms.drift.usual import Cycle, Floats, Times, Usual
 
 Codes = npt.NDArray[np.int64]
@@ -30,13 +31,15 @@ CLIP_QUANTILE = 0.99  # of the reference's distances from its mean: rows beyond 
 class Observations:
     """Rows to score: features (n, d), NaN or infinite where a value is missing, and predictions (n,).
 
-    A prediction is the index of its category in the config; a missing or unknown one is the number of categories.
-    `times` (n,) are in microseconds since 1970, None where they are not known.
+    A prediction is the index of its category in the config; a missing or unknown one is the number of categories. A
+    regression has none: its prediction is the last of the features. `times` (n,) are in microseconds since 1970, None
+    where they are not known. `levels` are those of the categorical features.
     """
 
     features: Floats
     predictions: Codes
     times: Times | None = None
+    levels: Levels = NO_LEVELS
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -45,12 +48,19 @@ class Observations:
     def take(self, places: slice | npt.NDArray[np.intp]) -> "Observations":
         """Return the rows at these indices."""
         times = None if self.times is None else self.times[places]
-        return Observations(self.features[places], self.predictions[places], times)
+        return Observations(self.features[places], self.predictions[places], times, self.levels.take(places))
+
+    def incomplete(self) -> npt.NDArray[np.bool_]:
+        """Return whether each row lacks a value (n,)."""
+        missing: npt.NDArray[np.bool_] = np.any(~np.isfinite(self.features), axis=1)
+        if self.levels.sizes:
+            np.logical_or(missing, self.levels.without_value().any(1), out=missing)
+        return missing
 
 
 @dataclass(frozen=True)
 class ScoreColumns:
-    """Which of the K columns of the sums hold what, for d features and a number of categories.
+    """Which of the K columns of the sums hold what, for d numeric features, categorical ones and some categories.
 
     Values outside the reference's range are counted only for rows with a rhythm: of others their scores say as much.
     """
@@ -58,6 +68,7 @@ class ScoreColumns:
     features: int
     categories: int
     rhythmic: bool = False
+    sizes: tuple[int, ...] = ()  # how many cells each categorical feature has
 
     @property
     def scores(self) -> slice:
@@ -101,10 +112,20 @@ class ScoreColumns:
         """Return the columns of the counts of values outside the reference's range (d), and far outside (d)."""
         return slice(self.missing.stop, self.missing.stop + (2 * self.features if self.rhythmic else 0))
 
+    @cached_property
+    def cells(self) -> LevelColumns:
+        """Return where the cells of each categorical feature lie among those of all."""
+        return LevelColumns(self.sizes)
+
+    @property
+    def levels(self) -> slice:
+        """Return the columns of the counts of the categorical features' cells (C)."""
+        return slice(self.outside.stop, self.outside.stop + self.cells.width)
+
     @property
     def width(self) -> int:
         """Return the number of columns, K."""
-        width: int = self.outside.stop
+        width: int = self.levels.stop
         return width
 
 
@@ -168,7 +189,8 @@ class ReferenceScores:
         self, reference: Observations, categories: int, cycle: Cycle | None = None, usual: Usual | None = None
     ) -> None:
         self.rows, d = reference.features.shape
-        self.columns = ScoreColumns(d, categories, rhythmic=cycle is not None)
+        self.columns = ScoreColumns(d, categories, rhythmic=cycle is not None, sizes=reference.levels.sizes)
+        self.levels = ReferenceLevels(reference.levels)
         self._ranks = [_Ranks.of(column[np.isfinite(column)]) for column in reference.features.T]
         self._mean, self.usual = np.zeros(d), None
         if cycle is not None:
@@ -210,7 +232,7 @@ class ReferenceScores:
         counts = np.bincount(reference.predictions, minlength=self.columns.categories + 1)
         self.shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
         missing = ~np.isfinite(reference.features)
-        cells = np.append(missing.sum(0), missing.any(1).sum())
+        cells = np.append(missing.sum(0), reference.incomplete().sum())
         self.missing = (cells + 0.5) / (self.rows + 1)
         if self.columns.rhythmic:
             self.outside = (self._count_outside(reference.features).sum(0) + 0.5) / (self.rows + 1)
@@ -287,7 +309,7 @@ class ReferenceScores:
                 self._distance_ranks.score(distances)[:, None],
                 self._indicators(rows, departures),
                 missing,
-                missing.any(1, keepdims=True),
+                rows.incomplete()[:, None],
                 *([self._count_outside(rows.features)] if self.columns.rhythmic else []),
             ],
             axis=1,
@@ -301,7 +323,10 @@ class ReferenceScores:
             )
         ]
         others = terms.reshape(number, block, terms.shape[1]).sum(1)
-        return np.concatenate([clipped.reshape(number, block, clipped.shape[1]).sum(1), *products, others], axis=1)
+        sums = [clipped.reshape(number, block, clipped.shape[1]).sum(1), *products, others]
+        if self.levels.kinds:
+            sums.append(self.levels.sums(rows.levels, block, level_departures(self.usual, rows.times)))
+        return np.concatenate(sums, axis=1)
 
     def _multiply(self, scores: Floats, number: int) -> Floats:
         """Return the sums of products (number, pairs) over blocks of scores (n, d), n / number rows each."""
@@ -325,7 +350,7 @@ def learn_usual(rows: Observations, categories: int, cycle: Cycle, *, earlier: b
         known = ~np.isnan(column)
         scores[known, index] = _Ranks.of(column[np.isfinite(column)]).score(column[known])
     predictions = np.zeros((len(rows), categories + 1)) if earlier else _indicate(rows, categories)
-    return Usual(np.concatenate([scores, predictions], axis=1), rows.times, cycle)
+    return Usual(np.concatenate([scores, predictions], axis=1), rows.times, cycle, rows.levels.indicators())
 
 
 def _indicate(rows: Observations, categories: int) -> Floats:

@@ -8,6 +8,7 @@ from the same statistics on rows without drift.
 import numpy as np
 from scipy import special
 
+from monitoring.alarms.drift.chances import bernoulli, chi_square, largest, normal
 from monitoring.alarms.drift.scores import Counts, ReferenceScores
 from monitoring.alarms.drift.usual import Floats
 
@@ -48,7 +49,7 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
     paired = pairs.shape[1] > d  # else there is one feature, or there are too many for pairs
     shares = predictions / rows
     missing = sums[:, columns.missing] / rows
-    return np.stack(
+    found = np.stack(
         [
             normal(largest(z / np.sqrt(np.diagonal(reference.covariance)))),
             normal(largest(conditional / np.sqrt(np.diagonal(reference.precision)))),
@@ -59,38 +60,13 @@ def scan_statistics(reference: ReferenceScores, sums: Floats, number: int | Coun
             normal(largest(pairs[:, d:])) if paired else np.zeros(len(sums)),
             chi_square((whitened[:, d:] ** 2).sum(1), d * (d - 1) // 2) if paired else np.zeros(len(sums)),
             normal(largest(sums[:, columns.distance] * scale)),
-            _bernoulli(shares, reference.shares, rows * weight).max(1),
+            bernoulli(shares, reference.shares, rows * weight).max(1),
             chi_square((2 * rows * weight * special.rel_entr(shares, reference.shares)).sum(1), k - 1),
-            _bernoulli(missing[:, :-1], reference.missing[:-1], rows * weight).max(1),
-            _bernoulli(missing[:, -1:], reference.missing[-1:], rows * weight).max(1),
+            bernoulli(missing[:, :-1], reference.missing[:-1], rows * weight).max(1, initial=0),
+            bernoulli(missing[:, -1:], reference.missing[-1:], rows * weight).max(1),
         ],
         axis=1,
     )
-
-
-def largest(values: Floats) -> Floats:
-    """Return each row's largest absolute value (T,)."""
-    largest: Floats = np.maximum(values.max(1), -values.min(1))
-    return largest
-
-
-def normal(z: Floats) -> Floats:
-    """Return -log10 of the two-sided tail of the standard normal distribution, element by element."""
-    statistic: Floats = -(special.log_ndtr(-z) + np.log(2)) / np.log(10)
-    return statistic
-
-
-def chi_square(values: Floats, degrees: int) -> Floats:
-    """Return -log10 of the upper tail of the chi-squared distribution (Wilson and Hilferty 1931), of any value."""
-    degrees = max(degrees, 1)
-    spread = 2 / (9 * degrees)
-    z = (np.cbrt(np.maximum(values, 0) / degrees) - (1 - spread)) / np.sqrt(spread)
-    statistic: Floats = -special.log_ndtr(-z) / np.log(10)
-    return statistic
-
-
-def _bernoulli(shares: Floats, of: Floats, number: Floats) -> Floats:
-    """Return -log10 of Chernoff's bound on the tail of shares (T, c) of `number` rows (T, 1); `of` (c,) is expected."""
-    divergence: Floats = special.rel_entr(shares, of) + special.rel_entr(1 - shares, 1 - of)
-    statistic: Floats = number * divergence / np.log(10)
-    return statistic
+    if not reference.levels.kinds:
+        return found
+    return np.concatenate([found, reference.levels.statistics(sums[:, columns.levels], rows, weight)], axis=1)

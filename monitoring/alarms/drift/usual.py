@@ -1,5 +1,6 @@
 """What is usual at a time of the day and of the week: the part of a stream's rhythm that a mean can show."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from monitoring.contract.config import cycle_length
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]  # Micros
+Bins = npt.NDArray[np.int64]
 
 HOUR = 3_600_000_000  # microseconds
 DAY = cycle_length("1d")
@@ -46,21 +48,27 @@ class Usual:
 
     DAY_BINS, WEEK_BINS, SHRINK = 96, 336, 30
 
-    def __init__(self, columns: Floats, times: Times, cycle: Cycle) -> None:
+    def __init__(self, columns: Floats, times: Times, cycle: Cycle, levels: Iterable[Floats] = ()) -> None:
+        """Learn it from columns (n, k), and of each categorical feature from the indicators of its cells."""
         self.cycle = cycle
-        day, week = self._bins(times)
-        rest = columns - columns.mean(0)
-        self._day = self._shrunk_means(rest, day, self.DAY_BINS)
-        rest = rest - self._day[day]
-        self._week = self._shrunk_means(rest, week, self.WEEK_BINS if cycle.length == WEEK else 1)
+        bins = self._bins(times)
+        self._means = self._learn(columns, *bins)
+        self._levels = [self._learn(each, *bins) for each in levels]
 
-    def _bins(self, times: Times) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _learn(self, columns: Floats, day: Bins, week: Bins) -> tuple[Floats, Floats]:
+        """Return the means in each bin of the day, and what those of the week differ from them."""
+        rest = columns - columns.mean(0)
+        daily = self._shrunk_means(rest, day, self.DAY_BINS)
+        rest = rest - daily[day]
+        return daily, self._shrunk_means(rest, week, self.WEEK_BINS if self.cycle.length == WEEK else 1)
+
+    def _bins(self, times: Times) -> tuple[Bins, Bins]:
         local = local_times(times, self.cycle.zone)
         day = local % DAY // (DAY // self.DAY_BINS)
         week = local % WEEK // (WEEK // self.WEEK_BINS) if self.cycle.length == WEEK else np.zeros_like(day)
         return day, week
 
-    def _shrunk_means(self, columns: Floats, bins: npt.NDArray[np.int64], number: int) -> Floats:
+    def _shrunk_means(self, columns: Floats, bins: Bins, number: int) -> Floats:
         counts = np.bincount(bins, minlength=number)[:, None]
         sums = np.stack([np.bincount(bins, column, number) for column in columns.T], axis=1)
         within = ((columns - (sums / np.maximum(counts, 1))[bins]) ** 2).sum(0)
@@ -71,5 +79,11 @@ class Usual:
     def departures(self, times: Times) -> Floats:
         """Return how what is usual at these times (n,) departs from the mean over all (n, columns)."""
         day, week = self._bins(times)
-        departures: Floats = self._day[day] + self._week[week]
+        daily, weekly = self._means
+        departures: Floats = daily[day] + weekly[week]
         return departures
+
+    def level_departures(self, times: Times) -> Iterator[Floats]:
+        """Yield the same of each categorical feature's cells (n, cells)."""
+        day, week = self._bins(times)
+        return (daily[day] + weekly[week] for daily, weekly in self._levels)

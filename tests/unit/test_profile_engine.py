@@ -1,5 +1,6 @@
 """Profiles against Evidently's own engine, which sees the rows: the same statuses, the same scores, in any split."""
 
+import hashlib
 import math
 import os
 import warnings
@@ -16,10 +17,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from monitoring.contract.config import Config, Model
+from monitoring.contract.suite_tests import OF_CATEGORY
 from monitoring.contract.tasks import TASKS
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import ProfileMismatchError, merge
 from monitoring.profile.serialised import from_bytes, to_bytes
+from monitoring.snapshot.snapshot import Verdict
 from monitoring.suite.frames import Frames, labelled_rows, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
 from tests.unit.mixed import tips, trips
@@ -168,7 +171,7 @@ def _compare(
     if not _labelled(reference, config.model):  # without it Evidently compares with a dummy model, row by row
         unconditional = {e.name for e in config.tests if e.name in LABELS and not e.condition} - {"TestF1Score"}
         assert all(
-            v.status == "skipped" or "cannot be computed from a profile" in v.found
+            v.status == "skipped" or "cannot be computed from a profile" in v.found or _of_absent(v)
             for v in ours.verdicts
             if v.test.partition(":")[0] in unconditional - {"TestValueMeanError", "TestValueR2Score"}
         )
@@ -185,6 +188,11 @@ def _compare(
     exact = config.model.task == "classification"
     for test, score in theirs.scores.items():
         assert _agree(ours.scores[test], score, 0 if exact else BY_ROUNDING), test
+
+
+def _of_absent(verdict: Verdict) -> bool:
+    """Say whether a test of one category could not run, as where the category does not occur."""
+    return verdict.test.partition(":")[0] in OF_CATEGORY and verdict.status == "error"
 
 
 def _more(config_of: Callable[..., Config]) -> list[Any]:
@@ -260,6 +268,23 @@ def test_a_profile_of_another_reference_is_refused() -> None:
         from_bytes(other, to_bytes(profile_rows(one, tables[0])))
     with pytest.raises(ProfileMismatchError, match="not a profile"):
         from_bytes(one, b"rows")
+
+
+def test_a_profile_of_an_older_format_is_refused() -> None:
+    """It knows no levels and no errors, so it is to be made again."""
+    config = _config()
+    table = to_arrow(make_rows(config, 50), config.model)
+    grid = grid_of(config.model, table)
+    with pa.ipc.open_file(to_bytes(profile_rows(grid, table))[32:]) as reader:
+        batch = reader.get_batch(0)
+    ((key, header),) = batch.schema.metadata.items()
+    older = batch.replace_schema_metadata({key: header.replace(b'"format": 3', b'"format": 2')})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, older.schema) as writer:
+        writer.write_batch(older)
+    content = bytes(sink.getvalue())
+    with pytest.raises(ProfileMismatchError, match="a profile of format 2; this version reads 3"):
+        from_bytes(grid, hashlib.sha256(content).digest() + content)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,13 @@ SHELL = [
     *(path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix),
 ]  # fmt: skip
 # texts in code that look like a variable's name
-NO_VARIABLES = {"INVALID_PARAMETER_VALUE", "MAX_CONTENT_LENGTH", "RESOURCE_DOES_NOT_EXIST", "START_TIME_DESC"}
+NO_VARIABLES = {
+    "BRANCH_LEQ",
+    "INVALID_PARAMETER_VALUE",
+    "MAX_CONTENT_LENGTH",
+    "RESOURCE_DOES_NOT_EXIST",
+    "START_TIME_DESC",
+}
 # what images and set-up steps say to Python, uv, apt and the shell, none of it read by a service
 BUILD = re.compile("HOME|PATH|PWD|LC_ALL|APT_CONFIG|UV_.*|PYTHON[A-Z]+")
 FASTER_THAN_LIFE = ROOT / "scripts/demo.py"  # sets variables to values that are nobody's defaults

@@ -45,9 +45,9 @@ run: setup ## the whole stack as local processes; prints the addresses, Ctrl-C s
 	@$(BIN)/python -m scripts.stack
 
 .PHONY: demo
-demo: setup ## the stack, then the loop closes by itself: drift, alert, retraining, promotion, recovery
+demo: setup ## the stack, then the loop closes by itself: drift, alert, retraining, promotion, recovery (EXAMPLE=flights: real flights, a regression)
 	$(say) "The demo"
-	@$(BIN)/python -m scripts.demo $(if $(REFERENCE),--reference "$(REFERENCE)")
+	@$(BIN)/python -m scripts.demo $(if $(EXAMPLE),--example "$(EXAMPLE)") $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 .PHONY: test
 test: setup ## every test that this machine can run

@@ -71,6 +71,15 @@ def later_flights(flights: pa.Table, seed: int = SEED) -> pa.Table:
     return later.take(np.lexsort((order, weeks))).drop_columns("timestamp")
 
 
+def write_flights(reference: Path, later: Path, rows: int = REFERENCE_ROWS) -> None:
+    """Write a reference of January's flights, and those that follow; say how many they are."""
+    flights = read_flights()
+    for path, found in ((reference, reference_flights(flights, rows)), (later, later_flights(flights))):
+        with replaced(path, over_folder=False) as temporary:
+            pq.write_table(found, temporary)
+        print(f"{path}: {len(found):,} flights")
+
+
 def main() -> int:
     """Write flights of January as a reference, and those that follow, week after week, as rows to send."""
     return run_command(_write)
@@ -82,14 +91,7 @@ def _write() -> int:
     parser.add_argument("--later", type=Path, required=True, help="where the flights after it go (Parquet)")
     parser.add_argument("--rows", type=int, default=REFERENCE_ROWS, help="of the reference (default: %(default)s)")
     options = parser.parse_args()
-    flights = read_flights()
-    for path, rows in (
-        (options.reference, reference_flights(flights, options.rows)),
-        (options.later, later_flights(flights)),
-    ):
-        with replaced(path, over_folder=False) as temporary:
-            pq.write_table(rows, temporary)
-        print(f"{path}: {len(rows):,} flights")
+    write_flights(options.reference, options.later, options.rows)
     return PASSES
 
 

@@ -49,6 +49,25 @@ def resampled(model: Model, path: Path, jitter: float) -> Source:
     return _by_category(values, labels, disturb, levels)
 
 
+def replayed(model: Model, path: Path) -> Source:
+    """Return a source that takes a Parquet file's rows in their order, as they are, and begins again at the end.
+
+    Raise SampleDataError if the file does not fit the config.
+    """
+    values, labels = read_rows(path, model)
+    levels = {name: _levels(values[:, model.features.index(name)]) for name in model.of_kind("categorical")}
+    names, counts = np.unique(labels, return_counts=True) if model.categories else ((), ())
+    begin = 0
+
+    def draw_next(_rng: np.random.Generator, rows: int, _mix: Mapping[str, float]) -> tuple[Rows, Labels]:
+        nonlocal begin
+        places = np.arange(begin, begin + rows) % len(values)
+        begin += rows
+        return values[places], labels[places]
+
+    return Source({str(name): float(count) for name, count in zip(names, counts, strict=True)}, draw_next, levels)
+
+
 def _levels(column: Rows) -> tuple[str, ...]:
     return tuple(sorted({value for value in column if value is not None}))
 

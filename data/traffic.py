@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.delivery import Delivery
 from data.drifts import ActiveDrifts, choose, load_drifts
-from data.sources import drawn, resampled
+from data.sources import drawn, replayed, resampled
 from data.statistics import Rows
 from monitoring.contract.config_file import load_config
 
@@ -47,6 +47,7 @@ class TrafficSettings(BaseModel):
     label_delay: float = Field(default=5.0, ge=0, description="seconds until a row's label (default: %(default)s)")
     label_share: float = Field(default=1.0, ge=0, le=1, description="share of rows that get one (default: %(default)s)")
     tracks: Path | None = Field(default=None, description="Parquet of labelled rows to resample (default: drawn)")
+    in_order: bool = Field(default=False, description="send the tracks as they are, one after the other (%(default)s)")
     jitter: float = Field(default=0.05, ge=0, description="noise on tracks, in standard deviations (%(default)s)")
     api_key_file: Path | None = Field(default=None, description="file with the API's key (default from API_KEY_FILE)")
     config: Path = Field(default=Path("monitoring/config.yml"), description="the model (default: %(default)s)")
@@ -74,7 +75,12 @@ class Traffic:
         self._acknowledged = acknowledged
         self._model = load_config(settings.config).model
         tracks = settings.tracks
-        self._source = drawn(self._model) if tracks is None else resampled(self._model, tracks, settings.jitter)
+        if tracks is None:
+            self._source = drawn(self._model)
+        elif settings.in_order:
+            self._source = replayed(self._model, tracks)
+        else:
+            self._source = resampled(self._model, tracks, settings.jitter)
         self._rng = np.random.default_rng(settings.seed)
         self._known = load_drifts()
         self._drifts = ActiveDrifts()

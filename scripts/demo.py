@@ -24,6 +24,7 @@ from typing import Any
 import requests
 
 from data.drifts import DriftError, choose, load_drifts
+from data.flights import write_flights
 from data.simulate import Traffic, TrafficSettings
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
@@ -39,6 +40,18 @@ ROWS_A_SECOND = 60
 JITTER = 0.005  # standard deviations: no row comes twice exactly
 DRIFT, ANYWHERE = "gain", "units"  # the built-in case's, and one that fits any model
 _TIMEOUT = 5
+
+
+@dataclass(frozen=True)
+class Example:
+    """Real rows that take another model through the loop: its config, what writes its files, and the fault."""
+
+    config: Path
+    write: Callable[[Path, Path], None]
+    drift: str
+
+
+EXAMPLES = {"flights": Example(ROOT / "docs/examples/flights.yml", write_flights, "seconds")}
 
 
 class HopError(DriftloopError):
@@ -295,6 +308,7 @@ def main() -> None:
         description="Drive the loop once, from the first prediction to the recovered alert."
     )
     parser.add_argument("--reference", type=Path, help="a Parquet file of labelled rows to start from (default: drawn)")
+    parser.add_argument("--example", choices=EXAMPLES, help="real rows and a model of another kind")
     parser.add_argument("--then", metavar="COMMAND", help="run this at the end, while the stack still runs")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -302,7 +316,7 @@ def main() -> None:
     log = folder / "stack.log"
     failed = True
     try:
-        run(folder, log, arguments.reference, arguments.then)
+        run(folder, log, arguments)
         failed = False
     except DriftloopError as error:
         sys.stderr.write(f"\nThe demo failed at: {error}\n")
@@ -343,14 +357,20 @@ def _run_then(stack: Stack, command: str) -> None:
         raise HopError(f"{command}: exit status {done.returncode}")
 
 
-def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> None:
+def run(folder: Path, log: Path, options: argparse.Namespace) -> None:
     """Start stack and traffic, close the loop, print the summary, run what shall be run then."""
+    example = EXAMPLES.get(options.example)
     paces = {"MONITOR_INTERVAL_SECONDS": "2", "PREDICTION_LOG_SEAL_SECONDS": "1", "MODEL_POLL_SECONDS": "1"}
     os.environ.update(paces | {"TRIGGER_POLL_SECONDS": "1"})
     stack = Stack(folder / "data", folder / "state", ports_from_environment(), pace=PACE)
-    config_path = Path(os.environ.get("DRIFTLOOP_CONFIG", ROOT / "monitoring/config.yml")).resolve()
+    given = Path(os.environ.get("DRIFTLOOP_CONFIG", ROOT / "monitoring/config.yml"))
+    config_path = (example.config if example else given).resolve()
     os.environ["DRIFTLOOP_CONFIG"] = str(config_path)
     config = load_config(config_path)
+    reference, later = options.reference, None
+    if example is not None:
+        reference, later = folder / "reference.parquet", folder / "later.parquet"
+        example.write(reference, later)
     if reference is not None:
         if not reference.is_file():
             raise HopError(f"reference: {reference} is not a file")
@@ -364,7 +384,8 @@ def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> No
     settings = TrafficSettings(
         url=stack.url("api"),
         rate=ROWS_A_SECOND,
-        tracks=reference,
+        tracks=later or reference,
+        in_order=later is not None,
         jitter=JITTER,
         batch=5,
         label_delay=2,
@@ -372,12 +393,12 @@ def run(folder: Path, log: Path, reference: Path | None, then: str | None) -> No
     )
     traffic = Traffic(settings)
     with running(stack, log) as process:
-        demo = Demo(stack, config, process, _drift_for(config.model))
+        demo = Demo(stack, config, process, example.drift if example else _drift_for(config.model))
         try:
             former = close_the_loop(demo, traffic)
             print(summary(demo, traffic, former), flush=True)
-            if then:
-                _run_then(stack, then)
+            if options.then:
+                _run_then(stack, options.then)
         finally:
             traffic.stop()
 

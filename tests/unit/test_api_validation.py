@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.problems import Problem, response
-from api.validation import parse_instances, parse_labels
+from api.tasks import TASKS
+from api.validation import check_target, parse_instances, parse_labels
 from monitoring.contract.config import Model
 from monitoring.contract.kinds import LONGEST_LEVEL
 from tests.unit.mixed import trips
@@ -104,6 +106,19 @@ def test_levels_are_text_or_a_client_error(content: Any) -> None:
         assert all(value is None or math.isfinite(value) for value in (distance, passengers))
         assert all(value is None or 0 < len(value.encode().decode()) <= LONGEST_LEVEL for value in levels)
     assert all(label is None or math.isfinite(label) for label in found.targets)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("11.5", 11.5), ("-3", -3.0), ("eleven", None), ("true", None), ("1e999", None)]
+)
+def test_a_form_has_a_number_as_text(text: str, label: float | None) -> None:
+    """As it comes with a clip; what is none is refused by name."""
+    sent = TASKS["regression"].label_of_text(text)
+    if label is not None:
+        assert check_target(sent, TRIPS, "minutes") == label
+        return
+    with pytest.raises(Problem, match="minutes: must be a finite number"):
+        check_target(sent, TRIPS, "minutes")
 
 
 @settings(deadline=None)

@@ -11,6 +11,8 @@ from onnx.external_data_helper import convert_model_to_external_data
 from flows.__main__ import main
 from tests.processes import ROOT
 from tests.unit.flows_fixtures import draw_wine
+from tests.unit.mixed import tips, trips
+from tests.unit.mixed_models import champion, lay_down
 from tests.unit.models import write_config
 from tests.unit.own_models import FEATURES, Graph, converted, named, regressor, train
 
@@ -119,6 +121,25 @@ def test_all_files_that_are_wrong_are_told_of_at_once(
     assert "none.onnx: cannot be read: No such file" in capsys.readouterr().err
     assert check(path, tmp_path / "none.yml") == 2
     assert "none.yml: cannot be read" in capsys.readouterr().err
+
+
+def test_levels_and_answers_of_either_task_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which features are taken as text, what the answer is; and a model of the other task is refused."""
+    cut = {**tips().model.model_dump(exclude_unset=True), "positive": "yes", "threshold": 0.25}
+    for config, lines in (
+        (trips(), ("answers:        numbers, of the output variable", "levels:         zone, airport as text")),
+        (tips(model=cut), ("answers:        yes where its probability is 0.25 or more", "classes:        no, yes")),
+    ):
+        folder = tmp_path / config.model.task
+        written = lay_down(folder, config, content := champion(config.model))
+        (folder / "model.onnx").write_bytes(content)
+        assert check(folder / "model.onnx", written) == 0
+        said = capsys.readouterr().out
+        assert all(line in said for line in lines), said
+    assert check(tmp_path / "classification/model.onnx", tmp_path / "regression/config.yml") == 2
+    assert "it is a classifier of no, yes, and the config's task is a regression" in capsys.readouterr().err
+    assert check(tmp_path / "regression/model.onnx", tmp_path / "classification/config.yml") == 2
+    assert "the config says that with `task: regression`" in capsys.readouterr().err
 
 
 def test_the_page_lists_what_is_required() -> None:

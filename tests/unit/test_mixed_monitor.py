@@ -12,11 +12,20 @@ from prometheus_client import CollectorRegistry
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from monitoring.contract.config import Config
+from monitoring.contract.reference import Performance
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
 from monitoring.page.page import create_app
 from monitoring.snapshot.exporter import SnapshotCollector
 from tests.unit.mixed import tips, trip_rows, trips
-from tests.unit.monitor_fixtures import keep_reference, label_rows, labels_of, log_rows, monitor_of, names_in
+from tests.unit.monitor_fixtures import (
+    keep_calibration,
+    keep_reference,
+    label_rows,
+    labels_of,
+    log_rows,
+    monitor_of,
+    names_in,
+)
 
 ERRORS = {"model_mae", "model_rmse", "model_mean_error", "model_r2"}
 MARKUP = "<script>alert(1)</script>"
@@ -146,3 +155,23 @@ def test_positive_says_whose_scores_they_are(positive: str | None, of: str) -> N
 
 def _label_test(config_of: Callable[..., Config]) -> Any:
     return {"TestValueMAE": {"lte": 10}} if config_of is trips else {"TestAccuracyScore": {"gte": 0.2}}
+
+
+def test_the_page_names_the_levels_that_changed_and_the_errors_that_rose(tmp_path: Path) -> None:
+    """The alarm's table has each level's shares before and now; what cannot be markup is not."""
+    config = trips(false_alarm_every=100_000)
+    known = _rows(400)
+    errors = pa.array((known["predicted_minutes"] - known["minutes"]).abs())
+    keep_reference(tmp_path, config, known, performance=Performance.of_errors(errors))
+    keep_calibration(tmp_path, config)
+    current = _rows(600, seed=1)
+    current.loc[:299, "zone"] = MARKUP
+    current["minutes"] += 40
+    log_rows(tmp_path, config, current)
+    monitor, registry = monitor_of(tmp_path, config, drift_alarm="on")
+    monitor.cycle()
+    text = create_app(monitor, registry, lambda: True).test_client().get("/").text
+    assert "zone" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;, never seen, 0.0% to " in text
+    assert MARKUP not in text
+    assert "The mean absolute error has risen above " in text

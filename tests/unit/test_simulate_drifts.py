@@ -16,6 +16,7 @@ from monitoring.contract.config_file import load_config
 MODEL = load_config(Path(__file__).parents[2] / "monitoring/config.yml").model
 RATE = 22_050
 DRIFTS = load_drifts()
+OF_EXAMPLES = {"seconds"}  # they name other features, and do not fit the built-in model
 
 
 def _rows(count: int = 2000) -> np.ndarray:
@@ -29,7 +30,8 @@ def _apply(name: str, rows: np.ndarray, strength: float = 1.0) -> np.ndarray:
 def test_no_drift_leaves_the_rows_alone() -> None:
     """Without a drift, and with each drift at strength 0, the rows are what they were."""
     rows = _rows()
-    for drifts in (ActiveDrifts(), choose(DRIFTS, DRIFTS, MODEL, strength=0.0)):
+    fitting = [name for name in DRIFTS if name not in OF_EXAMPLES]
+    for drifts in (ActiveDrifts(), choose(DRIFTS, fitting, MODEL, strength=0.0)):
         assert drifts.apply(rows, MODEL.features, np.random.default_rng(1)) == pytest.approx(rows)
         assert drifts.mix({"a": 3, "b": 1}) == {"a": 0.75, "b": 0.25}
 

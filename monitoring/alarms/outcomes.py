@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Model
-from monitoring.contract.labels import first_targets
+from monitoring.contract.labels import are_given, first_targets
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import Unreadable
 from monitoring.contract.prediction_ids import id_milliseconds
@@ -127,7 +127,7 @@ class OutcomeStream:
 
     def _match_labels(self, labels: pa.Table) -> Outcomes:
         """Return the outcomes (n,) of arriving labels' rows; a label whose row is not in the log waits."""
-        labels = self._first_labels(labels.filter(pc.is_valid(labels[self._model.target])))
+        labels = self._first_labels(labels.filter(are_given(labels[self._model.target])))
         rows = find_rows(self._folder, labels["prediction_id"].to_pylist(), self._schema)
         index = pc.index_in(labels["prediction_id"], value_set=rows["prediction_id"].combine_chunks())
         missing, found = labels.filter(pc.is_null(index)), labels.filter(pc.is_valid(index))

@@ -14,6 +14,11 @@ from monitoring.contract.times import NEVER
 _NO_TIME = -(2**63)  # earlier than all
 
 
+def are_given(targets: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Say which labels (n,) there are: null is none, and neither is a number that is none (NaN)."""
+    return pc.invert(pc.is_null(targets, nan_is_null=True))
+
+
 def newest_targets(own: pa.ChunkedArray, late: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
     """Return each row's label as windows count it; null where a row has none. Both have one value per row."""
     return pc.coalesce(late, own)

@@ -15,6 +15,7 @@ from scipy.spatial import distance
 from monitoring.profile.profile import Counts, Profile
 
 RARE = 0.0001  # the share that Evidently's PSI takes for that of a level which does not occur
+LEAST_EXPECTED = 5  # values of a category, below which the chi-square approximation does not hold
 EXACT_UP_TO = 10_000  # rows of the larger sample up to which scipy.stats.ks_2samp computes an exact p-value
 
 
@@ -64,13 +65,26 @@ NUMERIC: Mapping[str, Callable[..., float]] = {"ks": _ks, "t_test": _t_test}
 def two_sample_chi_square(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
     """Return the p-value of the chi-square test of homogeneity of two samples' categories.
 
-    Evidently's own test takes the reference's shares to be exact, and finds drift in any large window.
+    Evidently's own test takes the reference's shares to be exact, and finds drift in any large window. Categories of
+    which fewer than LEAST_EXPECTED values are expected in the smaller sample count together (Cochran 1954, "Some
+    methods for strengthening the common chi-square tests"): of hundreds of rare ones some would be drift by chance.
     """
     names = sorted({*reference, *current})
-    if len(names) <= 1:  # a single category on both sides: nothing to test
+    table = np.array([[side.get(name, 0) for name in names] for side in (reference, current)]).reshape(2, len(names))
+    table = _with_rare_together(table)
+    if table.shape[1] <= 1:  # a single category on both sides: nothing to test
         return 1.0
-    table = [[side.get(name, 0) for name in names] for side in (reference, current)]
     return float(stats.chi2_contingency(table, correction=False).pvalue)
+
+
+def _with_rare_together(table: Counts) -> Counts:
+    """Return counts of both samples (2, k) with the rare categories as one; of fewer than three all stay."""
+    sizes = table.sum(axis=1)
+    expected = table.sum(axis=0) * sizes.min() / max(int(sizes.sum()), 1)
+    rare = expected < LEAST_EXPECTED
+    if len(expected) < 3 or np.count_nonzero(rare) < 2:  # noqa: PLR2004 - two of them are tested as they are
+        return table
+    return np.column_stack([table[:, ~rare], table[:, rare].sum(axis=1)])
 
 
 def _chi_square(reference: Mapping[str, int], current: Mapping[str, int]) -> float:

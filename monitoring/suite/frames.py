@@ -1,10 +1,12 @@
 """DataFrames of a model's rows: what Evidently's own engine reads, and what others hand in."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from monitoring.contract.categories import category_text
 from monitoring.contract.config import Model
 from monitoring.contract.schemas import compared_fields, reference_schema
 from monitoring.contract.values import UnfitColumnError, convert, is_text
@@ -41,7 +43,15 @@ def _array(data: pd.DataFrame, name: str) -> pa.Array:
     try:
         return pa.array(column, from_pandas=True)
     except pa.ArrowException:
-        return pa.array(column.map(str, na_action="ignore"), from_pandas=True)
+        return pa.array(column.map(_text, na_action="ignore"), from_pandas=True)
+
+
+def _text(value: Any) -> str:
+    """Return a value's text, of true, false and whole numbers the one that files give."""
+    try:
+        return category_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+    except ValueError:
+        return str(value)
 
 
 def frame_of(rows: pa.Table, model: Model, features: list[pa.Field]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import html
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -201,6 +201,7 @@ def run_suite(
         label_suite, label_outcomes = _run_label_tests(config, reference, current, frames or engine)
         scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
         outcomes += label_outcomes
+        skipped = _without_rows(config, current)
         # One report for all tests: each renders from its own context, so they can stand in one suite.
         suite._inner_suite.context.test_results.update(label_suite._inner_suite.context.test_results)  # noqa: SLF001
     drift = {o.name: _column_drift(config, o) for o in outcomes if o.name.startswith(COLUMN_TEST)}
@@ -215,13 +216,35 @@ def run_suite(
     )
 
 
+def _without_rows(config: Config, current: Profile) -> tuple[Verdict, ...]:
+    """Return the tests of categories that no labelled row has, and none was answered with: nobody can score those."""
+    reason = "not run: no labelled row has {0}, and none was answered with it"
+    return tuple(
+        Verdict(f"{entry.name}:{name}", "skipped", reason.format(name))
+        for entry in config.tests
+        if entry.name in OF_CATEGORY
+        for name in _categories(entry, config.model)
+        if name not in _present(current)
+    )
+
+
+def _present(current: Profile) -> set[str]:
+    """Return the categories that occur among labels or answers of labelled rows."""
+    return {name for pair in current.confusion for name in pair}
+
+
+def _categories(entry: SuiteEntry, model: Model) -> tuple[str, ...]:
+    return model.categories if entry.category is None else (entry.category,)
+
+
 def _why_no_scores(config: Config, current: Profile) -> str:
     """Say why there is nothing to score: no column of labels, or too few labels in it."""
     target, without = config.model.target, current.rows_without_target
     if current.rows and without == current.rows:
         return f"not run: the rows have no column {target}"
     some = f"; {without:,} of {current.rows:,} rows have no column {target}" if without else ""
-    return f"not run: {current.labelled} of {config.minimum_labels} labels{some}"
+    void = f"; {current.unpredicted:,} of {current.rows:,} rows have no prediction" if current.unpredicted else ""
+    return f"not run: {current.labelled} of {config.minimum_labels} labels{some}{void}"
 
 
 def _run_data_tests(
@@ -259,7 +282,7 @@ def _run_label_tests(
     tests: dict[str, Any] = {}
     for entry in sorted(config.tests, key=lambda entry: entry.category is not None):
         if entry.name in OF_CATEGORY:
-            tests |= _tests_of_categories(entry, model)
+            tests |= _tests_of_categories(entry, model, _present(current))
         elif entry.name in model.rules.label_tests:
             tests[entry.name] = getattr(evidently_tests, entry.name)(**entry.condition)
     mapping = ColumnMapping(
@@ -284,7 +307,7 @@ def _positive(model: Model, current: Profile) -> str:
     Evidently's F1 is the macro mean, but where two categories occur it is that of one, which has to be named. A label
     that the config does not name is not it: the reference holds none, and could not be scored.
     """
-    present = {name for pair in current.confusion for name in pair}
+    present = _present(current)
     if model.positive in present:
         return str(model.positive)
     pair = sorted(present, key=[*sorted(present - {*model.categories}), *model.categories].index)
@@ -299,10 +322,10 @@ def _tests_of_columns(entry: SuiteEntry, model: Model) -> dict[str, Any]:
     return {f"{entry.name}:{name}": test(column_name=name, **entry.condition) for name in chosen}
 
 
-def _tests_of_categories(entry: SuiteEntry, model: Model) -> dict[str, Any]:
-    """Return a test of the entry's category, or of each."""
+def _tests_of_categories(entry: SuiteEntry, model: Model, present: Collection[str]) -> dict[str, Any]:
+    """Return a test of the entry's category, or of each, as far as they are present."""
     test = getattr(evidently_tests, entry.name)
-    chosen = model.categories if entry.category is None else [entry.category]
+    chosen = [name for name in _categories(entry, model) if name in present]
     return {f"{entry.name}:{name}": test(label=name, **entry.condition) for name in chosen}
 
 

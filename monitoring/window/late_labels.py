@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
-from monitoring.contract.labels import newest_places
+from monitoring.contract.labels import are_given, newest_places
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
 from monitoring.contract.parts import Part, Unreadable, covers, list_parts
@@ -132,7 +132,7 @@ class LateLabels:
     def _labels_of(self, part: Part, begin: int) -> Iterator[pa.Table]:
         """Read a part's labels, without those of rows that are of no interest: a file of millions has few others."""
         for table in read_groups(part.path, self._schema):
-            labels = table.filter(pc.and_(*(pc.is_valid(table[n]) for n in ("prediction_id", self._model.target))))
+            labels = table.filter(pc.and_(pc.is_valid(table["prediction_id"]), are_given(table[self._model.target])))
             yield labels.filter(pa.array(_of_interest(_times(labels), begin)))
 
     def _search(self, part: Part, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

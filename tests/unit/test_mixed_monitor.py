@@ -175,3 +175,17 @@ def test_the_page_names_the_levels_that_changed_and_the_errors_that_rose(tmp_pat
     assert "&lt;script&gt;alert(1)&lt;/script&gt;, never seen, 0.0% to " in text
     assert MARKUP not in text
     assert "The mean absolute error has risen above " in text
+
+
+def test_a_category_that_no_row_has_is_not_scored() -> None:
+    """Its tests are skipped and say so: a window without a rare category is no failure."""
+    config = tips(tests=["TestAccuracyScore", "TestPrecisionByClass"])
+    current = _rows(300, seed=1).assign(tip="no", predicted_tip="no")
+    report = generate_evidently_report(_rows(400), current, config=config)
+    assert report.snapshot.assessment is not None
+    found = {v.test: (v.status, v.found) for v in report.snapshot.assessment.verdicts}
+    assert found["TestPrecisionByClass:no"][0] == "success"
+    assert found["TestPrecisionByClass:yes"] == (
+        "skipped",
+        "not run: no labelled row has yes, and none was answered with it",
+    )

@@ -20,6 +20,7 @@ _BURST_ENDS = 0.1  # seconds after which a queue is no burst's
 _FOR_EACH_THREAD = 3  # requests that may wait in any case: none takes more than about four times as long as alone
 _LONGEST = 30.0  # seconds; who has waited so long, because the threads hang, is refused as well
 _PACE = 0.002  # seconds from one answer to the next, until it is known
+_REMEMBERED = 10.0  # seconds after the last answer for which the pace is known
 _WEIGHT = 1 / 64  # of the newest answer in the pace
 
 
@@ -48,7 +49,10 @@ class Admission(Generic[Request]):
 
     def has_room(self) -> bool:
         """Say whether a request would be let in now."""
-        burst = self._behind is None or self._clock() - self._behind < _BURST_ENDS
+        now = self._clock()
+        if self._behind is None and now - self._answered > _REMEMBERED:
+            self._pace = _PACE  # what slow requests took a while ago says nothing of these
+        burst = self._behind is None or now - self._behind < _BURST_ENDS
         room = max(self._least, (_BURST if burst else _PATIENCE) / self._pace)
         return len(self._waiting[True]) - self._free < room
 

@@ -40,9 +40,9 @@ class Answers:
 
     @property
     def confidence(self) -> Values:
-        """Return each row's largest probability (n,); 0 without one."""
+        """Return the probability of what each row was answered with (n,), as it is logged; 0 without one."""
         known = np.nan_to_num(self.probabilities)
-        return np.asarray(known.max(axis=1, initial=0.0), np.float64)
+        return np.asarray((known * (self.predicted[:, None] == np.array(self.classes, object))).sum(axis=1), np.float64)
 
     def probability(self, category: str) -> Values:
         """Return the probability that each row was given of being of a category (n,); 0 where none was given."""

@@ -1,7 +1,8 @@
 """How a trained pipeline becomes ONNX, and that it answers there as it did before."""
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from monitoring.contract.config import Model
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
 from monitoring.contract.onnx.onnx_runtime import open_session
 
-TOLERANCE = 1e-3  # of a probability, and of a regression's answers as a share of their spread
+TOLERANCE = 1e-3  # of a probability, and of a regression's answers as a share of the labels' spread
+ROUNDINGS = 16_000  # of an answer, of which TOLERANCE are sixteen
 _CONVERTERS: Mapping[type[Any], Any] = {
     FarValues: far_values,
     PolynomialFeatures: quadratic_features,
@@ -50,6 +52,8 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
         custom_shape_calculators={step: module.calculate_shape for step, module in _CONVERTERS.items()},
         custom_conversion_functions={step: module.convert for step, module in _CONVERTERS.items()},
     )
+    if kinds_of(model):
+        _name_inputs(exported.graph, model.features)
     lists = {ONNX_CLASSES: TASKS[model.task].classes(pipeline), ONNX_FEATURES: model.features}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items() if names})
     return exported
@@ -58,13 +62,35 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
 def _inputs(model: Model) -> list[tuple[str, Any]]:
     if not kinds_of(model):
         return [("features", FloatTensorType([None, len(model.features)]))]
-    return [(name, KINDS[model.kind(name).name].tensor([None, 1])) for name in model.features]
+    # the converter changes names, so each gets its own afterwards
+    return [(f"feature_{at}", KINDS[model.kind(n).name].tensor([None, 1])) for at, n in enumerate(model.features)]
+
+
+def _name_inputs(graph: onnx.GraphProto, features: Sequence[str]) -> None:
+    """Call each input what its feature is called; what has such a name already inside the graph gives it up."""
+    names = dict(zip((node.name for node in graph.input), features, strict=True))
+    inside = {name for node in graph.node for name in node.output} | {one.name for one in graph.initializer}
+    taken = inside | set(features)
+    for name in inside & set(features):
+        names[name] = _unused(name, taken)
+        taken.add(names[name])
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for one in (*graph.input, *graph.output, *graph.initializer):
+        one.name = names.get(one.name, one.name)
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """Return a name like this one that nothing has."""
+    return next(other for n in itertools.count(1) if (other := f"{name}_{n}") not in taken)
 
 
 def difference(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) -> float:
     """Return the largest difference between the exported model's answers and the pipeline's on these rows.
 
-    It is one of probabilities, or for a regression the share of the answers' standard deviation.
+    It is one of probabilities, or for a regression the share of the labels' standard deviation; where that is small
+    beside the answers themselves, which are float32 there, of so many of their roundings.
     """
     session = open_session(exported.SerializeToString())
     inputs = tuple(node.name for node in session.get_inputs())
@@ -72,7 +98,8 @@ def difference(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) ->
     predicted, probabilities = TASKS[sample.task].predict(pipeline, sample.asked, None)
     if probabilities.shape[1]:
         return float(np.abs(given - probabilities).max())
-    return float(np.abs(given.reshape(-1) - predicted).max() / (predicted.std() or 1.0))
+    unit = max(float(sample.labels.std()), float(np.spacing(np.float32(np.abs(predicted).max()))) * ROUNDINGS)
+    return float(np.abs(given.reshape(-1) - predicted).max() / (unit or 1.0))
 
 
 def require_alike(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) -> float:

@@ -70,9 +70,9 @@ def _folds(strata: Places, seed: int, blocks: Places | None) -> list[tuple[Place
 def choose_recipe(sample: Sample, metric: RetrainMetric, seed: int = 0, blocks: Places | None = None) -> Recipe:
     """Return the task's recipe that predicts rows best out of fold, by the metric that candidates are compared by.
 
-    Of many rows MOST_TRIED are tried, evenly spread. Of equals the first is taken: the simplest.
+    Of many rows about MOST_TRIED are tried, evenly spread. Of equals the first is taken: the simplest.
     """
-    tried = np.unique(np.linspace(0, len(sample.labels) - 1, min(MOST_TRIED, len(sample.labels))).astype(np.intp))
+    tried = _spread(TASKS[sample.task].strata(sample.labels))
     some, blocks = sample.take(tried), None if blocks is None else np.unique(blocks[tried], return_inverse=True)[1]
     once = np.ones((1, len(tried)))
     number = len(TASKS[sample.task].names(sample.labels))
@@ -80,6 +80,17 @@ def choose_recipe(sample: Sample, metric: RetrainMetric, seed: int = 0, blocks: 
     answers = [predict_out_of_fold(some, None, seed, blocks, recipe) for recipe in recipes]
     values = [float(METRICS[metric](given, once)[0]) for given in answers]
     return recipes[int(np.argmax(np.nan_to_num(values, nan=-np.inf)))]
+
+
+def _spread(strata: Places) -> Places:
+    """Return the places of about MOST_TRIED rows, evenly spread, with 2 FOLDS of each stratum (n,) that has so many."""
+    places = [_evenly(np.arange(len(strata)), MOST_TRIED)]
+    places += [_evenly(np.flatnonzero(strata == one), 2 * FOLDS) for one in np.unique(strata)]
+    return np.unique(np.concatenate(places))
+
+
+def _evenly(places: Places, most: int) -> Places:
+    return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.intp)]
 
 
 def choose_older(

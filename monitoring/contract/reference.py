@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -161,7 +161,7 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
     others = (field for field in reference_schema(model) if field.name not in model.features)
     times = [TIME] if TIME.name in stored.column_names else []
-    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others, *times])
+    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others, *times], model.features)
     problems += _misfits(stored, table, model, predicted=predicted)
     if TIME.name in table.column_names and (timeless := table[TIME.name].null_count):
         problems.append(f"column timestamp: {timeless:,} rows have no time; give all theirs, or leave the column out")
@@ -181,13 +181,21 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     )
 
 
-def _rows(stored: pa.Table, schema: Iterable[pa.Field]) -> tuple[pa.Table, list[str]]:
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column in which a number that is none is null: without an answer, or a label."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+
+
+def _rows(stored: pa.Table, schema: Iterable[pa.Field], features: Collection[str]) -> tuple[pa.Table, list[str]]:
     """Return a reference's columns as the schema, without those that cannot be, and why they cannot."""
     columns: dict[str, pa.ChunkedArray] = {}
     problems = []
     for field in schema:
         try:
-            columns[field.name] = conform(stored, pa.schema([field]))[field.name]
+            column = conform(stored, pa.schema([field]))[field.name]
+            columns[field.name] = column if field.name in features else _without_nan(column)
         except UnfitColumnError as error:
             problems.append(str(error))
     return pa.table(columns), problems

@@ -82,6 +82,18 @@ def test_a_burst_is_let_in() -> None:
     assert server.refused > 300
 
 
+def test_slow_requests_are_forgotten_once_nobody_asks() -> None:
+    """A burst of quick requests is none of those that were slow a while ago."""
+    server = Server(2)
+    for _ in range(40):
+        server.arrive()
+    server.turn(server.now + 60)
+    server.seconds, server.refused = 0.002, 0
+    for _ in range(60):
+        server.arrive()
+    assert server.refused == 0
+
+
 def test_all_are_let_in_again_when_the_load_ends() -> None:
     """The queue is gone within its own length, and the next burst is let in."""
     server = Server(0.008)

@@ -205,3 +205,10 @@ def test_tests_fit_the_task_and_the_kind(
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert message in str(caught.value)
+
+
+def test_a_label_that_is_no_number_is_none(tmp_path: Path) -> None:
+    """Of a table that was made from numpy NaN is not null; it is no label either."""
+    layout = _write_reference(tmp_path, minutes=pa.array([11.0, float("nan"), 9.0]))
+    table = read_reference(layout, Model.model_validate(TRIP)).table
+    assert table["minutes"].to_pylist() == [11.0, None, 9.0]

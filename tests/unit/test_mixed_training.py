@@ -219,3 +219,52 @@ def test_a_regression_that_is_as_good_as_ever_is_accepted() -> None:
     assert gate.as_right
     assert gate.describe_standing().startswith("its mean absolute error is ")
     assert not replace(gate, promised=performance.mae / 2).as_right if performance.mae else False
+
+
+@pytest.mark.parametrize("task", CONFIGS)
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(("1stFlrSF", "2", "3SsnPorch", "4"), id="digits"),
+        pytest.param(("a b", "a_b", "a<b", "a>b"), id="alike"),
+        pytest.param(("variable", "label", "probabilities", "feature_1"), id="the-exports-own"),
+    ],
+)
+def test_a_feature_may_be_called_anything(task: str, names: tuple[str, ...]) -> None:
+    """What the converter makes of names, or calls its own tensors, is nothing to the model."""
+    config = CONFIGS[task]
+    rows = rows_of(config, 200)
+    model = config.model.model_copy(
+        update={"features": names, "kinds": dict(zip(names, config.model.kinds.values(), strict=True))}
+    )
+    renamed = rows.rename_columns([*names, *rows.column_names[4:]])
+    sample = sample_of(renamed, model)
+    pipeline = train(sample)
+    exported = export_onnx(pipeline, model)
+    assert difference(exported, pipeline, sample) < 1e-4
+    assert load_onnx(exported.SerializeToString(), model).features == names
+
+
+def test_few_rows_of_a_category_among_many_are_tried_too() -> None:
+    """A recipe is chosen where hardly any row of a category would be among those that are tried."""
+    rows = rows_of(tips(), 20_000)
+    rare = np.arange(len(rows)) % 1_999 == 7
+    labels = pa.array(np.where(rare, "yes", "no"))
+    sample = sample_of(rows.set_column(rows.schema.get_field_index("tip"), "tip", labels), tips().model)
+    assert choose_recipe(sample, "log_loss") in CLASSIFIERS
+
+
+def test_the_confidence_is_that_of_the_answer() -> None:
+    """Where a threshold decides, it may be the smaller share; it is what the API logs."""
+    probabilities = np.array([[0.7, 0.3], [0.9, 0.1], [np.nan, np.nan]])
+    answers = Answers(np.array(["no"] * 3, object), np.array(["yes", "no", ""], object), probabilities, ("no", "yes"))
+    assert answers.confidence.tolist() == [0.3, 0.9, 0.0]
+
+
+def test_large_numbers_of_small_spread_are_exported() -> None:
+    """An answer in float32 is a rounding off."""
+    rows = rows_of(trips(), 400)
+    minutes = pa.array(1e6 + np.random.default_rng(1).normal(0, 10, 400))
+    sample = sample_of(rows.set_column(rows.schema.get_field_index("minutes"), "minutes", minutes), trips().model)
+    pipeline = train(sample)
+    require_alike(export_onnx(pipeline, trips().model), pipeline, sample)

@@ -10,17 +10,17 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from api.problems import Problem, shown, unprocessable
-from monitoring.contract.categories import category_text
+from monitoring.contract.categories import value_text
 from monitoring.contract.config import Model
 from monitoring.contract.kinds import LONGEST_LEVEL, KindName
 
 Value = float | str | None
 Schema = dict[str, Any]
 
+_WHOLE = 2.0**53  # up to which a float tells whole numbers apart
 # the smallest number that rounds to infinity in the log's type
 _TOO_LARGE = {"float32": (2 - 2**-24) * 2.0**127, "float64": 2**1024 - 2**970}
-_LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
-_WHOLE = 2.0**53  # up to which a float tells whole numbers apart
+LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 
 
 class RequestKind(Protocol):
@@ -58,8 +58,8 @@ class NumericRequest:
         """Describe a number."""
         return {
             "type": ["number", "null"],
-            "minimum": -_LARGEST[dtype],
-            "maximum": _LARGEST[dtype],
+            "minimum": -LARGEST[dtype],
+            "maximum": LARGEST[dtype],
             "description": f"a finite {dtype}; null or absent is a missing value",
         }
 
@@ -102,10 +102,8 @@ def _not_a_number(value: Any, at: str, dtype: str) -> Problem:
 
 def _level(value: Any, at: str) -> str:
     """Return a level's text; a whole float is a whole number, as files have it where others are missing."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
-        value = int(value)
     try:
-        text = category_text(value)
+        text = value_text(value, _WHOLE)
     except ValueError:
         detail = f"must be text, a whole number, true, false or null, not {shown(value)}"
         raise unprocessable("not_a_level", at, detail) from None

@@ -1,6 +1,7 @@
 """The API's OpenAPI 3.1 description, made from the config."""
 
-from api.openapi_schemas import Schema, closed_object, ref, schemas_of
+from api.kinds import Schema
+from api.openapi_schemas import closed_object, ref, schemas_of
 from api.tasks import TASKS
 from api.validation import MAX_LABELS
 from monitoring.contract.config import Model

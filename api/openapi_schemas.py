@@ -3,13 +3,11 @@
 from typing import Any
 
 from api.audio import MAX_SECONDS
-from api.kinds import KINDS
+from api.kinds import KINDS, Schema
 from api.metrics import LABEL_OUTCOMES
 from api.tasks import TASKS
 from api.validation import MAX_INSTANCES
 from monitoring.contract.config import Model
-
-Schema = dict[str, Any]
 
 
 def ref(name: str) -> Schema:

@@ -7,16 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from api.kinds import LARGEST, Schema
 from api.problems import shown
 from monitoring.contract.categories import category_text
 from monitoring.contract.config import Model
 from monitoring.contract.onnx.answers import Given, Predicted
 from monitoring.contract.tasks import TaskName
 
-Schema = dict[str, Any]
 Answer = tuple[str | float, float | None, dict[str, Any]]  # prediction, confidence, and the fields that tell them
-
-_LARGEST = 1.7976931348623157e308
 
 
 class RequestTask(Protocol):
@@ -114,7 +112,7 @@ class RegressionRequest:
 
     def label_schema(self, model: Model) -> Schema:  # noqa: ARG002
         """Describe a finite number."""
-        return {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
+        return {"type": "number", "minimum": -LARGEST["float64"], "maximum": LARGEST["float64"]}
 
     def label_example(self, model: Model) -> str | float:  # noqa: ARG002
         """Return a number."""

@@ -13,7 +13,6 @@ from scipy.special import betaincinv
 
 from monitoring.alarms.e_detectors import EDetector, ShareDetector
 from monitoring.alarms.harm import MISCOVERAGE, HarmTest, HarmVerdict, Logs
-from monitoring.contract.parts import Unreadable
 from monitoring.contract.reference import Performance
 
 TOLERANCE = 0.01  # of accuracy: a smaller fall raises no alarm
@@ -58,18 +57,12 @@ class AccuracyTest(HarmTest[AccuracyVerdict]):
         """Bet on a lower accuracy than the floor, or on a higher one."""
         return ShareDetector(self.floor, float(recovery), logs)
 
-    def verdict(self, waiting: int = 0, unreadable: tuple[Unreadable, ...] = ()) -> AccuracyVerdict:
-        """Return the test's state as a verdict, with what the outcomes' reader reports."""
+    def verdict_of(self, **state: Any) -> AccuracyVerdict:
+        """Return a verdict with the floor, and how many rows were got right."""
         return AccuracyVerdict(
             at_promotion=self._accuracy,
             rows_at_promotion=self._rows_at_promotion,
             floor=self.floor,
-            rows=self._rows,
             right=self._total,
-            score=self._score(),
-            threshold=self._threshold,
-            detected=self._since is not None,
-            since=self._since,
-            waiting=waiting,
-            unreadable=unreadable,
+            **state,
         )

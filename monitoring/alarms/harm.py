@@ -70,8 +70,20 @@ class HarmTest(ABC, Generic[Verdict_co]):
         """Return the e-detector of harm, or of recovery from it, which goes on from these wealths."""
 
     @abstractmethod
+    def verdict_of(self, **state: Any) -> Verdict_co:
+        """Return a verdict of this state, with what the subclass knows beside it."""
+
     def verdict(self, waiting: int = 0, unreadable: tuple[Unreadable, ...] = ()) -> Verdict_co:
         """Return the test's state as a verdict, with what the outcomes' reader reports."""
+        return self.verdict_of(
+            rows=self._rows,
+            score=self._fall.score if math.isfinite(self._fall.score) else None,
+            threshold=self._threshold,
+            detected=self._since is not None,
+            since=self._since,
+            waiting=waiting,
+            unreadable=unreadable,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the test's state, as JSON takes it."""
@@ -104,6 +116,3 @@ class HarmTest(ABC, Generic[Verdict_co]):
         else:
             self._since = None
             self._fall = self.detector()
-
-    def _score(self) -> float | None:
-        return self._fall.score if math.isfinite(self._fall.score) else None

@@ -15,7 +15,6 @@ from scipy.special import rel_entr
 
 from monitoring.alarms.e_detectors import EDetector, MeanDetector, Values
 from monitoring.alarms.harm import MISCOVERAGE, HarmTest, HarmVerdict, Logs
-from monitoring.contract.parts import Unreadable
 from monitoring.contract.reference import Performance
 
 TOLERANCE = 0.05  # of the mean absolute error, as a share of it: a smaller rise raises no alarm
@@ -93,19 +92,13 @@ class LossTest(HarmTest[LossVerdict]):
         """Take in absolute errors (n,)."""
         super().add((values / self._bound).clip(max=1.0), promise)
 
-    def verdict(self, waiting: int = 0, unreadable: tuple[Unreadable, ...] = ()) -> LossVerdict:
-        """Return the test's state as a verdict, with what the outcomes' reader reports."""
+    def verdict_of(self, **state: Any) -> LossVerdict:
+        """Return a verdict with the ceiling, and the mean error since the promotion."""
         return LossVerdict(
             at_promotion=self._performance.promised,
             rows_at_promotion=self._performance.rows,
             ceiling=self.ceiling,
             mae=self._total * self._bound / self._rows if self._rows else None,
             bound=self._bound,
-            rows=self._rows,
-            score=self._score(),
-            threshold=self._threshold,
-            detected=self._since is not None,
-            since=self._since,
-            waiting=waiting,
-            unreadable=unreadable,
+            **state,
         )

@@ -1,5 +1,6 @@
 """What a category is called: text, whatever a config or a request gives it as."""
 
+import math
 from typing import Any
 
 
@@ -15,3 +16,12 @@ def category_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     raise ValueError("a category is text, a whole number, true or false: quote it to have it taken as text")
+
+
+def value_text(value: Any, largest: float = math.inf) -> str:
+    """Return the text of a category among values: as `category_text`, but 4.0 is `4`, up to the largest such number.
+
+    A whole number in a column with gaps is a float for pandas, and for JSON made of it.
+    """
+    whole = isinstance(value, float) and value.is_integer() and abs(value) <= largest
+    return category_text(int(value) if whole else value)

@@ -132,7 +132,7 @@ class Model(_Section):
 
     def of_kind(self, name: KindName) -> tuple[str, ...]:
         """Return the features of a kind, in the config's order."""
-        return tuple(feature for feature in self.features if self.kinds.get(feature, "numeric") == name)
+        return tuple(feature for feature in self.features if self.kind(feature).name == name)
 
     @property
     def rules(self) -> Task:
@@ -248,7 +248,7 @@ class Retrain(_Section):
     metric: RetrainMetric = "accuracy"
     minimum_gain: Number = Field(ge=0, lt=1)
     gate: Gate = Gate()
-    margin: Number = Field(default=0.05, ge=0, lt=1)
+    margin: Number = Field(default=TASKS["classification"].margin, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _gate_fits_metric(self) -> Self:
@@ -286,8 +286,10 @@ class Config(_Section):
         if not isinstance(content, Mapping):
             return content
         model, retrain = content.get("model"), content.get("retrain")
-        if isinstance(model, Mapping) and isinstance(retrain, Mapping) and model.get("task") == "regression":
-            return {**content, "retrain": {"metric": "mae", "margin": 0.1, **retrain}}
+        if isinstance(model, Mapping) and isinstance(retrain, Mapping):
+            for task in TASKS.values():
+                if model.get("task") == task.name:
+                    return {**content, "retrain": {"metric": task.metrics[0], "margin": task.margin, **retrain}}
         return content
 
     @model_validator(mode="after")

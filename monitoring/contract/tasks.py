@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.contract.categories import category_text
+from monitoring.contract.categories import value_text
 from monitoring.contract.kinds import KindName
 
 TaskName = Literal["classification", "regression"]
@@ -42,7 +42,8 @@ class Task(Protocol):
     kind: KindName  # that predictions and labels are compared as
     values: pa.DataType  # of predictions and labels
     label_tests: tuple[str, ...]  # of Evidently's, which need labels
-    metrics: tuple[str, ...]  # that `retrain.metric` may name
+    metrics: tuple[str, ...]  # that `retrain.metric` may name; the first is the default
+    margin: float  # the default of `retrain.margin`
 
     def parse(self, value: Any, categories: Sequence[str]) -> str | float:
         """Return a label as it is logged; raise ValueError with what it must be."""
@@ -59,12 +60,13 @@ class Classification:
     values = pa.string()
     label_tests: tuple[str, ...] = get_args(ClassificationTest)
     metrics: tuple[str, ...] = ("accuracy", "macro_f1", "log_loss", "roc_auc")
+    margin = 0.05
 
     def parse(self, value: Any, categories: Sequence[str]) -> str:
         """Return the text of a category; a whole float is taken as a whole number."""
         if isinstance(value, str) and value in categories:
             return value
-        text = category_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+        text = value_text(value)
         if text not in categories:
             raise ValueError(f"there are {', '.join(categories)}")
         return text
@@ -84,6 +86,7 @@ class Regression:
     values = pa.float64()
     label_tests: tuple[str, ...] = get_args(RegressionTest)
     metrics: tuple[str, ...] = ("mae", "rmse")
+    margin = 0.1
 
     def parse(self, value: Any, categories: Sequence[str]) -> float:  # noqa: ARG002 - there are none
         """Return a finite number; true and false are none."""

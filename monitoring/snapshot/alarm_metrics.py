@@ -10,6 +10,7 @@ from monitoring.alarms.drift.attribution import Attribution
 from monitoring.alarms.drift.detector import DetectorStatus
 from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.alarms.drift.support import Support
+from monitoring.alarms.harm import HarmVerdict
 from monitoring.alarms.loss import LossVerdict
 from monitoring.contract.drift_state import Alarm
 
@@ -83,12 +84,8 @@ def accuracy_metrics(verdict: AccuracyVerdict | None, estimate: Estimate | None)
     if verdict is not None:
         yield _gauge("accuracy_at_promotion", "Accuracy of the champion when promoted.", verdict.at_promotion)
         yield _gauge("accuracy_floor", "Accuracy that the champion is held to.", verdict.floor)
-        yield _gauge("accuracy_test_rows", "Labelled rows that the test has seen.", verdict.rows)
-        yield _gauge("accuracy_labels_waiting", "Labels whose row has not been found.", verdict.waiting)
-        yield _gauge("accuracy_alarm_threshold", "log10 of the labelled rows that are promised.", verdict.threshold)
+        yield from _harm("accuracy", verdict, "against the accuracy")
         yield _gauge("accuracy_drop_detected", "1 while the alarm of accuracy holds.", float(verdict.detected))
-        if verdict.score is not None:
-            yield _gauge("accuracy_alarm_score", "log10 of the evidence against the accuracy.", verdict.score)
     if estimate is not None:
         yield _gauge("model_accuracy_estimate", "Accuracy as confidences tell it.", estimate.accuracy)
         yield _gauge("model_accuracy_estimate_low", "Lower bound of the estimate.", estimate.low)
@@ -104,12 +101,17 @@ def loss_metrics(verdict: LossVerdict | None) -> Iterator[Metric]:
         return
     yield _gauge("loss_at_promotion", "Mean absolute error of the champion when promoted.", verdict.at_promotion)
     yield _gauge("loss_ceiling", "Mean absolute error that the champion is held to.", verdict.ceiling)
-    yield _gauge("loss_test_rows", "Labelled rows that the test has seen.", verdict.rows)
-    yield _gauge("loss_labels_waiting", "Labels whose row has not been found.", verdict.waiting)
-    yield _gauge("loss_alarm_threshold", "log10 of the labelled rows that are promised.", verdict.threshold)
+    yield from _harm("loss", verdict, "of larger errors")
     yield _gauge("loss_rise_detected", "1 while the alarm of larger errors holds.", float(verdict.detected))
+
+
+def _harm(prefix: str, verdict: HarmVerdict, evidence: str) -> Iterator[Metric]:
+    """Yield what the tests of harm have in common."""
+    yield _gauge(f"{prefix}_test_rows", "Labelled rows that the test has seen.", verdict.rows)
+    yield _gauge(f"{prefix}_labels_waiting", "Labels whose row has not been found.", verdict.waiting)
+    yield _gauge(f"{prefix}_alarm_threshold", "log10 of the labelled rows that are promised.", verdict.threshold)
     if verdict.score is not None:
-        yield _gauge("loss_alarm_score", "log10 of the evidence of larger errors.", verdict.score)
+        yield _gauge(f"{prefix}_alarm_score", f"log10 of the evidence {evidence}.", verdict.score)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from monitoring.contract.categories import category_text
+from monitoring.contract.categories import value_text
 from monitoring.contract.config import Model
 from monitoring.contract.schemas import compared_fields, reference_schema
 from monitoring.contract.values import UnfitColumnError, convert, is_text
@@ -49,7 +49,7 @@ def _array(data: pd.DataFrame, name: str) -> pa.Array:
 def _text(value: Any) -> str:
     """Return a value's text, of true, false and whole numbers the one that files give."""
     try:
-        return category_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+        return value_text(value)
     except ValueError:
         return str(value)
 

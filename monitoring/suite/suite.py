@@ -27,6 +27,7 @@ from scipy import stats
 
 from monitoring.contract.config import Config, Model, SuiteEntry
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.kinds import DISTANCES
 from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN
 from monitoring.profile.columns import column_of, columns_of
 from monitoring.profile.profile import Profile
@@ -37,6 +38,7 @@ from monitoring.suite.engine import ProfileEngine
 from monitoring.suite.frames import Frames, labelled_rows
 
 NewEngine = Callable[[], ProfileEngine]
+Measure = Callable[[pd.Series, pd.Series], float]
 
 DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
 PERCENTAGE_TEST = "TestValueMAPE"
@@ -47,57 +49,36 @@ _NOTE = "margin: 1em; padding: 1em; border-left: 6px solid #b26a00; font-family:
 CONDITIONS = {"eq": "exactly ", "not_eq": "not ", "lt": "below ", "lte": "at most ", "gt": "above ", "gte": "at least "}
 
 
-def _chi_square_two_sample(
-    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
-) -> tuple[float, bool]:
-    p_value = two_sample_chi_square(Counter(reference_data.dropna()), Counter(current_data.dropna()))
-    return p_value, p_value < threshold
+def _register(name: str, title: str, kind: ColumnType, measure: Measure) -> None:
+    """Give Evidently a drift test, by what it measures of the reference's and the current values."""
+
+    def judged(
+        reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
+    ) -> tuple[float, bool]:
+        found = measure(reference_data, current_data)
+        return found, found >= threshold if name in DISTANCES else found < threshold
+
+    register_stattest(StatTest(name=name, display_name=title, allowed_feature_types=[kind]), default_impl=judged)
 
 
-register_stattest(
-    StatTest(
-        name="chi_square_two_sample",
-        display_name="two-sample chi-square p_value",
-        allowed_feature_types=[ColumnType.Categorical],
-    ),
-    default_impl=_chi_square_two_sample,
+def _of_counts(compare: Callable[[Mapping[str, int], Mapping[str, int]], float]) -> Measure:
+    return lambda reference, current: compare(Counter(reference.dropna()), Counter(current.dropna()))
+
+
+def _mann_whitney_two_sided(reference: pd.Series, current: pd.Series) -> float:
+    return float(stats.mannwhitneyu(reference, current, alternative="two-sided").pvalue)
+
+
+_register(
+    "chi_square_two_sample",
+    "two-sample chi-square p_value",
+    ColumnType.Categorical,
+    _of_counts(two_sample_chi_square),
 )
-
-
-def _total_variation(
-    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
-) -> tuple[float, bool]:
-    distance = total_variation(Counter(reference_data.dropna()), Counter(current_data.dropna()))
-    return distance, distance >= threshold
-
-
 # Evidently's own, TVD, is the p-value of a thousand permutations of the rows.
-register_stattest(
-    StatTest(
-        name="total_variation",
-        display_name="total variation distance",
-        allowed_feature_types=[ColumnType.Categorical],
-    ),
-    default_impl=_total_variation,
-)
-
-
-def _mann_whitney_two_sided(
-    reference_data: pd.Series, current_data: pd.Series, _type: ColumnType, threshold: float
-) -> tuple[float, bool]:
-    p_value = float(stats.mannwhitneyu(reference_data, current_data, alternative="two-sided").pvalue)
-    return p_value, p_value < threshold
-
-
+_register("total_variation", "total variation distance", ColumnType.Categorical, _of_counts(total_variation))
 # In the place of Evidently's own, which is one-sided: it would not see values that fall.
-register_stattest(
-    StatTest(
-        name="mannw",
-        display_name="two-sided Mann-Whitney U-rank p_value",
-        allowed_feature_types=[ColumnType.Numerical],
-    ),
-    default_impl=_mann_whitney_two_sided,
-)
+_register("mannw", "two-sided Mann-Whitney U-rank p_value", ColumnType.Numerical, _mann_whitney_two_sided)
 
 
 class _WithoutErrors(TestRenderer):  # type: ignore[misc]  # Evidently is not followed by mypy
@@ -218,14 +199,15 @@ def run_suite(
 
 def _without_rows(config: Config, current: Profile) -> tuple[Verdict, ...]:
     """Return the tests of categories that no labelled row has, and none was answered with: nobody can score those."""
-    reason = "not run: no labelled row has {0}, and none was answered with it"
-    return tuple(
-        Verdict(f"{entry.name}:{name}", "skipped", reason.format(name))
+    present, reason = _present(current), "not run: no labelled row has {0}, and none was answered with it"
+    absent = {
+        f"{entry.name}:{name}": name
         for entry in config.tests
         if entry.name in OF_CATEGORY
         for name in _categories(entry, config.model)
-        if name not in _present(current)
-    )
+        if name not in present
+    }
+    return tuple(Verdict(test, "skipped", reason.format(name)) for test, name in absent.items())
 
 
 def _present(current: Profile) -> set[str]:

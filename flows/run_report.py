@@ -5,9 +5,8 @@ import re
 from flows.retrain_gate import RetrainGate
 from flows.training.collection import Collected
 from flows.training.evaluation import Comparison
-from flows.training.metrics import RELATIVE, TITLES
+from flows.training.metrics import TITLES, shown
 from flows.training.scores import Scores
-from monitoring.contract.config import RetrainMetric
 
 KEY = "retrain-comparison"
 
@@ -67,13 +66,9 @@ def _mcnemar(comparison: Comparison) -> str:
 
 def _scores(champion: Scores, candidate: Scores) -> str:
     return "\n".join(
-        f"| {TITLES[metric]} | {_shown(metric, value)} | {_shown(metric, candidate.values[metric])} |"
+        f"| {TITLES[metric]} | {shown(metric, value)} | {shown(metric, candidate.values[metric])} |"
         for metric, value in champion.values.items()
     )
-
-
-def _shown(metric: RetrainMetric, value: float) -> str:
-    return f"{value:.4g}" if metric in RELATIVE else f"{value:.3f}"
 
 
 def _recall(comparison: Comparison, champion: str, candidate: str) -> str:

@@ -137,7 +137,7 @@ def accepted(rows: pa.Table, champion: OnnxModel, model: Model, promised: float)
     still judged.
     """
     answers = ask(champion, sample_of(rows, model))
-    answered = TASKS[model.task].answered(answers.predicted)
+    answered = champion.answered(answers.predicted)
     performance = TASKS[model.task].performance(answers, promised)
     return with_answers(rows.filter(pa.array(answered)), model, answers.predicted[answered]), performance
 

@@ -22,7 +22,6 @@ from flows.training.reliability import fit_reliability_curve
 from flows.training.sample import FOLDS, Labels, Places, Rows
 from flows.training.scores import design_effect
 from monitoring.contract.config import Model, Retrain, RetrainMetric
-from monitoring.contract.onnx.classification import NO_ANSWER
 from monitoring.contract.onnx.decision import decide
 from monitoring.contract.reference import Performance
 
@@ -133,10 +132,6 @@ class Classification:
     def losses(self, answers: Answers) -> npt.NDArray[np.float64]:
         """Return 1 for each wrong answer."""
         return (~answers.correct).astype(np.float64)
-
-    def answered(self, predicted: Labels) -> npt.NDArray[np.bool_]:
-        """Return which rows have a category."""
-        return np.asarray(predicted != NO_ANSWER, np.bool_)
 
     def score(self, answers: Answers) -> CategoryScores:
         """Return the scores; macro F1 is the mean over the categories that occur in the rows."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flows.training.answers import Answers
-from flows.training.metrics import LOSSES, RELATIVE, TITLES, gain
+from flows.training.metrics import LOSSES, RELATIVE, TITLES, gain, shown
 from flows.training.paired_tests import TOLERANCE, bootstrap, mcnemar, mcnemar_better
 from flows.training.sample import Places, Sample
 from flows.training.scores import Scores
@@ -62,14 +62,13 @@ class Comparison:
 
     def describe(self) -> str:
         """Return both models' values of the metric, the candidate's first."""
-        old, new = (who.values[self.metric] for who in (self.champion, self.candidate))
-        shown = ".4g" if self.metric in RELATIVE else ".3f"
-        return f"{TITLES[self.metric]} {new:{shown}} against {old:{shown}}"
+        old, new = (shown(self.metric, who.values[self.metric]) for who in (self.champion, self.candidate))
+        return f"{TITLES[self.metric]} {new} against {old}"
 
     def describe_gain(self) -> str:
         """Return the gain, and what is asked for: of the metric, or where that has a unit, as shares of it."""
-        shown = "+.1%" if self.metric in RELATIVE else "+.3f"
-        return f"{self.gain:{shown}}; {self.minimum_gain:{shown}} or more was asked for"
+        form = "+.1%" if self.metric in RELATIVE else "+.3f"
+        return f"{self.gain:{form}}; {self.minimum_gain:{form}} or more was asked for"
 
 
 def ask(model: OnnxModel, rows: Sample) -> Answers:

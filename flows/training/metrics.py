@@ -45,6 +45,11 @@ def gain(metric: RetrainMetric, former: Values, latter: Values) -> Values:
     return np.asarray(added / whole)
 
 
+def shown(metric: RetrainMetric, value: float) -> str:
+    """Return a metric's value as text: a share to three places, what has a unit to four digits."""
+    return f"{value:.4g}" if metric in RELATIVE else f"{value:.3f}"
+
+
 def _accuracy(answers: Answers, weights: Weights) -> Values:
     return np.asarray(weights @ answers.correct / weights.sum(axis=1))
 

@@ -120,10 +120,6 @@ class Regression:
         """Return the absolute errors."""
         return np.abs(answers.errors)
 
-    def answered(self, predicted: Labels) -> npt.NDArray[np.bool_]:
-        """Return which rows have a number."""
-        return np.asarray(np.isfinite(predicted), np.bool_)
-
     def score(self, answers: Answers) -> ErrorScores:
         """Return the errors."""
         return ErrorScores(
@@ -149,7 +145,7 @@ class Regression:
 
     def performance(self, answers: Answers, promised: float | None = None) -> Performance:
         """Return the absolute errors' mean, bound and deviation, of the rows that have an answer."""
-        errors = np.abs(answers.errors[self.answered(answers.predicted)])
+        errors = np.abs(answers.errors[np.isfinite(answers.predicted)])
         return Performance.of_errors(pa.array(errors), promised)
 
     def compare(self, first: Answers, second: Answers) -> tuple[float, float]:

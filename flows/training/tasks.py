@@ -53,9 +53,6 @@ class Task(Protocol):
     def losses(self, answers: Answers) -> npt.NDArray[Any]:
         """Return what each answer loses (n,)."""
 
-    def answered(self, predicted: Labels) -> npt.NDArray[Any]:
-        """Return which rows (n,) a model has an answer for."""
-
     def score(self, answers: Answers) -> Scores:
         """Return all scores of a model's answers."""
 

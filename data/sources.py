@@ -38,7 +38,7 @@ def resampled(model: Model, path: Path, jitter: float) -> Source:
     """
     values, labels = read_rows(path, model)
     disturb = _noise(values, model, jitter)
-    levels = {name: _levels(values[:, model.features.index(name)]) for name in model.of_kind("categorical")}
+    levels = _levels_of(values, model)
     if not model.categories:
 
         def draw_any(rng: np.random.Generator, rows: int, _mix: Mapping[str, float]) -> tuple[Rows, Labels]:
@@ -55,7 +55,7 @@ def replayed(model: Model, path: Path) -> Source:
     Raise SampleDataError if the file does not fit the config.
     """
     values, labels = read_rows(path, model)
-    levels = {name: _levels(values[:, model.features.index(name)]) for name in model.of_kind("categorical")}
+    levels = _levels_of(values, model)
     names, counts = np.unique(labels, return_counts=True) if model.categories else ((), ())
     begin = 0
 
@@ -68,8 +68,10 @@ def replayed(model: Model, path: Path) -> Source:
     return Source({str(name): float(count) for name, count in zip(names, counts, strict=True)}, draw_next, levels)
 
 
-def _levels(column: Rows) -> tuple[str, ...]:
-    return tuple(sorted({value for value in column if value is not None}))
+def _levels_of(values: Rows, model: Model) -> dict[str, tuple[str, ...]]:
+    """Return the levels of each categorical feature in rows (rows, features)."""
+    columns = {name: values[:, model.features.index(name)] for name in model.of_kind("categorical")}
+    return {name: tuple(sorted({level for level in column if level is not None})) for name, column in columns.items()}
 
 
 def _noise(values: Rows, model: Model, jitter: float) -> Disturb:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.prediction_log_throughput import single
-from benchmarks.servers import CONNECTIONS, keep_champion
+from benchmarks.servers import keep_champion
 
 SERVERS = (
     ("the API's worker (`api/workers.py`)", "with_log", {}),
@@ -35,8 +35,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary)
         keep_champion(folder)
-        print(f"| {CONNECTIONS} connections, two workers | requests a second | the API's ÷ this | CPU a request |")
-        print("|---|---|---|---|")
         single(folder, options.rounds, options.seconds, SERVERS)
 
 

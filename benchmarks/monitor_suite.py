@@ -2,7 +2,8 @@
 
 Every engine runs in a process of its own on the same files; imports and a first run on few rows are not counted. Ours
 is timed from scratch (each part is read and profiled, on two threads) and from kept profiles (the same window again).
-NannyML needs an environment of its own, which uv makes; without uv or a network it is left out.
+NannyML needs an environment of its own, which uv makes; without uv or a network it is left out. After the built-in
+model come a regression and a classification of 8 numeric and 6 categorical features, at the largest number of rows.
 
     python -m benchmarks.monitor_suite [--rows 1000 10000 100000 1000000] [--plot docs/images/monitor_suite.svg]
 """
@@ -14,13 +15,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
+import yaml
+
+from benchmarks import mixed
 from benchmarks.rows import write_log, write_sample_reference
 from monitoring.contract.config import Config, Window
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
+from monitoring.contract.tasks import TaskName
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "monitoring/config.yml"
@@ -33,6 +39,8 @@ ENGINES = {
     "scratch": "ours, from scratch",
     "kept": "ours, from kept profiles",
 }
+OF_MIXED = ("dataframe", "scratch", "kept")
+BUILT_IN = "built-in"
 UV = Path(sys.executable).with_name("uv")
 NANNYML = [
     *(UV, "run", "--no-project", "--isolated", "--python", sys.executable, "--with", "nannyml==0.13.1"),
@@ -40,9 +48,21 @@ NANNYML = [
 ]
 
 
-def configured(rows: int) -> Config:
-    """Return the built-in config with a window that all these rows are in."""
-    return load_config(CONFIG).model_copy(update={"window": Window(rows=rows + 1)})
+def configured(layout: Layout, rows: int) -> Config:
+    """Return the config beside the rows, with a window that all of them are in."""
+    return load_config(layout.root / "config.yml").model_copy(update={"window": Window(rows=rows + 1)})
+
+
+def prepare(folder: Path, case: str, sizes: set[int]) -> None:
+    """Write for each size a config, its reference, and a log of so many rows."""
+    for rows in sorted(sizes):
+        layout = Layout(folder / case / str(rows))
+        layout.root.mkdir(parents=True)
+        config = layout.root / "config.yml"
+        config.write_text(CONFIG.read_text() if case == BUILT_IN else yaml.safe_dump(mixed.config_of(case)))
+        model = load_config(config).model
+        write_log(layout, model, rows)
+        write_sample_reference(layout, model)
 
 
 def dataframe(layout: Layout, rows: int) -> Callable[[], object]:
@@ -55,7 +75,7 @@ def dataframe(layout: Layout, rows: int) -> Callable[[], object]:
     from monitoring.suite.frames import Frames, to_arrow  # noqa: PLC0415
     from monitoring.suite.suite import run_suite  # noqa: PLC0415
 
-    config = configured(rows)
+    config = configured(layout, rows)
     reference = read_reference(layout, config.model).table
     grid = grid_of(config.model, reference)
     profiles = profile_rows(grid, reference), profile_rows(grid, read_rows(layout, config.model, config.window).table)
@@ -74,7 +94,7 @@ def new(layout: Layout, rows: int) -> Callable[[], object]:
     from evidently.metrics import DuplicatedRowCount, RowCount, ValueDrift  # noqa: PLC0415
     from evidently.presets import DataSummaryPreset  # noqa: PLC0415
 
-    model = configured(rows).model
+    model = configured(layout, rows).model
     definition = DataDefinition(numerical_columns=list(model.features), categorical_columns=[model.prediction])
     columns = [*model.features, model.prediction]
     reference = Dataset.from_pandas(pd.read_parquet(layout.reference)[columns], data_definition=definition)
@@ -98,7 +118,7 @@ def ours(layout: Layout, rows: int, *, kept: bool) -> Callable[[], object]:
     from monitoring.suite.suite import run_suite  # noqa: PLC0415
     from monitoring.window.window import ProfiledWindow  # noqa: PLC0415
 
-    config = configured(rows)
+    config = configured(layout, rows)
     table = read_reference(layout, config.model).table
     grid = grid_of(config.model, table)
     reference = profile_rows(grid, table)
@@ -151,6 +171,25 @@ def ask(engine: str, folder: Path, rows: int) -> dict[str, float] | None:
     return answer
 
 
+def compare(folder: Path, engines: Sequence[str], sizes: Sequence[int]) -> dict[str, dict[int, dict[str, float]]]:
+    """Run the engines side by side on each size; print their table, and ratios at the last size."""
+    results: dict[str, dict[int, dict[str, float]]] = {engine: {} for engine in engines}
+    for rows in sizes:
+        for engine in engines:
+            if (answer := ask(engine, folder, rows)) is not None:
+                results[engine][rows] = answer
+    results = {engine: found for engine, found in results.items() if found}
+    print("| rows | " + " | ".join(ENGINES[engine] for engine in results) + " |\n|" + "---|" * (len(results) + 1))
+    for rows in sizes:
+        found = [results[engine].get(rows) for engine in results]
+        cells = [f"{f['seconds']:.3g} s, {f['megabytes']:.0f} MB" if f else "" for f in found]
+        print(f"| {rows:,} | " + " | ".join(cells) + " |")
+    for engine in ("scratch", "kept"):
+        ratio = results["dataframe"][sizes[-1]]["seconds"] / results[engine][sizes[-1]]["seconds"]
+        print(f"\nat {sizes[-1]:,} rows Evidently's DataFrame engine ÷ {ENGINES[engine]}: {ratio:.0f}")
+    return results
+
+
 def plot(results: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
     """Draw seconds against rows."""
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -176,27 +215,13 @@ def main() -> None:
     if options.engine:
         measure(options.engine, options.folder, int(size[0]))
         return
-    model = load_config(CONFIG).model
-    results: dict[str, dict[int, dict[str, float]]] = {engine: {} for engine in ENGINES}
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
-        for rows in sorted({WARM_UP, *options.rows}):
-            layout = Layout(Path(temporary) / str(rows))
-            write_log(layout, model, rows)
-            write_sample_reference(layout, model)
-        for rows in options.rows:
-            for engine in ENGINES:
-                if (answer := ask(engine, Path(temporary), rows)) is not None:
-                    results[engine][rows] = answer
-    results = {engine: found for engine, found in results.items() if found}
-    print("| rows | " + " | ".join(ENGINES[engine] for engine in results) + " |\n|" + "---|" * (len(results) + 1))
-    for rows in options.rows:
-        found = [results[engine].get(rows) for engine in results]
-        cells = [f"{f['seconds']:.3g} s, {f['megabytes']:.0f} MB" if f else "" for f in found]
-        print(f"| {rows:,} | " + " | ".join(cells) + " |")
-    largest = options.rows[-1]
-    for engine in ("scratch", "kept"):
-        ratio = results["dataframe"][largest]["seconds"] / results[engine][largest]["seconds"]
-        print(f"\nat {largest:,} rows Evidently's DataFrame engine ÷ {ENGINES[engine]}: {ratio:.0f}")
+        prepare(Path(temporary), BUILT_IN, {WARM_UP, *options.rows})
+        results = compare(Path(temporary) / BUILT_IN, tuple(ENGINES), options.rows)
+        for case in get_args(TaskName):
+            prepare(Path(temporary), case, {WARM_UP, options.rows[-1]})
+            print(f"\n### A {case} of mixed features\n")
+            compare(Path(temporary) / case, OF_MIXED, options.rows[-1:])
     if options.plot:
         plot(results, options.plot)
 

@@ -2,7 +2,8 @@
 
 All run side by side under the API's own gunicorn settings, two workers; wrk loads one after the other, at 16
 connections, in rounds. Figures are medians over rounds, ratios medians of a round's ratios. Also: rows a second in
-batches of 1,000 on one worker.
+batches of 1,000 on one worker; and the same for a regression and a classification of 8 numeric and 6 categorical
+features, each served as the default trainer makes it.
 
     python -m benchmarks.prediction_log_throughput [--rounds 7] [--seconds 3]
 """
@@ -10,10 +11,17 @@ batches of 1,000 on one worker.
 import argparse
 import statistics
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, get_args
 
+import yaml
+
+from benchmarks import mixed
 from benchmarks.servers import CONNECTIONS, features, keep_champion, load, serving
+from monitoring.contract.config_file import load_config
+from monitoring.contract.tasks import TaskName
 
 BATCH = 1_000
 Application = tuple[str, str, dict[str, str]]
@@ -26,9 +34,16 @@ OTHERS = (
 DURABLE = ("the same, `PREDICTION_LOG_FSYNC=on`", "with_log", {"PREDICTION_LOG_FSYNC": "on"})
 
 
-def single(folder: Path, rounds: int, seconds: int, applications: tuple[Application, ...]) -> None:
-    """Compare applications by requests of one row; ratios are the first's to each."""
-    body = {"features": features()}
+def single(
+    folder: Path, rounds: int, seconds: int, applications: tuple[Application, ...], row: Mapping[str, Any] | None = None
+) -> None:
+    """Compare applications by requests of one row, by default of the built-in model's; ratios are the first's to each.
+
+    Print a table's head and rows.
+    """
+    print(f"\n| {CONNECTIONS} connections, two workers | requests a second | the first ÷ this | CPU a request |")
+    print("|---|---|---|---|")
+    body = {"features": row or features()}
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(name, folder, **more)) for _, name, more in applications]
         for server in servers:
@@ -54,6 +69,18 @@ def batches(folder: Path, rounds: int, seconds: int) -> None:
     print(f"\nbatches of {BATCH:,} on one worker: {rate:,.0f} rows a second into the log, {each:.1f} µs of CPU a row")
 
 
+def mixed_features(folder: Path, task: TaskName, rounds: int, seconds: int) -> None:
+    """Compare the API with an empty handler by requests of mixed features."""
+    config = folder / "config.yml"
+    config.write_text(yaml.safe_dump(mixed.config_of(task)))
+    model = load_config(config).model
+    reference = mixed.reference_of(model)
+    keep_champion(folder, model, reference)
+    row = reference.select(model.features).slice(0, 1).to_pylist()[0]
+    here = {"DRIFTLOOP_CONFIG": str(config)}
+    single(folder, rounds, seconds, tuple((title, name, here) for title, name, _ in (OURS, *OTHERS)), row)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
@@ -62,11 +89,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary)
         keep_champion(folder)
-        print(f"| {CONNECTIONS} connections, two workers | requests a second | log on ÷ this | CPU a request |")
-        print("|---|---|---|---|")
         single(folder, options.rounds, options.seconds, (OURS, *OTHERS))
         single(folder, options.rounds, options.seconds, (OURS, DURABLE))
         batches(folder, options.rounds, options.seconds)
+    for task in get_args(TaskName):
+        print(f"\n### A {task} of mixed features")
+        with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
+            mixed_features(Path(temporary), task, options.rounds, options.seconds)
 
 
 if __name__ == "__main__":

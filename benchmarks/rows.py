@@ -8,6 +8,7 @@ import pyarrow as pa
 from uuid_utils import uuid7
 
 from api.log.merging import GROUP_ROWS
+from benchmarks import mixed
 from data.sample import draw, draw_reference
 from data.statistics import load_statistics
 from monitoring.contract.config import Model
@@ -26,19 +27,23 @@ END = microseconds(datetime(2026, 11, 1, tzinfo=UTC))
 def draw_log(model: Model, rows: int, seed: int, begin: int) -> pa.Table:
     """Draw rows of the log from `begin` (microseconds since 1970) on."""
     rng = np.random.default_rng(seed)
-    values, categories = draw(load_statistics(model), rng, rows)
     times = begin + SPACING * np.arange(rows)
     columns = {
         "prediction_id": [str(uuid7(nanoseconds=1000 * time)) for time in times.tolist()],
         "timestamp": pa.array(times, pa.timestamp("us", "UTC")),
-        **{name: values[:, n] for n, name in enumerate(model.features)},
-        model.prediction: categories.tolist(),
-        "confidence": rng.beta(5, 2, rows),
+        **(mixed.draw(model, rng, rows) if model.of_kind("categorical") else _draw_sample(model, rng, rows)),
+        "confidence": rng.beta(5, 2, rows) if model.categories else pa.nulls(rows, pa.float64()),
         "model_version": np.full(rows, "1").tolist(),
-        model.target: pa.nulls(rows, pa.string()),
-    }  # fmt: skip
+    }
     schema = log_schema(model)
     return pa.table([pa.array(columns[f.name]).cast(f.type) for f in schema], schema=schema)
+
+
+def _draw_sample(model: Model, rng: np.random.Generator, rows: int) -> dict[str, pa.Array]:
+    """Draw rows of the built-in model; a drawn row's category serves as its prediction, and no label is known."""
+    values, categories = draw(load_statistics(model), rng, rows)
+    features = {name: pa.array(values[:, n]) for n, name in enumerate(model.features)}
+    return features | {model.prediction: pa.array(categories.tolist()), model.target: pa.nulls(rows, pa.string())}
 
 
 def write_log(layout: Layout, model: Model, rows: int) -> int:
@@ -52,8 +57,11 @@ def write_log(layout: Layout, model: Model, rows: int) -> int:
 
 def write_sample_reference(layout: Layout, model: Model) -> None:
     """Write the sample reference; a drawn row's category serves as its prediction."""
-    reference = draw_reference(model)
-    reference = reference.append_column(model.prediction, reference[model.target])
+    if model.of_kind("categorical"):
+        reference = mixed.reference_of(model)
+    else:
+        reference = draw_reference(model)
+        reference = reference.append_column(model.prediction, reference[model.target])
     write_reference(layout, model, reference, origin="benchmark")
 
 

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import requests
 
 from api.model import Release, save_copy
 from data.sample import draw_reference
 from flows.training.export import export_onnx
-from flows.training.pipeline import train
+from flows.training.pipeline import choose_recipe, train
 from flows.training.sample import sample_of
+from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -40,10 +42,14 @@ def features(row: int = 0) -> dict[str, float]:
 _SAMPLE = draw_reference(MODEL).select(MODEL.features).to_pydict()
 
 
-def keep_champion(data: Path) -> None:
-    """Train the sample's model and lay down its local copy: the API serves it without a registry."""
-    exported = export_onnx(train(sample_of(draw_reference(MODEL), MODEL)), MODEL)
-    save_copy(data / "_model", MODEL.name, Release("1", 1), exported.SerializeToString())
+def keep_champion(data: Path, model: Model = MODEL, reference: pa.Table | None = None) -> None:
+    """Train a model by the default trainer and lay down its local copy: the API serves it without a registry.
+
+    It learns from a reference, by default the built-in model's sample.
+    """
+    sample = sample_of(draw_reference(model) if reference is None else reference, model)
+    exported = export_onnx(train(sample, choose_recipe(sample, model.rules.metrics[0])), model)
+    save_copy(data / "_model", model.name, Release("1", 1), exported.SerializeToString())
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def work(done: Callable[[Any], dict[str, Any]], jobs: Iterable[Any], workers: in
 
 def run(part: str, options: argparse.Namespace) -> None:
     """Measure one part, and keep what it found."""
-    sets, number, workers, out = options.sets or list(flights.SETS), options.halves, options.workers, options.out
+    sets, number, workers, out = options.sets or list(flights.WATCHED), options.halves, options.workers, options.out
     if part == "halves":
         keep(out, part, work(halves.one, halves.jobs(sets, options.units or list(halves.UNITS), number), workers))
     elif part == "weeks":

@@ -51,9 +51,11 @@ def one(job: tuple[str, str, int]) -> dict[str, object]:
     """Watch one half: the set of features, the unit, the number of the half."""
     features, unit, number = job
     model = flights.model(features)
-    reference, log = (model.observe(rows) for rows in halves(unit, number))
+    rows, later = halves(unit, number)
+    words = model.words(rows)
+    reference, log = model.observe(rows), model.observe(later, words=words)
     begun = time.perf_counter()
-    known = watch.Watch.of(reference, len(flights.CATEGORIES))
+    known = watch.Watch.of(reference, len(flights.CATEGORIES), words)
     seconds = time.perf_counter() - begun
     found = watch.replay(known, log, tuple(model.names), watch.promised_rows(log))
     return asdict(

@@ -1,41 +1,46 @@
-"""NannyML's car loan data: rows drawn one by one, 50,000 of a reference period and 50,000 with a change half way."""
+"""NannyML's car loan data: rows drawn one by one, 50,000 of a reference period and 50,000 with a change half way.
+
+All columns are watched as they are: four numbers, three categories.
+"""
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from benchmarks.alarms.traffic import watch
-from benchmarks.alarms.traffic.packages import files_of
-from monitoring.alarms.drift.scores import Observations
+from benchmarks.alarms.traffic.packages import ROOT, files_of
+from monitoring.alarms.drift.vocabulary import Vocabulary, columns_of, rows_of
+from monitoring.contract.config_file import load_config
+from monitoring.contract.schemas import log_schema
+from monitoring.contract.values import convert
 
-NUMERIC = ["car_value", "debt_to_income_ratio", "loan_length", "driver_tenure"]
-CODED = ["salary_range", "repaid_loan_on_prev_car", "size_of_downpayment"]
+MODEL = load_config(ROOT / "docs/examples/car_loans.yml").model
 REFERENCES = (1_000, 5_000)
 STEADY, CHANGE = 50_000, 75_000  # rows of the reference period; the row at which the change comes
 BEHIND = 2_000  # rows after the change
 
 
-def loans() -> Observations:
-    """Return all rows in the order of time; categories are coded as numbers."""
+def loans() -> pa.Table:
+    """Return all rows in the order of time."""
     folder = files_of("nannyml") / "datasets/data"
     rows = pd.concat(
         [pd.read_csv(folder / f"synthetic_car_loan_{name}.csv") for name in ("reference", "analysis")],
         ignore_index=True,
     )
-    codes = rows[CODED].astype(str).apply(lambda column: column.astype("category").cat.codes)
-    times = pd.to_datetime(rows.timestamp).astype("datetime64[us]").astype("int64").to_numpy()
-    features = np.column_stack([rows[NUMERIC].to_numpy(float), codes.to_numpy(float)])
-    return Observations(features, rows.y_pred.to_numpy(np.int64), times)
+    fields = [log_schema(MODEL).field(name) for name in (*MODEL.features, MODEL.prediction, "timestamp")]
+    return pa.table({field.name: convert(pa.chunked_array([pa.array(rows[field.name])]), field) for field in fields})
 
 
 def one(size: int) -> dict[str, object]:
     """Take so many first rows for the reference, and watch the others."""
-    rows = loans().take(slice(0, CHANGE + BEHIND))
-    known = watch.Watch.of(rows.take(slice(0, size)), 2)
-    log = rows.take(slice(size, None))
+    rows = loans().slice(0, CHANGE + BEHIND)
+    words = Vocabulary.of(rows.slice(0, size), MODEL)
+    known = watch.Watch.of(rows_of(rows.slice(0, size), MODEL), len(MODEL.categories), words)
+    log = rows_of(rows.slice(size), MODEL, words)
     promise = watch.promised_rows(log)
-    found = watch.replay(known, log, (*NUMERIC, *CODED), promise)
+    numeric, categorical, _ = columns_of(MODEL)
+    found = watch.replay(known, log, (*numeric, *categorical), promise)
     behind = [alarm for alarm in found.alarms if alarm.over > CHANGE - size]
     return {
         "reference": size,

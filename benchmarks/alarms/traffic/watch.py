@@ -11,10 +11,12 @@ from monitoring.alarms.drift.detector import Alarm, DriftDetector
 from monitoring.alarms.drift.drift_watch import thinned
 from monitoring.alarms.drift.rhythm import find_rhythm
 from monitoring.alarms.drift.scores import Observations, ReferenceScores
+from monitoring.alarms.drift.vocabulary import Vocabulary
 
 STEP = 50  # rows that the detector is given at once
 DAY = 86_400e6  # microseconds
 PROMISED_DAYS = 30
+NO_WORDS = Vocabulary()
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,19 @@ class Watch:
     categories: int
     scores: ReferenceScores
     calibration: Calibration
+    words: Vocabulary
 
     @classmethod
-    def of(cls, reference: Observations, categories: int, workers: int = 1) -> "Watch":
-        """Calibrate for a reference as the monitor does, with `rhythm: auto` and New York's clocks."""
+    def of(cls, reference: Observations, categories: int, words: Vocabulary = NO_WORDS, workers: int = 1) -> "Watch":
+        """Calibrate for a reference as the monitor does, with `rhythm: auto` and New York's clocks.
+
+        `words` are the reference's levels.
+        """
         rows = thinned(reference)
         rhythm = find_rhythm(rows, categories, "auto", ZONE)
         calibration = calibrate(rows, categories, seed=1, rhythm=rhythm, workers=workers)
         calibration = calibration.at_density(len(reference) / len(rows))
-        return cls(rows, categories, ReferenceScores(rows, categories, rhythm.cycle), calibration)
+        return cls(rows, categories, ReferenceScores(rows, categories, rhythm.cycle), calibration, words)
 
     def start(self) -> DriftDetector:
         """Return a detector that has seen nothing."""
@@ -42,7 +48,8 @@ class Watch:
     def attribute(self, names: tuple[str, ...], detector: DriftDetector, alarm: Alarm) -> Attribution:
         """Return which columns changed, as the detector that has just raised the alarm sees it."""
         deviations, around = self.calibration.deviations, detector.around(alarm.onset)
-        return attribute((*names, "prediction"), self.scores, deviations, self.reference, around)
+        names = (*names, "prediction")
+        return attribute(names, self.scores, deviations, self.reference, around, vocabulary=self.words)
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ def one(job: tuple[str, int]) -> dict[str, object]:
     model = flights.model(name)
     before = flights.local(END) - pd.Timedelta(weeks=weeks)
     reference, log = flights.between(before.strftime("%Y-%m-%d"), END), flights.between(END, LAST)
-    seen = model.observe(log)
+    words = model.words(reference)
+    seen = model.observe(log, words=words)
     found = watch.replay(
-        watch.Watch.of(model.observe(reference), len(flights.CATEGORIES)),
+        watch.Watch.of(model.observe(reference), len(flights.CATEGORIES), words),
         seen,
         tuple(model.names),
         watch.promised_rows(seen),
@@ -44,7 +45,11 @@ def one(job: tuple[str, int]) -> dict[str, object]:
         "alarms": [
             vars(alarm)
             | {key: _local(log, getattr(alarm, key)) for key in ("onset", "row", "over")}
-            | {"comment": comment(reference, log.iloc[alarm.onset : alarm.over], model.names)}
+            | {
+                "comment": comment(
+                    reference, log.iloc[alarm.onset : alarm.over], list(model.columns.of_kind("numeric"))
+                )
+            }
             for alarm in found.alarms
         ],
     }

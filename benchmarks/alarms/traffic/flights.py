@@ -24,10 +24,7 @@ SETS = {
     "num": NUMERIC,
     "sched": ["sched_min", "sched_arr_min", "distance"],
     "mixed": [*NUMERIC, *CODED],
-    "coded": [
-        *NUMERIC,
-        *(f"{name}_code" for name in CODED),
-    ],  # the same as numbers, for methods that take no categories
+    "coded": [*NUMERIC, *(f"{name}_code" for name in CODED)],  # the same for methods that take numbers alone
 }
 WATCHED = ("num", "sched", "mixed")
 CATEGORIES = ("punctual", "late")

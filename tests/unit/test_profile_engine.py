@@ -107,11 +107,11 @@ def _config(drift: dict[str, object] = DRIFT, tests: Sequence[Any] = TESTS) -> C
     return loans(model=model, minimum_rows=2, minimum_labels=2, drift=drift, tests=list(tests))
 
 
-def _tips(drift: dict[str, object], tests: Sequence[Any]) -> Config:
+def _tips(drift: dict[str, object] = MIXED, tests: Sequence[Any] = TESTS) -> Config:
     return tips(minimum_rows=2, minimum_labels=2, drift=drift, tests=list(tests))
 
 
-def _trips(drift: dict[str, object], tests: Sequence[Any]) -> Config:
+def _trips(drift: dict[str, object] = MIXED, tests: Sequence[Any] = ERRORS) -> Config:
     return trips(minimum_rows=2, minimum_labels=2, drift=drift, tests=list(tests))
 
 

@@ -23,7 +23,7 @@ from monitoring.profile.profile import Profile
 from monitoring.profile.serialised import from_bytes, to_bytes
 from monitoring.suite.frames import Frames
 from monitoring.suite.suite import SuiteRun, run_suite
-from tests.unit.contract_fixtures import loans
+from tests.unit.models import loans
 
 TESTS: list[Any] = ["TestRocAuc", {"TestLogLoss": {"lt": 0.5}}]
 
@@ -63,7 +63,7 @@ def both(config: Config, reference: pa.Table, current: pa.Table) -> tuple[SuiteR
         return run_suite(config, *profiles), run_suite(config, *profiles, frames), profiles[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     categories=st.sampled_from([["no", "yes"], ["a", "b", "c"], ["0", "1"]]),
     named=st.booleans(),
@@ -72,7 +72,7 @@ def both(config: Config, reference: pa.Table, current: pa.Table) -> tuple[SuiteR
     sharp=st.sampled_from([0.0, 1.0, 3.0]),
 )
 def test_profiles_and_evidently_agree(
-    categories: list[str], named: bool, sizes: tuple[int, int], seed: int, sharp: float
+    categories: list[str], *, named: bool, sizes: tuple[int, int], seed: int, sharp: float
 ) -> None:
     """Both engines give the same verdicts and scores, with too few labels and an absent category too."""
     config = scored(categories, probabilities=named or len(categories) > 2)

@@ -41,7 +41,7 @@ def _advise_scores(config: Config, frequent: str) -> Iterator[str]:
         rare = next(name for name in model.categories if name != frequent)
         of = model.positive or model.categories[1]
         if of == frequent:
-            yield f"    Precision, recall and F1 are those of {of}; for those of the rarer one set model.positive: {rare}."
+            yield f"    Precision, recall and F1 are those of {of}: for the rarer one set model.positive: {rare}."
     if config.retrain.metric == "accuracy":
         yield "    Candidates are compared by accuracy: retrain.metric roc_auc or log_loss tells them apart better."
     asked = {entry.name for entry in config.tests}

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
+from flows.training.pipeline import predict_out_of_fold, train, with_predictions
+from flows.training.sample import sample_of
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError, read_reference
@@ -188,3 +190,21 @@ def test_a_references_probabilities_are_checked(tmp_path: Path, change: dict[str
     pq.write_table(pa.table(columns), layout.reference)
     with pytest.raises(InvalidReferenceError, match=problem):
         read_reference(layout, config.model)
+
+
+def test_a_rebased_reference_holds_the_answering_models_probabilities() -> None:
+    """Labelled rows theirs out of fold, the others the pipeline's; a category that was never learned has none."""
+    config = scored(["no", "perhaps", "yes"], probabilities=True)
+    model, random = config.model, np.random.default_rng(5)
+    table = pa.table({"age": random.normal(size=80), "income": random.normal(size=80)})
+    labels = [None if n % 8 == 0 else "yes" if table["age"][n].as_py() > 0 else "no" for n in range(80)]
+    table = table.append_column(model.target, pa.array(labels, pa.string()))
+    sample = sample_of(table, model)
+    answers = predict_out_of_fold(sample)
+    filled = with_predictions(table, model, train(sample), answers)
+    given = np.column_stack([filled[name].to_numpy() for name in model.probability_columns])
+    assert given.sum(axis=1) == pytest.approx(np.ones(80))
+    assert (given[:, 1] == 0).all()
+    known = np.array([label is not None for label in labels])
+    np.testing.assert_allclose(given[known][:, [0, 2]], answers.probabilities)
+    assert filled[model.prediction].to_pylist() == [model.categories[n] for n in given.argmax(axis=1)]

@@ -74,7 +74,9 @@ def _predictions(
 ) -> tuple[list[dict[str, Any]], list[Row]]:
     """Return the answers and the log's rows."""
     version, now = served.release.version, service.clock.now()
-    answers = TASKS[service.config.model.task].answers(service.config.model, served.categories, *found)
+    model = service.config.model
+    task = TASKS[model.task]
+    answers = task.answers(model, served.categories, *found)
     predictions, rows = [], []
     for values, target, (prediction, confidence, fields) in zip(
         instances.values, instances.targets, answers, strict=True
@@ -89,6 +91,7 @@ def _predictions(
                 confidence=confidence,
                 model_version=version,
                 target=target,
+                probabilities=task.logged(model, fields),
             )
         )
         predictions.append({"prediction_id": prediction_id, **fields, "model_version": version})

@@ -4,7 +4,7 @@ One class says it for each task; `TASKS` has them by the names of `monitoring.co
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from api.kinds import LARGEST, Schema
@@ -24,6 +24,9 @@ class RequestTask(Protocol):
         self, model: Model, classes: Sequence[str], predicted: Predicted, probabilities: Given
     ) -> Iterator[Answer]:
         """Yield each row's answer."""
+
+    def logged(self, model: Model, fields: Mapping[str, Any]) -> Sequence[float]:
+        """Return the probabilities that the log holds of an answer with these fields."""
 
     def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:
         """Return reason, field and detail of the problem of a label that is none."""
@@ -52,6 +55,13 @@ class ClassificationRequest:
             shares = dict(zip(classes, row, strict=True))
             confidence = shares[category]
             yield category, confidence, {model.label: category, "confidence": confidence, "probabilities": shares}
+
+    def logged(self, model: Model, fields: Mapping[str, Any]) -> Sequence[float]:
+        """Return the probabilities of all categories where the config asks for them; 0 of one the model never saw."""
+        if not model.probabilities:
+            return ()
+        shares = fields["probabilities"]
+        return [shares.get(category, 0.0) for category in model.categories]
 
     def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:
         """Return that it is no category."""
@@ -94,6 +104,10 @@ class RegressionRequest:
         """Yield each row's number."""
         for number in predicted.tolist():
             yield number, None, {model.prediction: number}
+
+    def logged(self, model: Model, fields: Mapping[str, Any]) -> Sequence[float]:  # noqa: ARG002
+        """Return nothing: a number has no probability."""
+        return ()
 
     def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:  # noqa: ARG002
         """Return that it is no finite number."""

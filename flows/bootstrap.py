@@ -19,7 +19,7 @@ from flows.training.candidate import kept_performance
 from flows.training.collection import newest_row
 from flows.training.export import export_onnx, require_alike
 from flows.training.metrics import TITLES
-from flows.training.pipeline import choose_recipe, predict_out_of_fold, train, with_predictions
+from flows.training.pipeline import choose_recipe, predict_out_of_fold, train, with_answers, with_predictions
 from flows.training.sample import feature_matrix, sample_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Config, Model
@@ -91,9 +91,8 @@ def fill_predictions(layout: Layout, model: Model, champion: Champion, present: 
 
     Nobody has measured how good it is on rows that it has not seen, so the reference promises no accuracy.
     """
-    table, place = present.table, present.table.column_names.index(model.prediction)
-    predicted, _ = champion.onnx.predict(feature_matrix(table, model))
-    table = table.set_column(place, model.prediction, pa.array(predicted.tolist(), model.rules.values))
+    predicted, probabilities = champion.onnx.predict(feature_matrix(present.table, model))
+    table = with_answers(present.table, model, predicted, probabilities, champion.onnx.classes)
     rhythm = read_rhythm_rows(layout, model, present.digest)
     stage(layout, model, champion.version, table, origin=present.origin, through=present.through, rhythm_rows=rhythm)
     complete(layout, champion.version)
@@ -136,7 +135,7 @@ def create_champion(
     if keeps_predictions:
         performance = kept_performance(table, model)
     else:
-        table = with_predictions(table, model, pipeline, answers.predicted)
+        table = with_predictions(table, model, pipeline, answers)
         performance = task.performance(answers)
     # Rows that a former model has logged are no evidence about this one: the window starts after them.
     through = newest_row(layout) or None

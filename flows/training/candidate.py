@@ -123,7 +123,7 @@ def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Tabl
     sample = sample_of(rows, model)
     blocks = _blocks(rows.filter(pc.is_valid(rows[model.target])), candidate.cycle)
     answers = predict_out_of_fold(sample, candidate.older, candidate.seed, blocks, candidate.recipe)
-    table = with_predictions(rows, model, candidate.pipeline, answers.predicted)
+    table = with_predictions(rows, model, candidate.pipeline, answers)
     assert candidate.comparison.expected is not None
     calibration = TASKS[model.task].performance(answers).calibration
     return table, replace(candidate.comparison.expected, calibration=calibration)
@@ -139,7 +139,8 @@ def accepted(rows: pa.Table, champion: OnnxModel, model: Model, promised: float)
     answers = ask(champion, sample_of(rows, model))
     answered = champion.answered(answers.predicted)
     performance = TASKS[model.task].performance(answers, promised)
-    return with_answers(rows.filter(pa.array(answered)), model, answers.predicted[answered]), performance
+    rows, probabilities = rows.filter(pa.array(answered)), answers.probabilities[answered]
+    return with_answers(rows, model, answers.predicted[answered], probabilities, answers.classes), performance
 
 
 def kept_performance(table: pa.Table, model: Model) -> Performance | None:

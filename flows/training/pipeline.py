@@ -1,8 +1,10 @@
 """The model: which recipe it follows, how it is trained, and how it predicts rows that it has not seen."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -15,6 +17,9 @@ from flows.training.recipes import Recipe
 from flows.training.sample import FOLDS, Labels, Places, Sample, as_asked, feature_matrix, kinds_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Model, RetrainMetric
+from monitoring.contract.schemas import probability_fields
+
+Probabilities = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 SURE = 1.645  # standard deviations, one-sided: 5 % by chance
 MOST_TRIED = 2000  # rows that recipes are tried on: which is best is settled by fewer than a model learns from
@@ -112,19 +117,38 @@ def choose_older(
     return older if of_blocks.sum() <= SURE * np.sqrt((of_blocks**2).sum()) else None
 
 
-def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Labels) -> pa.Table:
-    """Fill the prediction column: labelled rows take theirs out of fold, the others ask the pipeline."""
+def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_fold: Answers) -> pa.Table:
+    """Fill in the predictions, and their probabilities where they are kept.
+
+    Labelled rows take theirs out of fold, the others ask the pipeline.
+    """
+    task = TASKS[model.task]
     unlabelled = pc.is_null(table[model.target]).to_numpy()
-    predicted = np.empty(len(table), dtype=out_of_fold.dtype)
-    predicted[~unlabelled] = out_of_fold
+    predicted = np.empty(len(table), dtype=out_of_fold.predicted.dtype)
+    predicted[~unlabelled] = out_of_fold.predicted
+    classes = out_of_fold.classes
+    probabilities = np.zeros((len(table), len(classes)))
+    probabilities[~unlabelled] = out_of_fold.probabilities
     if unlabelled.any():
         asked = as_asked(feature_matrix(table.filter(pa.array(unlabelled)), model), kinds_of(model))
-        predicted[unlabelled] = TASKS[model.task].predict(pipeline, asked, model)[0]
-    return with_answers(table, model, predicted)
+        predicted[unlabelled], given = task.predict(pipeline, asked, model)
+        places = np.array([classes.index(name) for name in task.classes(pipeline)], np.intp)
+        probabilities[np.ix_(unlabelled, places)] = given
+    return with_answers(table, model, predicted, probabilities, classes)
 
 
-def with_answers(table: pa.Table, model: Model, predicted: Labels) -> pa.Table:
-    """Return the columns of a reference, with these predictions (n,)."""
+def with_answers(
+    table: pa.Table, model: Model, predicted: Labels, probabilities: Probabilities, classes: Sequence[str]
+) -> pa.Table:
+    """Return the columns of a reference, with these predictions (n,), and the probabilities where they are kept.
+
+    The probabilities (n, classes) are those of `classes`: a category that is none of them has none.
+    """
     column = pa.array(predicted.tolist(), model.rules.values)
     names = [*model.features, model.target, "timestamp"]
-    return table.select([name for name in names if name in table.column_names]).append_column(model.prediction, column)
+    table = table.select([name for name in names if name in table.column_names]).append_column(model.prediction, column)
+    for field, category in zip(probability_fields(model), model.categories, strict=False):
+        known = category in classes
+        values = probabilities[:, classes.index(category)] if known else np.zeros(len(table))
+        table = table.append_column(field, pa.array(values.astype(np.float64)).cast(field.type))
+    return table

@@ -27,7 +27,8 @@ from monitoring.contract.config_values import (
     require_unique,
 )
 from monitoring.contract.kinds import DISTANCES, KINDS, CategoricalDriftTest, Kind, KindName, NumericDriftTest
-from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, UNCONDITIONAL, DataTest
+from monitoring.contract.probabilities import probability_column
+from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, OF_PROBABILITIES, UNCONDITIONAL, DataTest
 from monitoring.contract.tasks import TASKS, ClassificationTest, RegressionTest, Task, TaskName
 
 Engine = Literal["profile", "dataframe"]
@@ -76,6 +77,7 @@ class Model(_Section):
     categories: Categories = ()
     positive: Annotated[Name, BeforeValidator(category_text)] | None = None
     threshold: Probability | None = None
+    probabilities: bool = False  # of all categories, in the log
     dtype: Literal["float32", "float64"] = "float64"
     audio: Audio | None = None
 
@@ -94,7 +96,11 @@ class Model(_Section):
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
         require_unique(
-            (*self.features, self.prediction, self.target, "prediction_id", "timestamp", "confidence", "model_version")
+            (
+                *(*self.features, self.prediction, self.target),
+                *("prediction_id", "timestamp", "confidence", "model_version"),
+                *self.probability_columns,
+            )
         )
         if self.audio and self.target == "file":
             raise ValueError("target 'file' is taken: a request with a clip has it in a field of that name")
@@ -107,7 +113,7 @@ class Model(_Section):
     @model_validator(mode="after")
     def _fits_task(self) -> Self:
         if self.task == "regression":
-            given = [key for key in ("categories", "positive", "threshold") if getattr(self, key)]
+            given = [key for key in ("categories", "positive", "threshold", "probabilities") if getattr(self, key)]
             if given:
                 raise ValueError(f"{given[0]} is of a classification; a regression answers numbers")
             require_free_answer(self.prediction)
@@ -133,6 +139,21 @@ class Model(_Section):
     def of_kind(self, name: KindName) -> tuple[str, ...]:
         """Return the features of a kind, in the config's order."""
         return tuple(feature for feature in self.features if self.kind(feature).name == name)
+
+    @property
+    def probability_columns(self) -> tuple[str, ...]:
+        """Return the columns of the categories' probabilities, in their order; none where they are not kept."""
+        return tuple(map(probability_column, self.categories)) if self.probabilities else ()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Return the categories whose probabilities tell all others': of two categories one, else all that are kept.
+
+        Of two, prediction and confidence tell both probabilities.
+        """
+        if len(self.categories) == 2:  # noqa: PLR2004 - two categories
+            return (self.categories[1] if self.positive is None else self.positive,)
+        return self.categories if self.probabilities else ()
 
     @property
     def rules(self) -> Task:
@@ -313,6 +334,7 @@ class Config(_Section):
         require_unique(tuple(entry.key for entry in self.tests))
         self._require_tests_of_task()
         self._require_tests_of_columns()
+        self._require_tests_of_scores()
         _require_test("drift.default", self.drift.default, KINDS["numeric"].drift_tests)
         if self.drift.categorical is not None:
             _require_test("drift.categorical", self.drift.categorical, KINDS["categorical"].drift_tests)
@@ -330,6 +352,15 @@ class Config(_Section):
             if task is not ours and others:
                 allowed = ", ".join(ours.label_tests)
                 raise ValueError(f"tests: {others[0]} is of a {task.name}; for a {ours.name} there are {allowed}")
+
+    def _require_tests_of_scores(self) -> None:
+        """Raise ValueError if a test asks for probabilities that the log does not hold."""
+        asked = [entry.name for entry in self.tests if entry.name in OF_PROBABILITIES]
+        if asked and not self.model.scored:
+            number = len(self.model.categories)
+            raise ValueError(
+                f"tests: {asked[0]} takes the probabilities of all {number} categories; set model.probabilities: true"
+            )
 
     def _require_tests_of_columns(self) -> None:
         """Raise ValueError if a test is of a feature or a category that the model has not, or of another kind."""

@@ -19,7 +19,8 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.plain_files import OddEntryError, read_plain
-from monitoring.contract.schemas import TIMESTAMP, compared_fields, reference_schema
+from monitoring.contract.probabilities import probability_flaws
+from monitoring.contract.schemas import TIMESTAMP, compared_fields, probability_fields, reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
 from monitoring.contract.values import UnfitColumnError, conform
@@ -112,7 +113,8 @@ class Performance:
 class Reference:
     """The reference's rows and where they come from.
 
-    Its table has the columns of `reference_schema`, and `timestamp` if it knows its rows' times.
+    Its table has the columns of `reference_schema`, `timestamp` if it knows its rows' times, and those of the
+    probabilities if they are known and kept.
 
     A feature that is stored in a narrower type than the log's keeps it: what is compared with it is rounded likewise.
 
@@ -160,9 +162,10 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     except UNREADABLE as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
     others = (field for field in reference_schema(model) if field.name not in model.features)
-    times = [TIME] if TIME.name in stored.column_names else []
-    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others, *times], model.features)
+    known = [field for field in (TIME, *probability_fields(model)) if field.name in stored.column_names]
+    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others, *known], model.features)
     problems += _misfits(stored, table, model, predicted=predicted)
+    problems += probability_flaws(table, stored.column_names, model.probability_columns)
     if TIME.name in table.column_names and (timeless := table[TIME.name].null_count):
         problems.append(f"column timestamp: {timeless:,} rows have no time; give all theirs, or leave the column out")
     if problems:
@@ -265,7 +268,8 @@ def write_reference(
     if performance is not None:
         metadata[names.PERFORMANCE] = json.dumps(asdict(performance))
     schema = reference_schema(model)
-    if TIME.name in table.column_names:
-        schema = schema.append(TIME)
+    for field in (TIME, *probability_fields(model)):
+        if field.name in table.column_names:
+            schema = schema.append(field)
     with replaced(layout.reference) as temporary:
         pq.write_table(table.select(schema.names).cast(schema.with_metadata(metadata)), temporary)

@@ -34,6 +34,11 @@ def compared_fields(reference: pa.Schema, model: Model) -> list[pa.Field]:
     return [pa.field(n, model.kind(n).compared_as(given.get(n, due), due)) for n in model.features]
 
 
+def probability_fields(model: Model) -> list[pa.Field]:
+    """Return the columns of the categories' probabilities, which the log has where the config asks for them."""
+    return [pa.field(name, number_type(model)) for name in model.probability_columns]
+
+
 def log_schema(model: Model) -> pa.Schema:
     """Return the columns of current.parquet: one row per prediction."""
     return pa.schema(
@@ -45,6 +50,7 @@ def log_schema(model: Model) -> pa.Schema:
             pa.field("confidence", number_type(model)),
             pa.field("model_version", pa.string()),
             pa.field(model.target, model.rules.values),
+            *probability_fields(model),
         ]
     )
 
@@ -58,9 +64,10 @@ def prediction_row(
     confidence: float | None,
     model_version: str | None,
     target: str | float | None,
+    probabilities: Sequence[float] = (),
 ) -> Row:
     """Return a row of `log_schema`."""
-    return [prediction_id, timestamp, *features, prediction, confidence, model_version, target]
+    return [prediction_id, timestamp, *features, prediction, confidence, model_version, target, *probabilities]
 
 
 def row_id(row: Row) -> str:

@@ -40,4 +40,6 @@ OF_COLUMN: Mapping[str, tuple[KindName, ...]] = {
 }
 # tests of one category, which `category` names; without it they are made for each
 OF_CATEGORY = ("TestPrecisionByClass", "TestRecallByClass", "TestF1ByClass")
+# tests of the probabilities that labelled rows were answered with
+OF_PROBABILITIES = ("TestRocAuc", "TestLogLoss")
 UNCONDITIONAL = ("TestColumnsType", "TestColumnDrift")

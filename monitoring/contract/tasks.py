@@ -23,6 +23,8 @@ ClassificationTest = Literal[
     "TestPrecisionByClass",
     "TestRecallByClass",
     "TestF1ByClass",
+    "TestRocAuc",
+    "TestLogLoss",
 ]
 RegressionTest = Literal[
     "TestValueMAE",

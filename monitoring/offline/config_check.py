@@ -19,6 +19,7 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
 from monitoring.contract.rhythm_rows import read_rhythm_rows
 from monitoring.contract.times import from_microseconds
+from monitoring.offline.balance import advise
 from monitoring.offline.commands import load_reference
 
 
@@ -59,7 +60,7 @@ def _summary(model: Model) -> str:
 
 
 def describe(source: str, reference: Reference, config: Config, layout: Layout) -> Iterator[str]:
-    """Yield lines on what the drift alarm promises with a reference, what supports that, and in which rhythm.
+    """Yield lines on what the drift alarm promises with a reference, what supports that, in which rhythm, and advice.
 
     A reference that was re-based has its rhythm rows in the layout.
     """
@@ -87,3 +88,4 @@ def describe(source: str, reference: Reference, config: Config, layout: Layout) 
     if until := learning_until(reference, thinned(rows), earlier, config):
         moment = f"{from_microseconds(until):%Y-%m-%d %H:%M} UTC"
         yield f"  learning: the reference is short, so rows of the log join it until {moment}; only then it tests"
+    yield from advise(reference, config)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from monitoring.contract.config import Model
 from monitoring.contract.part_reader import UNREADABLE, reason_of, schemas_of
-from monitoring.contract.schemas import TIMESTAMP, number_type, reference_schema
+from monitoring.contract.schemas import TIMESTAMP, number_type, probability_fields, reference_schema
 from monitoring.contract.storage import open_parquet, place
 from monitoring.contract.uris import shown
 from monitoring.contract.values import narrowest
@@ -57,13 +57,13 @@ class DatasetProfile:
 
 def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: bool = True) -> Demands:
     """Return what a data set of a model's rows must hold; labels may come later, and columns be missing if allowed."""
-    confidence = pa.field("confidence", number_type(model))
+    scores = [pa.field("confidence", number_type(model)), *probability_fields(model)]
     return Demands(
-        due=pa.schema([*reference_schema(model), confidence, pa.field("timestamp", TIMESTAMP)]),
+        due=pa.schema([*reference_schema(model), *scores, pa.field("timestamp", TIMESTAMP)]),
         any_of=model.features,
         required=() if missing_columns else (*model.features, model.prediction),
         skip_unreadable=skip_unreadable,
-        text_counts=(*model.of_kind("numeric"), "confidence"),
+        text_counts=(*model.of_kind("numeric"), *(field.name for field in scores)),
     )
 
 
@@ -89,7 +89,7 @@ def divide(files: Iterable[SurveyedFile]) -> Iterator[Unit]:
 def profile_unit(grid: Grid, unit: Unit, *, hashes: bool = True) -> Profile:
     """Read a unit's rows, whatever the columns' types, and profile them; raise one of UNREADABLE if that cannot be."""
     model = grid.model
-    wanted = [*model.features, model.prediction, model.target, "confidence", "timestamp"]
+    wanted = [*model.features, model.prediction, model.target, "confidence", "timestamp", *model.probability_columns]
     with open_parquet(place(unit.uri)) as file:
         columns = [name for name in wanted if name in file.schema_arrow.names]
         rows = file.read_row_groups(unit.groups, columns=columns, use_threads=False)

@@ -89,7 +89,8 @@ def inspect(file: DataFile, demands: Demands) -> Inspected:
             groups = tuple(opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups))
             covers = noted(opened) if is_merged(file.uri.rpartition("/")[2]) else ()
             problem = _misfit(opened.schema_arrow, demands)
-            unused = tuple(unused_in(opened)) if demands.text_counts and not problem else ()
+            optional = [name for name in demands.text_counts if name not in demands.any_of]
+            unused = tuple(unused_in(opened, optional)) if demands.text_counts and not problem else ()
     except FileNotFoundError:
         raise
     except UNREADABLE as error:

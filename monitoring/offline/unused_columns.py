@@ -1,6 +1,6 @@
 """Columns of a data set that no test needs, and that are there and cannot be used: `profile` goes on and says so."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,11 +12,15 @@ from monitoring.contract.values import UnfitColumnError, convert, is_text
 SHOWN = 40  # characters of a value
 
 
-def unused_in(file: pq.ParquetFile) -> Iterator[str]:
-    """Say which of the columns that no test needs cannot be used; texts are known by the footer's first and last."""
+def unused_in(file: pq.ParquetFile, optional: Collection[str]) -> Iterator[str]:
+    """Say which of the columns that no test needs cannot be used, of which those named `optional` are numbers.
+
+    Texts are known by the footer's first and last.
+    """
     types = {field.name: field.type for field in file.schema_arrow}
-    if is_text(types.get("confidence", pa.null())):
-        yield f"column confidence is {types['confidence']}, no number: it is not counted"
+    for name, kind in types.items():
+        if is_text(kind) and name in optional:
+            yield f"column {name} is {kind}, no number: it is not counted"
     if is_text(types.get("timestamp", pa.null())):
         for text in _extremes(file, "timestamp"):
             try:

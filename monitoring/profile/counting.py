@@ -22,6 +22,7 @@ from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.label_errors import ErrorSums
+from monitoring.profile.label_scores import ScoreCounts, columns_read, label_places, read_cells
 from monitoring.profile.numeric import NumericGrid
 from monitoring.profile.profile import NEVER, Counts, Floats, Profile, merge
 
@@ -52,7 +53,8 @@ def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
     is due. But a numeric feature that is text counts as mismatched, and its values as missing: that is for the tests to
     say. Times that cannot be read are none.
     """
-    require_once(rows.schema, [*reference_schema(grid.model).names, "confidence", "timestamp"])
+    names = [*reference_schema(grid.model).names, *grid.model.probability_columns]
+    require_once(rows.schema, [*names, "confidence", "timestamp"])
     chunks = (rows.slice(start, CHUNK_ROWS) for start in range(0, len(rows), CHUNK_ROWS))
     return merge(grid, (_profile_chunk(grid, chunk, hashes=hashes) for chunk in chunks), hashes=hashes)
 
@@ -160,7 +162,18 @@ def _categories(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "unpredicted": predictions.nulls,
         "confusion": _confusion(targets, predictions),
         "errors": ErrorSums(),
+        "scores": _scores(targets, rows, columns.grid.model),
     }
+
+
+def _scores(targets: TextColumn, rows: pa.Table, model: Model) -> ScoreCounts:
+    """Count the probabilities of the labelled rows, of which there may be few."""
+    labelled = targets.codes >= 0
+    if not model.scored or not labelled.any():
+        return ScoreCounts.none()
+    few = rows.select([name for name in columns_read(model) if name in rows.schema.names]).filter(pa.array(labelled))
+    places = label_places(targets.words.to_pylist(), model)
+    return ScoreCounts.of(read_cells(few, model), places[targets.codes[labelled]])
 
 
 def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
@@ -172,6 +185,7 @@ def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "unpredicted": int(np.count_nonzero(np.isnan(predictions))),
         "confusion": Counter(),
         "errors": ErrorSums.of(predictions, labels),
+        "scores": ScoreCounts.none(),
     }
 
 

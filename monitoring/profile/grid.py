@@ -7,9 +7,10 @@ from functools import cached_property
 from monitoring.contract.config import Model
 from monitoring.profile.categorical import UNSEEN_KEPT, LevelGrid
 from monitoring.profile.distinct_rows import KnownRows
+from monitoring.profile.label_scores import FARTHEST, STEPS
 from monitoring.profile.numeric import NumericGrid
 
-FORMAT = 3
+FORMAT = 4
 CONFIDENCE_BINS = 1000
 
 
@@ -28,8 +29,9 @@ class Grid:
         model = self.model
         types = map(str, self.numeric.types)
         names = (FORMAT, CONFIDENCE_BINS, *types, *model.features, model.prediction, model.target)
+        scored = (STEPS, FARTHEST, model.probabilities, *model.scored, *model.categories) if model.scored else ()
         kinds = (model.task, *self.numeric.names, UNSEEN_KEPT, *zip(*self._levels, strict=True))
-        digest = hashlib.sha256(repr((names, kinds)).encode())
+        digest = hashlib.sha256(repr((names, kinds, scored)).encode())
         for marks in self.numeric.marks:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
         digest.update(self.known.hashes.tobytes())

@@ -22,6 +22,7 @@ from monitoring.profile.categorical import Unseen
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.label_errors import ErrorSums
+from monitoring.profile.label_scores import ScoreCounts
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -77,6 +78,7 @@ class Profile:
 
     - `predictions`, `confusion`: categories, and pairs of (target, prediction) of the labelled rows; `errors`: those of
       a regression. What is not of the task is empty.
+    - `scores`: the probabilities that the labelled rows' categories were given, where the log tells them.
     - `unpredicted`: rows without a prediction.
 
     Of the rows:
@@ -105,6 +107,7 @@ class Profile:
     unpredicted: int = field(metadata={"merge": operator.add})
     confusion: Counter[tuple[str, str]] = field(metadata={"merge": operator.add})
     errors: ErrorSums = field(metadata={"merge": operator.add})
+    scores: ScoreCounts = field(metadata={"merge": operator.add})
     confidence: Counts = field(metadata={"merge": _add})
     known: Counts = field(metadata={"merge": _add})
     first: Micros = field(metadata={"merge": min})
@@ -134,6 +137,7 @@ class Profile:
             unpredicted=0,
             confusion=Counter(),
             errors=ErrorSums(),
+            scores=ScoreCounts.none(),
             confidence=np.zeros(CONFIDENCE_BINS, np.int64),
             known=np.zeros(len(grid.known.hashes), np.int64),
             first=NEVER,
@@ -228,6 +232,7 @@ def compact(profile: Profile) -> Profile:
         cells=narrow(profile.cells),
         levels=narrow(profile.levels),
         confidence=narrow(profile.confidence),
+        scores=ScoreCounts(profile.scores.keys, narrow(profile.scores.counts)),
         known=narrow(profile.known),
         distinct=None,
     )

@@ -13,6 +13,7 @@ from monitoring.profile.categorical import Unseen
 from monitoring.profile.distinct_rows import DistinctRows
 from monitoring.profile.grid import FORMAT, Grid
 from monitoring.profile.label_errors import ErrorSums
+from monitoring.profile.label_scores import ScoreCounts
 from monitoring.profile.profile import MERGED, Profile, ProfileMismatchError, narrow, other_reference
 
 _HEADER = b"driftloop.profile"
@@ -28,6 +29,7 @@ def to_bytes(profile: Profile) -> bytes:
     header: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, int)}
     header |= {name: list(value.items()) for name, value in values.items() if isinstance(value, Counter)}
     header |= {"unseen": [astuple(one) for one in profile.unseen], "errors": asdict(profile.errors)}
+    arrays |= {"score_keys": profile.scores.keys, "score_counts": narrow(profile.scores.counts)}
     numeric = profile.grid.numeric
     types = dict(zip(numeric.names, map(str, numeric.types), strict=True))
     header |= {"format": FORMAT, "grid": profile.grid.digest, "types": types}
@@ -68,6 +70,7 @@ def from_bytes(grid: Grid, content: bytes) -> Profile:
         raise ProfileMismatchError(other_reference(header["grid"], grid.digest))
     arrays = {name: batch.column(name).flatten().to_numpy(zero_copy_only=False) for name in batch.schema.names}
     hashes = arrays.pop("distinct", None)
+    keys, counts = (arrays.pop(name).astype(np.int64) for name in ("score_keys", "score_counts"))
     values: dict[str, Any] = {"distinct": None if hashes is None else DistinctRows((hashes,) if len(hashes) else ())}
     for name, none in ((f.name, getattr(Profile.empty(grid), f.name)) for f in MERGED):
         if isinstance(none, np.ndarray):
@@ -77,5 +80,6 @@ def from_bytes(grid: Grid, content: bytes) -> Profile:
         elif isinstance(none, int):
             values[name] = header[name]
     values["errors"] = ErrorSums(**header["errors"] | {"largest": tuple(header["errors"]["largest"])})
+    values["scores"] = ScoreCounts(keys, counts)
     values["unseen"] = tuple(Unseen(total, named) for total, named in header["unseen"])
     return Profile(grid, **values)

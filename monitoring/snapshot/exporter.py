@@ -171,6 +171,9 @@ def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
     )
     yield from _gauge("model_accuracy", "Accuracy on the window's labelled rows.", assessment.accuracy)
     yield from _gauge("model_f1", "Macro F1 on the window's labelled rows.", assessment.f1)
+    if (scores := assessment.probabilities) is not None:
+        yield from _gauge("model_roc_auc", "Area under the ROC curve on the window's labelled rows.", scores.roc_auc)
+        yield from _gauge("model_log_loss", "Log loss of the probabilities on the same rows.", scores.log_loss)
     if (errors := assessment.errors) is not None:
         yield from _gauge("model_mae", "Mean absolute error on the window's labelled rows.", errors.mean_absolute)
         yield from _gauge("model_rmse", "Root mean squared error on the same rows.", errors.root_mean_squared)

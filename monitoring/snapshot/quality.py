@@ -10,7 +10,7 @@ from monitoring.profile.grid import CONFIDENCE_BINS
 from monitoring.profile.profile import Floats, Profile
 from monitoring.snapshot.repetitions import count_unexplained
 from monitoring.snapshot.shapes import NumericShape
-from monitoring.snapshot.snapshot import CorrelationShift, Errors, Quality
+from monitoring.snapshot.snapshot import CorrelationShift, Errors, ProbabilityScores, Quality
 
 QUANTILES = (0.1, 0.5, 0.9)
 OTHER = "other"
@@ -117,6 +117,15 @@ def measure_errors(current: Profile, minimum_labels: int) -> Errors | None:
     r2 = errors.r2 if np.isfinite(errors.r2) else None
     mean, root = errors.mean_absolute, errors.root_mean_squared
     return Errors(mean, root, errors.mean_error, errors.largest_absolute, r2)
+
+
+def measure_probabilities(current: Profile, minimum_labels: int) -> ProbabilityScores | None:
+    """Return what the probabilities are worth; None where too few labelled rows have them."""
+    scores, model = current.scores, current.grid.model
+    if not scores.rows or scores.rows < minimum_labels:
+        return None
+    area = scores.roc_auc(model)
+    return ProbabilityScores(scores.log_loss(model), area if np.isfinite(area) else None)
 
 
 def shift_correlations(reference: Profile, current: Profile) -> tuple[CorrelationShift, ...]:

@@ -150,6 +150,17 @@ class Errors:
 
 
 @dataclass(frozen=True)
+class ProbabilityScores:
+    """What a classification's probabilities are worth on the window's labelled rows.
+
+    The area under the ROC curve is None where a category is absent from them.
+    """
+
+    log_loss: float
+    roc_auc: float | None
+
+
+@dataclass(frozen=True)
 class Assessment:
     """What takes enough rows to be said; accuracy, F1 and errors take enough labels too."""
 
@@ -160,6 +171,7 @@ class Assessment:
     accuracy: float | None
     f1: float | None
     errors: Errors | None = None
+    probabilities: ProbabilityScores | None = None
 
     @property
     def failed(self) -> tuple[Verdict, ...]:

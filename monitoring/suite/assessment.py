@@ -28,6 +28,7 @@ def assess(config: Config, run: SuiteRun, reference: Profile, current: Profile) 
         accuracy=run.accuracy,
         f1=run.f1,
         errors=quality.measure_errors(current, config.minimum_labels),
+        probabilities=quality.measure_probabilities(current, config.minimum_labels),
     )
 
 

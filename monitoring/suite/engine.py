@@ -64,6 +64,7 @@ from monitoring.suite.evidently_results import (
     no_rows,
     score,
     score_by_class,
+    scored,
     summarize,
 )
 
@@ -280,6 +281,12 @@ class _ConfusionMatrix(_ProfileMetric):
 class _ClassificationQuality(_ProfileMetric):
     def calculate(self, _context: Any, data: GenericInputData) -> ClassificationQualityMetricResult:
         positive = data.column_mapping.pos_label
+        if isinstance(data.column_mapping.prediction, list):  # of probabilities
+            return ClassificationQualityMetricResult.construct(
+                current=scored(data.current_data),
+                reference=scored(data.reference_data) if data.reference_data.scores.rows else None,
+                target_name=data.column_mapping.target,
+            )
         return ClassificationQualityMetricResult(
             current=score(data.current_data.confusion, positive),
             reference=score(data.reference_data.confusion, positive) if data.reference_data.labelled else None,

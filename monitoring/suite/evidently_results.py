@@ -124,6 +124,14 @@ def score(confusion: Counter[tuple[str, str]], positive: str) -> DatasetClassifi
     return DatasetClassificationQuality(accuracy=accuracy, precision=precision, recall=recall, f1=f1)
 
 
+def scored(profile: Profile) -> DatasetClassificationQuality:
+    """Return what the labelled rows' probabilities are worth; what needs their answers is not set."""
+    model, scores = profile.grid.model, profile.scores
+    return DatasetClassificationQuality.construct(
+        roc_auc=scores.roc_auc(model), log_loss=scores.log_loss(model), plot_data=None, rate_plots_data=None
+    )
+
+
 def score_by_class(confusion: Counter[tuple[str, str]]) -> ClassificationQuality:
     """Score each category that occurs among labels or predictions."""
     targets, predictions, weights = _cases(confusion)

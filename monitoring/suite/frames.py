@@ -11,20 +11,24 @@ from monitoring.contract.config import Model
 from monitoring.contract.schemas import compared_fields, reference_schema
 from monitoring.contract.values import UnfitColumnError, convert, is_text
 from monitoring.profile.label_errors import scorable
+from monitoring.suite.score_tests import score_frame
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The conformed reference and current rows."""
+    """The conformed reference and current rows, and of the labelled ones the probabilities."""
 
     reference: pd.DataFrame
     current: pd.DataFrame
+    reference_scores: pd.DataFrame
+    current_scores: pd.DataFrame
 
     @classmethod
     def of(cls, reference: pa.Table, current: pa.Table, model: Model) -> "Frames":
         """Make the frames of two tables; numbers of both are rounded to the reference's types."""
         fields = compared_fields(reference.schema, model)
-        return cls(frame_of(reference, model, fields), frame_of(current, model, fields))
+        frames = (frame_of(rows, model, fields) for rows in (reference, current))
+        return cls(*frames, *(score_frame(rows, model) for rows in (reference, current)))
 
 
 def to_arrow(data: pd.DataFrame, model: Model) -> pa.Table:
@@ -32,7 +36,7 @@ def to_arrow(data: pd.DataFrame, model: Model) -> pa.Table:
 
     A column of objects that are of no one type becomes text. Raise UnfitColumnError for a column that stands twice.
     """
-    wanted = [*reference_schema(model).names, "confidence", "timestamp"]
+    wanted = [*reference_schema(model).names, "confidence", "timestamp", *model.probability_columns]
     return pa.table({name: _array(data, name) for name in wanted if name in data.columns})
 
 

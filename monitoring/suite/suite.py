@@ -7,6 +7,7 @@ default conditions with the reference's content.
 import html
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from scipy import stats
 from monitoring.contract.config import Config, Model, SuiteEntry
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.kinds import DISTANCES
-from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN
+from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, OF_PROBABILITIES
 from monitoring.profile.columns import column_of, columns_of
 from monitoring.profile.profile import Profile
 from monitoring.profile.two_sample_tests import total_variation, two_sample_chi_square
@@ -36,6 +37,7 @@ from monitoring.snapshot.shapes import shape_of
 from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, Status, Verdict
 from monitoring.suite.engine import ProfileEngine
 from monitoring.suite.frames import Frames, labelled_rows
+from monitoring.suite.score_tests import not_scored, score_mapping, score_tests
 
 NewEngine = Callable[[], ProfileEngine]
 Measure = Callable[[pd.Series, pd.Series], float]
@@ -96,7 +98,9 @@ class _WithoutErrors(TestRenderer):  # type: ignore[misc]  # Evidently is not fo
 
 
 def _is_pictured(test: Any) -> bool:
-    """Return False for a regression's test on profiles, which know no pictures of its errors."""
+    """Return False for a test on profiles that would draw what they do not know: errors, or a ROC curve."""
+    if isinstance(test, evidently_tests.TestRocAuc):
+        return test.metric.get_result().current.plot_data is not None
     if not isinstance(test, BaseRegressionPerformanceMetricsTest):
         return True
     return hasattr(test.metric.get_result(), "hist_for_plot")
@@ -181,10 +185,12 @@ def run_suite(
     else:
         label_suite, label_outcomes = _run_label_tests(config, reference, current, frames or engine)
         scores = {o.name: float(o.result.parameters.value) for o in label_outcomes if o.status != "error"}
-        outcomes += label_outcomes
-        skipped = _without_rows(config, current)
+        score_suite, score_outcomes = _run_score_tests(config, reference, current, frames or engine)
+        outcomes += label_outcomes + score_outcomes
+        skipped = (*_without_rows(config, current), *not_scored(config, reference, current))
         # One report for all tests: each renders from its own context, so they can stand in one suite.
-        suite._inner_suite.context.test_results.update(label_suite._inner_suite.context.test_results)  # noqa: SLF001
+        for other in (label_suite, score_suite):
+            suite._inner_suite.context.test_results.update(other._inner_suite.context.test_results)  # noqa: SLF001
     drift = {o.name: _column_drift(config, o) for o in outcomes if o.name.startswith(COLUMN_TEST)}
     return SuiteRun(
         verdicts=(
@@ -265,7 +271,7 @@ def _run_label_tests(
     for entry in sorted(config.tests, key=lambda entry: entry.category is not None):
         if entry.name in OF_CATEGORY:
             tests |= _tests_of_categories(entry, model, _present(current))
-        elif entry.name in model.rules.label_tests:
+        elif entry.name in model.rules.label_tests and entry.name not in OF_PROBABILITIES:
             tests[entry.name] = getattr(evidently_tests, entry.name)(**entry.condition)
     mapping = ColumnMapping(
         target=model.target,
@@ -281,6 +287,21 @@ def _run_label_tests(
         labelled_rows(side, model)[[model.prediction, model.target]] for side in (means.reference, means.current)
     )
     return _run(tests, mapping, ours if len(ours) else None, theirs)
+
+
+def _run_score_tests(
+    config: Config, reference: Profile, current: Profile, means: Frames | NewEngine
+) -> tuple[TestSuite, list[_Outcome]]:
+    tests, mapping = score_tests(config, reference, current), score_mapping(config.model)
+    if not tests:
+        return TestSuite(tests=[]), []
+    if not isinstance(means, Frames):
+        return _run(tests, mapping, reference, current, means)
+    ours = means.reference_scores
+    with warnings.catch_warnings():
+        # rounded probabilities sum to 1 but for the rounding, and a category that nobody was answered with is no fault
+        warnings.simplefilter("ignore")
+        return _run(tests, mapping, ours if len(ours) else None, means.current_scores)
 
 
 def _positive(model: Model, current: Profile) -> str:

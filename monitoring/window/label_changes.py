@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from monitoring.contract.config import Model
 from monitoring.contract.tasks import TaskName
 from monitoring.profile.label_errors import ErrorSums
+from monitoring.profile.label_scores import Cells, ScoreCounts, label_places, read_cells
 from monitoring.profile.profile import Profile
 
 Matches = npt.NDArray[np.void]
@@ -27,6 +29,9 @@ class LabelChanges(Protocol):
     def encode(self, values: pa.ChunkedArray) -> npt.NDArray[Any]:
         """Return values (n,) as they are kept."""
 
+    def cells(self, rows: pa.Table) -> Cells:
+        """Return the cells (n, k) of the rows' probabilities."""
+
     def apply(self, profile: Profile, matches: Iterable[Matches]) -> Profile:
         """Return a profile with these labels in the place of those that its rows hold."""
 
@@ -36,7 +41,8 @@ class Categories:
 
     dtype = "i4"
 
-    def __init__(self) -> None:
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._codes: dict[str, int] = {}
 
     def encode(self, values: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -44,17 +50,25 @@ class Categories:
         codes = [-1 if v is None else self._codes.setdefault(v, len(self._codes)) for v in values.to_pylist()]
         return np.array(codes, self.dtype)
 
+    def cells(self, rows: pa.Table) -> Cells:
+        """Return what is kept of the probabilities (n, k)."""
+        return read_cells(rows, self._model)
+
     def apply(self, profile: Profile, matches: Iterable[Matches]) -> Profile:
-        """Change the counts of (target, prediction)."""
+        """Change the counts of (target, prediction), and of probabilities."""
         names = list(self._codes)
-        confusion = Counter(profile.confusion)
+        places = label_places([*names, None], self._model)  # -1 takes the last
+        confusion, scores = Counter(profile.confusion), profile.scores
         for some in matches:
             held = some[some["prediction"] >= 0]
             for column, sign in (("label", 1), ("inline", -1)):
                 pairs, counts = np.unique(held[held[column] >= 0][[column, "prediction"]], return_counts=True)
                 for (target, prediction), count in zip(pairs.tolist(), counts.tolist(), strict=True):
                     confusion[names[target], names[prediction]] += sign * count
-        return replace(profile, confusion=+confusion)
+            if self._model.scored:
+                before, after = (ScoreCounts.of(some["cells"], places[some[c]]) for c in ("inline", "label"))
+                scores = scores - before + after
+        return replace(profile, confusion=+confusion, scores=scores)
 
 
 class Numbers:
@@ -62,10 +76,17 @@ class Numbers:
 
     dtype = "f8"
 
+    def __init__(self, _model: Model) -> None:
+        pass
+
     def encode(self, values: pa.ChunkedArray) -> npt.NDArray[Any]:
         """Return the numbers (n,)."""
         numbers: npt.NDArray[Any] = values.cast(pa.float64()).to_numpy()
         return numbers
+
+    def cells(self, rows: pa.Table) -> Cells:
+        """Return nothing (n, 0)."""
+        return np.empty((len(rows), 0), np.int32)
 
     def apply(self, profile: Profile, matches: Iterable[Matches]) -> Profile:
         """Change the sums of the errors."""
@@ -79,6 +100,6 @@ class Numbers:
 _CHANGES: Mapping[TaskName, type[Categories | Numbers]] = {"classification": Categories, "regression": Numbers}
 
 
-def label_changes(task: TaskName) -> Categories | Numbers:
-    """Return how late labels of a task are kept and applied."""
-    return _CHANGES[task]()
+def label_changes(model: Model) -> Categories | Numbers:
+    """Return how late labels of a model's task are kept and applied."""
+    return _CHANGES[model.task](model)

@@ -18,8 +18,9 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
 from monitoring.contract.parts import Part, Unreadable, covers, list_parts
 from monitoring.contract.prediction_ids import id_milliseconds
-from monitoring.contract.schemas import TIMESTAMP, labels_schema
+from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.profile.kernel import hash_ids
+from monitoring.profile.label_scores import columns_read
 from monitoring.profile.profile import Profile
 from monitoring.window.label_changes import Matches, label_changes
 
@@ -56,10 +57,13 @@ class LateLabels:
         self._rows_schema = pa.schema(
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
             + [(name, model.rules.values) for name in (model.prediction, model.target)]
+            + [field for field in log_schema(model) if field.name in columns_read(model)[1:]]
         )
-        self._changes = label_changes(model.task)
+        self._changes = label_changes(model)
         values = [(name, self._changes.dtype) for name in ("label", "prediction", "inline")]
-        self._kept = np.dtype([("key", "u8"), ("time", "i8"), ("moment", "i8"), *values])
+        self._kept = np.dtype(
+            [("key", "u8"), ("time", "i8"), ("moment", "i8"), *values, ("cells", "i4", (len(model.scored),))]
+        )
         self._clear()
 
     def _clear(self) -> None:
@@ -172,6 +176,7 @@ class LateLabels:
         matches["moment"] = labels["timestamp"].cast(pa.int64()).fill_null(0).to_numpy()
         matches["label"] = self._changes.encode(labels[self._model.target])
         matches["prediction"] = self._changes.encode(rows[self._model.prediction])
+        matches["cells"] = self._changes.cells(rows)
         matches["inline"] = self._changes.encode(rows[self._model.target])
         return matches
 

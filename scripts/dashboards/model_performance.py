@@ -197,6 +197,16 @@ def _predictions(board: builders.Dashboard) -> None:
     )
     board.with_panel(
         time_series(
+            "ROC AUC and log loss",
+            "Of the probabilities on the labelled rows. ROC AUC: 0.5 is chance, 1 the right order; it does not "
+            "depend on how rare a category is. Log loss: 0 is sure and right, and it has no upper bound.",
+            Display(span=12, unit="none", minimum=0),
+            Query("model_roc_auc", "ROC AUC"),
+            Query("model_log_loss", "log loss"),
+        )
+    )
+    board.with_panel(
+        time_series(
             "Accuracy with and without labels",
             "On the window's labelled rows; as the confidence of its predictions tells it, with an interval of 95 %; "
             "and on the rows that the champion was evaluated on before its promotion. "

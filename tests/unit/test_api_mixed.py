@@ -14,7 +14,10 @@ from flask.testing import FlaskClient
 from sklearn.linear_model import LinearRegression
 
 from api.validation import MAX_INSTANCES
+from monitoring.contract.config import Window
 from monitoring.contract.kinds import LONGEST_LEVEL
+from monitoring.contract.layout import Layout
+from monitoring.contract.log_reader import read_rows
 from monitoring.contract.schemas import log_schema
 from tests.unit.api_fixtures import gunicorn, running, service_of, settings
 from tests.unit.mixed import tips, trip_rows, trips
@@ -259,3 +262,24 @@ def test_mixed_rows_survive_a_killed_server(tmp_path: Path) -> None:
     ]
     assert log["predicted_minutes"].tolist() == [one["predicted_minutes"] for one in answer["predictions"]]
     assert pd.read_parquet(tmp_path / "data/labels.parquet")["minutes"].tolist() == [9.5]
+
+
+def test_probabilities_are_logged_where_the_config_asks(tmp_path: Path) -> None:
+    """One column for each category, as answered; parts from before stay readable, and have none."""
+    before = tips()
+    folder, data = tmp_path, tmp_path / "data"
+    with running(settings(data, lay_down(folder, before, CLASSIFIER))) as app:
+        app.test_client().post("/predict", json={"features": ROW})
+    config = tips(model=before.model.model_dump() | {"probabilities": True})
+    with running(settings(data, lay_down(folder, config, CLASSIFIER))) as app:
+        app.config["DATA"] = data
+        answer = app.test_client().post("/predict", json={"features": ROW}).json
+        service_of(app).predictions.seal()
+    columns = list(config.model.probability_columns)
+    assert columns == [f"probability_{name}" for name in config.model.categories]
+    older, newer = read_rows(Layout(data), config.model, Window(rows=10)).table.to_pylist()
+    assert newer["prediction_id"] == answer["prediction_id"]
+    assert [newer[name] for name in columns] == [answer["probabilities"][name] for name in config.model.categories]
+    assert [older[name] for name in columns] == [None] * len(columns)
+    parts = [pd.read_parquet(part) for part in (data / "current.parquet").glob("*.parquet")]
+    assert sorted(set(columns) <= set(part.columns) for part in parts) == [False, True]

@@ -27,7 +27,7 @@ def rebase(layout: Layout, config: Config) -> int:
     sample = sample_of(collected.table, config.model)
     pipeline = train(sample)
     export_onnx(pipeline, config.model)
-    predicted = predict_out_of_fold(sample).predicted
+    predicted = predict_out_of_fold(sample)
     stage(layout, config.model, "2", with_predictions(collected.table, config.model, pipeline, predicted), origin="x")
     return len(collected.table)
 

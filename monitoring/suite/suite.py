@@ -301,7 +301,7 @@ def _tests_of_columns(entry: SuiteEntry, model: Model) -> dict[str, Any]:
     names = [f for f in model.features if model.kind(f).name in OF_COLUMN[entry.name]]
     test = getattr(evidently_tests, entry.name)
     chosen = names if entry.column is None else [entry.column]
-    return {f"{entry.name}:{name}": test(column_name=name, **entry.condition) for name in chosen}
+    return {entry.key_of(name): test(column_name=name, **entry.condition, **entry.parameters) for name in chosen}
 
 
 def _tests_of_categories(entry: SuiteEntry, model: Model, present: Collection[str]) -> dict[str, Any]:

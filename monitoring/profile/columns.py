@@ -105,8 +105,10 @@ class NumericColumn:
         left, right = grid.bounds.ranges.get(self.name, (None, None))
         return least if left is None else left, greatest if right is None else right
 
-    def out_of_range(self, profile: Profile) -> int:
-        """Return how many numbers lie outside the column's range, infinite ones among them."""
+    def out_of_range(self, profile: Profile) -> int | None:
+        """Return how many numbers lie outside the column's range, infinite ones too; None if it has none."""
+        if not all(map(isfinite, self.range(profile.grid))):  # the reference holds no number
+            return None
         return profile.rows - self.void(profile).missing - self.between(profile, self.range(profile.grid))
 
     def void(self, profile: Profile) -> Void:

@@ -43,9 +43,7 @@ def quantile(profile: Profile, index: int, share: float) -> Between:
 
 
 def _interpolate(a: float, b: float, part: float) -> float:
-    """Return the number that lies that part of the way from a to b, to the bit as numpy does."""
-    if np.isinf(a) and a == b:
-        return a
+    """Return the number that lies that part of the way from a to b, to the bit as numpy does; NaN beside infinity."""
     gap = b - a
     return b - gap * (1 - part) if part >= 1 / 2 else a + gap * part
 

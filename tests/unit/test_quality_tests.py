@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from monitoring.contract.config import Config
 from monitoring.profile.bounds import Bounds
@@ -18,9 +21,10 @@ from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import merge
 from monitoring.profile.quantiles import quantile
 from monitoring.profile.serialised import from_bytes, to_bytes
+from monitoring.snapshot.quality import measure_quality
 from monitoring.suite.frames import Frames, to_arrow
 from monitoring.suite.suite import SuiteRun, run_suite
-from tests.unit.mixed import tips, trips
+from tests.unit.mixed import tips, trip_rows, trips
 from tests.unit.profile_strategies import LEVELS, frames, same_profile
 
 CASES = int(os.environ.get("FUZZ_CASES", "120"))
@@ -148,10 +152,10 @@ def test_a_quantile_lies_where_its_profile_says(data: st.DataObject, share: floa
     bound = data.draw(NUMBERS)
     config = tips(tests=[{"TestColumnQuantile": {"column": "distance", "quantile": share, "lte": bound}}])
     reference, current = (data.draw(frames(config)) for _ in range(2))
-    values = current["distance"].astype("float64").dropna()
+    tables = [to_arrow(rows, config.model) for rows in (reference, current)]
+    values = Frames.of(*tables, config.model).current["distance"].dropna()  # rounded as the reference's are
     if not len(values):
         return
-    tables = [to_arrow(rows, config.model) for rows in (reference, current)]
     grid = grid_of(config.model, tables[0], Bounds.of(config))
     found = quantile(profile_rows(grid, tables[1]), 0, share)
     with np.errstate(invalid="ignore"):
@@ -162,3 +166,89 @@ def test_a_quantile_lies_where_its_profile_says(data: st.DataObject, share: floa
     slack = 1e-12 * (abs(found.low) + abs(found.high)) if math.isfinite(true) else 0.0
     assert found.low - slack <= true <= found.high + slack
     assert (found.middle <= bound) == (true <= bound)
+
+
+def _refused(entry: Any) -> str:
+    with pytest.raises(ValidationError) as raised:
+        trips(tests=[entry])
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        pytest.param(
+            {"TestColumnValueMean": {"column": "zone", "lte": 1}},
+            "TestColumnValueMean names 'zone'; allowed there are distance, passengers",
+            id="a bound on a category",
+        ),
+        pytest.param(
+            {"TestValueList": {"column": "distance", "values": ["1"]}},
+            "TestValueList names 'distance'; allowed there are zone, airport",
+            id="a list for numbers",
+        ),
+        pytest.param({"TestColumnValueMin": {"column": "speed", "gte": 0}}, "names 'speed'; allowed", id="no column"),
+        pytest.param(
+            {"TestColumnQuantile": {"column": "distance", "quantile": 1.5, "lte": 3}},
+            "less than or equal to 1",
+            id="a quantile above 1",
+        ),
+        pytest.param(
+            {"TestColumnQuantile": {"column": "distance", "quantile": 0, "lte": 3}}, "greater than 0", id="of 0"
+        ),
+        pytest.param(
+            {"TestColumnQuantile": {"column": "distance", "lte": 3}}, "takes a quantile above 0", id="no quantile"
+        ),
+        pytest.param(
+            {"TestColumnQuantile": {"column": "distance", "quantile": 0.9}},
+            "TestColumnQuantile:distance:0.9 has no condition",
+            id="a quantile without a condition",
+        ),
+        pytest.param("TestColumnValueMedian", "or set `engine: dataframe`", id="a median without a condition"),
+        pytest.param(
+            {"TestValueRange": {"column": "distance", "left": 5, "right": 1}},
+            "left (5) is greater than right (1)",
+            id="an empty range",
+        ),
+        pytest.param({"TestValueRange": {"left": 5}}, "which `column` must name", id="a range of no column"),
+        pytest.param({"TestValueList": {"column": "zone", "values": []}}, "at least 1 item", id="an empty list"),
+        pytest.param(
+            {"TestColumnValueMax": {"column": "distance", "left": 1}}, "TestColumnValueMax takes no left", id="no range"
+        ),
+        pytest.param(
+            {"TestMeanInNSigmas": {"column": "distance", "lte": 1}}, "takes no condition", id="sigmas and a condition"
+        ),
+        pytest.param(
+            {"TestMeanInNSigmas": {"column": "distance", "n_sigmas": 0}}, "greater than or equal to 1", id="no sigmas"
+        ),
+    ],
+)
+def test_a_bound_that_cannot_be_is_refused(entry: Any, said: str) -> None:
+    """By name, and with what there is instead."""
+    assert said in _refused(entry)
+
+
+def test_evidentlys_own_engine_takes_a_quantile_without_a_condition() -> None:
+    """Its condition is made from the reference's value then."""
+    assert trips(engine="dataframe", tests=["TestColumnValueMedian"]).tests[0].name == "TestColumnValueMedian"
+
+
+def test_two_quantiles_of_a_column_are_two_tests() -> None:
+    """Each under a name of its own, and with the numbers that it lies between where it is not exact."""
+    bounds = [{"TestColumnQuantile": {"column": "distance", "quantile": q, "lte": 900}} for q in (0.5, 0.9)]
+    config = tips(minimum_rows=2, tests=bounds)
+    rows = [pa.table(trip_rows(50)).to_pandas().assign(distance=np.linspace(0, high, 50)) for high in (9, 8)]
+    ours, _ = _both(config, *rows)
+    assert [v.test for v in ours.verdicts] == ["TestColumnQuantile:distance:0.5", "TestColumnQuantile:distance:0.9"]
+    assert all(v.status == "success" and "It lies between" in v.found for v in ours.verdicts)
+
+
+def test_values_out_of_range_are_counted() -> None:
+    """Against a test's bounds where a feature has some, or else against the reference's range."""
+    config = tips(tests=[{"TestValueRange": {"column": "distance", "right": 3}}])
+    rows = [pa.table(trip_rows(400, seed)) for seed in (0, 1)]
+    grid = grid_of(config.model, rows[0], Bounds.of(config))
+    found = measure_quality(profile_rows(grid, rows[1])).out_of_range
+    distance, (low, high) = rows[1]["distance"].to_numpy(), pc.min_max(rows[0]["distance"]).as_py().values()
+    assert found == {"distance": int(((distance < low) | (distance > 3)).sum()), "passengers": 0}
+    assert high > 3

@@ -1,4 +1,4 @@
-"""`python -m monitoring suggest-tests`: its output is a section of a config, and passes on more rows of the same kind."""
+"""`python -m monitoring suggest-tests`: a section of a config that passes on more rows of the same kind."""
 
 from collections import Counter
 from pathlib import Path

@@ -9,6 +9,7 @@ from monitoring.contract.config_file import load_config
 from monitoring.contract.exit_status import CANNOT, PASSES, run_command
 from monitoring.offline.commands import add_commands
 from monitoring.offline.config_check import add_check
+from monitoring.offline.suggested_tests import add_suggestions
 from monitoring.settings import MonitorSettings
 
 CANNOT_START = CANNOT
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="watch the model until told to stop").set_defaults(run=_watch, config=None)
     add_check(commands)
+    add_suggestions(commands)
     add_commands(commands)
     add_command(commands)
     options = parser.parse_args(arguments)

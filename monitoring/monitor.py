@@ -33,6 +33,7 @@ from monitoring.contract.storage import Place
 from monitoring.contract.times import BEFORE_ALL, from_microseconds
 from monitoring.contract.values import UnfitColumnError, narrowed, narrowest
 from monitoring.profile.allocator import release_memory
+from monitoring.profile.bounds import Bounds
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 from monitoring.settings import MonitorSettings
@@ -320,7 +321,7 @@ class Monitor:
 
     def _watch(self, reference: Reference) -> Watched:
         reference = self._as_logged(reference)
-        grid = grid_of(self.config.model, reference.table)
+        grid = grid_of(self.config.model, reference.table, Bounds.of(self.config))
         window = ProfiledWindow(self._layout, self.config, grid)
         tests = SequentialTests(self._layout, self.config, reference) if self.settings.drift_alarm == "on" else None
         estimator = AccuracyEstimator(reference, self.config.model)

@@ -8,6 +8,7 @@ from monitoring.alarms.accuracy_estimate import AccuracyEstimator
 from monitoring.contract.config import Config
 from monitoring.contract.reference import Reference
 from monitoring.monitor import report_on
+from monitoring.profile.bounds import Bounds
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 from monitoring.snapshot.snapshot import Origin, Snapshot
@@ -19,7 +20,7 @@ class WindowAssessor:
 
     def __init__(self, config: Config, reference: Reference) -> None:
         self._config, self._reference = config, reference
-        self._grid = grid_of(config.model, reference.table)
+        self._grid = grid_of(config.model, reference.table, Bounds.of(config))
         self._profile: Profile = profile_rows(self._grid, reference.table)
         self._estimator = AccuracyEstimator(reference, config.model)
         self._origin = Origin(reference.origin, reference.model_version, reference.digest)

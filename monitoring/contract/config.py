@@ -15,6 +15,7 @@ from monitoring.contract.config_values import (
     Categories,
     Duration,
     FalseAlarmEvery,
+    Levels,
     Name,
     Names,
     Number,
@@ -28,7 +29,15 @@ from monitoring.contract.config_values import (
 )
 from monitoring.contract.kinds import DISTANCES, KINDS, CategoricalDriftTest, Kind, KindName, NumericDriftTest
 from monitoring.contract.probabilities import probability_column
-from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, OF_PROBABILITIES, UNCONDITIONAL, DataTest
+from monitoring.contract.suite_tests import (
+    OF_CATEGORY,
+    OF_COLUMN,
+    OF_PROBABILITIES,
+    PARAMETERS,
+    QUANTILE_TESTS,
+    UNCONDITIONAL,
+    DataTest,
+)
 from monitoring.contract.tasks import TASKS, ClassificationTest, RegressionTest, Task, TaskName
 
 Engine = Literal["profile", "dataframe"]
@@ -212,12 +221,21 @@ class Drift(_Section):
 
 
 class SuiteEntry(_Section):
-    """One entry of the suite: an Evidently test's name, which feature or category it is of, and its condition."""
+    """One entry of the suite: an Evidently test's name, which feature or category it is of, and its condition.
+
+    `left` and `right` are the bounds of a range, both included; one that is not given is the reference's. `values` are
+    a list of levels in the place of the reference's.
+    """
 
     name: Literal[DataTest, ClassificationTest, RegressionTest]
     condition: dict[Condition, Number] = {}
     column: Name | None = None
     category: Annotated[Name, BeforeValidator(category_text)] | None = None
+    left: Number | None = None
+    right: Number | None = None
+    values: Levels | None = None
+    quantile: Annotated[Number, Field(gt=0, le=1)] | None = None
+    n_sigmas: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -228,15 +246,25 @@ class SuiteEntry(_Section):
             ((name, given),) = entry.items()
             if not isinstance(given, dict):
                 return {"name": name, "condition": given or {}}
-            of = {key: value for key, value in given.items() if key in ("column", "category")}
+            of = {key: value for key, value in given.items() if key in ("column", "category", *PARAMETERS)}
             return {"name": name, "condition": {k: v for k, v in given.items() if k not in of}, **of}
         return entry
 
     @property
     def key(self) -> str:
-        """Return the name, with the feature or the category that it is of."""
-        of = self.column if self.category is None else self.category
-        return self.name if of is None else f"{self.name}:{of}"
+        """Return the name, with the feature or the category that it is of, and the quantile."""
+        return self.key_of(self.column if self.category is None else self.category)
+
+    def key_of(self, name: str | None) -> str:
+        """Return the key of the test that the entry makes of a feature or a category."""
+        named = self.name if name is None else f"{self.name}:{name}"
+        return named if self.quantile is None else f"{named}:{self.quantile:g}"
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Return what the test takes beside its condition, as far as it is given."""
+        given = {key: getattr(self, key) for key in PARAMETERS}
+        return {key: list(value) if key == "values" else value for key, value in given.items() if value is not None}
 
     @model_validator(mode="after")
     def _takes_condition(self) -> Self:
@@ -246,6 +274,19 @@ class SuiteEntry(_Section):
             raise ValueError(f"{self.name} takes no column; those that do are {', '.join(OF_COLUMN)}")
         if self.category is not None and self.name not in OF_CATEGORY:
             raise ValueError(f"{self.name} takes no category; those that do are {', '.join(OF_CATEGORY)}")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_parameters(self) -> Self:
+        for key in self.parameters:
+            if self.name not in PARAMETERS[key]:
+                raise ValueError(f"{self.name} takes no {key}; those that do are {', '.join(PARAMETERS[key])}")
+            if key in ("left", "right", "values") and self.column is None:
+                raise ValueError(f"{self.name} with {key} is of one column, which `column` must name")
+        if self.left is not None and self.right is not None and self.left > self.right:
+            raise ValueError(f"{self.name}: left ({self.left:g}) is greater than right ({self.right:g})")
+        if self.name == "TestColumnQuantile" and self.quantile is None:
+            raise ValueError(f"{self.name} takes a quantile above 0 and up to 1, such as `quantile: 0.9`")
         return self
 
 
@@ -375,7 +416,13 @@ class Config(_Section):
                 raise ValueError(f"tests: {entry.name} names {of!r}; allowed there are {', '.join(allowed)}")
 
     def beyond_profiles(self) -> str | None:
-        """Say which keys ask for a drift test that profiles do not give, and which they give; None if none does."""
+        """Say which keys ask for what profiles do not give, and what they give; None if none does."""
+        for entry in self.tests:
+            if entry.name in QUANTILE_TESTS and not entry.condition:
+                return (
+                    f"tests: {entry.key} has no condition, and Evidently's is a tenth around the reference's value; "
+                    "profiles tell on which side of a bound a quantile lies: give one, such as lte"
+                )
         general = {"default": self.drift.default, "categorical": self.drift.categorical}
         keys = {key: of for key, of in general.items() if of} | {
             f"columns.{n}": of for n, of in self.drift.columns.items()

@@ -105,6 +105,9 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(require_
 Categories = Annotated[
     tuple[Annotated[Name, BeforeValidator(category_text)], ...], Field(min_length=2), AfterValidator(require_unique)
 ]
+Levels = Annotated[
+    tuple[Annotated[Name, BeforeValidator(category_text)], ...], Field(min_length=1), AfterValidator(require_unique)
+]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_write_duration, when_used="json")]
 StorageURI = Annotated[str, Field(pattern=r"^(s3|gs|abfss?)://[^/?]+")]
 FalseAlarmEvery = Annotated[Duration | int, BeforeValidator(_rows_or_duration)]

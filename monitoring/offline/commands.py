@@ -22,6 +22,7 @@ from monitoring.contract.values import narrowed
 from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally, stored_types
 from monitoring.offline.listing import list_files
 from monitoring.offline.unknown_categories import unknown_in
+from monitoring.profile.bounds import Bounds
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.grid import Grid
 from monitoring.profile.profile import Profile
@@ -186,5 +187,5 @@ def load_reference(source: str, config: Config, *, predicted: bool = True) -> Re
 def _read_reference(source: str, config: Config, types: Mapping[str, pa.DataType]) -> tuple[Grid, Profile]:
     """Return the reference's grid and profile, in the types in which the rows are compared with it."""
     table = narrowed(load_reference(source, config).table, types)
-    grid = grid_of(config.model, table)
+    grid = grid_of(config.model, table, Bounds.of(config))
     return grid, profile_rows(grid, table)

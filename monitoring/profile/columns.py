@@ -3,7 +3,7 @@
 Whoever asks for a column's missing values, p-value or range asks `column_of`; a third kind would be one more class.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple, Protocol
@@ -84,12 +84,32 @@ class NumericColumn:
         return float("-inf") if lowest else least, float("inf") if highest else greatest
 
     def between(self, profile: Profile, bounds: tuple[float, float]) -> int:
-        """Return how many numbers lie between two of the grid's marks, or infinity, both included."""
+        """Return how many numbers lie between two of the grid's marks or bounds, or infinity, both included."""
         _, lowest, highest = profile.special[self.index].tolist()
         low, high = bounds
-        below = profile.below(self.index, low) if isfinite(low) else -lowest
-        up_to = profile.up_to(self.index, high) if isfinite(high) else profile.finite(self.index) + highest
-        return up_to - below
+        below = self._split(profile, low)[0] if isfinite(low) else -lowest
+        up_to = self._split(profile, high)[1] if isfinite(high) else profile.finite(self.index) + highest
+        return max(0, up_to - below)
+
+    def _split(self, profile: Profile, bound: float) -> tuple[int, int]:
+        """Return how many finite numbers lie below one of the grid's bounds or marks, and how many up to it."""
+        place = profile.grid.bounds.places.get((self.name, bound))
+        if place is None:
+            return profile.below(self.index, bound), profile.up_to(self.index, bound)
+        below, at = profile.beside[place].tolist()
+        return below, below + at
+
+    def range(self, grid: Grid) -> tuple[float, float]:
+        """Return the bounds that a test gives the column, or the reference's own where it gives none."""
+        least, greatest = grid.numeric.ranges[self.index]
+        left, right = grid.bounds.ranges.get(self.name, (None, None))
+        return least if left is None else left, greatest if right is None else right
+
+    def out_of_range(self, profile: Profile) -> int | None:
+        """Return how many numbers lie outside the column's range, infinite ones too; None if it has none."""
+        if not all(map(isfinite, self.range(profile.grid))):  # the reference holds no number
+            return None
+        return profile.rows - self.void(profile).missing - self.between(profile, self.range(profile.grid))
 
     def void(self, profile: Profile) -> Void:
         """Return how many numbers are missing or infinite."""
@@ -193,6 +213,10 @@ class LevelColumn(_TextColumn):
     def nulls(self, profile: Profile) -> int:
         """Return how many values are missing."""
         return int(profile.nulls[self.index])
+
+    def listed(self, profile: Profile, values: Sequence[str]) -> Mapping[str, int]:
+        """Return how often each of the values occurs that a test lists."""
+        return {value: int(profile.listed[profile.grid.bounds.listed[self.name, value]]) for value in values}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from monitoring.contract.schemas import TIMESTAMP, compared_fields, number_type,
 from monitoring.contract.tasks import TaskName
 from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.contract.values import UnfitColumnError, convert, is_text, require_once
+from monitoring.profile.bounds import Bounds
 from monitoring.profile.categorical import TEXTS, LevelGrid, TextColumn
 from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
@@ -30,14 +31,15 @@ CHUNK_ROWS = 65_536  # profiled at once
 PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
 
 
-def grid_of(model: Model, reference: pa.Table) -> Grid:
-    """Make the grid of a reference."""
+def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> Grid:
+    """Make the grid of a reference, with the bounds that the config's tests name."""
+    bounds = bounds or Bounds()
     fields = _numeric_fields(model, compared_fields(reference.schema, model))
     numeric = NumericGrid.of(fields, [_numbers(reference, field)[0] for field in fields])
     categorical = model.of_kind("categorical")
     levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
     bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)))
-    return Grid(model, numeric, levels, KnownRows.of(_Columns.of(bare, reference).hashes))
+    return Grid(model, numeric, levels, KnownRows.of(_Columns.of(bare, reference).hashes), bounds)
 
 
 def _numeric_fields(model: Model, features: list[pa.Field]) -> list[pa.Field]:
@@ -137,6 +139,8 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         levels=_joined([counts for counts, _ in counted]),
         nulls=np.array([column.nulls for column in columns.levels], np.int64),
         unseen=tuple(unseen for _, unseen in counted),
+        listed=grid.bounds.count_listed(grid.categorical.names, columns.levels),
+        **grid.bounds.count(grid.numeric.names, x),
         apart_texts=columns.apart,
         confidence=_confidence(rows, model),
         first=first,

@@ -1,10 +1,11 @@
 """The grid: all that rows are counted against, made from the reference."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from monitoring.contract.config import Model
+from monitoring.profile.bounds import Bounds
 from monitoring.profile.categorical import UNSEEN_KEPT, LevelGrid
 from monitoring.profile.distinct_rows import KnownRows
 from monitoring.profile.label_scores import FARTHEST, STEPS
@@ -16,12 +17,16 @@ CONFIDENCE_BINS = 1000
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions."""
+    """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions.
+
+    `bounds` are those that the config's tests name.
+    """
 
     model: Model
     numeric: NumericGrid
     categorical: LevelGrid
     known: KnownRows
+    bounds: Bounds = field(default_factory=Bounds)
 
     @cached_property
     def digest(self) -> str:
@@ -35,6 +40,7 @@ class Grid:
         for marks in self.numeric.marks:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
         digest.update(self.known.hashes.tobytes())
+        digest.update(repr((*self.bounds.places, *self.bounds.listed)).encode())
         return digest.hexdigest()
 
     @property

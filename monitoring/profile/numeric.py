@@ -24,8 +24,9 @@ FENCE = 1.5  # Tukey's fences: this many interquartile ranges beyond the quartil
 class NumericGrid:
     """What numeric columns are counted against.
 
-    A column's marks are the distinct finite values of the reference, its Tukey fences, and the edges of its histogram's
-    bins, sorted. `types` are those to which the values of rows are rounded.
+    `ranges` are the least and the greatest finite value of each column in the reference. A column's marks are the
+    distinct ones, its Tukey fences, and the edges of its histogram's bins, sorted. `types` are those to which the
+    values of rows are rounded.
     """
 
     names: tuple[str, ...]
@@ -33,6 +34,7 @@ class NumericGrid:
     marks: tuple[Marks, ...]
     fences: tuple[tuple[float, float], ...]
     edges: tuple[Floats, ...]
+    ranges: tuple[tuple[float, float], ...]
 
     @classmethod
     def of(cls, fields: Sequence[pa.Field], columns: Sequence[Floats]) -> "NumericGrid":
@@ -44,7 +46,8 @@ class NumericGrid:
             Marks(np.unique(np.concatenate([v, f, e])) if len(v) else v)
             for v, f, e in zip(values, fences, edges, strict=True)
         )
-        return cls(tuple(f.name for f in fields), tuple(f.type for f in fields), marks, fences, edges)
+        ranges = tuple((float(v.min(initial=np.inf)), float(v.max(initial=-np.inf))) for v in values)
+        return cls(tuple(f.name for f in fields), tuple(f.type for f in fields), marks, fences, edges, ranges)
 
     @cached_property
     def offsets(self) -> Counts:

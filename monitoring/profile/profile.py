@@ -74,6 +74,11 @@ class Profile:
     - `nulls` (c,): how many values are missing. `unseen` (c): the values that the reference does not hold.
     - `apart_texts` (t, t): whether two of `Grid.texts` differ in some row.
 
+    With b bounds and v values that the config's tests name (`Grid.bounds`):
+
+    - `beside` (b, 2): how many finite values of its column lie below each bound, and at it. `next_below`, `next_above`
+      (b,): the greatest value below it, and the least above it. `listed` (v,): how often each value occurs.
+
     Of predictions and labels:
 
     - `predictions`, `confusion`: categories, and pairs of (target, prediction) of the labelled rows; `errors`: those of
@@ -103,6 +108,10 @@ class Profile:
     nulls: Counts = field(metadata={"merge": _add})
     unseen: tuple[Unseen, ...] = field(metadata={"merge": _add_each})
     apart_texts: npt.NDArray[np.bool_] = field(metadata={"merge": np.logical_or})
+    beside: Counts = field(metadata={"merge": _add})
+    next_below: Floats = field(metadata={"merge": np.maximum})
+    next_above: Floats = field(metadata={"merge": np.minimum})
+    listed: Counts = field(metadata={"merge": _add})
     predictions: Counter[str] = field(metadata={"merge": operator.add})
     unpredicted: int = field(metadata={"merge": operator.add})
     confusion: Counter[tuple[str, str]] = field(metadata={"merge": operator.add})
@@ -133,6 +142,10 @@ class Profile:
             nulls=np.zeros(c, np.int64),
             unseen=(Unseen(),) * c,
             apart_texts=np.zeros((t, t), np.bool_),
+            beside=np.zeros((len(grid.bounds.places), 2), np.int64),
+            next_below=np.full(len(grid.bounds.places), -np.inf),
+            next_above=np.full(len(grid.bounds.places), np.inf),
+            listed=np.zeros(len(grid.bounds.listed), np.int64),
             predictions=Counter(),
             unpredicted=0,
             confusion=Counter(),
@@ -214,7 +227,10 @@ class Profile:
 
 def other_reference(theirs: str, ours: str) -> str:
     """Say that a profile was made against another reference."""
-    return f"a profile that was made against another reference: {theirs[:12]}, not {ours[:12]}"
+    return (
+        f"a profile that was made against another reference: {theirs[:12]}, not {ours[:12]} (bounds that `tests` in "
+        "config.yml name belong to it)"
+    )
 
 
 MERGED = tuple(f for f in fields(Profile) if "merge" in f.metadata)

@@ -98,6 +98,12 @@ def _count(snapshot: Snapshot) -> Iterator[Metric]:
         quality.unseen_categories,
     )
     yield from _series(
+        "out_of_range",
+        "Values of a numeric feature outside its test's bounds, or the reference's range.",
+        "feature",
+        quality.out_of_range,
+    )
+    yield from _series(
         "missing_share", "Share of the window's rows that lack the feature.", "feature", quality.missing_shares
     )
     yield from _series(

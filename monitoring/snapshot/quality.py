@@ -40,12 +40,23 @@ def measure_quality(profile: Profile) -> Quality:
         score=None if unexplained is None or not profile.rows else usable / cells * (1 - unexplained / profile.rows),
         missing_shares=missing_shares(profile),
         unseen_categories=_unseen(profile),
+        out_of_range=_out_of_range(profile),
     )
 
 
 def _unseen(profile: Profile) -> Mapping[str, int]:
     """Return how many values of each categorical feature have a level that the reference does not hold."""
     return {name: unseen.total for name, unseen in zip(profile.grid.categorical.names, profile.unseen, strict=True)}
+
+
+def _out_of_range(profile: Profile) -> Mapping[str, int]:
+    """Return how many values of each numeric feature lie outside its range: its test's bounds, or the reference's."""
+    found = {
+        feature.name: feature.out_of_range(profile)
+        for feature in features_of(profile.grid)
+        if isinstance(feature, NumericColumn) and not feature.mismatched(profile)
+    }
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def missing_shares(profile: Profile) -> Mapping[str, float]:

@@ -126,7 +126,7 @@ class Quality:
 
     Duplicates, and with them the score, are None where nobody looked for them; so is the score of an empty window.
     `missing_shares` are the shares of missing values, by feature; `unseen_categories` how many values of each
-    categorical feature the reference does not hold.
+    categorical feature the reference does not hold, `out_of_range` how many of each numeric one lie outside its range.
     """
 
     missing_values: int
@@ -136,6 +136,7 @@ class Quality:
     score: float | None
     missing_shares: Mapping[str, float]
     unseen_categories: Mapping[str, int] = field(default_factory=dict)
+    out_of_range: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

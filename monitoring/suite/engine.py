@@ -19,6 +19,8 @@ from evidently.legacy.metrics import (
     ClassificationQualityByClass,
     ClassificationQualityMetric,
     ColumnDriftMetric,
+    ColumnQuantileMetric,
+    ColumnSummaryMetric,
     ColumnValueListMetric,
     ColumnValueRangeMetric,
     DataDriftTable,
@@ -36,12 +38,14 @@ from evidently.legacy.metrics.classification_performance.quality_by_class_metric
     ClassificationQualityByClassResult,
 )
 from evidently.legacy.metrics.data_drift.data_drift_table import DataDriftTableResults
+from evidently.legacy.metrics.data_integrity.column_summary_metric import ColumnSummaryResult
 from evidently.legacy.metrics.data_integrity.dataset_missing_values_metric import (
     DatasetMissingValuesMetricResult,
 )
 from evidently.legacy.metrics.data_integrity.dataset_summary_metric import (
     DatasetSummaryMetricResult,
 )
+from evidently.legacy.metrics.data_quality.column_quantile_metric import ColumnQuantileMetricResult, QuantileStats
 from evidently.legacy.metrics.data_quality.column_value_list_metric import ColumnValueListMetricResult
 from evidently.legacy.metrics.data_quality.column_value_range_metric import ColumnValueRangeMetricResult
 from evidently.legacy.metrics.regression_performance.regression_quality import RegressionQualityMetricResults
@@ -53,6 +57,8 @@ from evidently.legacy.utils.data_preprocessing import DataDefinition, create_dat
 from monitoring.contract.kinds import DISTANCES, KindName
 from monitoring.profile.columns import LevelColumn, NumericColumn, column_of
 from monitoring.profile.profile import Profile
+from monitoring.profile.quantiles import quantile
+from monitoring.suite.column_summaries import characteristics, picture_of
 from monitoring.suite.evidently_results import (
     NO_PICTURE,
     confusion_of,
@@ -98,6 +104,10 @@ class ProfileEngine(Engine):  # type: ignore[misc]  # Evidently is not followed 
         """Return the columns' roles, which follow from the mapping and the types."""
         frame = no_rows(current_data)
         return create_data_definition(frame, frame, column_mapping, categorical_features_cardinality)
+
+    def get_additional_features(self, *_: Any) -> list[Any]:
+        """Return nothing, as below: asked for, it would log a traceback for each column that holds no value."""
+        return []
 
     def calculate_additional_features(self, *_: Any) -> dict[Any, Any]:
         """Return nothing: no configurable test derives columns."""
@@ -237,9 +247,11 @@ class _ValueRange(_ProfileMetric):
         reference, current = data.reference_data, data.current_data
         column = column_of(current.grid, self.metric.column_name.name)
         _require_values(column.name, column.judged(reference), column.judged(current))
-        if not isinstance(column, NumericColumn) or (self.metric.left, self.metric.right) != (None, None):
-            raise NotInProfileError("only the reference's own range of a number can be told from a profile")
+        if not isinstance(column, NumericColumn):
+            raise NotInProfileError("only of numbers can a profile tell how many lie in a range")
         left, right = column.bounds(reference)
+        left = left if self.metric.left is None else self.metric.left
+        right = right if self.metric.right is None else self.metric.right
         pictures = draw(column, current, reference) if self.engine.drawn else (NO_PICTURE, NO_PICTURE)
         return ColumnValueRangeMetricResult(
             column_name=column.name,
@@ -255,13 +267,49 @@ class _ValueList(_ProfileMetric):
     def calculate(self, _context: Any, data: GenericInputData) -> ColumnValueListMetricResult:
         reference, current = data.reference_data, data.current_data
         column = column_of(current.grid, self.metric.column_name)
-        if not isinstance(column, LevelColumn) or self.metric.values is not None:
-            raise NotInProfileError("only the reference's own levels of a category can be told from a profile")
+        values = self.metric.values
+        if not isinstance(column, LevelColumn):
+            raise NotInProfileError("only of levels can a profile tell how many are in a list")
         return ColumnValueListMetricResult(
             column_name=column.name,
-            values=list(column.known(reference)),
-            current=in_list(column, current),
-            reference=in_list(column, reference),
+            values=list(column.known(reference)) if values is None else values,
+            current=in_list(column, current, values),
+            reference=in_list(column, reference, values),
+        )
+
+
+@metric_implementation(ColumnSummaryMetric)
+class _ColumnSummary(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ColumnSummaryResult:
+        reference, current = data.reference_data, data.current_data
+        column = column_of(current.grid, self.metric.column_name.name)
+        _require_values(column.name, column.judged(reference), column.judged(current))
+        pictures = draw(column, current, reference) if self.engine.drawn else (NO_PICTURE, NO_PICTURE)
+        return ColumnSummaryResult.construct(
+            column_name=column.name,
+            column_type=TYPES[column.kind].value,
+            current_characteristics=characteristics(column, current),
+            reference_characteristics=characteristics(column, reference),
+            plot_data=picture_of(column, current, reference, pictures),
+        )
+
+
+@metric_implementation(ColumnQuantileMetric)
+class _Quantile(_ProfileMetric):
+    def calculate(self, _context: Any, data: GenericInputData) -> ColumnQuantileMetricResult:
+        reference, current = data.reference_data, data.current_data
+        column = column_of(current.grid, self.metric.column_name.name)
+        _require_values(column.name, column.judged(reference), column.judged(current))
+        if not isinstance(column, NumericColumn):
+            raise NotInProfileError("only numbers have quantiles")
+        pictures = draw(column, current, reference) if self.engine.drawn else (NO_PICTURE, NO_PICTURE)
+        ours, theirs = (quantile(side, column.index, self.metric.quantile) for side in (reference, current))
+        return ColumnQuantileMetricResult(
+            column_name=column.name,
+            column_type=TYPES[column.kind].value,
+            quantile=self.metric.quantile,
+            current=QuantileStats(value=theirs.middle, distribution=pictures[0]),
+            reference=QuantileStats(value=ours.middle, distribution=pictures[1]),
         )
 
 

@@ -1,7 +1,7 @@
 """What profiles say in the form of Evidently's own results; what they do not say is not set, and cannot be read."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -162,9 +162,10 @@ def in_range(
     )
 
 
-def in_list(column: LevelColumn, profile: Profile) -> ValueListStat:
-    """Count the values at the reference's levels; missing ones are none of them, as Evidently has it."""
-    known, counts = column.known(profile), column.counts(profile)
+def in_list(column: LevelColumn, profile: Profile, values: Sequence[str] | None) -> ValueListStat:
+    """Count the values at listed levels, or the reference's; missing ones are none of them, as Evidently has it."""
+    known = column.known(profile) if values is None else column.listed(profile, values)
+    counts = column.counts(profile)
     within = sum(known.values())
     return ValueListStat(
         number_in_list=within,

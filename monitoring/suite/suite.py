@@ -29,9 +29,10 @@ from scipy import stats
 from monitoring.contract.config import Config, Model, SuiteEntry
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.kinds import DISTANCES
-from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, OF_PROBABILITIES
-from monitoring.profile.columns import column_of, columns_of
+from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, OF_PROBABILITIES, QUANTILE_TESTS
+from monitoring.profile.columns import NumericColumn, column_of, columns_of
 from monitoring.profile.profile import Profile
+from monitoring.profile.quantiles import quantile
 from monitoring.profile.two_sample_tests import total_variation, two_sample_chi_square
 from monitoring.snapshot.shapes import shape_of
 from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, Status, Verdict
@@ -194,7 +195,12 @@ def run_suite(
     drift = {o.name: _column_drift(config, o) for o in outcomes if o.name.startswith(COLUMN_TEST)}
     return SuiteRun(
         verdicts=(
-            *(Verdict(o.name, o.status, _found(o, drift.get(o.name), reference, current)) for o in outcomes),
+            *(
+                Verdict(
+                    o.name, o.status, _found(o, drift.get(o.name), reference, current) + _between(o, current, frames)
+                )
+                for o in outcomes
+            ),
             *skipped,
         ),
         drift={d.column: d for d in drift.values()},
@@ -322,7 +328,7 @@ def _tests_of_columns(entry: SuiteEntry, model: Model) -> dict[str, Any]:
     names = [f for f in model.features if model.kind(f).name in OF_COLUMN[entry.name]]
     test = getattr(evidently_tests, entry.name)
     chosen = names if entry.column is None else [entry.column]
-    return {f"{entry.name}:{name}": test(column_name=name, **entry.condition) for name in chosen}
+    return {entry.key_of(name): test(column_name=name, **entry.condition, **entry.parameters) for name in chosen}
 
 
 def _tests_of_categories(entry: SuiteEntry, model: Model, present: Collection[str]) -> dict[str, Any]:
@@ -379,6 +385,16 @@ def _describe(outcome: _Outcome, drift: ColumnDrift | None) -> str:
     found = "differs from the reference" if drift.drifted else "agrees with the reference"
     score = f"distance {drift.distance:.3g}" if drift.p_value is None else f"p = {drift.p_value:.3g}"
     return f"{drift.column} {found}: {score} by {drift.method}, threshold {drift.threshold:g}."
+
+
+def _between(outcome: _Outcome, current: Profile, frames: Frames | None) -> str:
+    """Say between which numbers a quantile lies that a profile does not know exactly."""
+    if frames or outcome.status == "error" or not outcome.name.startswith(QUANTILE_TESTS):
+        return ""
+    column = column_of(current.grid, outcome.test.column_name.name)
+    assert isinstance(column, NumericColumn)
+    found = quantile(current, column.index, getattr(outcome.test, "quantile", 1 / 2))
+    return "" if found.exact else f" It lies between {found.low:.6g} and {found.high:.6g}, on one side of the bound."
 
 
 def _found(outcome: _Outcome, drift: ColumnDrift | None, reference: Profile, current: Profile) -> str:

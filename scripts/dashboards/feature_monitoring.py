@@ -236,3 +236,11 @@ def _missing(board: builders.Dashboard) -> None:
             by="feature",
         )
     )
+    board.with_panel(
+        time_series(
+            "Values out of range",
+            "Values of the window outside the bounds that a test gives, or else the reference's range, per feature.",
+            Display(span=24, minimum=0),
+            Query(f"out_of_range{{{CHOSEN}}}", "{{feature}}"),
+        )
+    )

@@ -1,0 +1,151 @@
+"""`python -m monitoring suggest-tests`: a section of a config that passes on more rows of the same kind."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from sklearn.datasets import load_breast_cancer, load_diabetes
+
+from data.flights import read_flights
+from monitoring.__main__ import main
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+from monitoring.contract.config_yaml import parse_yaml
+from monitoring.profile.bounds import Bounds
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.suite.suite import run_suite
+from tests.processes import ROOT
+from tests.unit.mixed import trip_rows, trips
+
+WINDOWS = 40
+
+
+def _flights() -> tuple[Config, pa.Table]:
+    """Return real flights; their delay at departure, less five minutes, stands for a model's answer."""
+    flights = read_flights()
+    answers = pc.subtract(pc.cast(flights["dep_delay"], pa.float64()), 5.0)
+    config = load_config(ROOT / "docs/examples/flights.yml")
+    return config, flights.append_column(config.model.prediction, answers)
+
+
+def _tumours() -> tuple[Config, pa.Table]:
+    """Return 30 features of 569 tumours, and an answer by one of them."""
+    config = load_config(ROOT / "docs/examples/breast_cancer.yml")
+    data = load_breast_cancer(as_frame=True)
+    names = dict(zip(data.feature_names, config.model.features, strict=True))
+    categories = np.array(config.model.categories, object)
+    benign = (data.data["worst radius"] < 16.8).to_numpy().astype(int)
+    frame = data.data.rename(columns=names).assign(**{config.model.prediction: categories[benign]})
+    return config, pa.Table.from_pandas(frame.assign(**{config.model.target: categories[data.target]}))
+
+
+def _diabetes() -> tuple[Config, pa.Table]:
+    """Return ten features of 442 patients, one of them a category, and an answer by one of them."""
+    data = load_diabetes(as_frame=True, scaled=False)
+    model: dict[str, Any] = trips().model.model_dump() | {
+        "features": {str(name): "categorical" if name == "sex" else "numeric" for name in data.feature_names},
+        "kinds": {},
+    }
+    frame = data.data.assign(predicted_minutes=10.0 * data.data["bmi"] - 110, minutes=data.target)
+    frame["sex"] = frame["sex"].astype(int)
+    model.pop("kinds")
+    return trips(model=model), pa.Table.from_pandas(frame)
+
+
+def _write(path: Path, config: Config, tests: Any) -> Path:
+    path.write_text(yaml.safe_dump({**config.model_dump(mode="json", exclude_none=True), "tests": tests}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "rows", "window"),
+    [
+        pytest.param(_flights, 2_000, 1_000, id="flights"),
+        pytest.param(_flights, 800, 2_000, id="flights, and a window larger than the reference"),
+        pytest.param(_tumours, 300, 200, id="tumours"),
+        pytest.param(_diabetes, 240, 150, id="patients"),
+    ],
+)
+def test_suggested_tests_pass_on_more_rows_of_the_same_kind(
+    data: Any, rows: int, window: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a config they are sound, and hardly a window that is drawn like the reference fails one."""
+    config, table = data()
+    failed: Counter[str] = Counter()
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        order = random.permutation(len(table))
+        reference = tmp_path / "reference.parquet"
+        pq.write_table(table.take(order[:rows]), reference)
+        config = config.model_copy(update={"window": config.window.model_copy(update={"rows": window})})
+        path = _write(tmp_path / "config.yml", config.model_copy(update={"minimum_rows": 100}), ["TestColumnsType"])
+        arguments = ["--config", str(path), "--reference", str(reference)]
+        assert main(["suggest-tests", *arguments]) == 0
+        suggested = parse_yaml(capsys.readouterr().out.encode())
+        assert isinstance(suggested, dict)
+        _write(path, load_config(path), suggested["tests"])
+        assert main(["check-config", *arguments]) == 0
+        capsys.readouterr()
+        learned = load_config(path)
+        failed += _failing(learned, table.take(order[:rows]), table, order[rows:], random)
+    assert failed.total() <= 2, failed
+
+
+def _failing(
+    config: Config, reference: pa.Table, table: pa.Table, others: Any, random: np.random.Generator
+) -> Counter[str]:
+    """Count the tests, those of drift aside, that windows of other rows fail."""
+    grid = grid_of(config.model, reference, Bounds.of(config))
+    profile, size = profile_rows(grid, reference), config.window.rows
+    failed: Counter[str] = Counter()
+    for _ in range(WINDOWS):
+        window = profile_rows(grid, table.take(random.choice(others, size, replace=False)))
+        run = run_suite(config, profile, window, drawn=False)
+        failed.update(verdict.test for verdict in run.verdicts if verdict.failed and verdict.counts)
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("fault", "fails"),
+    [
+        pytest.param({"distance": lambda v: v * 1.6}, "TestColumnValueMean:distance", id="miles in kilometres"),
+        pytest.param({"distance": lambda v: v + 1e4}, "TestShareOfOutRangeValues:distance", id="out of range"),
+        pytest.param({"zone": lambda v: "new " + v}, "TestShareOfOutListValues:zone", id="new levels"),
+        pytest.param({"zone": lambda v: v.where(v != "station")}, "TestColumnShareOfMissingValues:zone", id="missing"),
+        pytest.param({"minutes": lambda v: v + 9}, "TestValueMAE", id="errors"),
+    ],
+)
+def test_suggested_tests_find_faults(
+    fault: Any, fails: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Slack for chance hides no fault of any size."""
+    reference, path = tmp_path / "reference.parquet", _write(tmp_path / "config.yml", trips(), ["TestColumnsType"])
+    pq.write_table(pa.table(trip_rows(1_000)), reference)
+    assert main(["suggest-tests", "--config", str(path), "--reference", str(reference)]) == 0
+    config = load_config(_write(path, trips(), yaml.safe_load(capsys.readouterr().out)["tests"]))
+    rows = pa.table(trip_rows(500, 1)).to_pandas()
+    ((column, changed),) = fault.items()
+    rows[column] = changed(rows[column])
+    table = pa.table(trip_rows(1_000))
+    grid = grid_of(config.model, table, Bounds.of(config))
+    window = profile_rows(grid, pa.Table.from_pandas(rows))
+    failed = [v.test for v in run_suite(config, profile_rows(grid, table), window, drawn=False).verdicts if v.failed]
+    assert fails in failed
+
+
+def test_a_reference_without_predictions_suggests_tests_of_its_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a first start nobody has predicted: nothing is said of errors, and no column counts as constant."""
+    reference, path = tmp_path / "reference.parquet", _write(tmp_path / "config.yml", trips(), ["TestColumnsType"])
+    pq.write_table(pa.table(trip_rows(1_000)).drop_columns(["predicted_minutes"]), reference)
+    assert main(["suggest-tests", "--config", str(path), "--reference", str(reference)]) == 0
+    said = capsys.readouterr().out
+    assert "TestNumberOfConstantColumns: {lte: 0}" in said
+    assert "TestValueMAE" not in said

@@ -7,20 +7,25 @@ from functools import cached_property
 from monitoring.contract.config import Model
 from monitoring.profile.categorical import UNSEEN_KEPT, LevelGrid
 from monitoring.profile.distinct_rows import KnownRows
+from monitoring.profile.error_bins import ErrorBins, Floats
 from monitoring.profile.numeric import NumericGrid
 
-FORMAT = 3
+FORMAT = 4
 CONFIDENCE_BINS = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions."""
+    """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions.
+
+    `error_edges` are the inner edges of the bins of a regression's errors; a classification has none.
+    """
 
     model: Model
     numeric: NumericGrid
     categorical: LevelGrid
     known: KnownRows
+    error_edges: Floats
 
     @cached_property
     def digest(self) -> str:
@@ -33,11 +38,17 @@ class Grid:
         for marks in self.numeric.marks:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
         digest.update(self.known.hashes.tobytes())
+        digest.update(self.error_edges.tobytes())
         return digest.hexdigest()
 
     @property
     def _levels(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         return self.categorical.names, self.categorical.levels
+
+    def error_bins(self, predictions: Floats, labels: Floats) -> ErrorBins:
+        """Count the errors of a regression's rows (n,)."""
+        predicted = self.numeric.edges[-1][1:-1]  # the prediction is the last numeric column
+        return ErrorBins.of(predictions, labels, errors=self.error_edges, predicted=predicted)
 
     @property
     def texts(self) -> tuple[str, ...]:

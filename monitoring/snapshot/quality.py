@@ -8,6 +8,7 @@ from scipy import stats
 from monitoring.profile.columns import NumericColumn, column_of, columns_of, features_of
 from monitoring.profile.grid import CONFIDENCE_BINS
 from monitoring.profile.profile import Floats, Profile
+from monitoring.snapshot.error_shapes import shape_errors
 from monitoring.snapshot.repetitions import count_unexplained
 from monitoring.snapshot.shapes import NumericShape
 from monitoring.snapshot.snapshot import CorrelationShift, Errors, Quality
@@ -109,14 +110,14 @@ def _interpolate(q: float, reached: Floats, edges: Floats) -> float:
     )
 
 
-def measure_errors(current: Profile, minimum_labels: int) -> Errors | None:
+def measure_errors(reference: Profile, current: Profile, minimum_labels: int) -> Errors | None:
     """Return a regression's errors; None with too few labels, or for a classification."""
     errors = current.errors
     if not errors.rows or errors.rows < minimum_labels:
         return None
     r2 = errors.r2 if np.isfinite(errors.r2) else None
     mean, root = errors.mean_absolute, errors.root_mean_squared
-    return Errors(mean, root, errors.mean_error, errors.largest_absolute, r2)
+    return Errors(mean, root, errors.mean_error, errors.largest_absolute, r2, shape_errors(reference, current))
 
 
 def shift_correlations(reference: Profile, current: Profile) -> tuple[CorrelationShift, ...]:

@@ -23,8 +23,8 @@ def measure_quality(profile: Profile) -> Quality:
     """Count what is wrong with rows.
 
     The score is the share of feature cells that hold a finite number or a text, times the share of rows that do not
-    repeat others beyond what the reference explains: it falls for missing, infinite, ill-typed and repeated data, and
-    not for drift.
+    repeat others beyond what the reference explains, and of a regression times the share of rows whose prediction is a
+    finite number: it falls for missing, infinite, ill-typed and repeated data, and not for drift.
     """
     columns = columns_of(profile.grid)
     features = columns[:-1]
@@ -33,12 +33,16 @@ def measure_quality(profile: Profile) -> Quality:
     unexplained = count_unexplained(profile)
     constant = sum(column.constant(profile) for column in columns)
     mismatched = [feature.mismatched(profile) for feature in features]
+    unanswered = sum(columns[-1].void(profile)) if columns[-1].kind == "numeric" else 0
+    score = None
+    if unexplained is not None and profile.rows:
+        score = usable / cells * (1 - unexplained / profile.rows) * (1 - unanswered / profile.rows)
     return Quality(
         missing_values=sum(f.void(profile).missing for f, bad in zip(features, mismatched, strict=True) if not bad),
         duplicated_rows=profile.duplicated,
         constant_columns=constant if profile.rows else 0,
         column_type_mismatches=sum(mismatched),
-        score=None if unexplained is None or not profile.rows else usable / cells * (1 - unexplained / profile.rows),
+        score=score,
         missing_shares=missing_shares(profile),
         unseen_categories=_unseen(profile),
     )

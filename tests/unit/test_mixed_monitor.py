@@ -128,6 +128,17 @@ def test_new_levels_leave_the_quality_score_alone_and_missing_ones_do_not() -> N
     assert _export(trips(), current).get_sample_value("data_quality_score") == pytest.approx(1 - 30 / 1200)
 
 
+def test_predictions_that_are_no_finite_numbers_lower_the_quality_score() -> None:
+    """A regression answers with a number in every row, or something is wrong with the data."""
+    current = _rows(300, seed=1)
+    before = _export(trips(), current).get_sample_value("data_quality_score")
+    current.loc[:19, "predicted_minutes"] = None
+    current.loc[20:29, "predicted_minutes"] = np.inf
+    assert before is not None
+    after = _export(trips(), current).get_sample_value("data_quality_score")
+    assert after == pytest.approx(before * (1 - 30 / 300))
+
+
 @pytest.mark.filterwarnings("ignore")  # Evidently's own, of its pictures of errors
 @pytest.mark.parametrize("engine", ["profile", "dataframe"])
 @pytest.mark.parametrize("config_of", [trips, tips], ids=["regression", "classification"])
@@ -154,7 +165,8 @@ def test_the_monitor_watches_every_kind_and_task(tmp_path: Path, config_of: Call
     page = client.get("/").text
     assert "&lt;script&gt;" in page
     assert ("Mean absolute error" in page) == (config_of is trips)
-    assert ("Predicted against actual" in page) == (config_of is trips)
+    for told in (page, client.get("/report").text):
+        assert ("Predicted against actual" in told) == (config_of is trips)
     assert (">Accuracy<" in page) == (config_of is tips)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -20,6 +20,7 @@ from monitoring.contract.values import UnfitColumnError, convert, is_text, requi
 from monitoring.profile.bounds import Bounds
 from monitoring.profile.categorical import TEXTS, LevelGrid, TextColumn
 from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
+from monitoring.profile.error_bins import ErrorBins, error_edges
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.label_errors import ErrorSums
@@ -38,8 +39,9 @@ def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> 
     numeric = NumericGrid.of(fields, [_numbers(reference, field)[0] for field in fields])
     categorical = model.of_kind("categorical")
     levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
-    bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)))
-    return Grid(model, numeric, levels, KnownRows.of(_Columns.of(bare, reference).hashes), bounds)
+    bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)), np.empty(0), bounds)
+    columns = _Columns.of(bare, reference)
+    return replace(bare, known=KnownRows.of(columns.hashes), error_edges=_EDGES[model.task](columns, reference))
 
 
 def _numeric_fields(model: Model, features: list[pa.Field]) -> list[pa.Field]:
@@ -167,6 +169,7 @@ def _categories(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "confusion": _confusion(targets, predictions),
         "errors": ErrorSums(),
         "scores": _scores(targets, rows, columns.grid.model),
+        "error_bins": ErrorBins(),
     }
 
 
@@ -182,20 +185,29 @@ def _scores(targets: TextColumn, rows: pa.Table, model: Model) -> ScoreCounts:
 
 def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
     """Sum up predictions and labels that are numbers."""
-    model, predictions = columns.grid.model, columns.numbers[-1]
-    labels, _ = _numbers(rows, pa.field(model.target, model.rules.values), text=False)
+    predictions, labels = columns.numbers[-1], _labels(columns.grid.model, rows)
     return {
         "predictions": Counter(),
         "unpredicted": int(np.count_nonzero(np.isnan(predictions))),
         "confusion": Counter(),
         "errors": ErrorSums.of(predictions, labels),
         "scores": ScoreCounts.none(),
+        "error_bins": columns.grid.error_bins(predictions, labels),
     }
+
+
+def _labels(model: Model, rows: pa.Table) -> Floats:
+    """Return a regression's labels (n,); NaN is none."""
+    return _numbers(rows, pa.field(model.target, model.rules.values), text=False)[0]
 
 
 _ANSWERS: Mapping[TaskName, Callable[[_Columns, pa.Table], Mapping[str, Any]]] = {
     "classification": _categories,
     "regression": _answers,
+}
+_EDGES: Mapping[TaskName, Callable[[_Columns, pa.Table], Floats]] = {
+    "classification": lambda _columns, _rows: np.empty(0),
+    "regression": lambda columns, rows: error_edges(columns.numbers[-1], _labels(columns.grid.model, rows)),
 }
 
 

@@ -8,6 +8,7 @@ from monitoring.contract.config import Model
 from monitoring.profile.bounds import Bounds
 from monitoring.profile.categorical import UNSEEN_KEPT, LevelGrid
 from monitoring.profile.distinct_rows import KnownRows
+from monitoring.profile.error_bins import ErrorBins, Floats
 from monitoring.profile.label_scores import FARTHEST, STEPS
 from monitoring.profile.numeric import NumericGrid
 
@@ -20,12 +21,14 @@ class Grid:
     """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions.
 
     `bounds` are those that the config's tests name.
+    `error_edges` are the inner edges of the bins of a regression's errors; a classification has none.
     """
 
     model: Model
     numeric: NumericGrid
     categorical: LevelGrid
     known: KnownRows
+    error_edges: Floats
     bounds: Bounds = field(default_factory=Bounds)
 
     @cached_property
@@ -41,11 +44,17 @@ class Grid:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
         digest.update(self.known.hashes.tobytes())
         digest.update(repr((*self.bounds.places, *self.bounds.listed)).encode())
+        digest.update(self.error_edges.tobytes())
         return digest.hexdigest()
 
     @property
     def _levels(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         return self.categorical.names, self.categorical.levels
+
+    def error_bins(self, predictions: Floats, labels: Floats) -> ErrorBins:
+        """Count the errors of a regression's rows (n,)."""
+        predicted = self.numeric.edges[-1][1:-1]  # the prediction is the last numeric column
+        return ErrorBins.of(predictions, labels, errors=self.error_edges, predicted=predicted)
 
     @property
     def texts(self) -> tuple[str, ...]:

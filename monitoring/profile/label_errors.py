@@ -93,17 +93,17 @@ class ErrorSums:
     @property
     def mean_error(self) -> float:
         """Return the mean of the predictions less the labels."""
-        return _float(self.error, self.rows)
+        return mean_of(self.error, self.rows)
 
     @property
     def mean_absolute(self) -> float:
         """Return the mean absolute error."""
-        return _float(self.absolute, self.rows)
+        return mean_of(self.absolute, self.rows)
 
     @property
     def root_mean_squared(self) -> float:
         """Return the root of the mean squared error."""
-        return sqrt(_float(self.squared, self.rows))
+        return sqrt(mean_of(self.squared, self.rows))
 
     @property
     def deviation(self) -> float:
@@ -137,14 +137,15 @@ class ErrorSums:
         For labels of zero it is 100 times `zeros`, or they are left out.
         """
         if zeros is not None:
-            return 100 * (_float(self.percentage, 1) + zeros * self.zeros) / self.rows if self.rows else float("nan")
-        return 100 * _float(self.percentage, self.rows - self.zeros)
+            return 100 * (mean_of(self.percentage, 1) + zeros * self.zeros) / self.rows if self.rows else float("nan")
+        return 100 * mean_of(self.percentage, self.rows - self.zeros)
 
 
 SUMMED = ("rows", "error", "absolute", "squared", "percentage", "label", "label_squared", "zeros", "negative")
 
 
-def _float(total: int, rows: int) -> float:
+def mean_of(total: int, rows: int) -> float:
+    """Return the mean of rows whose exact sum is given; NaN of none."""
     return total / (rows * _UNIT) if rows else float("nan")
 
 

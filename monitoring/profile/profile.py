@@ -20,6 +20,7 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.profile.categorical import Unseen
 from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.error_bins import ErrorBins
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.label_scores import ScoreCounts
@@ -81,8 +82,8 @@ class Profile:
 
     Of predictions and labels:
 
-    - `predictions`, `confusion`: categories, and pairs of (target, prediction) of the labelled rows; `errors`: those of
-      a regression. What is not of the task is empty.
+    - `predictions`, `confusion`: categories, and pairs of (target, prediction) of the labelled rows; `errors`,
+      `error_bins`: those of a regression, and how they are spread. What is not of the task is empty.
     - `scores`: the probabilities that the labelled rows' categories were given, where the log tells them.
     - `unpredicted`: rows without a prediction.
 
@@ -117,6 +118,7 @@ class Profile:
     confusion: Counter[tuple[str, str]] = field(metadata={"merge": operator.add})
     errors: ErrorSums = field(metadata={"merge": operator.add})
     scores: ScoreCounts = field(metadata={"merge": operator.add})
+    error_bins: ErrorBins = field(metadata={"merge": operator.add})
     confidence: Counts = field(metadata={"merge": _add})
     known: Counts = field(metadata={"merge": _add})
     first: Micros = field(metadata={"merge": min})
@@ -151,6 +153,7 @@ class Profile:
             confusion=Counter(),
             errors=ErrorSums(),
             scores=ScoreCounts.none(),
+            error_bins=ErrorBins(),
             confidence=np.zeros(CONFIDENCE_BINS, np.int64),
             known=np.zeros(len(grid.known.hashes), np.int64),
             first=NEVER,

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from monitoring.profile.categorical import Unseen
 from monitoring.profile.distinct_rows import DistinctRows
+from monitoring.profile.error_bins import ErrorBins
 from monitoring.profile.grid import FORMAT, Grid
 from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.label_scores import ScoreCounts
@@ -30,6 +31,7 @@ def to_bytes(profile: Profile) -> bytes:
     header |= {name: list(value.items()) for name, value in values.items() if isinstance(value, Counter)}
     header |= {"unseen": [astuple(one) for one in profile.unseen], "errors": asdict(profile.errors)}
     arrays |= {"score_keys": profile.scores.keys, "score_counts": narrow(profile.scores.counts)}
+    header["error_bins"] = astuple(profile.error_bins)
     numeric = profile.grid.numeric
     types = dict(zip(numeric.names, map(str, numeric.types), strict=True))
     header |= {"format": FORMAT, "grid": profile.grid.digest, "types": types}
@@ -81,5 +83,6 @@ def from_bytes(grid: Grid, content: bytes) -> Profile:
             values[name] = header[name]
     values["errors"] = ErrorSums(**header["errors"] | {"largest": tuple(header["errors"]["largest"])})
     values["scores"] = ScoreCounts(keys, counts)
+    values["error_bins"] = ErrorBins(*map(tuple, header["error_bins"]))
     values["unseen"] = tuple(Unseen(total, named) for total, named in header["unseen"])
     return Profile(grid, **values)

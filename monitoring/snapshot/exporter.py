@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from monitoring.snapshot.alarm_metrics import accuracy_metrics, drift_metrics, loss_metrics
+from monitoring.snapshot.error_metrics import error_metrics
 from monitoring.snapshot.snapshot import STATUSES, Assessment, FeatureDrift, Snapshot
 
 STAGES = ("reference", "read", "read_part", "suite", "alarms", "report")
@@ -180,11 +181,7 @@ def _judge(assessment: Assessment, prefix: str) -> Iterator[Metric]:
     if (scores := assessment.probabilities) is not None:
         yield from _gauge("model_roc_auc", "Area under the ROC curve on the window's labelled rows.", scores.roc_auc)
         yield from _gauge("model_log_loss", "Log loss of the probabilities on the same rows.", scores.log_loss)
-    if (errors := assessment.errors) is not None:
-        yield from _gauge("model_mae", "Mean absolute error on the window's labelled rows.", errors.mean_absolute)
-        yield from _gauge("model_rmse", "Root mean squared error on the same rows.", errors.root_mean_squared)
-        yield from _gauge("model_mean_error", "Mean of predictions less labels on the same rows.", errors.mean)
-        yield from _gauge("model_r2", "Coefficient of determination on the same rows.", errors.r2)
+    yield from error_metrics(assessment.errors)
 
 
 def _judge_features(features: tuple[FeatureDrift, ...], prefix: str) -> Iterator[Metric]:

@@ -8,6 +8,7 @@ from scipy import stats
 from monitoring.profile.columns import NumericColumn, column_of, columns_of, features_of
 from monitoring.profile.grid import CONFIDENCE_BINS
 from monitoring.profile.profile import Floats, Profile
+from monitoring.snapshot.error_shapes import shape_errors
 from monitoring.snapshot.repetitions import count_unexplained
 from monitoring.snapshot.shapes import NumericShape
 from monitoring.snapshot.snapshot import CorrelationShift, Errors, ProbabilityScores, Quality
@@ -22,8 +23,8 @@ def measure_quality(profile: Profile) -> Quality:
     """Count what is wrong with rows.
 
     The score is the share of feature cells that hold a finite number or a text, times the share of rows that do not
-    repeat others beyond what the reference explains: it falls for missing, infinite, ill-typed and repeated data, and
-    not for drift.
+    repeat others beyond what the reference explains, and of a regression times the share of rows whose prediction is a
+    finite number: it falls for missing, infinite, ill-typed and repeated data, and not for drift.
     """
     columns = columns_of(profile.grid)
     features = columns[:-1]
@@ -32,12 +33,16 @@ def measure_quality(profile: Profile) -> Quality:
     unexplained = count_unexplained(profile)
     constant = sum(column.constant(profile) for column in columns)
     mismatched = [feature.mismatched(profile) for feature in features]
+    unanswered = sum(columns[-1].void(profile)) if columns[-1].kind == "numeric" else 0
+    score = None
+    if unexplained is not None and profile.rows:
+        score = usable / cells * (1 - unexplained / profile.rows) * (1 - unanswered / profile.rows)
     return Quality(
         missing_values=sum(f.void(profile).missing for f, bad in zip(features, mismatched, strict=True) if not bad),
         duplicated_rows=profile.duplicated,
         constant_columns=constant if profile.rows else 0,
         column_type_mismatches=sum(mismatched),
-        score=None if unexplained is None or not profile.rows else usable / cells * (1 - unexplained / profile.rows),
+        score=score,
         missing_shares=missing_shares(profile),
         unseen_categories=_unseen(profile),
         out_of_range=_out_of_range(profile),
@@ -120,14 +125,14 @@ def _interpolate(q: float, reached: Floats, edges: Floats) -> float:
     )
 
 
-def measure_errors(current: Profile, minimum_labels: int) -> Errors | None:
+def measure_errors(reference: Profile, current: Profile, minimum_labels: int) -> Errors | None:
     """Return a regression's errors; None with too few labels, or for a classification."""
     errors = current.errors
     if not errors.rows or errors.rows < minimum_labels:
         return None
     r2 = errors.r2 if np.isfinite(errors.r2) else None
     mean, root = errors.mean_absolute, errors.root_mean_squared
-    return Errors(mean, root, errors.mean_error, errors.largest_absolute, r2)
+    return Errors(mean, root, errors.mean_error, errors.largest_absolute, r2, shape_errors(reference, current))
 
 
 def measure_probabilities(current: Profile, minimum_labels: int) -> ProbabilityScores | None:

@@ -64,7 +64,7 @@ class NumericShape:
         index = self._index
         ours = reference.histogram(index) / max(1, reference.finite(index))
         theirs = current.histogram(index) / current.finite(index) if current.finite(index) else None
-        names = _range_names(reference.grid.numeric.edges[index])
+        names = range_names(reference.grid.numeric.edges[index][1:-1])
         return tuple(
             Bin(name, float(ours[n]), None if theirs is None else float(theirs[n])) for n, name in enumerate(names)
         )
@@ -145,8 +145,9 @@ def _ranked(counts: Mapping[str, int]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def _range_names(edges: Floats) -> list[str]:
-    inner = [f"{edge:.4g}" for edge in edges[1:-1]]
+def range_names(edges: Floats) -> list[str]:
+    """Return names of the ranges between inner edges, in an order that holds for texts too; the outer ones are open."""
+    inner = [f"{edge:.4g}" for edge in edges]
     ranges = [
         f"below {inner[0]}",
         *(f"{a} to {b}" for a, b in pairwise(inner)),

@@ -140,6 +140,29 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class AnswerRange:
+    """The labelled rows whose prediction lies in a range: how many, and the means of predictions and labels.
+
+    None where there is no row.
+    """
+
+    name: str
+    rows: int
+    predicted: float | None
+    actual: float | None
+    reference_predicted: float | None
+    reference_actual: float | None
+
+
+@dataclass(frozen=True)
+class ErrorShape:
+    """How a regression's errors are spread, beside those of the reference, and what comes of each range of answers."""
+
+    bins: tuple[Bin, ...]
+    ranges: tuple[AnswerRange, ...]
+
+
+@dataclass(frozen=True)
 class Errors:
     """A regression's errors on the window's labelled rows, which are predictions less labels."""
 
@@ -148,6 +171,7 @@ class Errors:
     mean: float
     largest: float
     r2: float | None
+    shape: ErrorShape
 
 
 @dataclass(frozen=True)

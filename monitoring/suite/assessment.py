@@ -27,7 +27,7 @@ def assess(config: Config, run: SuiteRun, reference: Profile, current: Profile) 
         correlation_shifts=quality.shift_correlations(reference, current),
         accuracy=run.accuracy,
         f1=run.f1,
-        errors=quality.measure_errors(current, config.minimum_labels),
+        errors=quality.measure_errors(reference, current, config.minimum_labels),
         probabilities=quality.measure_probabilities(current, config.minimum_labels),
     )
 

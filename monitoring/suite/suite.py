@@ -34,9 +34,11 @@ from monitoring.profile.columns import NumericColumn, column_of, columns_of
 from monitoring.profile.profile import Profile
 from monitoring.profile.quantiles import quantile
 from monitoring.profile.two_sample_tests import total_variation, two_sample_chi_square
+from monitoring.snapshot.error_shapes import shape_errors
 from monitoring.snapshot.shapes import shape_of
-from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, Status, Verdict
+from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, ErrorShape, Status, Verdict
 from monitoring.suite.engine import ProfileEngine
+from monitoring.suite.error_section import error_section
 from monitoring.suite.frames import Frames, labelled_rows
 from monitoring.suite.score_tests import not_scored, score_mapping, score_tests
 
@@ -115,6 +117,7 @@ class SuiteRun:
     drift: Mapping[str, ColumnDrift]
     scores: Mapping[str, float]  # of the label tests, by their names
     suite: TestSuite
+    error_shape: ErrorShape | None = None  # of a regression with enough labels
 
     @property
     def accuracy(self) -> float | None:
@@ -133,7 +136,8 @@ class SuiteRun:
         renderers = {kind: _WithoutErrors(find_test_renderer(kind, context.renderers)) for kind in kinds}
         context.renderers = RenderersDefinitions(typed_renderers=renderers)
         report = _DATA.sub(lambda data: data[0].replace("<", r"\u003c"), str(self.suite.get_html()))
-        return _BODY.sub(lambda body: body[0] + self._not_run(), report, count=1)
+        ours = self._not_run() + (error_section(self.error_shape) if self.error_shape else "")
+        return _BODY.sub(lambda body: body[0] + ours, report, count=1)
 
     def _not_run(self) -> str:
         """Return our own words about the tests that Evidently's report knows nothing of; nothing if there are none."""
@@ -206,7 +210,12 @@ def run_suite(
         drift={d.column: d for d in drift.values()},
         scores=scores,
         suite=suite,
+        error_shape=shape_errors(reference, current) if _has_errors(config, current) else None,
     )
+
+
+def _has_errors(config: Config, current: Profile) -> bool:
+    return 0 < current.errors.rows >= config.minimum_labels
 
 
 def _without_rows(config: Config, current: Profile) -> tuple[Verdict, ...]:

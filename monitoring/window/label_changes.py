@@ -89,12 +89,15 @@ class Numbers:
         return np.empty((len(rows), 0), np.int32)
 
     def apply(self, profile: Profile, matches: Iterable[Matches]) -> Profile:
-        """Change the sums of the errors."""
+        """Change the sums of the errors and their bins."""
         before, after = ErrorSums(), ErrorSums()
+        bins = profile.error_bins
         for some in matches:
             before += ErrorSums.of(some["prediction"], some["inline"])
             after += ErrorSums.of(some["prediction"], some["label"])
-        return replace(profile, errors=profile.errors - before + after)
+            bins -= profile.grid.error_bins(some["prediction"], some["inline"])
+            bins += profile.grid.error_bins(some["prediction"], some["label"])
+        return replace(profile, errors=profile.errors - before + after, error_bins=bins)
 
 
 _CHANGES: Mapping[TaskName, type[Categories | Numbers]] = {"classification": Categories, "regression": Numbers}

@@ -239,10 +239,13 @@ def _regression(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "Size of the errors",
-            "Mean absolute error and root mean square error on the window's labelled rows, in the label's unit.",
+            "Mean absolute error and root mean square error on the window's labelled rows, in the label's unit; dashed "
+            "what the champion is held to since its promotion.",
             Display(span=10, unit="none", minimum=0),
             Query("model_mae", "mean absolute error"),
             Query("model_rmse", "root mean square error"),
+            Query("max(loss_ceiling)", "bound of the mean absolute error"),
+            dashed=("bound of the mean absolute error",),
         )
     )
     board.with_panel(
@@ -259,6 +262,28 @@ def _regression(board: builders.Dashboard) -> None:
             "R²: 1 is a model that is always right, 0 one that knows no more than the labels' mean.",
             Display(span=7, unit="none", maximum=1),
             Query("model_r2", "R²"),
+        )
+    )
+    board.with_panel(
+        bars(
+            "Distribution of the errors",
+            "Predictions minus labels: the share of labelled rows in each range, in the window and in the reference.",
+            Display(span=12, height=9, unit="percentunit", minimum=0),
+            Query("sum by (bin) (error_distribution)", "window"),
+            Query("sum by (bin) (reference_error_distribution)", "reference"),
+            by="bin",
+        )
+    )
+    board.with_panel(
+        bars(
+            "Predicted against actual",
+            "Mean prediction and mean label of the labelled rows, by range of the prediction: where they part, answers "
+            "of that size are off in one direction.",
+            Display(span=12, height=9, unit="none"),
+            Query("sum by (bin) (mean_prediction)", "predicted"),
+            Query("sum by (bin) (mean_label)", "actual"),
+            Query("sum by (bin) (reference_mean_label)", "actual in the reference"),
+            by="bin",
         )
     )
 

@@ -27,7 +27,7 @@ from tests.unit.monitor_fixtures import (
     names_in,
 )
 
-ERRORS = {"model_mae", "model_rmse", "model_mean_error", "model_r2"}
+ERRORS = {"model_mae", "model_rmse", "model_mean_error", "model_r2", "error_distribution", "mean_label"}
 MARKUP = "<script>alert(1)</script>"
 
 
@@ -58,6 +58,30 @@ def test_a_regression_has_errors_and_ranges_of_predictions() -> None:
     assert ranges == labels_of(registry, "reference_distribution", "bin")
     assert sum(value("prediction_distribution", {"bin": name}) or 0 for name in ranges) == pytest.approx(1)
     assert value("labelled_rows") == 300
+
+
+def test_errors_are_told_by_range() -> None:
+    """Shares of errors sum up to one on both sides; labels' means over ranges, weighted, are the labels' mean."""
+    current = _rows(300, seed=1)
+    current["predicted_minutes"] += 50
+    registry = _export(trips(), current)
+
+    def series(name: str) -> dict[str, float]:
+        bins = labels_of(registry, name, "bin")
+        return {one: registry.get_sample_value(name, {"bin": one}) or 0.0 for one in bins}
+
+    shares, reference = series("error_distribution"), series("reference_error_distribution")
+    assert len(shares) == len(reference) == 10
+    assert sum(shares.values()) == pytest.approx(1)
+    assert sum(reference.values()) == pytest.approx(1)
+    assert shares[max(shares)] > 0.9
+    assert reference[max(reference)] < 0.1
+    rows = series("labelled_predictions")
+    assert rows.keys() == labels_of(registry, "prediction_distribution", "bin")
+    for name, column in (("mean_label", "minutes"), ("mean_prediction", "predicted_minutes")):
+        means = series(name)
+        assert sum(mean * rows[one] for one, mean in means.items()) == pytest.approx(current[column].sum())
+    assert labels_of(registry, "reference_mean_label", "bin") <= rows.keys()
 
 
 def test_errors_take_enough_labels() -> None:
@@ -104,6 +128,17 @@ def test_new_levels_leave_the_quality_score_alone_and_missing_ones_do_not() -> N
     assert _export(trips(), current).get_sample_value("data_quality_score") == pytest.approx(1 - 30 / 1200)
 
 
+def test_predictions_that_are_no_finite_numbers_lower_the_quality_score() -> None:
+    """A regression answers with a number in every row, or something is wrong with the data."""
+    current = _rows(300, seed=1)
+    before = _export(trips(), current).get_sample_value("data_quality_score")
+    current.loc[:19, "predicted_minutes"] = None
+    current.loc[20:29, "predicted_minutes"] = np.inf
+    assert before is not None
+    after = _export(trips(), current).get_sample_value("data_quality_score")
+    assert after == pytest.approx(before * (1 - 30 / 300))
+
+
 @pytest.mark.filterwarnings("ignore")  # Evidently's own, of its pictures of errors
 @pytest.mark.parametrize("engine", ["profile", "dataframe"])
 @pytest.mark.parametrize("config_of", [trips, tips], ids=["regression", "classification"])
@@ -130,6 +165,8 @@ def test_the_monitor_watches_every_kind_and_task(tmp_path: Path, config_of: Call
     page = client.get("/").text
     assert "&lt;script&gt;" in page
     assert ("Mean absolute error" in page) == (config_of is trips)
+    for told in (page, client.get("/report").text):
+        assert ("Predicted against actual" in told) == (config_of is trips)
     assert (">Accuracy<" in page) == (config_of is tips)
 
 

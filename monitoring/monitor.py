@@ -20,6 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitoring.alarms.accuracy_estimate import AccuracyEstimator
+from monitoring.alarms.loss_estimate import LossEstimator
 from monitoring.alarms.sequential_tests import SequentialTests, Verdicts
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
@@ -156,6 +157,7 @@ class Watched:
     window: ProfiledWindow
     tests: SequentialTests | None
     estimator: AccuracyEstimator
+    loss_estimator: LossEstimator
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,7 @@ class Monitor:
             accuracy=replace(verdicts.accuracy, unreadable=()) if verdicts and verdicts.accuracy else None,
             loss=replace(verdicts.loss, unreadable=()) if verdicts and verdicts.loss else None,
             estimate=watched.estimator.estimate(current, self.config.minimum_rows),
+            loss_estimate=watched.loss_estimator.estimate(current, self.config.minimum_rows),
         )
         return replace(report, snapshot=snapshot)
 
@@ -324,8 +327,9 @@ class Monitor:
         grid = grid_of(self.config.model, reference.table, Bounds.of(self.config))
         window = ProfiledWindow(self._layout, self.config, grid)
         tests = SequentialTests(self._layout, self.config, reference) if self.settings.drift_alarm == "on" else None
-        estimator = AccuracyEstimator(reference, self.config.model)
-        return Watched(reference, profile_rows(grid, reference.table), window, tests, estimator)
+        model = self.config.model
+        estimators = AccuracyEstimator(reference, model), LossEstimator(reference, model, grid)
+        return Watched(reference, profile_rows(grid, reference.table), window, tests, *estimators)
 
     def _as_logged(self, reference: Reference) -> Reference:
         """Return the reference in the narrower type where parts of the log hold a feature in one, as old ones may."""

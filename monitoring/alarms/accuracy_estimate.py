@@ -103,14 +103,17 @@ class AccuracyEstimator:
         )
 
 
-def vary(right: Right, rows: int, *, timed: bool) -> Variation | None:
+def vary(right: Right | Floats, rows: int, *, timed: bool, spread: float | None = None) -> Variation | None:
     """Return how the accuracy of windows of so many rows varies, by the reference's outcomes (n,) in their order.
+
+    Other outcomes than right and wrong, which a regression's errors are, come with the variance of one, `spread`.
 
     The chunks have as many rows as the window. Where that gives fewer than CHUNKS of them they are shorter, which errs
     to the safe side: the longer the spans, the less they differ beyond sampling error. None with less than CHUNK_ROWS
     rows a chunk. Outcomes without times are in any order: chunks of them would tell nothing, and their number counts.
     """
-    size, spread = min(rows, len(right) // CHUNKS), _spread(right)
+    size = min(rows, len(right) // CHUNKS)
+    spread = _spread(right) if spread is None else spread
     if size < min(rows, CHUNK_ROWS):
         return None
     if not timed:
@@ -124,11 +127,15 @@ def vary(right: Right, rows: int, *, timed: bool) -> Variation | None:
 
 def threshold_of(accuracy: float, variation: Variation) -> float:
     """Return the lower prediction bound for one more window, by Student's distribution if chunks tell."""
-    deviations = -float(stdtrit(variation.chunks - 1, ndtr(-DEVIATIONS))) if variation.chunks else DEVIATIONS
-    return max(0.0, accuracy - deviations * float(np.sqrt(variation.window + variation.mean)))
+    return max(0.0, accuracy - deviations_of(variation) * float(np.sqrt(variation.window + variation.mean)))
 
 
-def _spread(right: Right) -> float:
+def deviations_of(variation: Variation) -> float:
+    """Return how many standard deviations a threshold lies from the mean."""
+    return -float(stdtrit(variation.chunks - 1, ndtr(-DEVIATIONS))) if variation.chunks else DEVIATIONS
+
+
+def _spread(right: Right | Floats) -> float:
     """Return the variance of one outcome, by Laplace's rule."""
     share = float((right.sum() + 1) / (len(right) + 2))
     return share * (1 - share)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from monitoring.alarms.accuracy_estimate import AccuracyEstimator
+from monitoring.alarms.loss_estimate import LossEstimator
 from monitoring.contract.config import Config
 from monitoring.contract.reference import Reference
 from monitoring.monitor import report_on
@@ -23,6 +24,7 @@ class WindowAssessor:
         self._grid = grid_of(config.model, reference.table, Bounds.of(config))
         self._profile: Profile = profile_rows(self._grid, reference.table)
         self._estimator = AccuracyEstimator(reference, config.model)
+        self._loss_estimator = LossEstimator(reference, config.model, self._grid)
         self._origin = Origin(reference.origin, reference.model_version, reference.digest)
 
     def look(self, rows: pa.Table) -> Snapshot:
@@ -33,4 +35,5 @@ class WindowAssessor:
         current = profile_rows(self._grid, rows)
         snapshot = report_on(self._config, self._profile, current, frames, drawn=False).snapshot
         estimate = self._estimator.estimate(current, self._config.minimum_rows)
-        return replace(snapshot, reference_origin=self._origin, estimate=estimate)
+        loss = self._loss_estimator.estimate(current, self._config.minimum_rows)
+        return replace(snapshot, reference_origin=self._origin, estimate=estimate, loss_estimate=loss)

@@ -12,6 +12,7 @@ from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.alarms.drift.support import Support
 from monitoring.alarms.harm import HarmVerdict
 from monitoring.alarms.loss import LossVerdict
+from monitoring.alarms.loss_estimate import LossEstimate
 from monitoring.contract.drift_state import Alarm
 
 MICROSECONDS = 1e6
@@ -103,6 +104,18 @@ def loss_metrics(verdict: LossVerdict | None) -> Iterator[Metric]:
     yield _gauge("loss_ceiling", "Mean absolute error that the champion is held to.", verdict.ceiling)
     yield from _harm("loss", verdict, "of larger errors")
     yield _gauge("loss_rise_detected", "1 while the alarm of larger errors holds.", float(verdict.detected))
+
+
+def loss_estimate_metrics(estimate: LossEstimate | None) -> Iterator[Metric]:
+    """Yield what a regression's mean absolute error is without labels."""
+    if estimate is None:
+        return
+    yield _gauge("model_loss_estimate", "Mean absolute error as features and answers tell it.", estimate.mae)
+    yield _gauge("model_loss_estimate_low", "Lower bound of the estimate.", estimate.low)
+    yield _gauge("model_loss_estimate_high", "Upper bound of the estimate.", estimate.high)
+    yield _gauge("model_loss_estimate_chunks", "Chunks that the threshold comes from.", estimate.chunks)
+    if estimate.threshold is not None:
+        yield _gauge("model_loss_estimate_threshold", "Estimate too high to be chance.", estimate.threshold)
 
 
 def _harm(prefix: str, verdict: HarmVerdict, evidence: str) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from monitoring.snapshot.alarm_metrics import accuracy_metrics, drift_metrics, loss_metrics
+from monitoring.snapshot.alarm_metrics import accuracy_metrics, drift_metrics, loss_estimate_metrics, loss_metrics
 from monitoring.snapshot.error_metrics import error_metrics
 from monitoring.snapshot.snapshot import STATUSES, Assessment, FeatureDrift, Snapshot
 
@@ -40,6 +40,7 @@ class SnapshotCollector(Collector):
         if snapshot.drift is not None:
             yield from drift_metrics(snapshot.drift)
         yield from accuracy_metrics(snapshot.accuracy, snapshot.estimate)
+        yield from loss_estimate_metrics(snapshot.loss_estimate)
         yield from loss_metrics(snapshot.loss)
 
     def describe(self) -> Iterable[Metric]:

@@ -9,6 +9,7 @@ from monitoring.alarms.accuracy import AccuracyVerdict
 from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.alarms.loss import LossVerdict
+from monitoring.alarms.loss_estimate import LossEstimate
 from monitoring.contract.kinds import KindName
 
 Status = Literal["success", "warning", "fail", "error", "skipped"]
@@ -262,6 +263,7 @@ class Snapshot:
     drift: DriftVerdict | None = None
     accuracy: AccuracyVerdict | None = None
     estimate: Estimate | None = None
+    loss_estimate: LossEstimate | None = None
     loss: LossVerdict | None = None  # what the test of a regression says, in accuracy's stead
 
     @property

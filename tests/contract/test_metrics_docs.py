@@ -15,9 +15,10 @@ from flows.clients.mlflow import MLflow
 from flows.clients.prefect import Prefect
 from flows.trigger.metrics import TriggerMetrics, watch
 from monitoring.alarms.loss import LossTest
+from monitoring.alarms.loss_estimate import LossEstimate
 from monitoring.contract.reference import Performance, ReliabilityCurve
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
-from monitoring.snapshot.alarm_metrics import loss_metrics
+from monitoring.snapshot.alarm_metrics import loss_estimate_metrics, loss_metrics
 from monitoring.snapshot.exporter import SnapshotCollector
 from tests.unit.mixed import tips, trip_rows, trips
 from tests.unit.models import GENRES
@@ -76,7 +77,8 @@ def _of_errors() -> dict[str, frozenset[str]]:
     """Return the metrics of the test of a regression's errors."""
     test = LossTest(Performance(None, 400, mae=2.0, mae_bound=20.0, mae_deviation=2.0))
     test.add(np.array([1.0]), 1_000)
-    return {family.name: frozenset() for family in loss_metrics(test.verdict())}
+    families = [*loss_metrics(test.verdict()), *loss_estimate_metrics(LossEstimate(4.0, 3.0, 5.0, 300, 6.0, 10))]
+    return {family.name: frozenset() for family in families}
 
 
 def test_the_apis_metrics_are_documented() -> None:

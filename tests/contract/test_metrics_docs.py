@@ -67,7 +67,7 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
         others = CollectorRegistry()
         collector = SnapshotCollector()
         others.register(collector)
-        frames = [pa.table(trip_rows(300, seed)).to_pandas() for seed in (0, 1)]
+        frames = [pa.table(trip_rows(300, seed)).to_pandas().assign(confidence=0.8) for seed in (0, 1)]
         export_metrics_to_prometheus(generate_evidently_report(*frames, config=config), collector)
         shown = _exported(others) | shown
     assert shown == _documented("Monitor")

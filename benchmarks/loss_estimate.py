@@ -48,7 +48,7 @@ def ours(reference: pd.DataFrame, log: pd.DataFrame, rows: int) -> pd.DataFrame:
 
 
 def theirs(folder: Path, rows: int) -> None:
-    """Save the car prices in the order of their times, and NannyML's estimates; runs in its environment."""
+    """Save the car prices, which are in the order of their times, and NannyML's estimates, in its environment."""
     import nannyml  # noqa: PLC0415
 
     pd.options.future.infer_string = False  # NannyML cannot take Arrow's strings

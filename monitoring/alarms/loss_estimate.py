@@ -30,6 +30,9 @@ Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
 BINS = 10  # of a numeric column, by its quantiles
+MOST_LEVELS = 50  # of a categorical feature that have bins of their own
+MOST_IN_ALL = 1_000  # of both in all columns together, which has its square of numbers
+FEWEST_BINS = 2  # of a column all the same
 RIDGE = 10.0  # the penalty, in rows: a bin of so many goes half of the way
 RARE = 30  # rows of a level below which it is counted with the other rare ones
 FEWEST = 200  # labelled rows of a reference, below which no model of the loss is fitted
@@ -82,7 +85,7 @@ class _NumericBins:
 
 @dataclass(frozen=True)
 class _LevelBins:
-    """A categorical feature's bins: frequent levels, rare ones together, unseen ones, and missing values."""
+    """A categorical feature's bins: the most frequent levels, the others together, unseen ones, and missing values."""
 
     index: int
     grid: LevelGrid
@@ -165,7 +168,9 @@ class LossEstimator:
         if not self._fitted or rows < max(1, minimum_rows):
             return None
         shares = np.concatenate([bins.count(profile) for bins in self._bins]) / rows - self._centre
-        mae = max(0.0, self._mean + float(shares @ self._summands))
+        mae = max(self._mean + float(shares @ self._summands), 0.0)
+        if not np.isfinite(mae):  # errors too large to be squared
+            return None
         spread = float(self._losses.var())
         variation = vary(self._losses, rows, timed=self._timed, spread=spread)
         between = variation.between if variation else 0.0
@@ -186,11 +191,18 @@ def _threshold(mae: float, variation: Variation) -> float:
     return mae + deviations_of(variation) * float(np.sqrt(variation.window + variation.mean))
 
 
+def _most(number: int, grid: Grid) -> int:
+    """Return how many bins a column has, of the number that it would have if there were few columns."""
+    columns = len(grid.numeric.names) + len(grid.categorical.names)
+    return max(FEWEST_BINS, min(number, MOST_IN_ALL // columns))
+
+
 def _numeric_bins(grid: Grid, table: pa.Table) -> Iterator[_NumericBins]:
     for index, name in enumerate(grid.numeric.names):
         values: Floats = table[name].cast(pa.float64()).to_numpy()
         finite = values[np.isfinite(values)]
-        shares = np.arange(1, BINS) / BINS
+        number = _most(BINS, grid)
+        shares = np.arange(1, number) / number
         edges = np.unique(np.quantile(finite, shares, method="lower")) if len(finite) else finite
         yield _NumericBins(index, edges)
 
@@ -198,5 +210,7 @@ def _numeric_bins(grid: Grid, table: pa.Table) -> Iterator[_NumericBins]:
 def _level_bins(grid: Grid, table: pa.Table) -> Iterator[_LevelBins]:
     for index, name in enumerate(grid.categorical.names):
         counts, _ = grid.categorical.count(index, TextColumn.of(convert(table[name], pa.field(name, TEXTS))))
-        frequent = counts >= RARE
+        frequent = np.zeros(len(counts), np.bool_)
+        frequent[np.argsort(-counts, kind="stable")[: _most(MOST_LEVELS, grid)]] = True
+        frequent &= counts >= RARE
         yield _LevelBins(index, grid.categorical, np.where(frequent, np.cumsum(frequent), 0))

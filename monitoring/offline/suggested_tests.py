@@ -20,6 +20,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from monitoring.contract.config import Config
+from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import PASSES
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Performance, Reference, read_reference
@@ -53,7 +54,8 @@ def _written(value: float | str) -> str:
     if isinstance(value, str):
         plain = PLAIN.fullmatch(value) and value.lower() not in WORDS
         return value if plain else json.dumps(value, ensure_ascii=False)
-    return f"{value:.10g}"
+    text = f"{value:.10g}"
+    return text if "." in text else text.replace("e", ".0e")  # YAML reads 1e-05 as a text
 
 
 def add_suggestions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -90,13 +92,15 @@ def _window(config: Config) -> tuple[int, str]:
     """Return the rows of the windows that bounds are for: of a duration's, the fewest that are judged."""
     if config.window.rows is not None:
         return config.window.rows, "window.rows"
-    return config.minimum_rows, "minimum_rows: a window of a duration has at least these"
+    return max(1, config.minimum_rows), "minimum_rows: a window of a duration has at least these"
 
 
 def suggestions(reference: Reference, config: Config) -> list[Suggestion]:
     """Return the tests that a reference suggests."""
     grid = grid_of(config.model, reference.table)
     profile = profile_rows(grid, reference.table)
+    if not profile.rows:
+        raise DriftloopError("the reference has no rows: there is nothing to learn from")
     number = sum(2 + (config.model.kind(name).name == "numeric") for name in config.model.features) + 3
     rows, _ = _window(config)
     learner = _Learner(config, reference, profile, rows, RATE / number)
@@ -116,26 +120,32 @@ class _Learner:
     def of_table(self) -> Iterator[Suggestion]:
         """Yield the tests of all columns together."""
         yield Suggestion("TestColumnsType", {}, "columns hold what their type says")
-        columns = [c for c in columns_of(self.profile.grid) if c.void(self.profile).missing < self.profile.rows]
+        *features, predicted = columns_of(self.profile.grid)
+        columns = [*features, *([predicted] if predicted.judged(self.profile) else [])]  # before a first start none is
         steady = sum(self._share_of_commonest(column) ** self.rows > self.level for column in columns)
         constant = sum(column.constant(self.profile) for column in columns)
         said = f"reference: {constant} constant" + (
             f"; {steady - constant} may be so in a window by chance" if steady > constant else ""
         )
         yield Suggestion("TestNumberOfConstantColumns", {"lte": steady}, said)
+        if self.config.window.rows is not None:  # of a duration nobody knows how many rows repeat
+            yield self._of_repetitions()
+
+    def _of_repetitions(self) -> Suggestion:
         repeated, all_rows = self.profile.duplicated or 0, self.profile.rows
         ratio = self.rows / all_rows
         growth = max(ratio, ratio * ratio)  # of repetitions with the rows, whatever brings them about
         most = int(stats.nbinom.isf(self.level, repeated + 0.5, 1 / (1 + growth)))
         condition = {"lte": min(most, self.rows)}
-        yield Suggestion("TestNumberOfDuplicatedRows", condition, f"reference: {repeated:,} of {all_rows:,} rows")
+        return Suggestion("TestNumberOfDuplicatedRows", condition, f"reference: {repeated:,} of {all_rows:,} rows")
 
     def _share_of_commonest(self, column: Any) -> float:
+        """Return the share of rows that a window may hold alone and be constant: missing values do not count."""
         if isinstance(column, NumericColumn):
             commonest = int(self.profile.column(column.index)[1::2].max(initial=0))
         else:
             commonest = max(column.counts(self.profile).values(), default=0)
-        return float(max(commonest, column.void(self.profile).missing) / self.profile.rows)
+        return float((commonest + column.void(self.profile).missing) / self.profile.rows)
 
     def of_columns(self) -> Iterator[Suggestion]:
         """Yield the tests of single features."""
@@ -175,7 +185,9 @@ class _Learner:
         Beta(2, m - 1) (Wilks 1941).
         """
         number = column.judged(self.profile)
-        judged = max(1, round(self.rows * number / self.profile.rows))
+        judged = int(stats.binom.ppf(self.level, self.rows, number / self.profile.rows))
+        if not judged:  # a window may hold no value, and such a test cannot run then
+            return
         low, high = column.bounds(self.profile)
         lte = self._share(2, number - 1, judged)
         said = f"reference: {low:.6g} to {high:.6g}"
@@ -204,7 +216,7 @@ class _Learner:
 
         Nothing where the reference has no labels.
         """
-        performance, labels = self.reference.performance, self.config.minimum_labels
+        performance, labels = self.reference.performance, max(1, self.config.minimum_labels)
         of = "on unseen rows" if performance else "on the reference's rows, which the model may have learned from"
         if self.config.model.task == "regression":
             yield from self._of_errors(performance, labels, of)
@@ -242,5 +254,6 @@ def _mean_bounds(values: npt.NDArray[np.float64], rows: int, level: float) -> tu
     """
     error = float(values.std(ddof=1)) * sqrt(1 / rows + 1 / len(values))
     normal = float(stats.norm.isf(level / 2))
-    widened = normal + abs(float(stats.skew(values))) / (6 * sqrt(rows)) * (normal**2 - 1)
+    skewness = abs(float(stats.skew(values))) if error > 0 else 0.0
+    widened = normal + skewness / (6 * sqrt(rows)) * (normal**2 - 1)
     return float(values.mean()) - widened * error, float(values.mean()) + widened * error, widened

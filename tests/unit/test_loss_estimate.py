@@ -118,3 +118,16 @@ def test_too_few_labels_or_rows_give_no_estimate() -> None:
     assert _estimate(few, reference) is None
     assert _estimate(reference, reference.slice(0, 99), minimum_rows=100) is None
     assert _estimate(reference, reference.slice(0, 100), minimum_rows=100) is not None
+
+
+def test_many_levels_cost_no_more_than_some() -> None:
+    """The most frequent levels have bins of their own, and the others one together."""
+    random = np.random.default_rng(3)
+    table = _rows(random, 8_000)
+    zones = np.array([f"zone {n}" for n in range(150)])
+    table = _with(table, "zone", zones[random.integers(0, 150, 8_000)].tolist())
+    estimator, grid = _estimator(table)
+    assert len(estimator._summands) < 100
+    found = estimator.estimate(profile_rows(grid, table), 1)
+    assert found is not None
+    assert found.mae == pytest.approx(_mae(table))

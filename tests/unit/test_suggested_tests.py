@@ -17,6 +17,8 @@ from monitoring.__main__ import main
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.config_yaml import parse_yaml
+from monitoring.contract.reference import Reference
+from monitoring.offline.suggested_tests import Suggestion, section
 from monitoring.profile.bounds import Bounds
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.suite.suite import run_suite
@@ -149,3 +151,48 @@ def test_a_reference_without_predictions_suggests_tests_of_its_columns(
     said = capsys.readouterr().out
     assert "TestNumberOfConstantColumns: {lte: 0}" in said
     assert "TestValueMAE" not in said
+
+
+def _suggested(table: pa.Table, **changes: Any) -> dict[str, Any]:
+    """Return the entries that trips suggest, by their tests' names and columns."""
+    config = trips(**changes)
+    lines = section("here", Reference(table, "", None, "test", "1"), config)
+    entries = [entry if isinstance(entry, dict) else {entry: {}} for entry in yaml.safe_load("\n".join(lines))["tests"]]
+    return {f"{name}:{given.get('column', '')}": given for entry in entries for name, given in entry.items()}
+
+
+def test_missing_values_do_not_hide_that_a_column_is_constant() -> None:
+    """A column of nulls and one level is constant, as one of nulls alone is; each may be so in the reference."""
+    columns = trip_rows(1_000)
+    some = pa.array([None, "a"] * 500)
+    found = _suggested(pa.table({**columns, "zone": some, "airport": pa.nulls(1_000, pa.string())}))
+    assert found["TestNumberOfConstantColumns:"] == {"lte": 2}
+
+
+def test_a_number_that_a_window_may_not_hold_gets_no_bounds() -> None:
+    """Of three values among a thousand rows a window of a hundred mostly has none, and its mean cannot be tested."""
+    distance = pa.array([1.0, 2.5, 4.0, *[None] * 997], pa.float64())
+    found = _suggested(pa.table({**trip_rows(1_000), "distance": distance}), window={"rows": 100})
+    assert "TestColumnShareOfMissingValues:distance" in found
+    assert not {"TestColumnValueMean:distance", "TestShareOfOutRangeValues:distance"} & found.keys()
+
+
+def test_errors_that_are_all_equal_have_a_bound() -> None:
+    """Where each prediction is right the suggested error is 0, and no text such as nan."""
+    columns = trip_rows(1_000)
+    found = _suggested(pa.table({**columns, "predicted_minutes": columns["minutes"]}))
+    assert found["TestValueMAE:"] == {"lte": 0}
+
+
+def test_repeated_rows_are_bounded_for_windows_of_a_number_of_rows_alone() -> None:
+    """A day may hold any number of rows, and so of repetitions."""
+    table = pa.table(trip_rows(1_000))
+    assert "TestNumberOfDuplicatedRows:" in _suggested(table, window={"rows": 500})
+    assert "TestNumberOfDuplicatedRows:" not in _suggested(table, window={"duration": "1d"})
+
+
+def test_small_and_large_bounds_are_numbers_in_yaml() -> None:
+    """YAML takes a number with an exponent for one only if it has a point."""
+    for number in (0.00001, 2e12, 1.5e-7, 3.0):
+        line = Suggestion("TestValueMAE", {"lte": number}, "so").line()
+        assert yaml.safe_load(line)[0]["TestValueMAE"]["lte"] == number

@@ -11,6 +11,7 @@ from scripts.dashboards.panels import Display, Query, bars, heat, levels, number
 P_VALUES = '{__name__=~".+_drift_p_value",feature!=""}'
 ADJUSTED = '{__name__=~".+_drift_p_value_adjusted",feature!=""}'
 RATIO = Display(unit="percentunit", minimum=0, maximum=1)
+PROBABILITIES = "What are its probabilities worth? Of two categories, or where all probabilities are logged"
 REGRESSION = "How far off is it? Of a regression alone"
 LABEL = "sum without (instance, job)"
 
@@ -18,7 +19,7 @@ LABEL = "sum without (instance, job)"
 def model_performance() -> builders.Dashboard:
     """Return the dashboard."""
     board = frame("model-performance", "Is the model well, on what evidence, and what fires?")
-    for row in (_verdict, _drift, _predictions, _regression, _data, _alerts):
+    for row in (_verdict, _drift, _predictions, _probabilities, _regression, _data, _alerts):
         row(board)
     return board
 
@@ -197,16 +198,6 @@ def _predictions(board: builders.Dashboard) -> None:
     )
     board.with_panel(
         time_series(
-            "ROC AUC and log loss",
-            "Of the probabilities on the labelled rows. ROC AUC: 0.5 is chance, 1 the right order; it does not "
-            "depend on how rare a category is. Log loss: 0 is sure and right, and it has no upper bound.",
-            Display(span=12, unit="none", minimum=0),
-            Query("model_roc_auc", "ROC AUC"),
-            Query("model_log_loss", "log loss"),
-        )
-    )
-    board.with_panel(
-        time_series(
             "Accuracy with and without labels",
             "On the window's labelled rows; as the confidence of its predictions tells it, with an interval of 95 %; "
             "and on the rows that the champion was evaluated on before its promotion. "
@@ -230,6 +221,20 @@ def _predictions(board: builders.Dashboard) -> None:
             Query("max(accuracy_alarm_score)", "score"),
             Query("max(accuracy_alarm_threshold)", "threshold"),
             dashed=("threshold",),
+        )
+    )
+
+
+def _probabilities(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row(PROBABILITIES))
+    board.with_panel(
+        time_series(
+            "ROC AUC and log loss",
+            "Of the probabilities on the labelled rows. ROC AUC: 0.5 is chance, 1 the right order; it does not "
+            "depend on how rare a category is. Log loss: 0 is sure and right, and it has no upper bound.",
+            Display(span=24, unit="none", minimum=0),
+            Query("model_roc_auc", "ROC AUC"),
+            Query("model_log_loss", "log loss"),
         )
     )
 

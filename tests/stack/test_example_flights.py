@@ -14,7 +14,7 @@ from tests.stack.demo_run import HOPS, SERVICES, run_demo
 
 # what a regression has none of, categories and their probabilities, and what categorical features have none of
 OTHERS = re.compile(
-    r"model_accuracy|model_f1|confidence|accuracy_|api_predictions|ks_statistic.*`(carrier|origin|dest)`"
+    r"model_accuracy|model_f1|model_roc_auc|model_log_loss|confidence|accuracy_|api_predictions|ks_statistic.*`(carrier|origin|dest)`"
 )
 
 

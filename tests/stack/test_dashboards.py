@@ -8,7 +8,6 @@ from scripts.dashboards.feature_monitoring import CATEGORIES
 from scripts.dashboards.model_performance import PROBABILITIES, REGRESSION
 from tests.stack.demo_run import Demo
 
-
 OF_OTHERS = {CATEGORIES, PROBABILITIES, REGRESSION}
 
 

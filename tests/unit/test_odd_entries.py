@@ -195,6 +195,7 @@ def test_a_lock_that_is_never_given_up_holds_no_thread(tmp_path: Path) -> None:
     assert threading.active_count() == waiting  # the kernel's queue holds one, which is no request's
     assert refused == ["_lock is held by another process"] * 101
     held.close()
+    eventually("the one that waited in the kernel to have had it", lambda: threading.active_count() < waiting, 10)
     with turns.held():
         pass
     inside, most = [0], [0]

@@ -135,6 +135,7 @@ class LossEstimator:
         sizes = np.cumsum([0, *(bins.size for bins in self._bins)])
         places = [bins.place(table[name]) for bins, name in zip(self._bins, columns, strict=True)]
         codes, width = np.stack(places) + sizes[:-1, None], int(sizes[-1])
+        self._spread = float(self._losses.var())
         self._mean, self._centre = float(self._losses.mean()), np.bincount(codes.ravel(), minlength=width) / len(table)
         gram, products = np.zeros((width, width)), np.zeros(width)
         for begin in range(0, len(table), BLOCK):
@@ -171,8 +172,7 @@ class LossEstimator:
         mae = max(self._mean + float(shares @ self._summands), 0.0)
         if not np.isfinite(mae):  # errors too large to be squared
             return None
-        spread = float(self._losses.var())
-        variation = vary(self._losses, rows, timed=self._timed, spread=spread)
+        variation = vary(self._losses, rows, timed=self._timed, spread=self._spread)
         between = variation.between if variation else 0.0
         known = self._residual / len(self._losses) + float(shares @ self._covariance @ shares)
         margin = QUANTILE * float(np.sqrt(known + self._residual / rows + between))

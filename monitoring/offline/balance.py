@@ -2,9 +2,6 @@
 
 from collections.abc import Iterator
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from monitoring.contract.config import Config
 from monitoring.contract.reference import Reference
 
@@ -17,7 +14,7 @@ def advise(reference: Reference, config: Config) -> Iterator[str]:
     labels = reference.table[model.target].drop_null()
     if model.task != "classification" or not len(labels):
         return
-    found = {one["values"].as_py(): one["counts"].as_py() for one in pc.value_counts(_one_chunk(labels))}
+    found = {one["values"]: one["counts"] for one in labels.value_counts().to_pylist()}
     frequent = max(found, key=lambda name: found[name])
     share = found[frequent] / len(labels)
     passing = [
@@ -48,7 +45,3 @@ def _advise_scores(config: Config, frequent: str) -> Iterator[str]:
     if not asked & {"TestRocAuc", "TestLogLoss"}:
         needs = "" if model.scored else " (with model.probabilities: true)"
         yield f"    No test looks at the probabilities: TestRocAuc and TestLogLoss do{needs}."
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks()

@@ -89,11 +89,7 @@ def accuracy_metrics(verdict: AccuracyVerdict | None, estimate: Estimate | None)
         yield _gauge("accuracy_drop_detected", "1 while the alarm of accuracy holds.", float(verdict.detected))
     if estimate is not None:
         yield _gauge("model_accuracy_estimate", "Accuracy as confidences tell it.", estimate.accuracy)
-        yield _gauge("model_accuracy_estimate_low", "Lower bound of the estimate.", estimate.low)
-        yield _gauge("model_accuracy_estimate_high", "Upper bound of the estimate.", estimate.high)
-        yield _gauge("model_accuracy_estimate_chunks", "Chunks that the threshold comes from.", estimate.chunks)
-        if estimate.threshold is not None:
-            yield _gauge("model_accuracy_estimate_threshold", "Estimate too low to be chance.", estimate.threshold)
+        yield from _estimate("model_accuracy_estimate", estimate, "low")
 
 
 def loss_metrics(verdict: LossVerdict | None) -> Iterator[Metric]:
@@ -111,11 +107,16 @@ def loss_estimate_metrics(estimate: LossEstimate | None) -> Iterator[Metric]:
     if estimate is None:
         return
     yield _gauge("model_loss_estimate", "Mean absolute error as features and answers tell it.", estimate.mae)
-    yield _gauge("model_loss_estimate_low", "Lower bound of the estimate.", estimate.low)
-    yield _gauge("model_loss_estimate_high", "Upper bound of the estimate.", estimate.high)
-    yield _gauge("model_loss_estimate_chunks", "Chunks that the threshold comes from.", estimate.chunks)
+    yield from _estimate("model_loss_estimate", estimate, "high")
+
+
+def _estimate(name: str, estimate: Estimate | LossEstimate, bad: str) -> Iterator[Metric]:
+    """Yield what estimates without labels have in common; `bad` is how they lie beyond their threshold."""
+    yield _gauge(f"{name}_low", "Lower bound of the estimate.", estimate.low)
+    yield _gauge(f"{name}_high", "Upper bound of the estimate.", estimate.high)
+    yield _gauge(f"{name}_chunks", "Chunks that the threshold comes from.", estimate.chunks)
     if estimate.threshold is not None:
-        yield _gauge("model_loss_estimate_threshold", "Estimate too high to be chance.", estimate.threshold)
+        yield _gauge(f"{name}_threshold", f"Estimate too {bad} to be chance.", estimate.threshold)
 
 
 def _harm(prefix: str, verdict: HarmVerdict, evidence: str) -> Iterator[Metric]:

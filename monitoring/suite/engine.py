@@ -14,6 +14,7 @@ from evidently.legacy.calculation_engine.metric_implementation import MetricImpl
 from evidently.legacy.calculations.data_drift import ColumnDataDriftMetrics, DriftStatsField, get_dataset_drift
 from evidently.legacy.calculations.stattests.registry import get_registered_stattest
 from evidently.legacy.core import ColumnType
+from evidently.legacy.metric_results import Distribution
 from evidently.legacy.metrics import (
     ClassificationConfusionMatrix,
     ClassificationQualityByClass,
@@ -55,7 +56,7 @@ from evidently.legacy.utils.data_operations import process_columns
 from evidently.legacy.utils.data_preprocessing import DataDefinition, create_data_definition
 
 from monitoring.contract.kinds import DISTANCES, KindName
-from monitoring.profile.columns import LevelColumn, NumericColumn, column_of
+from monitoring.profile.columns import LevelColumn, NumericColumn, PredictedColumn, column_of
 from monitoring.profile.profile import Profile
 from monitoring.profile.quantiles import quantile
 from monitoring.suite.column_summaries import characteristics, picture_of
@@ -74,6 +75,7 @@ from monitoring.suite.evidently_results import (
     summarize,
 )
 
+TestedColumn = NumericColumn | LevelColumn | PredictedColumn
 TYPES: Mapping[KindName, ColumnType] = {"numeric": ColumnType.Numerical, "categorical": ColumnType.Categorical}
 
 
@@ -149,6 +151,18 @@ class _ProfileMetric(MetricImplementation):  # type: ignore[misc]
     @classmethod
     def supported_engines(cls) -> tuple[type[ProfileEngine]]:
         return (ProfileEngine,)
+
+    def column(self, data: GenericInputData) -> TestedColumn:
+        """Return the metric's column, whose values the tests look at are there in both profiles."""
+        column = column_of(data.current_data.grid, self.metric.column_name.name)
+        _require_values(column.name, column.judged(data.reference_data), column.judged(data.current_data))
+        return column
+
+    def pictures(self, column: TestedColumn, data: GenericInputData) -> tuple[Distribution, Distribution]:
+        """Return a column's pictures in the current and the reference rows, empty ones where nothing is drawn."""
+        if not self.engine.drawn:
+            return NO_PICTURE, NO_PICTURE
+        return draw(column, data.current_data, data.reference_data)
 
 
 # --- drift -----------------------------------------------------------------------------------------------------------
@@ -245,14 +259,13 @@ class _Summary(_ProfileMetric):
 class _ValueRange(_ProfileMetric):
     def calculate(self, _context: Any, data: GenericInputData) -> ColumnValueRangeMetricResult:
         reference, current = data.reference_data, data.current_data
-        column = column_of(current.grid, self.metric.column_name.name)
-        _require_values(column.name, column.judged(reference), column.judged(current))
+        column = self.column(data)
         if not isinstance(column, NumericColumn):
             raise NotInProfileError("only of numbers can a profile tell how many lie in a range")
         left, right = column.bounds(reference)
         left = left if self.metric.left is None else self.metric.left
         right = right if self.metric.right is None else self.metric.right
-        pictures = draw(column, current, reference) if self.engine.drawn else (NO_PICTURE, NO_PICTURE)
+        pictures = self.pictures(column, data)
         return ColumnValueRangeMetricResult(
             column_name=column.name,
             left=left,
@@ -282,9 +295,8 @@ class _ValueList(_ProfileMetric):
 class _ColumnSummary(_ProfileMetric):
     def calculate(self, _context: Any, data: GenericInputData) -> ColumnSummaryResult:
         reference, current = data.reference_data, data.current_data
-        column = column_of(current.grid, self.metric.column_name.name)
-        _require_values(column.name, column.judged(reference), column.judged(current))
-        pictures = draw(column, current, reference) if self.engine.drawn else (NO_PICTURE, NO_PICTURE)
+        column = self.column(data)
+        pictures = self.pictures(column, data)
         return ColumnSummaryResult.construct(
             column_name=column.name,
             column_type=TYPES[column.kind].value,
@@ -298,11 +310,10 @@ class _ColumnSummary(_ProfileMetric):
 class _Quantile(_ProfileMetric):
     def calculate(self, _context: Any, data: GenericInputData) -> ColumnQuantileMetricResult:
         reference, current = data.reference_data, data.current_data
-        column = column_of(current.grid, self.metric.column_name.name)
-        _require_values(column.name, column.judged(reference), column.judged(current))
+        column = self.column(data)
         if not isinstance(column, NumericColumn):
             raise NotInProfileError("only numbers have quantiles")
-        pictures = draw(column, current, reference) if self.engine.drawn else (NO_PICTURE, NO_PICTURE)
+        pictures = self.pictures(column, data)
         ours, theirs = (quantile(side, column.index, self.metric.quantile) for side in (reference, current))
         return ColumnQuantileMetricResult(
             column_name=column.name,

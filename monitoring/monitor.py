@@ -81,7 +81,7 @@ def generate_evidently_report(
             raise DataError(f"the {name} data holds none of the config's features: {', '.join(model.features)}")
     try:
         ours, theirs = (to_arrow(data, model) for data in (reference_data, current_data))
-        ours = narrowed(ours, narrowest([theirs.schema], model.of_kind("numeric")))
+        ours = narrowed(ours, narrowest([theirs.schema], model.numbers))
         grid = grid_of(model, ours)
         reference, current = profile_rows(grid, ours), profile_rows(grid, theirs)
         frames = Frames.of(ours, theirs, model) if config.engine == "dataframe" else None
@@ -332,12 +332,12 @@ class Monitor:
         return Watched(reference, profile_rows(grid, reference.table), window, tests, *estimators)
 
     def _as_logged(self, reference: Reference) -> Reference:
-        """Return the reference in the narrower type where parts of the log hold a feature in one, as old ones may."""
+        """Return the reference in the narrower type where parts of the log hold a number in one, as old ones may."""
         after = BEFORE_ALL if reference.through is None else reference.through
         with _stage("read"):
             paths = [part.path for part in list_parts(self._layout.current)[0] if part.last > after]
             dated = (schema for schema in schemas_of(paths) if "timestamp" in schema.names)  # no window has others
-            types = narrowest(dated, self.config.model.of_kind("numeric"))
+            types = narrowest(dated, self.config.model.numbers)
         return replace(reference, table=narrowed(reference.table, types))
 
     def _load_reference(self) -> Reference:

@@ -77,8 +77,7 @@ class PastDetector:
         self._scores = ReferenceScores(self._rows, len(model.categories), calibration.rhythm.cycle)
         self._detector = DriftDetector(self._scores, calibration)
         self.restarted = RestartedDetector(self._scores, calibration, self._promise)
-        fields = compared_fields(reference.table.schema, model)
-        self._columns = pa.schema([*fields, pa.field(model.prediction, model.rules.values)])
+        self._columns = pa.schema(compared_fields(reference.table.schema, model))
 
     def feed(self, table: pa.Table) -> None:
         """Take in rows that came since."""

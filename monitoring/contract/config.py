@@ -150,6 +150,11 @@ class Model(_Section):
         return tuple(feature for feature in self.features if self.kind(feature).name == name)
 
     @property
+    def numbers(self) -> tuple[str, ...]:
+        """Return the columns that are tested as numbers: the numeric features, and a regression's prediction."""
+        return tuple(name for name in (*self.features, self.prediction) if self.kind(name).name == "numeric")
+
+    @property
     def probability_columns(self) -> tuple[str, ...]:
         """Return the columns of the categories' probabilities, in their order; none where they are not kept."""
         return tuple(map(probability_column, self.categories)) if self.probabilities else ()

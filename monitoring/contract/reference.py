@@ -116,7 +116,7 @@ class Reference:
     Its table has the columns of `reference_schema`, `timestamp` if it knows its rows' times, and those of the
     probabilities if they are known and kept.
 
-    A feature that is stored in a narrower type than the log's keeps it: what is compared with it is rounded likewise.
+    A number that is stored in a narrower type than the log's keeps it: what is compared with it is rounded likewise.
 
     `through` is the time of the newest logged row in it; only later rows are held against it. It is None for a
     reference that was not taken from the log, and for one that was made while the clock was far ahead: it would let no
@@ -161,9 +161,9 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
         stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except UNREADABLE as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
-    others = (field for field in reference_schema(model) if field.name not in model.features)
     known = [field for field in (TIME, *probability_fields(model)) if field.name in stored.column_names]
-    table, problems = _rows(stored, [*compared_fields(stored.schema, model), *others, *known], model.features)
+    label = pa.field(model.target, model.rules.values)
+    table, problems = _rows(stored, [*compared_fields(stored.schema, model), label, *known], model.features)
     problems += _misfits(stored, table, model, predicted=predicted)
     problems += probability_flaws(table, stored.column_names, model.probability_columns)
     if TIME.name in table.column_names and (timeless := table[TIME.name].null_count):

@@ -28,10 +28,13 @@ def feature_fields(model: Model) -> list[pa.Field]:
 
 
 def compared_fields(reference: pa.Schema, model: Model) -> list[pa.Field]:
-    """Return the features' columns as rows are compared with a reference's: numbers of the narrower type of both."""
-    due = number_type(model)
+    """Return the columns that are tested as rows are compared with a reference: numbers of the narrower type of both.
+
+    They are the features, and last the prediction.
+    """
+    due = [*feature_fields(model), pa.field(model.prediction, model.rules.values)]
     given = {field.name: field.type for field in reference}
-    return [pa.field(n, model.kind(n).compared_as(given.get(n, due), due)) for n in model.features]
+    return [f.with_type(model.kind(f.name).compared_as(given.get(f.name, f.type), f.type)) for f in due]
 
 
 def probability_fields(model: Model) -> list[pa.Field]:

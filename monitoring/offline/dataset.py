@@ -68,8 +68,8 @@ def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: 
 
 
 def stored_types(source: str, model: Model) -> dict[str, pa.DataType]:
-    """Return the narrowest floating types in which the files hold the features; what cannot be read says nothing."""
-    return narrowest(schemas_of(place(file.uri) for file in list_files(source).files), model.of_kind("numeric"))
+    """Return the narrowest floating types in which the files hold the numbers; what cannot be read says nothing."""
+    return narrowest(schemas_of(place(file.uri) for file in list_files(source).files), model.numbers)
 
 
 def divide(files: Iterable[SurveyedFile]) -> Iterator[Unit]:

@@ -35,19 +35,13 @@ PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
 def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> Grid:
     """Make the grid of a reference, with the bounds that the config's tests name."""
     bounds = bounds or Bounds()
-    fields = _numeric_fields(model, compared_fields(reference.schema, model))
+    fields = [field for field in compared_fields(reference.schema, model) if field.name in model.numbers]
     numeric = NumericGrid.of(fields, [_numbers(reference, field)[0] for field in fields])
     categorical = model.of_kind("categorical")
     levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
     bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)), np.empty(0), bounds)
     columns = _Columns.of(bare, reference)
     return replace(bare, known=KnownRows.of(columns.hashes), error_edges=_EDGES[model.task](columns, reference))
-
-
-def _numeric_fields(model: Model, features: list[pa.Field]) -> list[pa.Field]:
-    """Return the numeric columns: features, and last the prediction where it is a number."""
-    columns = [*features, pa.field(model.prediction, model.rules.values)]
-    return [field for field in columns if model.kind(field.name).name == "numeric"]
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:

@@ -58,14 +58,14 @@ def _text(value: Any) -> str:
         return str(value)
 
 
-def frame_of(rows: pa.Table, model: Model, features: list[pa.Field]) -> pd.DataFrame:
+def frame_of(rows: pa.Table, model: Model, compared: list[pa.Field]) -> pd.DataFrame:
     """Return the model's columns alone: numbers as float64, categories as text, an absent column as null.
 
     A numeric feature that is text stays so, and counts as a type mismatch.
     """
     columns = {}
     answers = (model.prediction, model.target)
-    for field in (*features, *(pa.field(name, model.rules.values) for name in answers)):
+    for field in (*compared, pa.field(model.target, model.rules.values)):
         column = rows[field.name] if field.name in rows.column_names else pa.chunked_array([pa.nulls(len(rows))])
         if pa.types.is_floating(field.type) and not (is_text(column.type) and field.name not in answers):
             columns[field.name] = pd.Series(convert(column, field).cast(pa.float64()).to_numpy())

@@ -50,7 +50,7 @@ def _answers(draw: st.DrawFn, config: Config, count: int, random: np.random.Gene
     """Draw predictions and labels: categories, or numbers whose errors are of any size and sometimes none."""
     model = config.model
     if model.task == "regression":
-        predictions = draw(columns(count, random)).astype("float64")
+        predictions = draw(columns(count, random))
         errors = random.normal(draw(st.sampled_from([0, 0.5])), draw(st.sampled_from([0, 1e-3, 1, 1e3])), count)
         labels = predictions + errors
         labels[random.random(count) < draw(st.sampled_from([0.0, 0.1]))] = 0.0

@@ -1,7 +1,7 @@
 """The window as a sum of profiles: what reading all of its rows would give, whatever happens to the files."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,10 @@ ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 25
 BEGIN = microseconds(START)
 
 
-def _grid(config: Config = LOANS) -> Grid:
-    return grid_of(config.model, pa.Table.from_pandas(_rows(config, 120)))
+def _grid(config: Config = LOANS, narrow: Collection[str] = ()) -> Grid:
+    """Make the grid of a reference, of which some columns are of a narrower type than the log's."""
+    rows = _rows(config, 120).astype(dict.fromkeys(narrow, "float32"))
+    return grid_of(config.model, pa.Table.from_pandas(rows))
 
 
 def _rows(config: Config, count: int, seed: int = 0) -> pd.DataFrame:
@@ -164,16 +166,23 @@ def test_the_sum_of_the_parts_is_the_window(tmp_path: Path, window: dict[str, An
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("config_of", [pytest.param(trips, id="regression"), pytest.param(tips, id="mixed kinds")])
+@pytest.mark.parametrize(
+    ("config_of", "narrow"),
+    [
+        pytest.param(trips, [], id="regression"),
+        pytest.param(trips, ["predicted_minutes"], id="narrow predictions"),
+        pytest.param(tips, [], id="mixed kinds"),
+    ],
+)
 def test_so_it_is_of_every_kind_and_task(
-    tmp_path: Path, config_of: Callable[..., Config], window: dict[str, Any]
+    tmp_path: Path, config_of: Callable[..., Config], narrow: list[str], window: dict[str, Any]
 ) -> None:
     """Levels, new ones too, and errors, which late labels correct to the last bit."""
-    _follow(tmp_path, config_of(window=window, minimum_rows=2), ROUNDS // 4)
+    _follow(tmp_path, config_of(window=window, minimum_rows=2), ROUNDS // 4, narrow)
 
 
-def _follow(folder: Path, config: Config, rounds: int) -> None:
-    window, grid = config.window, _grid(config)
+def _follow(folder: Path, config: Config, rounds: int, narrow: Collection[str] = ()) -> None:
+    window, grid = config.window, _grid(config, narrow)
     for seed in range(rounds):
         random = np.random.default_rng(seed)
         log = Log(folder / str(seed), config, random)

@@ -97,17 +97,10 @@ class DriftWatch:
         self._scores: ReferenceScores | None = None
         self._through = BEFORE_ALL if reference.through is None else reference.through
         self._folder = layout.root / "_drift"
-        features = compared_fields(reference.table.schema, model)
+        compared = compared_fields(reference.table.schema, model)
         # not of the types in which rows are compared: a rounding moves no threshold, and an alarm is to outlive it
         self._key = drift_key(reference, model)
-        self._columns = pa.schema(
-            [
-                ("prediction_id", pa.string()),
-                ("timestamp", TIMESTAMP),
-                (model.prediction, model.rules.values),
-                *features,
-            ]
-        )
+        self._columns = pa.schema([("prediction_id", pa.string()), ("timestamp", TIMESTAMP), *compared])
         self._cycle: Cycle | None = None
         self._known: pa.Table | None = None  # the reference's rows while it learns
         if self._learning is not None:

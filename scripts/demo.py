@@ -21,10 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import requests
 
+from data.car_loans import car_loans
 from data.drifts import DriftError, choose, load_drifts
-from data.flights import write_flights
+from data.flights import flights
 from data.simulate import Traffic, TrafficSettings
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
@@ -44,14 +47,23 @@ _TIMEOUT = 5
 
 @dataclass(frozen=True)
 class Example:
-    """Real rows that take another model through the loop: its config, what writes its files, and the fault."""
+    """Rows that take another model through the loop: its config, its reference and the rows to send, and the fault."""
 
     config: Path
-    write: Callable[[Path, Path], None]
+    rows: Callable[[], tuple[pa.Table, pa.Table]]
     drift: str
 
+    def write(self, reference: Path, later: Path) -> None:
+        """Write the reference, and the rows that follow it, as Parquet."""
+        for path, table in zip((reference, later), self.rows(), strict=True):
+            pq.write_table(table, path)
 
-EXAMPLES = {"flights": Example(ROOT / "docs/examples/flights.yml", write_flights, "seconds")}
+
+EXAMPLES = {
+    "flights": Example(ROOT / "docs/examples/flights.yml", flights, "seconds"),
+    "flights_late": Example(ROOT / "docs/examples/flights_late.yml", flights, "seconds"),
+    "car_loans": Example(ROOT / "docs/examples/car_loans.yml", car_loans, "thousands"),
+}
 
 
 class HopError(DriftloopError):

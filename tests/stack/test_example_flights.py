@@ -1,4 +1,4 @@
-"""`make demo EXAMPLE=flights`: a regression of mixed features through the whole loop, on real rows."""
+"""`make demo EXAMPLE=…`: models of mixed features, a regression and two categories, through the whole loop."""
 
 import json
 import re
@@ -34,3 +34,17 @@ def test_real_flights_close_the_loop(tmp_path: Path) -> None:
     assert {CATEGORIES, REGRESSION} <= {one["section"] for one in found if one["values"]}
     empty = [one for one in found if not one["values"] and not OTHERS.search(one["expr"])]
     assert not [(one["panel"], one["expr"]) for one in empty]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("example", ["flights_late", "car_loans"])
+def test_two_categories_close_the_loop(tmp_path: Path, example: str) -> None:
+    """Every hop is seen, and the candidate is better."""
+    finished = run_demo(tmp_path, free_ports(len(SERVICES)), "--example", example)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for hop in HOPS:
+        assert re.search(rf" s  {hop} ", finished.stdout), hop
+    assert "refused or failed 0" in finished.stdout
+    old, new = map(float, re.findall(r"version \d+ ([0-9.]+)", finished.stdout.partition("on held-out")[2]))
+    assert new > old

@@ -149,9 +149,9 @@ dashboards-preview: setup ## draw the dashboards without Grafana, as pages in .l
 	@$(BIN)/python -m scripts.preview $(ARGS)
 
 .PHONY: pictures
-pictures: setup ## draw README's pictures into docs/images from a demo run (5 minutes; needs chromium and the default ports)
+pictures: setup ## draw README's pictures into docs/images from a demo run (5 minutes; needs chromium and the default ports; ARGS="--example flights --to FOLDER")
 	$(say) "The pictures"
-	@$(BIN)/python -m scripts.pictures
+	@$(BIN)/python -m scripts.pictures $(ARGS)
 
 .PHONY: format
 format: .venv/.ready ## let ruff write the code's form

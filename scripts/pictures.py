@@ -1,4 +1,4 @@
-"""Draw README's pictures from a demo run: `python -m scripts.pictures`.
+"""Draw README's pictures from a demo run: `python -m scripts.pictures`; those of an example with `--example`.
 
 The demo calls this program again once its loop has closed, while the stack still runs.
 """
@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 from scripts.dashboards.base import TITLES
 from scripts.dashboards.queries.json_paths import DashboardError
 from scripts.dashboards.queries.prometheus import Prometheus
+from scripts.demo import EXAMPLES
 from scripts.preview.__main__ import ROOT, run
 from scripts.stack import ports_from_environment
 
@@ -80,11 +81,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw README's pictures from a demo run.")
     parser.add_argument("--to", type=Path, default=FOLDER, help="where they go (default: docs/images)")
     parser.add_argument("--take", action="store_true", help="of the stack that runs on the ports of the environment")
+    parser.add_argument("--example", choices=EXAMPLES, help="run the demo with this example's rows and model")
     arguments = parser.parse_args()
     try:
         if not arguments.take:
             _chromium()  # or else it is missed at the end only
-            sys.exit(_demo(arguments.to.resolve()))
+            sys.exit(_demo(arguments.to.resolve(), arguments.example))
         ports = ports_from_environment()
         monitor, prometheus = (f"http://127.0.0.1:{ports[name]}" for name in ("monitor", "prometheus"))
         for one in take(monitor, prometheus, arguments.to):
@@ -93,9 +95,11 @@ def main() -> None:
         sys.exit(f"driftloop: {error}")
 
 
-def _demo(folder: Path) -> int:
+def _demo(folder: Path, example: str | None) -> int:
     then = shlex.join([sys.executable, "-m", "scripts.pictures", "--take", "--to", str(folder)])
-    return subprocess.run([sys.executable, "-m", "scripts.demo", "--then", then], cwd=ROOT, check=False).returncode
+    command = [sys.executable, "-m", "scripts.demo", "--then", then]
+    command += ["--example", example] if example else []
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -130,8 +130,7 @@ class Model(_Section):
         missing = [key for key in ("label", "categories") if not getattr(self, key)]
         if missing:
             raise ValueError(f"{' and '.join(missing)}: is missing; a classification names what it answers")
-        binary = len(self.categories) == 2  # noqa: PLR2004 - two categories
-        if (self.positive is not None or self.threshold is not None) and not binary:
+        if (self.positive is not None or self.threshold is not None) and not self.binary:
             raise ValueError(f"positive and threshold are for two categories; there are {len(self.categories)}")
         if self.positive is not None and self.positive not in self.categories:
             raise ValueError(f"positive is {self.positive!r}; it must be one of {', '.join(self.categories)}")
@@ -150,6 +149,11 @@ class Model(_Section):
         return tuple(feature for feature in self.features if self.kind(feature).name == name)
 
     @property
+    def binary(self) -> bool:
+        """Return whether there are two categories."""
+        return len(self.categories) == 2  # noqa: PLR2004 - two
+
+    @property
     def numbers(self) -> tuple[str, ...]:
         """Return the columns that are tested as numbers: the numeric features, and a regression's prediction."""
         return tuple(name for name in (*self.features, self.prediction) if self.kind(name).name == "numeric")
@@ -165,7 +169,7 @@ class Model(_Section):
 
         Of two, prediction and confidence tell both probabilities.
         """
-        if len(self.categories) == 2:  # noqa: PLR2004 - two categories
+        if self.binary:
             return (self.categories[1] if self.positive is None else self.positive,)
         return self.categories if self.probabilities else ()
 

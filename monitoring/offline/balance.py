@@ -34,7 +34,7 @@ def advise(reference: Reference, config: Config) -> Iterator[str]:
 
 def _advise_scores(config: Config, frequent: str) -> Iterator[str]:
     model = config.model
-    if len(model.categories) == 2:  # noqa: PLR2004 - two categories
+    if model.binary:
         rare = next(name for name in model.categories if name != frequent)
         of = model.positive or model.categories[1]
         if of == frequent:

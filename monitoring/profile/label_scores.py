@@ -49,7 +49,7 @@ def rounded(cells: Cells) -> Floats:
 def read_cells(rows: pa.Table, model: Model) -> Cells:
     """Return the cells (n, k) of the probabilities of `Model.scored`; a row has all, or UNKNOWN alone."""
     columns = [_numbers(rows, probability_column(name), model) for name in model.scored if model.probabilities]
-    if len(model.categories) == 2:  # noqa: PLR2004 - two categories
+    if model.binary:
         told = _by_confidence(rows, model)
         columns = [np.where(np.isnan(column), told, column) for column in columns] or [told]
     cells = np.empty((len(rows), len(columns)), np.int32)
@@ -151,7 +151,7 @@ class ScoreCounts:
     def _labels(self, model: Model) -> dict[str, int]:
         sides = {name: self._sides(place) for place, name in enumerate(model.scored)}
         found = {name: int(own.sum()) for name, (_, own, _) in sides.items()}
-        if len(model.categories) == 2:  # noqa: PLR2004 - two categories
+        if model.binary:
             (other,) = set(model.categories) - set(model.scored)
             found[other] = self.rows - sum(found.values())
         return found
@@ -190,7 +190,7 @@ class ScoreCounts:
         for place in range(len(model.scored)):
             cells, own, others = self._sides(place)
             total += float(own @ surprise(cells))
-            if len(model.categories) == 2:  # noqa: PLR2004 - the others are of one category, and have the rest
+            if model.binary:
                 total += float(others @ surprise(-cells))
         return total / self.rows if self.rows else float("nan")
 

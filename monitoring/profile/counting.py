@@ -20,7 +20,7 @@ from monitoring.contract.values import UnfitColumnError, convert, is_text, requi
 from monitoring.profile.bounds import Bounds
 from monitoring.profile.categorical import TEXTS, LevelGrid, TextColumn
 from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
-from monitoring.profile.error_bins import ErrorBins, error_edges
+from monitoring.profile.error_bins import ErrorBins, ErrorEdges
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.kernel import hash_rows, hash_text
 from monitoring.profile.label_errors import ErrorSums
@@ -39,7 +39,7 @@ def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> 
     numeric = NumericGrid.of(fields, [_numbers(reference, field)[0] for field in fields])
     categorical = model.of_kind("categorical")
     levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
-    bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)), np.empty(0), bounds)
+    bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)), None, bounds)
     columns = _Columns.of(bare, reference)
     return replace(bare, known=KnownRows.of(columns.hashes), error_edges=_EDGES[model.task](columns, reference))
 
@@ -199,9 +199,9 @@ _ANSWERS: Mapping[TaskName, Callable[[_Columns, pa.Table], Mapping[str, Any]]] =
     "classification": _categories,
     "regression": _answers,
 }
-_EDGES: Mapping[TaskName, Callable[[_Columns, pa.Table], Floats]] = {
-    "classification": lambda _columns, _rows: np.empty(0),
-    "regression": lambda columns, rows: error_edges(columns.numbers[-1], _labels(columns.grid.model, rows)),
+_EDGES: Mapping[TaskName, Callable[[_Columns, pa.Table], ErrorEdges | None]] = {
+    "classification": lambda _columns, _rows: None,
+    "regression": lambda columns, rows: ErrorEdges.of(columns.numbers[-1], _labels(columns.grid.model, rows)),
 }
 
 

@@ -1,7 +1,8 @@
 """How a regression's errors are spread, and where: counts and exact sums in bins that the reference fixes.
 
-An error is the prediction less the label. Errors are counted in bins of their own; labels and predictions are summed by
-the bin of the prediction's histogram, which makes a curve of the actual against the predicted. The outer bins are open.
+An error is the prediction less the label. Errors are counted in bins of equal width; labels and predictions are summed
+by bins that hold equally many of the reference's predictions, which makes a curve of the actual against the predicted.
+The outer bins are open.
 """
 
 from dataclasses import dataclass, fields
@@ -40,6 +41,28 @@ def error_edges(predictions: Floats, labels: Floats) -> Floats:
     return np.linspace(low, high, BINS - 1)
 
 
+def answer_edges(predictions: Floats) -> Floats:
+    """Return the inner edges (BINS - 1,) of bins that hold equally many of a reference's predictions (n,), as they can.
+
+    Where a prediction is so frequent that it would fill several bins, edges are equal: one of these bins holds it.
+    """
+    known = predictions[scorable(predictions, predictions)]
+    return np.quantile(known if len(known) else [0.0], np.arange(1, BINS) / BINS, method="inverted_cdf")
+
+
+@dataclass(frozen=True)
+class ErrorEdges:
+    """The inner edges of a regression's bins, each (BINS - 1,): of the errors, and of the predictions."""
+
+    errors: Floats
+    answers: Floats
+
+    @classmethod
+    def of(cls, predictions: Floats, labels: Floats) -> "ErrorEdges":
+        """Return those that a reference's rows (n,) give."""
+        return cls(error_edges(predictions, labels), answer_edges(predictions))
+
+
 @dataclass(frozen=True)
 class ErrorBins:
     """Of the labelled rows: `errors` by the error's bin; `rows` and exact sums, all by the prediction's bin."""
@@ -50,12 +73,12 @@ class ErrorBins:
     predictions: tuple[int, ...] = NONE
 
     @classmethod
-    def of(cls, predictions: Floats, labels: Floats, *, errors: Floats, predicted: Floats) -> "ErrorBins":
-        """Count rows (n,) that are scorable; `errors` and `predicted` are the inner edges of both kinds of bins."""
+    def of(cls, predictions: Floats, labels: Floats, edges: ErrorEdges) -> "ErrorBins":
+        """Count rows (n,) that are scorable."""
         both = scorable(predictions, labels)
         predictions, labels = predictions[both], labels[both]
-        counts = np.bincount(np.searchsorted(errors, predictions - labels, "right"), minlength=BINS)
-        places = np.searchsorted(predicted, predictions, "right")
+        counts = np.bincount(np.searchsorted(edges.errors, predictions - labels, "right"), minlength=BINS)
+        places = np.searchsorted(edges.answers, predictions, "right")
         rows = np.bincount(places, minlength=BINS)
         order = np.argsort(places, kind="stable")
         ends = np.cumsum(rows)[:-1]

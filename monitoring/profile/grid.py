@@ -8,7 +8,7 @@ from monitoring.contract.config import Model
 from monitoring.profile.bounds import Bounds
 from monitoring.profile.categorical import UNSEEN_KEPT, LevelGrid
 from monitoring.profile.distinct_rows import KnownRows
-from monitoring.profile.error_bins import ErrorBins, Floats
+from monitoring.profile.error_bins import ErrorBins, ErrorEdges, Floats
 from monitoring.profile.label_scores import FARTHEST, STEPS
 from monitoring.profile.numeric import NumericGrid
 
@@ -21,14 +21,14 @@ class Grid:
     """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions.
 
     `bounds` are those that the config's tests name.
-    `error_edges` are the inner edges of the bins of a regression's errors; a classification has none.
+    `error_edges` are those of a regression's errors; a classification has none.
     """
 
     model: Model
     numeric: NumericGrid
     categorical: LevelGrid
     known: KnownRows
-    error_edges: Floats
+    error_edges: ErrorEdges | None
     bounds: Bounds = field(default_factory=Bounds)
 
     @cached_property
@@ -44,7 +44,8 @@ class Grid:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
         digest.update(self.known.hashes.tobytes())
         digest.update(repr((*self.bounds.places, *self.bounds.listed)).encode())
-        digest.update(self.error_edges.tobytes())
+        if self.error_edges is not None:
+            digest.update(self.error_edges.errors.tobytes() + self.error_edges.answers.tobytes())
         return digest.hexdigest()
 
     @property
@@ -53,8 +54,7 @@ class Grid:
 
     def error_bins(self, predictions: Floats, labels: Floats) -> ErrorBins:
         """Count the errors of a regression's rows (n,)."""
-        predicted = self.numeric.edges[-1][1:-1]  # the prediction is the last numeric column
-        return ErrorBins.of(predictions, labels, errors=self.error_edges, predicted=predicted)
+        return ErrorBins() if self.error_edges is None else ErrorBins.of(predictions, labels, self.error_edges)
 
     @property
     def texts(self) -> tuple[str, ...]:

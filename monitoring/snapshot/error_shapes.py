@@ -2,30 +2,35 @@
 
 from math import isnan
 
-from monitoring.profile.profile import Profile
+import numpy as np
+
+from monitoring.profile.profile import Floats, Profile
 from monitoring.snapshot.shapes import range_names
 from monitoring.snapshot.snapshot import AnswerRange, Bin, ErrorShape
 
 
 def shape_errors(reference: Profile, current: Profile) -> ErrorShape:
     """Return the errors' shares in the grid's bins, and the mean labels of each range of the predictions."""
-    return ErrorShape(_bins(reference, current), _ranges(reference, current))
+    edges = current.grid.error_edges
+    assert edges is not None  # as a regression's grid has them
+    return ErrorShape(_bins(edges.errors, reference, current), _ranges(edges.answers, reference, current))
 
 
-def _bins(reference: Profile, current: Profile) -> tuple[Bin, ...]:
+def _bins(edges: Floats, reference: Profile, current: Profile) -> tuple[Bin, ...]:
     ours, theirs = reference.error_bins.errors, current.error_bins.errors
-    names = range_names(current.grid.error_edges)
     return tuple(
         Bin(name, a / max(1, sum(ours)), b / sum(theirs) if sum(theirs) else None)
-        for name, a, b in zip(names, ours, theirs, strict=True)
+        for name, a, b in zip(range_names(edges), ours, theirs, strict=True)
     )
 
 
-def _ranges(reference: Profile, current: Profile) -> tuple[AnswerRange, ...]:
+def _ranges(edges: Floats, reference: Profile, current: Profile) -> tuple[AnswerRange, ...]:
+    """Return what comes of each range of the predictions, but for those between two equal edges, in which none lies."""
     ours, theirs = reference.error_bins, current.error_bins
-    names = range_names(current.grid.numeric.edges[-1][1:-1])
+    wide = [True, *(np.diff(edges) > 0), True]
     means = zip(theirs.mean_predictions, theirs.mean_labels, ours.mean_predictions, ours.mean_labels, strict=True)
     return tuple(
         AnswerRange(name, rows, *(None if isnan(mean) else mean for mean in four))
-        for name, rows, four in zip(names, theirs.rows, means, strict=True)
+        for name, rows, four, some in zip(range_names(edges), theirs.rows, means, wide, strict=True)
+        if some
     )

@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.profile.counting import grid_of, profile_rows
-from monitoring.profile.error_bins import ErrorBins, error_edges
+from monitoring.profile.error_bins import ErrorBins, ErrorEdges, answer_edges, error_edges
 from monitoring.profile.serialised import from_bytes, to_bytes
+from monitoring.snapshot.error_shapes import shape_errors
 from tests.unit.mixed import trip_rows, trips
 
 EDGES = np.linspace(-4, 4, 9)
 
 
 def _of(predictions: np.ndarray, labels: np.ndarray) -> ErrorBins:
-    return ErrorBins.of(predictions, labels, errors=EDGES, predicted=EDGES)
+    return ErrorBins.of(predictions, labels, ErrorEdges(EDGES, EDGES))
 
 
 @settings(max_examples=50, deadline=None)
@@ -56,6 +57,26 @@ def test_a_few_large_errors_do_not_stretch_the_bins() -> None:
     assert -4 < edges[0] < edges[-1] < 4
 
 
+def test_each_range_of_the_predictions_has_as_many_rows() -> None:
+    """Of prices too, of which a few are a thousand times the others."""
+    prices = np.random.default_rng(0).lognormal(8, 2, 10_000)
+    bins = ErrorBins.of(prices, prices, ErrorEdges.of(prices, prices))
+    assert bins.rows == (999, *[1_000] * 8, 1_001)  # an edge belongs to the upper one
+
+
+def test_a_frequent_prediction_has_one_range() -> None:
+    """And a range in which nothing can lie is not shown."""
+    table = pa.table(trip_rows(400, 0))
+    frequent = np.where(np.arange(400) < 250, 7.0, table["predicted_minutes"].to_numpy())
+    table = table.set_column(table.schema.get_field_index("predicted_minutes"), "predicted_minutes", pa.array(frequent))
+    profile = profile_rows(grid_of(trips().model, table), table)
+    shown = shape_errors(profile, profile).ranges
+    assert 2 < len(shown) < 10
+    assert sum(one.rows for one in shown) == 400
+    assert [one.rows >= 250 for one in shown].count(True) == 1
+    assert answer_edges(np.full(5, 3.0)).tolist() == [3.0] * 9
+
+
 @pytest.mark.parametrize(
     ("predictions", "labels"),
     [
@@ -70,6 +91,7 @@ def test_any_reference_has_bins(predictions: np.ndarray, labels: np.ndarray) -> 
     """They are finite and ascend; without labels they lie around zero."""
     edges = error_edges(predictions, labels)
     assert np.isfinite(edges).all()
+    assert np.isfinite(answer_edges(predictions)).all()
     assert (np.diff(edges) > 0).all()
     if np.isnan(labels).all():
         assert edges[4] == pytest.approx(0, abs=1e-12)

@@ -1,8 +1,8 @@
 """The expressions of the rules that ask for a flow, over gauges.
 
-They are comparisons, joined by `and on ()` and `unless on ()`. That is all of PromQL that these rules use; any other
-expression is refused. Where elements are joined `on ()`, all that counts is whether each side has some: so the value of
-an expression is whether it has.
+They are comparisons, of one gauge or of `max(one or other)`, joined by `and on ()` and `unless on ()`. That is all of
+PromQL that these rules use; any other expression is refused. Where elements are joined `on ()`, all that counts is
+whether each side has some: so the value of an expression is whether it has.
 """
 
 import re
@@ -16,7 +16,7 @@ Gauges = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 _OPERATORS = {"==": eq, "!=": ne, ">=": ge, "<=": le, ">": gt, "<": lt}
 _AGGREGATIONS = {"max": max, "min": min, "sum": sum}
 _JOIN = re.compile(r"\s+(and|unless)\s+on\s*\(\)\s+")
-_SELECTOR = r"(?P<name>[a-zA-Z_:]\w*)(?:\{(?P<matchers>[^{}]*)\})?"
+_SELECTOR = r"(?P<name>[a-zA-Z_:]\w*)(?:\{(?P<matchers>[^{}]*)\})?(?:\s+or\s+(?P<other>[a-zA-Z_:]\w*))?"
 _COMPARISON = re.compile(
     rf"(?:(?P<aggregation>max|min|sum)\s*\(\s*)?{_SELECTOR}(?(aggregation)\s*\))\s*"
     r"(?P<operator>==|!=|>=|<=|>|<)\s*(?P<bound>-?\d+(?:\.\d+)?)"
@@ -49,6 +49,7 @@ def _compare(text: str, gauges: Gauges) -> bool:
         raise ValueError(f"{text!r}: the replay does not know this kind of expression")
     wanted = _matchers(found["matchers"] or "")
     values = [v for labels, v in gauges.get(found["name"], ()) if wanted.items() <= dict(labels).items()]
+    values += [v for _, v in gauges.get(found["other"] or "", ())]
     if found["aggregation"] and values:
         values = [_AGGREGATIONS[found["aggregation"]](values)]
     return any(_OPERATORS[found["operator"]](value, float(found["bound"])) for value in values)

@@ -291,6 +291,17 @@ def _regression(board: builders.Dashboard) -> None:
             by="bin",
         )
     )
+    board.with_panel(
+        time_series(
+            "Error alarm: score against threshold",
+            "Tested after every label: evidence of larger errors since the promotion as strong as this comes by chance "
+            "once in 10 to the score labelled rows. LossRiseDetected fires when it reaches the threshold.",
+            Display(span=24, unit="none"),
+            Query("max(loss_alarm_score)", "score"),
+            Query("max(loss_alarm_threshold)", "threshold"),
+            dashed=("threshold",),
+        )
+    )
 
 
 def _data(board: builders.Dashboard) -> None:
@@ -367,9 +378,9 @@ def _alerts(board: builders.Dashboard) -> None:
 def _reach() -> str:
     """Return how far each alert's value is on the way to its threshold; 1 is at it."""
     drift, accuracy = limit_of("ModelDrift").value, limit_of("ModelAccuracyDropped").value
-    scores = {"DriftDetected": "drift_alarm", "AccuracyDropDetected": "accuracy_alarm"}
+    scores = {"DriftDetected": "drift", "AccuracyDropDetected": "accuracy", "LossRiseDetected": "loss"}
     shares = {
-        **{name: f"clamp(max({p}_score) / max({p}_threshold), 0, 1)" for name, p in scores.items()},
+        **{name: f"clamp(max({p}_alarm_score) / max({p}_alarm_threshold), 0, 1)" for name, p in scores.items()},
         "ModelDrift": f"clamp_max((max(drift_effect_size) or vector(0)) / {drift}, 1)",
         "ModelAccuracyDropped": f"clamp_max({accuracy} / min(model_accuracy), 1)",
         "DataQualityIssue": f"clamp_max(max(missing_values) / {limit_of('DataQualityIssue').value}, 1)",

@@ -82,7 +82,7 @@ def generate_evidently_report(
     try:
         ours, theirs = (to_arrow(data, model) for data in (reference_data, current_data))
         ours = narrowed(ours, narrowest([theirs.schema], model.numbers))
-        grid = grid_of(model, ours)
+        grid = grid_of(model, ours, Bounds.of(config))
         reference, current = profile_rows(grid, ours), profile_rows(grid, theirs)
         frames = Frames.of(ours, theirs, model) if config.engine == "dataframe" else None
     except UnfitColumnError as error:

@@ -77,7 +77,8 @@ def narrower(given: pa.DataType, other: pa.DataType) -> pa.DataType:
     2.7 as float32 is another number than 2.7 as float64. Rounded to float32, both are the same.
     """
     given = _inner(given)
-    return given if pa.types.is_floating(given) and given.bit_width < other.bit_width else other
+    fewer = pa.types.is_floating(given) and _is_number(_inner(other)) and given.bit_width < _inner(other).bit_width
+    return given if fewer else other
 
 
 def narrowest(schemas: Iterable[pa.Schema], names: Collection[str]) -> dict[str, pa.DataType]:

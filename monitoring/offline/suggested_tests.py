@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil, floor, sqrt
+from math import ceil, floor, inf, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def _written(value: float | str) -> str:
     if isinstance(value, str):
         plain = PLAIN.fullmatch(value) and value.lower() not in WORDS
         return value if plain else json.dumps(value, ensure_ascii=False)
-    text = f"{value:.10g}"
+    text = f"{value:.17g}" if float(f"{value:.10g}") != value else f"{value:.10g}"
     return text if "." in text else text.replace("e", ".0e")  # YAML reads 1e-05 as a text
 
 
@@ -194,7 +194,9 @@ class _Learner:
         yield Suggestion("TestShareOfOutRangeValues", {"column": column.name, "lte": lte}, said)
         values = self.reference.table[column.name].to_numpy().astype(np.float64)
         values = values[np.isfinite(values)]
-        if values.std() * DECIMALS < 1:  # its mean would be rounded away
+        with np.errstate(over="ignore"):
+            spread = float(values.std())
+        if not 1 <= spread * DECIMALS < inf:  # its mean would be rounded away, or its variance is beyond all numbers
             return
         least, greatest, errors = _mean_bounds(values, judged, self.level)
         condition = {"gte": floor(least * DECIMALS) / DECIMALS, "lte": ceil(greatest * DECIMALS) / DECIMALS}

@@ -95,6 +95,7 @@ class NumericColumn:
         """Return how many finite numbers lie below one of the grid's bounds or marks, and how many up to it."""
         place = profile.grid.bounds.places.get((self.name, bound))
         if place is None:
+            assert profile.grid.numeric.marks[self.index].holds(bound), (self.name, bound)
             return profile.below(self.index, bound), profile.up_to(self.index, bound)
         below, at = profile.beside[place].tolist()
         return below, below + at

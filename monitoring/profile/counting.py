@@ -41,7 +41,7 @@ def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> 
     levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
     bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)), None, bounds)
     columns = _Columns.of(bare, reference)
-    return replace(bare, known=KnownRows.of(columns.hashes), error_edges=_EDGES[model.task](columns, reference))
+    return replace(bare, known=KnownRows.of(columns.hashes), error_edges=_EDGES[model.task](model, reference))
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
@@ -179,7 +179,7 @@ def _scores(targets: TextColumn, rows: pa.Table, model: Model) -> ScoreCounts:
 
 def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
     """Sum up predictions and labels that are numbers."""
-    predictions, labels = columns.numbers[-1], _labels(columns.grid.model, rows)
+    predictions, labels = _answered(columns.grid.model, rows)
     return {
         "predictions": Counter(),
         "unpredicted": int(np.count_nonzero(np.isnan(predictions))),
@@ -190,18 +190,20 @@ def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
     }
 
 
-def _labels(model: Model, rows: pa.Table) -> Floats:
-    """Return a regression's labels (n,); NaN is none."""
-    return _numbers(rows, pa.field(model.target, model.rules.values), text=False)[0]
+def _answered(model: Model, rows: pa.Table) -> tuple[Floats, Floats]:
+    """Return a regression's predictions and labels (n,), not rounded to a reference's type; NaN is none."""
+    names = model.prediction, model.target
+    predictions, labels = (_numbers(rows, pa.field(name, model.rules.values), text=False)[0] for name in names)
+    return predictions, labels
 
 
 _ANSWERS: Mapping[TaskName, Callable[[_Columns, pa.Table], Mapping[str, Any]]] = {
     "classification": _categories,
     "regression": _answers,
 }
-_EDGES: Mapping[TaskName, Callable[[_Columns, pa.Table], ErrorEdges | None]] = {
-    "classification": lambda _columns, _rows: None,
-    "regression": lambda columns, rows: ErrorEdges.of(columns.numbers[-1], _labels(columns.grid.model, rows)),
+_EDGES: Mapping[TaskName, Callable[[Model, pa.Table], ErrorEdges | None]] = {
+    "classification": lambda _model, _rows: None,
+    "regression": lambda model, rows: ErrorEdges.of(*_answered(model, rows)),
 }
 
 
@@ -253,6 +255,7 @@ def _confusion(targets: TextColumn, predictions: TextColumn) -> Counter[tuple[st
     return Counter({(target_names[pair // number], names[pair % number]): count for pair, count in found})
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of numbers whose squares are beyond all: nothing is known of these
 def _moments(x: Floats, finite: npt.NDArray[np.bool_]) -> Floats:
     """Return `Profile.moments` (4, d, d) of values (d, n), which are finite or not (d, n)."""
     d, n = x.shape

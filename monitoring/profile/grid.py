@@ -12,7 +12,7 @@ from monitoring.profile.error_bins import ErrorBins, ErrorEdges, Floats
 from monitoring.profile.label_scores import FARTHEST, STEPS
 from monitoring.profile.numeric import NumericGrid
 
-FORMAT = 4
+FORMAT = 5
 CONFIDENCE_BINS = 1000
 
 

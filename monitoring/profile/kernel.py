@@ -35,6 +35,11 @@ class Marks:
         """Return how many marks there are."""
         return len(self.values)
 
+    def holds(self, value: float) -> bool:
+        """Return whether a value is one of the marks, so that what lies below it and at it is known."""
+        place = int(np.searchsorted(self.values, value))
+        return place < len(self) and bool(self.values[place] == value)
+
     def count(self, values: Floats) -> Counts:
         """Count finite values below the first mark, at it, between it and the second, …, above the last (2k + 1,)."""
         counts = np.zeros(2 * len(self) + 1, np.int64)

@@ -4,7 +4,8 @@ ROC AUC and log loss follow from how many rows of a category, and of the others,
 the number of counts stays small, a probability is rounded in its logarithmic odds to a fixed grid, whose steps are
 equal in a rare category's small probabilities and in large ones. It is a step's width that two probabilities must
 differ by to be told apart: 0.1 % of the odds. So log loss is exact to half a step, 0.0005, and ROC AUC to half the
-share of pairs of rows that fall on one point of the grid.
+share of pairs of rows that fall on one point of the grid. The grid ends where the type in which probabilities are
+logged does not tell them from 0 and 1, which is where scikit-learn cuts them off.
 """
 
 from collections.abc import Sequence
@@ -26,18 +27,20 @@ Cells = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
 
 STEPS = 1000  # of the grid, for each factor e of the odds
-FARTHEST = 36_043  # the grid's ends: next to 2.2e-16 and its complement, where scikit-learn cuts probabilities off
+FARTHEST = 36_043  # next to 2.2e-16 and its complement, float64's resolution
+FARTHEST_NARROW = 15_942  # next to 1.2e-7 and its complement, float32's
+ROUNDING = 1e-6  # a number that is so little below 0 or above 1 is that
 UNKNOWN = np.iinfo(np.int32).min  # the cell of a row whose probabilities are not known
 _SPAN = 2 * FARTHEST + 1
 
 
-def cells_of(probabilities: Floats) -> Cells:
-    """Return the grid's cells of probabilities; UNKNOWN of what is none."""
-    known = (probabilities >= 0) & (probabilities <= 1)
-    inside = np.where(known, probabilities, 0.5)
+def cells_of(probabilities: Floats, farthest: int = FARTHEST) -> Cells:
+    """Return the cells of probabilities, of a grid that ends at `farthest`; UNKNOWN of what is none."""
+    known = (probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)
+    inside = np.where(known, probabilities, 0.5).clip(0, 1)
     with np.errstate(divide="ignore"):
         odds = np.log(inside) - np.log1p(-inside)
-    cells = np.rint(np.clip(odds * STEPS, -FARTHEST, FARTHEST)).astype(np.int32)
+    cells = np.rint(np.clip(odds * STEPS, -farthest, farthest)).astype(np.int32)
     return np.where(known, cells, np.int32(UNKNOWN))
 
 
@@ -54,7 +57,7 @@ def read_cells(rows: pa.Table, model: Model) -> Cells:
         columns = [np.where(np.isnan(column), told, column) for column in columns] or [told]
     cells = np.empty((len(rows), len(columns)), np.int32)
     for place, column in enumerate(columns):
-        cells[:, place] = cells_of(column)
+        cells[:, place] = cells_of(column, FARTHEST if number_type(model) == pa.float64() else FARTHEST_NARROW)
     cells[(cells == UNKNOWN).any(axis=1)] = UNKNOWN
     return cells
 

@@ -39,6 +39,7 @@ def _add(a: Counts, b: Counts) -> Counts:
     return np.add(a, b, dtype=np.int64)  # whatever narrow type they were kept in
 
 
+@np.errstate(over="ignore", invalid="ignore")  # as `counting` has them
 def _add_moments(a: Floats, b: Floats) -> Floats:
     """Return the moments of both samples (Chan, Golub and LeVeque 1979)."""
     number = a[0] + b[0]

@@ -147,7 +147,8 @@ def _ranked(counts: Mapping[str, int]) -> list[str]:
 
 def range_names(edges: Floats) -> list[str]:
     """Return names of the ranges between inner edges, in an order that holds for texts too; the outer ones are open."""
-    inner = [f"{edge:.4g}" for edge in edges]
+    digits = next((d for d in range(4, 17) if len({f"{edge:.{d}g}" for edge in edges}) == len(set(edges))), 17)
+    inner = [f"{edge:.{digits}g}" for edge in edges]
     ranges = [
         f"below {inner[0]}",
         *(f"{a} to {b}" for a, b in pairwise(inner)),

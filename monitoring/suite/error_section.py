@@ -13,9 +13,11 @@ _NOW, _THEN = "#2560c8", "#b4bcc9"
 
 def error_section(shape: ErrorShape) -> str:
     """Return a section of HTML: the errors' shares by range, and the mean label of each range of the predictions."""
+    known = any(one.reference for one in shape.bins)  # of a reference without labels nothing is
     most = max(0.01, *(max(one.reference, one.current or 0.0) for one in shape.bins))
     errors = [
-        [_text(one.name), _share(one.current, most, _NOW), _share(one.reference, most, _THEN)] for one in shape.bins
+        [_text(one.name), _share(one.current, most, _NOW), _share(one.reference if known else None, most, _THEN)]
+        for one in shape.bins
     ]
     ranges = [
         [_text(one.name), f"{one.rows:,}", *map(_number, (one.predicted, one.actual, one.reference_actual))]

@@ -1,5 +1,6 @@
 """DataFrames of a model's rows: what Evidently's own engine reads, and what others hand in."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +17,25 @@ from monitoring.suite.score_tests import score_frame
 
 @dataclass(frozen=True)
 class Frames:
-    """The conformed reference and current rows, and of the labelled ones the probabilities."""
+    """The conformed reference and current rows, predictions beside labels, and of labelled rows the probabilities."""
 
     reference: pd.DataFrame
     current: pd.DataFrame
+    reference_answers: pd.DataFrame
+    current_answers: pd.DataFrame
     reference_scores: pd.DataFrame
     current_scores: pd.DataFrame
 
     @classmethod
     def of(cls, reference: pa.Table, current: pa.Table, model: Model) -> "Frames":
-        """Make the frames of two tables; numbers of both are rounded to the reference's types."""
-        fields = compared_fields(reference.schema, model)
-        frames = (frame_of(rows, model, fields) for rows in (reference, current))
-        return cls(*frames, *(score_frame(rows, model) for rows in (reference, current)))
+        """Make the frames of two tables; numbers of both are rounded to the reference's types, but for answers."""
+        both, compared = (reference, current), compared_fields(reference.schema, model)
+        answers = [pa.field(name, model.rules.values) for name in (model.prediction, model.target)]
+        return cls(
+            *(frame_of(rows, compared, text=model.features) for rows in both),
+            *(labelled_rows(frame_of(rows, answers), model) for rows in both),
+            *(score_frame(rows, model) for rows in both),
+        )
 
 
 def to_arrow(data: pd.DataFrame, model: Model) -> pa.Table:
@@ -58,16 +65,15 @@ def _text(value: Any) -> str:
         return str(value)
 
 
-def frame_of(rows: pa.Table, model: Model, compared: list[pa.Field]) -> pd.DataFrame:
-    """Return the model's columns alone: numbers as float64, categories as text, an absent column as null.
+def frame_of(rows: pa.Table, fields: Iterable[pa.Field], *, text: Collection[str] = ()) -> pd.DataFrame:
+    """Return these columns alone: numbers as float64, categories as text, an absent column as null.
 
-    A numeric feature that is text stays so, and counts as a type mismatch.
+    One of numbers that may be `text`, and is, stays so, and counts as a type mismatch.
     """
     columns = {}
-    answers = (model.prediction, model.target)
-    for field in (*compared, pa.field(model.target, model.rules.values)):
+    for field in fields:
         column = rows[field.name] if field.name in rows.column_names else pa.chunked_array([pa.nulls(len(rows))])
-        if pa.types.is_floating(field.type) and not (is_text(column.type) and field.name not in answers):
+        if pa.types.is_floating(field.type) and not (is_text(column.type) and field.name in text):
             columns[field.name] = pd.Series(convert(column, field).cast(pa.float64()).to_numpy())
         else:
             texts = convert(column, field.with_type(pa.string())).to_numpy()

@@ -39,7 +39,7 @@ from monitoring.snapshot.shapes import shape_of
 from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, ErrorShape, Status, Verdict
 from monitoring.suite.engine import ProfileEngine
 from monitoring.suite.error_section import error_section
-from monitoring.suite.frames import Frames, labelled_rows
+from monitoring.suite.frames import Frames
 from monitoring.suite.score_tests import not_scored, score_mapping, score_tests
 
 NewEngine = Callable[[], ProfileEngine]
@@ -201,7 +201,7 @@ def run_suite(
         verdicts=(
             *(
                 Verdict(
-                    o.name, o.status, _found(o, drift.get(o.name), reference, current) + _between(o, current, frames)
+                    o.name, o.status, _found(o, drift.get(o.name), reference, current) + _beside(o, current, frames)
                 )
                 for o in outcomes
             ),
@@ -298,10 +298,8 @@ def _run_label_tests(
     )
     if not isinstance(means, Frames):
         return _run(tests, mapping, reference, current, means)
-    ours, theirs = (
-        labelled_rows(side, model)[[model.prediction, model.target]] for side in (means.reference, means.current)
-    )
-    return _run(tests, mapping, ours if len(ours) else None, theirs)
+    ours = means.reference_answers
+    return _run(tests, mapping, ours if len(ours) else None, means.current_answers)
 
 
 def _run_score_tests(
@@ -394,6 +392,17 @@ def _describe(outcome: _Outcome, drift: ColumnDrift | None) -> str:
     found = "differs from the reference" if drift.drifted else "agrees with the reference"
     score = f"distance {drift.distance:.3g}" if drift.p_value is None else f"p = {drift.p_value:.3g}"
     return f"{drift.column} {found}: {score} by {drift.method}, threshold {drift.threshold:g}."
+
+
+def _beside(outcome: _Outcome, current: Profile, frames: Frames | None) -> str:
+    """Say what Evidently's words do not: which rows were scored, and how well a quantile is known."""
+    scored, labelled = current.scores.rows, current.labelled
+    if outcome.name in OF_PROBABILITIES and outcome.status != "error" and scored < labelled:
+        return (
+            f" On {scored:,} of {labelled:,} labelled rows: the others' labels are none of the config's categories, or "
+            "their probabilities are not known."
+        )
+    return _between(outcome, current, frames)
 
 
 def _between(outcome: _Outcome, current: Profile, frames: Frames | None) -> str:

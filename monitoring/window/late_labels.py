@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.config import Model
 from monitoring.contract.labels import are_given, newest_places
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
 from monitoring.contract.parts import Part, Unreadable, covers, list_parts
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
-from monitoring.profile.grid import Grid
 from monitoring.profile.kernel import hash_ids
 from monitoring.profile.label_scores import columns_read
 from monitoring.profile.profile import Profile
@@ -50,15 +50,13 @@ class Cut:
 class LateLabels:
     """The late labels of a window's rows, by the part that holds the row."""
 
-    def __init__(self, layout: Layout, grid: Grid) -> None:
+    def __init__(self, layout: Layout, model: Model) -> None:
         self._folder = layout.labels
-        self._model = model = grid.model
-        compared = dict(zip(grid.numeric.names, grid.numeric.types, strict=True))
+        self._model = model
         self._schema = pa.schema([field.with_nullable(True) for field in labels_schema(model)])
         self._rows_schema = pa.schema(
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
-            + [(model.prediction, compared.get(model.prediction, model.rules.values))]  # as its row was counted
-            + [(model.target, model.rules.values)]
+            + [(name, model.rules.values) for name in (model.prediction, model.target)]
             + [field for field in log_schema(model) if field.name in columns_read(model)[1:]]
         )
         self._changes = label_changes(model)

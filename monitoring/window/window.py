@@ -168,7 +168,7 @@ class ProfiledWindow:
         self._owners = RowOwners()  # of the rows of parts
         self._groups: dict[Part, list[Block]] = {}  # of the parts that the edge cuts
         self._hashes: dict[Block, Hashes] = {}  # of these groups' rows
-        self._labels = LateLabels(layout, grid)
+        self._labels = LateLabels(layout, config.model)
         self._outside: set[str] = set()  # the parts that held no row of the window when it was last looked at
 
     def look(self, after: Micros | None, now: datetime | None = None) -> WindowProfile:
@@ -306,7 +306,7 @@ class ProfiledWindow:
     def _update_labels(self, division: Division, parts: Sequence[Part]) -> list[Unreadable]:
         present = [*division.whole_parts, *division.cut_parts]
         if any(part.name in self._outside for part in present):
-            self._labels = LateLabels(self._layout, self.grid)  # those had let go of these parts
+            self._labels = LateLabels(self._layout, self.grid.model)  # those had let go of these parts
         self._outside = {part.name for part in parts} - {part.name for part in present}
         return self._labels.update(present, division.begin)
 

@@ -208,3 +208,39 @@ def test_a_rebased_reference_holds_the_answering_models_probabilities() -> None:
     known = np.array([label is not None for label in labels])
     np.testing.assert_allclose(given[known][:, [0, 2]], answers.probabilities)
     assert filled[model.prediction].to_pylist() == [model.categories[n] for n in given.argmax(axis=1)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sure_and_wrong_answers_cost_what_scikit_learn_says(dtype: str) -> None:
+    """Of the type that they are logged as: 1 - 1e-9 is 1 in float32."""
+    config = scored(["0", "1"], probabilities=False, dtype=dtype)
+    random = np.random.default_rng(2)
+    wrong = random.random(3_000) < 0.02
+    sure = np.full(3_000, 1 - 1e-9, dtype)
+    answers = np.where(random.random(3_000) < 0.5, "1", "0")
+    labels = np.where(wrong, np.where(answers == "1", "0", "1"), answers)
+    rows = pa.table({"age": random.normal(size=3_000), "income": random.normal(size=3_000)})
+    rows = rows.append_column("confidence", pa.array(sure)).append_column(config.model.prediction, pa.array(answers))
+    rows = rows.append_column(config.model.target, pa.array(labels))
+    profile = profile_rows(grid_of(config.model, rows), rows)
+    expected = log_loss(labels == "1", np.where(answers == "1", sure, 1 - sure).astype(dtype))
+    assert profile.scores.log_loss(config.model) == pytest.approx(expected, abs=0.001)
+
+
+def test_a_number_beyond_one_by_its_rounding_is_one() -> None:
+    assert cells_of(np.array([1 + 1e-7, -1e-7])).tolist() == cells_of(np.array([1.0, 0.0])).tolist()
+    assert cells_of(np.array([1.01, -0.01, np.nan])).tolist() == [np.iinfo(np.int32).min] * 3
+
+
+def test_the_verdict_says_which_labelled_rows_were_not_scored() -> None:
+    """Labels that are no category, and rows without probabilities."""
+    config = scored(["0", "1"], probabilities=False)
+    rows = draw(config, 400, 1, named=False)
+    frame = rows.to_pandas()
+    frame.loc[:99, config.model.target] = "misspelt"
+    profile, _ = (run.verdicts for run in both(config, rows, pa.Table.from_pandas(frame, preserve_index=False))[:2])
+    said = {one.test: one.found for one in profile}
+    scored_rows = int((frame["confidence"].notna() & frame[config.model.target].isin(["0", "1"])).sum())
+    labelled = int(frame[config.model.target].notna().sum())
+    for test in ("TestRocAuc", "TestLogLoss"):
+        assert f" On {scored_rows} of {labelled} labelled rows: " in said[test]

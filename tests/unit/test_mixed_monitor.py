@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 
 from monitoring.contract.config import Config
 from monitoring.contract.reference import Performance
-from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
+from monitoring.monitor import DataError, export_metrics_to_prometheus, generate_evidently_report
 from monitoring.page.page import create_app
 from monitoring.snapshot.exporter import SnapshotCollector
 from tests.unit.mixed import tips, trip_rows, trips
@@ -227,3 +227,49 @@ def test_a_category_that_no_row_has_is_not_scored() -> None:
         "skipped",
         "not run: no labelled row has yes, and none was answered with it",
     )
+
+
+@pytest.mark.parametrize("engine", ["profile", "dataframe"])
+def test_bounds_of_the_config_count_in_two_frames(engine: str) -> None:
+    """Neither the reference's range nor its values stand in for them."""
+    tests = [
+        {"TestNumberOfOutRangeValues": {"column": "distance", "left": -1000, "right": 1000, "lte": 0}},
+        {"TestNumberOfOutListValues": {"column": "zone", "values": ["station"], "lte": 0}},
+        {"TestColumnQuantile": {"column": "distance", "quantile": 0.5, "lte": 300}},
+    ]
+    current = _rows(300, seed=1)
+    current.loc[:9, "distance"] = 5000.0
+    report = generate_evidently_report(_rows(400), current, config=trips(tests=tests, engine=engine))
+    said = {one.test.partition(":")[0]: (one.status, one.found) for one in report.run.verdicts}
+    assert said["TestNumberOfOutRangeValues"][0] == "fail"
+    assert "10" in said["TestNumberOfOutRangeValues"][1]
+    assert said["TestNumberOfOutListValues"][0] == "fail"
+    assert said["TestColumnQuantile"][0] == "success"
+
+
+@pytest.mark.parametrize("engine", ["profile", "dataframe"])
+def test_errors_are_those_of_the_answers_as_they_were_given(engine: str) -> None:
+    """Predictions are rounded to a narrower reference's type where they are compared, and nowhere else."""
+    reference, current = (_rows(400, seed=seed) for seed in (0, 1))
+    for rows in (reference, current):
+        rows[["predicted_minutes", "minutes"]] += 1e9
+    config = trips(tests=[{"TestValueMAE": {"lte": 5}}, "TestColumnDrift"], engine=engine)
+    narrow = reference.astype({"predicted_minutes": "float32"})
+    found = [generate_evidently_report(one, current, config=config).run for one in (reference, narrow)]
+    texts = [next(v.found for v in run.verdicts if v.test == "TestValueMAE") for run in found]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("predicted_minutes", None), ("predicted_minutes", "long"), ("distance", None), ("distance", "far")],
+)
+def test_a_reference_without_numbers_is_no_crash(column: str, values: str | None) -> None:
+    """Beside rows that hold float32: what it is, is said."""
+    reference, current = _rows(400), _rows(300, seed=1).astype({column: "float32"})
+    reference[column] = pd.Series([values] * len(reference), dtype=object)
+    if column == "predicted_minutes" and values:
+        with pytest.raises(DataError, match=r"column predicted_minutes is .*; it must be a number"):
+            generate_evidently_report(reference, current, config=trips())
+    else:
+        assert generate_evidently_report(reference, current, config=trips()).run is not None

@@ -196,3 +196,23 @@ def test_small_and_large_bounds_are_numbers_in_yaml() -> None:
     for number in (0.00001, 2e12, 1.5e-7, 3.0):
         line = Suggestion("TestValueMAE", {"lte": number}, "so").line()
         assert yaml.safe_load(line)[0]["TestValueMAE"]["lte"] == number
+
+
+@pytest.mark.parametrize(("centre", "spread"), [(1.7e12, 2_000.0), (12_345_678_901.0, 1.0), (0.0, 1e300)])
+def test_large_numbers_have_bounds_that_hold(
+    centre: float, spread: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of milliseconds since 1970, say; where the variance is beyond all numbers, the mean has none."""
+    rows = pa.table(trip_rows(500, 1))
+    values = np.random.default_rng(0).normal(centre, spread, 500)
+    pq.write_table(rows.set_column(0, "distance", pa.array(values)), tmp_path / "reference.parquet")
+    path = _write(tmp_path / "config.yml", trips(), ["TestColumnsType"])
+    assert main(["suggest-tests", "--config", str(path), "--reference", str(tmp_path / "reference.parquet")]) == 0
+    tests = yaml.safe_load(capsys.readouterr().out)["tests"]
+    bounds = [one["TestColumnValueMean"] for one in tests if isinstance(one, dict) and "TestColumnValueMean" in one]
+    found = [one for one in bounds if one["column"] == "distance"]
+    if spread > 1e100:
+        assert not found
+    else:
+        assert found[0]["gte"] < values.mean() < found[0]["lte"]
+        assert found[0]["lte"] - found[0]["gte"] < 2 * spread

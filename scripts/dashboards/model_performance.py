@@ -270,6 +270,17 @@ def _regression(board: builders.Dashboard) -> None:
         )
     )
     board.with_panel(
+        time_series(
+            "Error alarm: score against threshold",
+            "Tested after every block of time: evidence of larger errors since the promotion as strong as this comes by "
+            "chance once in 10 to the score blocks. LossRiseDetected fires when it reaches the threshold.",
+            Display(span=24, unit="none"),
+            Query("max(loss_alarm_score)", "score"),
+            Query("max(loss_alarm_threshold)", "threshold"),
+            dashed=("threshold",),
+        )
+    )
+    board.with_panel(
         bars(
             "Distribution of the errors",
             "Predictions minus labels: the share of labelled rows in each range, in the window and in the reference.",
@@ -367,7 +378,11 @@ def _alerts(board: builders.Dashboard) -> None:
 def _reach() -> str:
     """Return how far each alert's value is on the way to its threshold; 1 is at it."""
     drift, accuracy = limit_of("ModelDrift").value, limit_of("ModelAccuracyDropped").value
-    scores = {"DriftDetected": "drift_alarm", "AccuracyDropDetected": "accuracy_alarm"}
+    scores = {
+        "DriftDetected": "drift_alarm",
+        "AccuracyDropDetected": "accuracy_alarm",
+        "LossRiseDetected": "loss_alarm",
+    }
     shares = {
         **{name: f"clamp(max({p}_score) / max({p}_threshold), 0, 1)" for name, p in scores.items()},
         "ModelDrift": f"clamp_max((max(drift_effect_size) or vector(0)) / {drift}, 1)",

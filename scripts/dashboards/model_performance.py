@@ -272,8 +272,8 @@ def _regression(board: builders.Dashboard) -> None:
     board.with_panel(
         time_series(
             "Error alarm: score against threshold",
-            "Tested after every block of time: evidence of larger errors since the promotion as strong as this comes by "
-            "chance once in 10 to the score blocks. LossRiseDetected fires when it reaches the threshold.",
+            "Tested after every block of time: evidence of larger errors since the promotion as strong as this comes "
+            "by chance once in 10 to the score blocks. LossRiseDetected fires when it reaches the threshold.",
             Display(span=24, unit="none"),
             Query("max(loss_alarm_score)", "score"),
             Query("max(loss_alarm_threshold)", "threshold"),

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from monitoring.alarms.e_detectors import EDetector, Values
+from monitoring.alarms.outcomes import Times
 from monitoring.contract.parts import Unreadable
 
 MISCOVERAGE = 0.05  # of the confidence bound: the share of promotions whose truth lies beyond it
@@ -90,8 +91,11 @@ class HarmTest(ABC, Generic[Verdict_co]):
         detectors = {"fall": self._fall.to_list(), "recovery": self._recovery.to_list()}
         return {"rows": self._rows, self.total: self._total, "since": self._since, **detectors}
 
-    def add(self, values: Values, promise: float) -> None:
-        """Take in values (n,) in the order of their arrival; `promise` is the mean rows between false alarms."""
+    def add(self, values: Values, promise: float, times: Times | None = None) -> None:  # noqa: ARG002 - of some tests
+        """Take in values (n,) in the order of their arrival; `promise` is the mean rows between false alarms.
+
+        `times` (n,) are their rows', in microseconds.
+        """
         self._threshold = math.log10(promise / (1 - MISCOVERAGE))
         while len(values):
             place = self._add_until_change(values)

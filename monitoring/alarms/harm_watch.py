@@ -1,11 +1,12 @@
 """The sequential test of harm over a log's labels: one class per task, see `accuracy` and `loss`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from monitoring.alarms import accuracy, loss
 from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict
 from monitoring.alarms.loss import LossTest, LossVerdict
+from monitoring.alarms.loss_blocks import blocks_of
 from monitoring.alarms.outcomes import OutcomeStream
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
@@ -13,10 +14,7 @@ from monitoring.contract.reference import Performance, Reference
 from monitoring.contract.tasks import TaskName
 
 UPDATE_ROWS = 200_000  # about so many rows, and as many labels, are taken in an update at most
-TESTS: dict[TaskName, tuple[type[AccuracyTest] | type[LossTest], float]] = {
-    "classification": (AccuracyTest, accuracy.TOLERANCE),
-    "regression": (LossTest, loss.TOLERANCE),
-}
+TOLERANCES: dict[TaskName, float] = {"classification": accuracy.TOLERANCE, "regression": loss.TOLERANCE}
 
 
 class HarmWatch:
@@ -31,20 +29,20 @@ class HarmWatch:
         tolerance: float | None = None,
     ) -> None:
         """Go on from a state of the same reference and tolerance; begin anew from any other, or a damaged one."""
-        make, default = TESTS[config.model.task]
-        tolerance = default if tolerance is None else tolerance
+        tolerance = TOLERANCES[config.model.task] if tolerance is None else tolerance
         self._key = [reference.digest, tolerance]
         self._test: AccuracyTest | LossTest | None = None
         performance = reference.performance
         if performance is None or not _is_of(config.model.task, performance):
             return
         try:
-            self._test = make(performance, tolerance=tolerance)
+            make = _maker(config, reference, performance, tolerance)
+            self._test = make(None)
         except ValueError:
             return
         kept = state if state is not None and state.get("about") == self._key else {}
         try:
-            test = make(performance, kept.get("test"), tolerance)
+            test = make(kept.get("test"))
             self._stream = OutcomeStream(layout, config.model, reference, kept.get("stream"))
             self._test = test
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -61,7 +59,7 @@ class HarmWatch:
         if self._test is None:
             return None
         outcomes, unreadable = self._stream.take(UPDATE_ROWS)
-        self._test.add(outcomes, promise)
+        self._test.add(outcomes.values, promise, outcomes.times)
         return self._test.verdict(self._stream.waiting, tuple(unreadable))
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,6 +67,16 @@ class HarmWatch:
         if self._test is None:
             return {"about": self._key}
         return {"about": self._key, "test": self._test.to_dict(), "stream": self._stream.to_dict()}
+
+
+def _maker(
+    config: Config, reference: Reference, performance: Performance, tolerance: float
+) -> Callable[[Mapping[str, Any] | None], AccuracyTest | LossTest]:
+    """Return what makes the task's test from a state."""
+    if config.model.task == "classification":
+        return lambda state: AccuracyTest(performance, state, tolerance)
+    blocks = blocks_of(reference, config.model)
+    return lambda state: LossTest(performance, state, tolerance, blocks)
 
 
 def _is_of(task: TaskName, performance: Performance) -> bool:

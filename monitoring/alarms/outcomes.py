@@ -6,6 +6,7 @@ row the first counts, which is the rule of sequential tests in `monitoring.contr
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,11 +27,23 @@ from monitoring.contract.tasks import TaskName
 from monitoring.contract.times import BEFORE_ALL, latest_time
 from monitoring.profile.kernel import hash_ids
 
-Outcomes = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
+Values = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
+Times = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 
 MOST_WAITING = 10_000  # labels whose row is not in the log yet: of more the oldest are dropped
 MOST_COUNTED = 65_536  # ids whose late label has counted: an older one's second label would count too
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Outcomes (n,) in the order of their labels' arrival, and their rows' times (n,) in microseconds.
+
+    A row without a time has that of BEFORE_ALL.
+    """
+
+    values: Values
+    times: Times
 
 
 class Judge(Protocol):
@@ -100,7 +113,7 @@ class OutcomeStream:
         }
 
     def take(self, limit: int) -> tuple[Outcomes, list[Unreadable]]:
-        """Return the outcomes (n,) since the last call, from about `limit` rows and as many labels.
+        """Return the outcomes since the last call, from about `limit` rows and as many labels.
 
         A call that raises has taken nothing; see `LogCursor.take`.
         """
@@ -109,14 +122,15 @@ class OutcomeStream:
             rows, unreadable = self._rows.take(limit)
             labels, more = self._labels.take(limit)
             # Rows first: a row that arrives after this is found by its label now, or finds the label waiting next time.
-            known: Outcomes = np.concatenate([self._match_rows(rows), self._match_labels(labels)])
+            matched = self._match_rows(rows), self._match_labels(labels)
+            known = Outcomes(*(np.concatenate([getattr(m, name) for m in matched]) for name in ("values", "times")))
         except BaseException:
             self._rows, self._labels, self._waiting, self._counted = before
             raise
         return known, [*unreadable, *more]
 
     def _match_rows(self, rows: pa.Table) -> Outcomes:
-        """Return the outcomes (n,) of arriving rows whose label is in the row, or was waiting for it."""
+        """Return the outcomes of arriving rows whose label is in the row, or was waiting for it."""
         target = rows[self._model.target]
         waited = pc.index_in(rows["prediction_id"], value_set=pa.array(list(self._waiting), pa.string()))
         late = pa.array(list(self._waiting.values()), self._values).take(waited.combine_chunks())
@@ -126,7 +140,7 @@ class OutcomeStream:
         return self._compare(rows, first_targets(target, late))
 
     def _match_labels(self, labels: pa.Table) -> Outcomes:
-        """Return the outcomes (n,) of arriving labels' rows; a label whose row is not in the log waits."""
+        """Return the outcomes of arriving labels' rows; a label whose row is not in the log waits."""
         labels = self._first_labels(labels.filter(are_given(labels[self._model.target])))
         rows = find_rows(self._folder, labels["prediction_id"].to_pylist(), self._schema)
         index = pc.index_in(labels["prediction_id"], value_set=rows["prediction_id"].combine_chunks())
@@ -159,7 +173,7 @@ class OutcomeStream:
         self._counted = np.concatenate([self._counted, hash_ids(ids)])[-MOST_COUNTED:]
 
     def _compare(self, rows: pa.Table, targets: pa.ChunkedArray) -> Outcomes:
-        """Return the outcomes (n,) of labelled rows that the reference's model predicted."""
+        """Return the outcomes of labelled rows that the reference's model predicted."""
         judged = self._judge(rows[self._model.prediction], targets)
         counts = pc.is_valid(judged)
         if self._version is not None:
@@ -169,5 +183,5 @@ class OutcomeStream:
         counts = pc.and_(counts, pc.fill_null(pc.less_equal(times, latest_time()), fill_value=True))
         if self._after >= 0:
             counts = pc.and_(counts, pc.fill_null(pc.greater(times, self._after), fill_value=False))
-        outcomes: Outcomes = judged.filter(counts).combine_chunks().to_numpy(zero_copy_only=False)
-        return outcomes
+        values = judged.filter(counts).combine_chunks().to_numpy(zero_copy_only=False)
+        return Outcomes(values, pc.fill_null(times.filter(counts), BEFORE_ALL).to_numpy())

@@ -99,6 +99,7 @@ def loss_metrics(verdict: LossVerdict | None) -> Iterator[Metric]:
     yield _gauge("loss_at_promotion", "Mean absolute error of the champion when promoted.", verdict.at_promotion)
     yield _gauge("loss_ceiling", "Mean absolute error that the champion is held to.", verdict.ceiling)
     yield from _harm("loss", verdict, "of larger errors")
+    yield _gauge("loss_block_seconds", "Length of the blocks of rows that are judged together.", verdict.block)
     yield _gauge("loss_rise_detected", "1 while the alarm of larger errors holds.", float(verdict.detected))
 
 

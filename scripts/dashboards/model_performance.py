@@ -270,6 +270,17 @@ def _regression(board: builders.Dashboard) -> None:
         )
     )
     board.with_panel(
+        time_series(
+            "Error alarm: score against threshold",
+            "Tested after every block of time: evidence of larger errors since the promotion as strong as this comes "
+            "by chance once in 10 to the score blocks. LossRiseDetected fires when it reaches the threshold.",
+            Display(span=24, unit="none"),
+            Query("max(loss_alarm_score)", "score"),
+            Query("max(loss_alarm_threshold)", "threshold"),
+            dashed=("threshold",),
+        )
+    )
+    board.with_panel(
         bars(
             "Distribution of the errors",
             "Predictions minus labels: the share of labelled rows in each range, in the window and in the reference.",
@@ -289,17 +300,6 @@ def _regression(board: builders.Dashboard) -> None:
             Query("sum by (bin) (mean_label)", "actual"),
             Query("sum by (bin) (reference_mean_label)", "actual in the reference"),
             by="bin",
-        )
-    )
-    board.with_panel(
-        time_series(
-            "Error alarm: score against threshold",
-            "Tested after every label: evidence of larger errors since the promotion as strong as this comes by chance "
-            "once in 10 to the score labelled rows. LossRiseDetected fires when it reaches the threshold.",
-            Display(span=24, unit="none"),
-            Query("max(loss_alarm_score)", "score"),
-            Query("max(loss_alarm_threshold)", "threshold"),
-            dashed=("threshold",),
         )
     )
 

@@ -12,6 +12,7 @@ import pytest
 
 from monitoring.alarms.harm_watch import HarmWatch
 from monitoring.alarms.loss import LossTest, LossVerdict, upper_bound
+from monitoring.alarms.loss_blocks import Blocks
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Performance, read_reference
 from monitoring.snapshot.alarm_metrics import loss_metrics
@@ -202,3 +203,19 @@ def test_a_classification_is_not_held_to_errors(tmp_path: Path) -> None:
     keep_reference(tmp_path, tips(), rows, performance=measured(1))
     watch = HarmWatch(Layout(tmp_path), tips(), read_reference(Layout(tmp_path), tips().model))
     assert watch.update(PROMISE) is None
+
+
+def test_rows_of_one_bad_day_are_one_value_and_a_lasting_fault_is_found() -> None:
+    """Days that differ as the reference's do raise no alarm by blocks; twice the errors do, after a restart too."""
+    rng = np.random.default_rng(2)
+    days = 2.0 * rng.lognormal(-0.1, 0.4, 60)
+    values = np.concatenate([errors(rng, 100, day) for day in days])
+    performance = Performance.of_errors(pa.array(values))
+    blocks = Blocks(86_400.0, float(values.mean()), float(days.std()), 60)
+    test, times = LossTest(performance, blocks=blocks), np.repeat(np.arange(60), 100) * 86_400_000_000
+    test.add(values, PROMISE, times)
+    assert not test.verdict().detected
+    test = LossTest(performance, json.loads(json.dumps(test.to_dict())), blocks=blocks)
+    test.add(2.5 * values, PROMISE, times + 60 * 86_400_000_000)
+    assert test.verdict().detected
+    assert test.verdict().block == 86_400

@@ -270,6 +270,21 @@ def _regression(board: builders.Dashboard) -> None:
         )
     )
     board.with_panel(
+        time_series(
+            "Error with and without labels",
+            "Mean absolute error, in the label's unit: on the window's labelled rows; and as the window's features and "
+            "answers tell it, with an interval meant for 95 % that held less often where it was measured. No rule uses "
+            "the threshold.",
+            Display(span=24, unit="none", minimum=0),
+            Query("model_mae", "by labels"),
+            Query("model_loss_estimate", "by features and answers"),
+            Query("model_loss_estimate_low", "low"),
+            Query("model_loss_estimate_high", "high"),
+            Query("model_loss_estimate_threshold", "threshold of the estimate"),
+            dashed=("low", "high", "threshold of the estimate"),
+        )
+    )
+    board.with_panel(
         bars(
             "Distribution of the errors",
             "Predictions minus labels: the share of labelled rows in each range, in the window and in the reference.",

@@ -271,10 +271,25 @@ def _regression(board: builders.Dashboard) -> None:
     )
     board.with_panel(
         time_series(
+            "Error with and without labels",
+            "Mean absolute error, in the label's unit: on the window's labelled rows; and as the window's features and "
+            "answers tell it, with an interval meant for 95 % that held less often where it was measured. No rule uses "
+            "the threshold.",
+            Display(span=12, unit="none", minimum=0),
+            Query("model_mae", "by labels"),
+            Query("model_loss_estimate", "by features and answers"),
+            Query("model_loss_estimate_low", "low"),
+            Query("model_loss_estimate_high", "high"),
+            Query("model_loss_estimate_threshold", "threshold of the estimate"),
+            dashed=("low", "high", "threshold of the estimate"),
+        )
+    )
+    board.with_panel(
+        time_series(
             "Error alarm: score against threshold",
             "Tested after every block of time: evidence of larger errors since the promotion as strong as this comes "
             "by chance once in 10 to the score blocks. LossRiseDetected fires when it reaches the threshold.",
-            Display(span=24, unit="none"),
+            Display(span=12, unit="none"),
             Query("max(loss_alarm_score)", "score"),
             Query("max(loss_alarm_threshold)", "threshold"),
             dashed=("threshold",),

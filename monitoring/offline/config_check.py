@@ -21,6 +21,7 @@ from monitoring.contract.rhythm_rows import read_rhythm_rows
 from monitoring.contract.times import from_microseconds
 from monitoring.offline.balance import advise
 from monitoring.offline.commands import load_reference
+from monitoring.offline.reference_advice import advise_of_reference
 
 
 def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -88,4 +89,5 @@ def describe(source: str, reference: Reference, config: Config, layout: Layout) 
     if until := learning_until(reference, thinned(rows), earlier, config):
         moment = f"{from_microseconds(until):%Y-%m-%d %H:%M} UTC"
         yield f"  learning: the reference is short, so rows of the log join it until {moment}; only then it tests"
+    yield from advise_of_reference(reference, config)
     yield from advise(reference, config)

@@ -194,7 +194,7 @@ def _agrees_with_evidently(config: Config, reference: Reference, counted: Profil
     assert {name: found.p_value for name, found in ours.drift.items()} == {
         name: found.p_value for name, found in theirs.drift.items()
     }
-    assert (ours.accuracy, ours.f1) == (theirs.accuracy, theirs.f1)
+    assert (ours.accuracy, ours.f1) == (theirs.accuracy, theirs.f1), theirs.verdicts
 
 
 @JAVA

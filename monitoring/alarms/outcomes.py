@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.alarms.e_detectors import Values
 from monitoring.alarms.log_cursor import LogCursor
 from monitoring.contract.config import Model
 from monitoring.contract.labels import are_given, first_targets
@@ -27,7 +28,6 @@ from monitoring.contract.tasks import TaskName
 from monitoring.contract.times import BEFORE_ALL, latest_time
 from monitoring.profile.kernel import hash_ids
 
-Values = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 

@@ -1,7 +1,5 @@
 """The alerts of this moment, asked of Prometheus when somebody looks at the page."""
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +7,9 @@ from datetime import datetime
 import requests
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-_TIMEOUT = 2.0  # seconds: a page that waits longer is no help
-_LIFETIME = 5.0  # seconds: many who look are one question
+from monitoring.page.remembered import TIMEOUT, Remembered
+
+_LIFETIME = 5.0  # seconds
 
 
 class _Alert(BaseModel):
@@ -53,26 +52,15 @@ class AlertReader:
 
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/alerts"
-        self._lock = threading.Lock()
-        self._seen = FiringAlerts(problem="Prometheus has not said yet what fires")
-        self._asked = float("-inf")
+        self._seen = Remembered(self._ask, FiringAlerts(problem="Prometheus has not said yet what fires"), _LIFETIME)
 
     def read(self) -> FiringAlerts:
-        """Return what fires, severe alerts first; Watchdog, which always fires, is left out.
-
-        One thread at a time waits for Prometheus; the others, which answer scrapes too, take what was seen last.
-        """
-        if time.monotonic() - self._asked >= _LIFETIME and self._lock.acquire(blocking=False):
-            try:
-                self._seen = self._ask()
-                self._asked = time.monotonic()
-            finally:
-                self._lock.release()
-        return self._seen
+        """Return what fires, severe alerts first; Watchdog, which always fires, is left out."""
+        return self._seen.read()
 
     def _ask(self) -> FiringAlerts:
         try:
-            answer = requests.get(self._url, timeout=_TIMEOUT)
+            answer = requests.get(self._url, timeout=TIMEOUT)
             answer.raise_for_status()
             found = _Answer.model_validate_json(answer.content).data.alerts
         except (requests.RequestException, ValidationError) as error:

@@ -13,6 +13,7 @@ from monitoring.contract.history import read_history
 from monitoring.contract.layout import Layout
 from monitoring.monitor import Monitor
 from monitoring.page.firing_alerts import AlertReader
+from monitoring.page.score_history import ScoreReader
 from monitoring.snapshot.report_archive import KeptReport, since
 
 # No page loads anything from elsewhere, and the browser holds Evidently's report, which is one file of scripts, to it.
@@ -29,7 +30,8 @@ EPISODES = 10  # of the loop's history that the page shows
 def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable[[], bool]) -> flask.Flask:
     """Return the Flask app that shows what the monitor saw last; `watching` tells whether its loop is alive."""
     app = flask.Flask(__name__)
-    alerts = AlertReader(monitor.settings.prometheus_api_url or monitor.settings.prometheus_url)
+    prometheus = monitor.settings.prometheus_api_url or monitor.settings.prometheus_url
+    alerts, scores = AlertReader(prometheus), ScoreReader(prometheus, monitor.config.model.task)
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["absent"] = ABSENT
@@ -40,7 +42,7 @@ def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable
 
     @app.get("/")
     def page() -> flask.Response:
-        return _page("page.html", alerts=alerts.read(), **_view(monitor))
+        return _page("page.html", alerts=alerts.read(), scores=scores.read(), **_view(monitor))
 
     @app.get("/metrics")
     def metrics() -> flask.Response:

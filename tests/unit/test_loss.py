@@ -12,9 +12,9 @@ import pytest
 
 from monitoring.alarms.harm_watch import HarmWatch
 from monitoring.alarms.loss import LossTest, LossVerdict, upper_bound
-from monitoring.alarms.loss_blocks import Blocks
+from monitoring.alarms.loss_blocks import Blocks, blocks_of
 from monitoring.contract.layout import Layout
-from monitoring.contract.reference import Performance, read_reference
+from monitoring.contract.reference import Performance, Reference, read_reference
 from monitoring.snapshot.alarm_metrics import loss_metrics
 from tests.unit.mixed import tips, trip_rows, trips
 from tests.unit.monitor_fixtures import START, keep_reference, label_rows, log_rows
@@ -219,3 +219,25 @@ def test_rows_of_one_bad_day_are_one_value_and_a_lasting_fault_is_found() -> Non
     test.add(2.5 * values, PROMISE, times + 60 * 86_400_000_000)
     assert test.verdict().detected
     assert test.verdict().block == 86_400
+
+
+def test_blocks_are_as_long_as_rows_are_wrong_together() -> None:
+    """A minute where they are not; a day or more where days differ; none without times, or for a few minutes."""
+    rng = np.random.default_rng(4)
+
+    def reference(losses: np.ndarray, every: float, *, timed: bool = True) -> Reference:
+        times = (np.arange(len(losses)) * every * 1e6).astype(np.int64)
+        columns = {MODEL.prediction: np.zeros(len(losses)), MODEL.target: losses}
+        if timed:
+            columns["timestamp"] = pa.array(times).cast(pa.timestamp("us", "UTC"))
+        return Reference(pa.table(columns), "", None, "user", None, Performance.of_errors(pa.array(losses)))
+
+    alone = blocks_of(reference(errors(rng, 20_000), 30.0), MODEL)
+    days = np.repeat(rng.lognormal(0, 0.5, 60), 200)
+    together = blocks_of(reference(errors(rng, len(days)) * days, 432.0), MODEL)
+    assert alone is not None
+    assert together is not None
+    assert alone.seconds == 60
+    assert together.seconds >= 86_400
+    assert blocks_of(reference(errors(rng, 20_000), 30.0, timed=False), MODEL) is None
+    assert blocks_of(reference(errors(rng, 300), 1.0), MODEL) is None

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from monitoring.alarms.drift.calibration_process import CalibrationError
-from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch
+from monitoring.alarms.drift.drift_watch import DriftVerdict, DriftWatch, rate_of
 from monitoring.alarms.drift.vocabulary import rows_of
 from monitoring.contract.layout import Layout
+from monitoring.contract.parts import list_parts
 from monitoring.contract.reference import read_reference
 from tests.unit.models import LOANS, loans
 from tests.unit.monitor_fixtures import keep_calibration, keep_reference, log_rows, make_rows, monitor_of
@@ -187,3 +188,14 @@ def test_an_unknown_prediction_is_a_category_of_its_own() -> None:
     found = rows_of(pa.Table.from_pandas(rows, preserve_index=False), LOANS.model)
     assert found.predictions.tolist() == [0, 2, 2]
     assert np.isfinite(found.features).all()
+
+
+def test_a_burst_is_not_the_pace_of_the_traffic(tmp_path: Path) -> None:
+    """Time without rows counts; rows of before last week do not, nor a clock that is behind the newest of them."""
+    now = datetime.now(UTC)
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 1_500), now - timedelta(minutes=6))
+    parts, _ = list_parts(Layout(tmp_path).current)
+    assert rate_of(parts, now) == pytest.approx(1_500 / 360)
+    assert rate_of(parts, now - timedelta(hours=1)) == pytest.approx(1_500 / 1.499)
+    assert rate_of(parts, now + timedelta(days=8)) == 0
+    assert rate_of([], now) == 0

@@ -128,7 +128,7 @@ class DriftWatch:
         unread = self._learn(listed)
         parts = [part for part in listed if self._through < part.last]
         logged = sum(part.rows for part in parts)
-        rate = _rate(parts, now)
+        rate = rate_of(parts, now)
         promise = self._config.false_alarm_rows(rate)
         if self._learning is not None:
             self._save_state(DriftState())  # a retraining meanwhile asks for the cycle
@@ -280,12 +280,15 @@ def _rhythm_rows_of(layout: Layout, config: Config, reference: Reference) -> tup
         return None, str(error)
 
 
-def _rate(parts: Iterable[Part], now: datetime) -> float:
-    """Return the rows per second over the last days of the log; 0 if they span no time."""
-    earliest = microseconds(now - RATE_PERIOD)
+def rate_of(parts: Iterable[Part], now: datetime) -> float:
+    """Return the rows per second over the last days of the log, until now; 0 if they span no time.
+
+    Time in which no row came counts, or a backfill of a few seconds would be taken for the pace of the traffic.
+    """
+    earliest, end = microseconds(now - RATE_PERIOD), microseconds(now)
     recent = [part for part in parts if part.last > earliest]
-    begin, end = min((p.first for p in recent), default=0), max((p.last for p in recent), default=0)
-    return sum(part.rows for part in recent) / ((end - begin) / 1e6) if end > begin else 0.0
+    seconds = (max(end, *(p.last for p in recent)) - min(p.first for p in recent)) / 1e6 if recent else 0.0
+    return sum(part.rows for part in recent) / seconds if seconds > 0 else 0.0
 
 
 def _newest(parts: Iterable[Part], rows: int) -> Micros:

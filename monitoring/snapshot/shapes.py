@@ -69,9 +69,10 @@ class NumericShape:
             Bin(name, float(ours[n]), None if theirs is None else float(theirs[n])) for n, name in enumerate(names)
         )
 
-    def words(self, _reference: Profile, _current: Profile) -> str:
-        """Return nothing."""
-        return ""
+    def words(self, _reference: Profile, current: Profile) -> str:
+        """Return how many values are infinite, which no drift test is about."""
+        infinite = int(current.special[self._index, 1:].sum())
+        return f"{infinite:,} values are infinite." if infinite else ""
 
 
 class CategoricalShape:

@@ -30,7 +30,7 @@ from monitoring.contract.config import Config, Model, SuiteEntry
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.kinds import DISTANCES
 from monitoring.contract.suite_tests import OF_CATEGORY, OF_COLUMN, OF_PROBABILITIES, QUANTILE_TESTS
-from monitoring.profile.columns import NumericColumn, column_of, columns_of
+from monitoring.profile.columns import Column, NumericColumn, Void, column_of, columns_of
 from monitoring.profile.profile import Profile
 from monitoring.profile.quantiles import quantile
 from monitoring.profile.two_sample_tests import total_variation, two_sample_chi_square
@@ -47,6 +47,13 @@ Measure = Callable[[pd.Series, pd.Series], float]
 
 DUPLICATES_TEST = "TestNumberOfDuplicatedRows"
 PERCENTAGE_TEST = "TestValueMAPE"
+# what Evidently counts and does not name: whether a column is one of those
+_COUNTED: Mapping[str, Callable[[Column, Profile], bool]] = {
+    "TestColumnsType": lambda column, rows: column.mismatched(rows),
+    "TestNumberOfConstantColumns": lambda column, rows: column.constant(rows),
+    "TestNumberOfColumnsWithMissingValues": lambda column, rows: column.void(rows) != Void(0, 0, 0, 0),
+}
+_NAMED = 5
 # the report's data: JSON in a script, which a name with `</script>` in it would end
 _DATA = re.compile(r"^ *var (evidently_dashboard|additional_graphs)_\w+ = .*$", re.MULTILINE)
 _BODY = re.compile(r"<body[^>]*>")
@@ -395,13 +402,16 @@ def _describe(outcome: _Outcome, drift: ColumnDrift | None) -> str:
 
 
 def _beside(outcome: _Outcome, current: Profile, frames: Frames | None) -> str:
-    """Say what Evidently's words do not: which rows were scored, and how well a quantile is known."""
+    """Say what Evidently's words do not: which rows are scored, which columns counted, how well a quantile is known."""
     scored, labelled = current.scores.rows, current.labelled
     if outcome.name in OF_PROBABILITIES and outcome.status != "error" and scored < labelled:
         return (
             f" On {scored:,} of {labelled:,} labelled rows: the others' labels are none of the config's categories, or "
             "their probabilities are not known."
         )
+    if outcome.name in _COUNTED and outcome.status != "error":
+        names = [column.name for column in columns_of(current.grid) if _COUNTED[outcome.name](column, current)]
+        return f" {', '.join(names[:_NAMED])}{' and others' if len(names) > _NAMED else ''}." if names else ""
     return _between(outcome, current, frames)
 
 

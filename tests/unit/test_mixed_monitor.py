@@ -273,3 +273,21 @@ def test_a_reference_without_numbers_is_no_crash(column: str, values: str | None
             generate_evidently_report(reference, current, config=trips())
     else:
         assert generate_evidently_report(reference, current, config=trips()).run is not None
+
+
+@pytest.mark.parametrize("engine", ["profile", "dataframe"])
+def test_what_is_counted_is_named(engine: str) -> None:
+    """Columns of another type, constant ones, those that lack values; and infinite values, which no drift test sees."""
+    counts = ("TestNumberOfConstantColumns", "TestNumberOfColumnsWithMissingValues")
+    tests = ["TestColumnsType", "TestColumnDrift", *({name: {"lte": 0}} for name in counts)]
+    current = _rows(300, seed=1)
+    current["passengers"] = "two"
+    current.loc[:19, "distance"] = np.inf
+    current.loc[:2, "zone"] = None
+    report = generate_evidently_report(_rows(400), current, config=trips(tests=tests, engine=engine))
+    said = {one.test: one.found for one in report.run.verdicts}
+    assert said["TestColumnsType"].endswith(" passengers.")
+    assert said["TestNumberOfConstantColumns"].endswith(" passengers.")
+    missing = said["TestNumberOfColumnsWithMissingValues"]
+    assert all(name in missing for name in ("distance", "passengers", "zone"))
+    assert said["TestColumnDrift:distance"].endswith("20 values are infinite.")

@@ -3,6 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from flows.settings import FlowSettings
 from monitoring.contract.config import Config
@@ -13,6 +16,9 @@ from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.onnx.names import listed
 from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.reference import Reference, parse_reference
+
+_TRIED = 1_000  # rows of the reference
+_NOBODYS = "a level that no model knows"
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -71,10 +77,32 @@ def _reference(path: Path | None, config: Config, problems: list[str]) -> Refere
 def _try_on(model: OnnxModel, reference: Reference, config: Config, problems: list[str]) -> None:
     from flows.training.sample import feature_matrix  # noqa: PLC0415 - scikit-learn takes seconds
 
+    rows = feature_matrix(reference.table, config.model)
     try:
-        model.require_answers(feature_matrix(reference.table, config.model), "the reference")
+        model.require_answers(rows, "the reference")
     except UnfitModelError as error:
         problems += error.problems
+        return
+    if unheard := _unheard(model, rows[:_TRIED], config):
+        sys.stdout.write(
+            f"levels of {listed(unheard)} change no answer on the reference's rows: if that is not meant, the model "
+            "knows them by another spelling. It is given true and false as `true` and `false`, and whole numbers as `4`\n"
+        )
+
+
+def _unheard(model: OnnxModel, rows: Any, config: Config) -> list[str]:
+    """Return the categorical features whose levels the model answers as it answers a level that nobody knows."""
+    found = []
+    answers = model.predict(rows)
+    for name in config.model.of_kind("categorical"):
+        place = config.model.features.index(name)
+        held = np.array([level is not None for level in rows[:, place]])
+        other = rows.copy()
+        other[held, place] = _NOBODYS
+        pairs = zip(answers, model.predict(other), strict=True)
+        if held.any() and all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs):
+            found.append(name)
+    return found
 
 
 def _describe(model: OnnxModel) -> None:

@@ -11,8 +11,8 @@ from onnx.external_data_helper import convert_model_to_external_data
 from flows.__main__ import main
 from tests.processes import ROOT
 from tests.unit.flows_fixtures import draw_wine
-from tests.unit.mixed import tips, trips
-from tests.unit.mixed_models import champion, lay_down
+from tests.unit.mixed import tips, trip_rows, trips
+from tests.unit.mixed_models import champion, lay_down, two_matrices
 from tests.unit.models import write_config
 from tests.unit.own_models import FEATURES, Graph, converted, named, regressor, train
 
@@ -140,6 +140,17 @@ def test_levels_and_answers_of_either_task_are_described(tmp_path: Path, capsys:
     assert "it is a classifier of no, yes, and the config's task is a regression" in capsys.readouterr().err
     assert check(tmp_path / "regression/model.onnx", tmp_path / "classification/config.yml") == 2
     assert "the config says that with `task: regression`" in capsys.readouterr().err
+
+
+def test_levels_that_change_no_answer_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that was fitted on `STATION` where `station` is sent fits, and answers as if there were no zone."""
+    table = pa.table(trip_rows(300, 1))
+    pq.write_table(table, tmp_path / "reference.parquet")
+    for level, deaf in (("station", "levels of airport change"), ("STATION", "levels of zone, airport change")):
+        written = lay_down(tmp_path, trips(), content := two_matrices(level).SerializeToString())
+        (tmp_path / "model.onnx").write_bytes(content)
+        assert check(tmp_path / "model.onnx", written, "--reference", str(tmp_path / "reference.parquet")) == 0
+        assert deaf in capsys.readouterr().out
 
 
 def test_the_page_lists_what_is_required() -> None:

@@ -86,7 +86,7 @@ def _try_on(model: OnnxModel, reference: Reference, config: Config, problems: li
     if unheard := _unheard(model, rows[:_TRIED], config):
         sys.stdout.write(
             f"levels of {listed(unheard)} change no answer on the reference's rows: if that is not meant, the model "
-            "knows them by another spelling. It is given true and false as `true` and `false`, and whole numbers as `4`\n"
+            "knows them by another spelling. It is given true and false as `true` and `false`, whole numbers as `4`\n"
         )
 
 

@@ -210,13 +210,19 @@ def _tests(config_of: Callable[..., Config]) -> list[Any]:
     return [*of_data, *(ERRORS if config_of is _trips else [*TESTS[3:], *BY_CLASS])]
 
 
+def _scored(rows: pd.DataFrame, model: Model) -> pd.DataFrame:
+    """Return the rows of which a score can be computed."""
+    numbers = [name for name in (model.prediction, model.target) if model.kind(name).name == "numeric"]
+    return labelled_rows(rows.astype(dict.fromkeys(numbers, "float64")), model)
+
+
 def _labelled(rows: pd.DataFrame, model: Model) -> bool:
-    return len(labelled_rows(rows, model)) > 0
+    return len(_scored(rows, model)) > 0
 
 
 def _flat(rows: pd.DataFrame, model: Model) -> bool:
     """Say whether labels are as good as constant: their spread is what rounding makes of it."""
-    labels = labelled_rows(rows, model)[model.target]
+    labels = _scored(rows, model)[model.target]
     return bool(labels.std(ddof=0) <= 1e-6 * labels.abs().max())
 
 
@@ -287,12 +293,12 @@ def test_a_profile_of_an_older_format_is_refused() -> None:
     with pa.ipc.open_file(to_bytes(profile_rows(grid, table))[32:]) as reader:
         batch = reader.get_batch(0)
     ((key, header),) = batch.schema.metadata.items()
-    older = batch.replace_schema_metadata({key: header.replace(b'"format": 4', b'"format": 3')})
+    older = batch.replace_schema_metadata({key: header.replace(b'"format": 5', b'"format": 4')})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, older.schema) as writer:
         writer.write_batch(older)
     content = bytes(sink.getvalue())
-    with pytest.raises(ProfileMismatchError, match="a profile of format 3; this version reads 4"):
+    with pytest.raises(ProfileMismatchError, match="a profile of format 4; this version reads 5"):
         from_bytes(grid, hashlib.sha256(content).digest() + content)
 
 

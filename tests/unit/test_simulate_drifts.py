@@ -16,7 +16,7 @@ from monitoring.contract.config_file import load_config
 MODEL = load_config(Path(__file__).parents[2] / "monitoring/config.yml").model
 RATE = 22_050
 DRIFTS = load_drifts()
-OF_EXAMPLES = {"seconds"}  # they name other features, and do not fit the built-in model
+OF_EXAMPLES = {"seconds", "thousands"}  # they name other features, and do not fit the built-in model
 
 
 def _rows(count: int = 2000) -> np.ndarray:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.values import without_nan
+
 PREFIX = "probability_"
 TOLERANCE = 1e-3  # of a row's sum: float32, and what people round to, is within it
 
@@ -29,7 +31,7 @@ def probability_flaws(table: pa.Table, stored: Sequence[str], columns: Sequence[
         yield f"column {missing[0]} is missing, while {given[0]} is there: give all categories' probabilities, or none"
     if any(name not in table.column_names for name in columns):
         return  # why a column cannot be numbers is said already
-    numbers = [_known(table[name]) for name in columns]
+    numbers = [without_nan(pc.cast(table[name], pa.float64())) for name in columns]
     for name, column in zip(columns, numbers, strict=True):
         if pc.any(pc.or_(pc.less(column, 0), pc.greater(column, 1))).as_py():
             yield f"column {name} holds numbers that are no probabilities: they lie between 0 and 1"
@@ -43,12 +45,6 @@ def probability_flaws(table: pa.Table, stored: Sequence[str], columns: Sequence[
         first = pc.index(pc.fill_null(off, False), True).as_py()
         total = sum(column[first].as_py() for column in numbers)
         yield f"the probabilities of {wrong:,} rows do not sum to 1: those of row {first:,} sum to {total:.4g}"
-
-
-def _known(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return probabilities of which NaN is none, as null."""
-    column = pc.cast(column, pa.float64())
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
 
 
 def _sum(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:

@@ -23,7 +23,7 @@ from monitoring.contract.probabilities import probability_flaws
 from monitoring.contract.schemas import TIMESTAMP, compared_fields, probability_fields, reference_schema
 from monitoring.contract.storage import replaced
 from monitoring.contract.times import Micros, latest_time
-from monitoring.contract.values import UnfitColumnError, conform
+from monitoring.contract.values import UnfitColumnError, conform, without_nan
 
 TIME = pa.field("timestamp", TIMESTAMP)  # when a row was predicted, where a reference knows it
 _MICROS = re.compile(r"-?[0-9]{1,18}")
@@ -184,13 +184,6 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     )
 
 
-def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column in which a number that is none is null: without an answer, or a label."""
-    if not pa.types.is_floating(column.type):
-        return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-
-
 def _rows(stored: pa.Table, schema: Iterable[pa.Field], features: Collection[str]) -> tuple[pa.Table, list[str]]:
     """Return a reference's columns as the schema, without those that cannot be, and why they cannot."""
     columns: dict[str, pa.ChunkedArray] = {}
@@ -198,7 +191,7 @@ def _rows(stored: pa.Table, schema: Iterable[pa.Field], features: Collection[str
     for field in schema:
         try:
             column = conform(stored, pa.schema([field]))[field.name]
-            columns[field.name] = column if field.name in features else _without_nan(column)
+            columns[field.name] = column if field.name in features else without_nan(column)
         except UnfitColumnError as error:
             problems.append(str(error))
     return pa.table(columns), problems

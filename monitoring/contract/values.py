@@ -96,6 +96,13 @@ def narrowed(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
     return conform(table, pa.schema(fields))
 
 
+def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column in which a number that is none is null."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+
+
 def is_text(given: pa.DataType) -> bool:
     """Say whether a type is text; bytes in UTF-8 are, since some writers do not say which of both they mean."""
     types = pa.types

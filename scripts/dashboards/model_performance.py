@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import timeseries
 
 from scripts.dashboards.base import frame
 from scripts.dashboards.limits import limit_of
@@ -213,15 +214,24 @@ def _predictions(board: builders.Dashboard) -> None:
         )
     )
     board.with_panel(
-        time_series(
+        _harm_alarm(
             "Accuracy alarm: score against threshold",
             "Tested after every label: evidence of a fall since the promotion as strong as this comes by chance once "
             "in 10 to the score labelled rows. AccuracyDropDetected fires when it reaches the threshold.",
-            Display(span=12, unit="none"),
-            Query("max(accuracy_alarm_score)", "score"),
-            Query("max(accuracy_alarm_threshold)", "threshold"),
-            dashed=("threshold",),
+            "accuracy",
         )
+    )
+
+
+def _harm_alarm(title: str, description: str, prefix: str) -> timeseries.Panel:
+    """Return the panel of a test of harm, whose metrics begin with a prefix."""
+    return time_series(
+        title,
+        description,
+        Display(span=12, unit="none"),
+        Query(f"max({prefix}_alarm_score)", "score"),
+        Query(f"max({prefix}_alarm_threshold)", "threshold"),
+        dashed=("threshold",),
     )
 
 
@@ -285,14 +295,11 @@ def _regression(board: builders.Dashboard) -> None:
         )
     )
     board.with_panel(
-        time_series(
+        _harm_alarm(
             "Error alarm: score against threshold",
             "Tested after every block of time: evidence of larger errors since the promotion as strong as this comes "
             "by chance once in 10 to the score blocks. LossRiseDetected fires when it reaches the threshold.",
-            Display(span=12, unit="none"),
-            Query("max(loss_alarm_score)", "score"),
-            Query("max(loss_alarm_threshold)", "threshold"),
-            dashed=("threshold",),
+            "loss",
         )
     )
     board.with_panel(

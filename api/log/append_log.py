@@ -165,7 +165,7 @@ class AppendLog:
 
     def probe(self) -> str | None:
         """Return why the log cannot be written now, or None if it can."""
-        path = self.folder / f"_probe-{self._writer}"
+        path = self.folder / f"_probe-{self._writer}-{threading.get_ident()}"  # two may ask at once
         try:
             make_folder(self.folder)
             path.write_bytes(b"ready\n")

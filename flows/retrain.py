@@ -32,7 +32,7 @@ from flows.run_history import RunRecord, recorded
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
-from flows.training.collection import Collected, collect, newest_row, shortage
+from flows.training.collection import Collected, collect, newest_row, require_reference, shortage
 from flows.training.rhythm_rows import find_rhythm_rows
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Config
@@ -101,6 +101,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
             return record.conclude("TooFewLabels", reason)
+        require_reference(collected, config)
         candidate = evaluate_candidate(config, collected, reference, champion.onnx, cycle)
         step("candidate evaluated")
         gate = RetrainGate(

@@ -117,11 +117,7 @@ up: ## the stack in containers: builds, starts, waits until it is healthy (ARGS=
 
 .PHONY: down
 down: ## stop the containers and keep the data
-	@SECRETS=secrets docker compose --profile demo down --remove-orphans   # with or without secrets
-
-.PHONY: secrets
-secrets: ## generate the containers' passwords and tokens that are missing
-	@scripts/secrets
+	@docker compose --profile demo down --remove-orphans
 
 .PHONY: backup
 backup: ## back the containers' data up into backups/<time>, or into the folder TO

@@ -76,8 +76,12 @@ class Compose:
         self.compose("--profile", "demo", "down", "--remove-orphans")
 
     def services(self) -> list[str]:
-        """Name the services that have containers."""
-        return sorted({c["Config"]["Labels"]["com.docker.compose.service"] for c in self.containers()})
+        """Name the services that have containers, but for the one that ends."""
+        return sorted({c["Config"]["Labels"]["com.docker.compose.service"] for c in self.lasting()})
+
+    def lasting(self) -> list[dict[str, Any]]:
+        """Return what `docker inspect` says of the containers that are to run: the secrets' one ends."""
+        return [c for c in self.containers() if c["Config"]["Labels"]["com.docker.compose.service"] != "secrets"]
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """Return what `docker inspect` says of the project's containers, or of one service's."""
@@ -87,11 +91,11 @@ class Compose:
 
     def unhealthy(self) -> list[str]:
         """Name the containers that are not healthy."""
-        return [c["Name"] for c in self.containers() if c["State"].get("Health", {}).get("Status") != "healthy"]
+        return [c["Name"] for c in self.lasting() if c["State"].get("Health", {}).get("Status") != "healthy"]
 
     def heal(self) -> None:
         """Start what does not run, and wait until all is healthy: what a case begins from, whatever went before it."""
-        for stopped in [c["Name"] for c in self.containers() if not c["State"]["Running"]]:
+        for stopped in [c["Name"] for c in self.lasting() if not c["State"]["Running"]]:
             self.run("docker", "start", stopped)
         eventually("every container to be healthy", lambda: not self.unhealthy(), 240)
 

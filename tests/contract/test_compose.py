@@ -10,7 +10,7 @@ import yaml
 from tests.processes import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SECRETS = yaml.safe_load((ROOT / "docker-compose.secrets.yml").read_text())["secrets"]
+FIRST = COMPOSE["services"].pop("secrets")  # which makes the others' secrets, and ends
 SETTINGS = dict(line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if line and line[0] != "#")
 EACH_SERVICE = pytest.mark.parametrize(
     "service", [pytest.param(service, id=name) for name, service in COMPOSE["services"].items()]
@@ -21,6 +21,7 @@ EACH_DOCKERFILE = pytest.mark.parametrize("path", [pytest.param(p, id=str(p.rela
 # The root user's exceptions; the reason stands beside the line.
 ROOT_USERS = {"cadvisor"}
 INTERNAL = {"loop", "database", "exporters"}
+READERS = dict(argument.split("=", 1) for argument in FIRST["command"] if "=" in argument)
 
 
 def test_every_service_of_the_stack_is_there() -> None:
@@ -63,8 +64,10 @@ def test_root_is_the_exception_and_is_explained() -> None:
 
 @EACH_SERVICE
 def test_dependencies_are_waited_for(service: dict[str, Any]) -> None:
-    """A dependency is waited for until it is healthy."""
-    assert {one["condition"] for one in service.get("depends_on", {}).values()} <= {"service_healthy"}
+    """A dependency is waited for until it is healthy, and the secrets until they are there."""
+    conditions = {name: one["condition"] for name, one in service.get("depends_on", {}).items()}
+    assert conditions.pop("secrets", "service_completed_successfully") == "service_completed_successfully"
+    assert set(conditions.values()) <= {"service_healthy"}
 
 
 @EACH_SERVICE
@@ -103,30 +106,41 @@ def test_every_foreign_image_has_an_exact_tag_in_env() -> None:
 
 
 def test_no_secret_stands_in_a_tracked_file() -> None:
-    """Passwords come from files of secrets alone, each of which is defined, used and generated."""
-    used = {secret for of in COMPOSE["services"].values() for secret in of.get("secrets", [])}
-    made = re.findall(r"for name in ([a-z_ ]+);", (ROOT / "scripts/secrets").read_text())
-    assert used == SECRETS.keys() == {name for names in made for name in names.split()}
+    """Passwords come from files of secrets alone."""
     for name, of in COMPOSE["services"].items():
         for key, value in of.get("environment", {}).items():
             if re.search("PASSWORD|TOKEN|KEY|SECRET", key) and value not in ("true", "false"):
                 assert str(value).startswith("/run/secrets/"), (name, key)
 
 
-def test_a_missing_secret_says_what_to_do() -> None:
-    """Compose's messages, before any secret is made and where one is missing, name the file and the command."""
-    for name, secret in SECRETS.items():
-        assert re.fullmatch(rf"\$\{{SECRETS:\?[^}}]*`make secrets`}}/{name}", secret["file"])
-        assert secret["name"] == f"secrets/{name}, which `make secrets` generates,"
+def test_who_reads_secrets_has_its_own_from_the_start() -> None:
+    """Each reader waits for its secrets, in a volume that nobody else has, and which belongs to its user."""
+    services = COMPOSE["services"]
+    mounted = {name: [v for v in of.get("volumes", []) if "/run/secrets" in v] for name, of in services.items()}
+    readers = {name: volumes for name, volumes in mounted.items() if volumes}
+    assert readers == {name: [f"secrets-{name}:/run/secrets:ro"] for name in READERS}
+    for name, told in READERS.items():
+        assert told.split("=")[0] == services[name]["user"]
+        assert services[name]["depends_on"]["secrets"] == {"condition": "service_completed_successfully"}
+        assert f"secrets-{name}:/services/{name}" in FIRST["volumes"]
 
 
-def test_who_reads_a_secret_is_who_owns_it() -> None:
-    """The files' owners in scripts/secrets are the users of the services that read them."""
-    script = (ROOT / "scripts/secrets").read_text()
+def test_what_reads_a_secret_is_given_it() -> None:
+    """Every secret that a service's settings or command name is among those that it is handed."""
     for name, of in COMPOSE["services"].items():
-        for secret in of.get("secrets", []):
-            owned = r"chown (\d+:\d+) " + (secret if name == "grafana" else r"\[a-z\]\*")
-            assert re.findall(owned, script) == [of["user"]], (name, secret)
+        text = yaml.safe_dump({key: of.get(key) for key in ("command", "environment", "healthcheck")})
+        named = {*re.findall(r"=(?:\w+:)?@(\w+)", text), *re.findall(r"/run/secrets/(\w+)", text)}
+        assert named <= {*READERS.get(name, "=").split("=")[1].split(",")}, name
+
+
+def test_the_service_that_makes_secrets_can_do_that_alone() -> None:
+    """It is root, to give files away: without a network, on a read-only root, with the rights for just that."""
+    assert FIRST["network_mode"] == "none"
+    assert (FIRST["read_only"], FIRST["cap_drop"]) == (True, ["ALL"])
+    assert set(FIRST["cap_add"]) == {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
+    assert FIRST["security_opt"] == ["no-new-privileges:true"]
+    assert FIRST["restart"] == "no"
+    assert [v for v in FIRST["volumes"] if not v.startswith("secrets") and not v.endswith(":ro")] == []
 
 
 @EACH_DOCKERFILE

@@ -20,6 +20,7 @@ def describe(model: Model, *, secured: bool = False) -> Schema:
         "paths": {
             "/predict": {"post": _predict(model)},
             "/log": {"post": _log()},
+            "/log/cloudevents": {"post": _cloudevents()},
             "/feedback": {"post": _feedback()},
             "/health": _get("health", "The process lives", _status("alive")),
             "/ready": _get(
@@ -142,6 +143,27 @@ def _log() -> Schema:
             _problem(400, 408, 413, 415, 422, 429, 503),
         ),
     }
+
+
+def _cloudevents() -> Schema:
+    logged = {"description": "Both halves have come; their rows are in the log", "content": _json(ref("Logged"))}
+    waiting = {"description": "The event waits for its other half", "content": _json(_status("waiting"))}
+    return {
+        "operationId": "cloudevents",
+        "summary": "What a model server was asked and answered, as KServe and Seldon tell it",
+        "description": "CloudEvents in binary mode (headers ce-id, ce-type and ce-time) or structured. Data is JSON of "
+        "the open inference protocol (inputs, outputs), or instances and predictions. Request and response have the "
+        "same id, or the same extension requestid, and may come in any order, to any worker.",
+        "requestBody": {
+            "required": True,
+            "content": {**_json({"type": "object"}), "application/cloudevents+json": {"schema": ref("Event")}},
+        },
+        "responses": _merged({"200": logged, "202": waiting}, _problem(400, 408, 413, 415, 422, 429, 503)),
+    }
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
 
 
 def _feedback() -> Schema:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.audio import MAX_SECONDS
+from api.cloud_events import TYPES
 from api.kinds import KINDS, Schema
 from api.metrics import LABEL_OUTCOMES, ROW_OUTCOMES
 from api.sent_rows import MAX_ROWS, text_schema, time_schema
@@ -58,6 +59,7 @@ def schemas_of(model: Model) -> Schema:
         ),
         "Rows": _rows_schema(model, known),
         "Logged": _logged_schema(),
+        "Event": _event_schema(),
         "Labelled": _labelled_schema(),
         "Model": _model_schema(model),
         "Problem": _problem_schema(),
@@ -102,6 +104,18 @@ def _logged_schema() -> Schema:
     counts: Schema = {name: {"type": "integer", "minimum": 0} for name in ROW_OUTCOMES}
     results = {"type": "array", "items": result, "minItems": 1, "description": "in the order sent"}
     return closed_object({**counts, "results": results}, [*counts, "results"])
+
+
+def _event_schema() -> Schema:
+    text = {"type": "string"}
+    properties = {
+        "id": text,
+        "type": {"enum": list(TYPES)},
+        "time": text,
+        "requestid": text,
+        "data": {"type": "object"},
+    }
+    return {"type": "object", "properties": properties, "required": ["id", "type", "data"]}
 
 
 def _labelled_schema() -> Schema:

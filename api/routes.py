@@ -10,7 +10,9 @@ from flask import Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api import openapi
+from api.cloud_events import STRUCTURED, parse_event
 from api.feedback import take_labels
+from api.joined_events import take_event
 from api.json_body import require_plain
 from api.log.own_ids import new_id
 from api.logged_rows import take_rows
@@ -160,6 +162,16 @@ def log(service: Service) -> Response:
     return _json(take_rows(service, parse_rows(request.get_data(cache=False), service.config.model)))
 
 
+def cloudevents(service: Service) -> Response:
+    """Log what a model server was asked and answered, when both have come; 202 says that one waits for the other."""
+    require_plain(request.headers.get("Content-Encoding"))
+    if request.mimetype not in ("application/json", STRUCTURED):
+        raise _unsupported(f"application/json or {STRUCTURED}")
+    event = parse_event(request.headers, request.mimetype, request.get_data(cache=False), service.config.model)
+    answer = take_event(service, event)
+    return _json(answer) if answer is not None else Response(b'{"status":"waiting"}', 202, mimetype="application/json")
+
+
 def health(_service: Service) -> Response:
     """Say that the process lives."""
     return _json({"status": "alive"})
@@ -225,6 +237,7 @@ RULES = (
     Rule("GET", "/", "index", index, "this list"),
     Rule("POST", "/predict", "predict", predict, "predict one row, a batch, or an audio clip"),
     Rule("POST", "/log", "log", log, "log predictions that another service made"),
+    Rule("POST", "/log/cloudevents", "cloudevents", cloudevents, "the same, as KServe and Seldon tell them"),
     Rule("POST", "/feedback", "feedback", feedback, "labels that arrive later"),
     Rule("GET", "/health", "health", health, "the process lives"),
     Rule("GET", "/ready", "ready", ready, "a model is loaded, the log is writable, and audio, if configured, is warm"),

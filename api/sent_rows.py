@@ -44,7 +44,7 @@ class SentRow(NamedTuple):
 
 def parse_rows(body: bytes, model: Model) -> list[SentRow]:
     """Read the body of `POST /log`; raise the Problem that says what cannot be used."""
-    _require_few(body, model)
+    require_few(body, model)
     content = as_object(parse_json(body), "body")
     require_keys(content, ("rows",), "")
     rows = content.get("rows")
@@ -62,7 +62,13 @@ def parse_rows(body: bytes, model: Model) -> list[SentRow]:
     return parsed
 
 
-def _require_few(body: bytes, model: Model) -> None:
+def read_rows(rows: list[dict[str, Any]], model: Model) -> list[SentRow]:
+    """Read rows as `parse_rows` does, which were made of another protocol's."""
+    reading = _RowReading(model)
+    return [reading.row(item, f"rows[{n}]") for n, item in enumerate(rows)]
+
+
+def require_few(body: bytes, model: Model) -> None:
     """Refuse what cannot be a request of that many rows before it is built in memory."""
     for sign, most in (("{", 3), (",", len(model.features) + len(model.categories) + 8)):  # of a row
         room = most * MAX_ROWS + 1

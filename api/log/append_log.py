@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 import structlog
 
+from api.log.halves import Halves
 from api.log.id_index import IdIndex
 from api.log.journal import Journal, list_journals, list_odd_journals
 from api.log.journal_lines import LogFormat, all_ids, find_rows, first_line
@@ -105,6 +106,7 @@ class AppendLog:
         self._full: list[Journal] = []  # closed for appending, not sealed yet
         self._seal_lock = threading.Lock()  # the list of full journals
         self._wake = threading.Event()
+        self.halves = Halves(folder / "_halves.sqlite")
         self.ids = IdIndex(folder / "_ids.sqlite", self._given_ids, durable=sealing.fsync)
         self._stopping = False
         self._thread: threading.Thread | None = None

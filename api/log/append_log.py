@@ -107,7 +107,7 @@ class AppendLog:
         self._seal_lock = threading.Lock()  # the list of full journals
         self._wake = threading.Event()
         self.halves = Halves(folder / "_halves.sqlite")
-        self.ids = IdIndex(folder / "_ids.sqlite", self._given_ids, durable=sealing.fsync)
+        self.ids = IdIndex(folder / "_ids", self._given_ids, durable=sealing.fsync)
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -123,7 +123,6 @@ class AppendLog:
         if self._thread is not None:
             self._thread.join()
         self.seal()
-        self.ids.close()
 
     def append(self, rows: list[Row]) -> None:
         """Append a request's rows, all or none; when this returns they survive a killed process.

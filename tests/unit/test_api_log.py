@@ -1,8 +1,9 @@
 """POST /log: predictions that another service made."""
 
 import re
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -122,19 +123,23 @@ def test_an_id_is_logged_once(app: Flask, client: FlaskClient, an_id: Any, *, se
     assert found[["confidence", TARGET]].isna().all(axis=None)
 
 
-def test_ids_are_known_after_a_restart_and_without_their_index(tmp_path: Path) -> None:
+def damage(index: Path) -> None:
+    """Cut a run off, and put another out of order."""
+    for number, run in enumerate(sorted(index.glob("*.run"))):
+        run.write_bytes(bytes(16 * 4 if number else 7))
+
+
+@pytest.mark.parametrize("harm", [Path.exists, shutil.rmtree, damage], ids=["kept", "lost", "damaged"])
+def test_ids_are_known_after_a_restart(tmp_path: Path, harm: Callable[[Path], object]) -> None:
     """The index of ids survives; where it was lost, or is damaged, it is made again from the log."""
-    ids = [str(uuid.uuid4()) for _ in range(50)]
-    batch = [row(prediction_id=one) for one in ids]
-    index = tmp_path / "data" / "current.parquet" / "_ids.sqlite"
-    for number, harm in enumerate((lambda: None, index.unlink, lambda: index.write_bytes(b"no index" * 1000))):
+    batch = [row(prediction_id=str(uuid.uuid4())) for _ in range(50)]
+    for expected in ("logged", "known", "known"):
         with running(settings(tmp_path / "data")) as app:
-            if number:
-                harm()
             answer = send(app.test_client(), *batch)
             if answer.status_code == 503:  # it has just seen the damage
                 answer = send(app.test_client(), *batch)
-            assert statuses(answer) == (["known"] if number else ["logged"]) * 50
+            assert statuses(answer) == [expected] * 50
+        harm(tmp_path / "data" / "current.parquet" / "_ids")
 
 
 def test_a_row_that_was_never_written_is_not_known(app: Flask, client: FlaskClient) -> None:

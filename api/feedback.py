@@ -40,7 +40,8 @@ def _settle(service: Service, labels: Sequence[SentLabel]) -> list[str]:
     if not logged:
         return ["unknown" if label.problem is None else "invalid" for label in labels]
     with service.labels.exclusive():
-        settling = _Settling(logged, service.labels.newest(logged, target), service.clock.now())
+        later = service.labels.newest({key: _to_millisecond(time) for key, (_, time) in logged.items()}, target)
+        settling = _Settling(logged, later, service.clock.now())
         outcomes = [settling.outcome(label) for label in labels]
         if settling.rows:
             service.labels.append(settling.rows)
@@ -50,8 +51,14 @@ def _settle(service: Service, labels: Sequence[SentLabel]) -> list[str]:
 class _Settling:
     """The newest label of each prediction while a request's labels are gone through."""
 
-    def __init__(self, logged: dict[str, Target], later: dict[str, tuple[Micros, str | float]], now: Micros) -> None:
-        self._newest = {key: later.get(key, (BEFORE_ALL, own)) for key, own in logged.items()}
+    def __init__(
+        self,
+        logged: dict[str, tuple[Target, Micros]],
+        later: dict[str, tuple[Micros, str | float]],
+        now: Micros,
+    ) -> None:
+        self._times = {key: time for key, (_, time) in logged.items()}
+        self._newest = {key: later.get(key, (BEFORE_ALL, own)) for key, (own, _) in logged.items()}
         self._now = now
         self.rows: list[Row] = []
 
@@ -65,8 +72,16 @@ class _Settling:
             return "known"
         time = max(self._now, Micros(time + 1))  # the clocks of two workers may differ, and a batch has one time
         self._newest[label.key] = time, label.target
-        self.rows.append(label_row(prediction_id=label.key, target=label.target, timestamp=time))
+        predicted_at = _to_millisecond(self._times[label.key])
+        self.rows.append(
+            label_row(prediction_id=label.key, target=label.target, timestamp=time, predicted_at=predicted_at)
+        )
         return "accepted" if before is None else "corrected"
+
+
+def _to_millisecond(row_time: Micros) -> Micros:
+    """Return the time by which a row's labels are found, which is no finer than an id tells it."""
+    return Micros(max(row_time, 0) // 1000 * 1000)
 
 
 def _problem(labels: Sequence[SentLabel]) -> Problem:

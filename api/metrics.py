@@ -17,6 +17,8 @@ LOG_STAGES = (
     "append", "lock", "seal", "recover", "corrupt", "bad_part", "part_refused", "sealer", "merge", "retire", "upkeep",
 )  # fmt: skip
 LOAD_OUTCOMES = ("loaded", "late", "refused", "unreachable", "copy_failed", "copy_damaged", "failed")
+ROW_OUTCOMES = ("logged", "known")
+EVENT_OUTCOMES = ("joined", "waiting", "dropped")
 LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -123,6 +125,13 @@ class APIMetrics:
         )
         labels = Counter("api_labels", "Labels sent, by what became of them.", ["outcome"], registry=registry)
         self._labels = {name: labels.labels(name) for name in LABEL_OUTCOMES}  # there from the start, as log stages are
+        rows = Counter("api_log_rows", "Rows sent to /log, by what became of them.", ["outcome"], registry=registry)
+        self._rows = {name: rows.labels(name) for name in ROW_OUTCOMES}  # there from the start, too
+        events = Counter(
+            "api_inference_events", "Events sent to /log/cloudevents, by what became of them.", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._events = {name: events.labels(name) for name in EVENT_OUTCOMES}
         self.log = log_metrics("prediction_log", registry)
         self.labels = log_metrics("labels_log", registry)
         self.model_loads = Counter(
@@ -169,6 +178,15 @@ class APIMetrics:
         """Count the predictions of one request."""
         self.batch_size.observe(len(answers))
         self._predictions.count(answers)
+
+    def logged(self, outcomes: Mapping[str, int]) -> None:
+        """Count the rows of one request to /log, by their outcome."""
+        for outcome, count in outcomes.items():
+            self._rows[outcome].inc(count)
+
+    def joined(self, outcome: str, count: int) -> None:
+        """Count events of other model servers, by their outcome."""
+        self._events[outcome].inc(count)
 
     def labelled(self, outcomes: Mapping[str, int]) -> None:
         """Count the labels of one request, by their outcome."""

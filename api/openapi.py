@@ -19,6 +19,8 @@ def describe(model: Model, *, secured: bool = False) -> Schema:
         },
         "paths": {
             "/predict": {"post": _predict(model)},
+            "/log": {"post": _log()},
+            "/log/cloudevents": {"post": _cloudevents()},
             "/feedback": {"post": _feedback()},
             "/health": _get("health", "The process lives", _status("alive")),
             "/ready": _get(
@@ -124,13 +126,53 @@ def _label_link(model: Model) -> Schema:
     return {"operationId": "feedback", "requestBody": label, "description": "the label that the prediction waits for"}
 
 
+def _log() -> Schema:
+    return {
+        "operationId": "log",
+        "summary": "Predictions that another service made; each is answered for itself",
+        "description": "All rows are taken, or none. An id is logged once: sending the same request again changes "
+        "nothing, nor does another row of a known id. A row whose time is later than this clock is dated now.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ref("Rows")}}},
+        "responses": _merged(
+            {
+                "200": {
+                    "description": "All rows are in the log",
+                    "content": {"application/json": {"schema": ref("Logged")}},
+                }
+            },
+            _problem(400, 408, 413, 415, 422, 429, 503),
+        ),
+    }
+
+
+def _cloudevents() -> Schema:
+    logged = {"description": "Both halves have come; their rows are in the log", "content": _json(ref("Logged"))}
+    waiting = {"description": "The event waits for its other half", "content": _json(_status("waiting"))}
+    return {
+        "operationId": "cloudevents",
+        "summary": "What a model server was asked and answered, as KServe and Seldon tell it",
+        "description": "CloudEvents in binary mode (headers ce-id, ce-type and ce-time) or structured. Data is JSON of "
+        "the open inference protocol (inputs, outputs), or instances and predictions. Request and response have the "
+        "same id, or the same extension requestid, and may come in any order, to any worker.",
+        "requestBody": {
+            "required": True,
+            "content": {**_json({"type": "object"}), "application/cloudevents+json": {"schema": ref("Event")}},
+        },
+        "responses": _merged({"200": logged, "202": waiting}, _problem(400, 408, 413, 415, 422, 429, 503)),
+    }
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
+
+
 def _feedback() -> Schema:
     labels = {"type": "array", "items": ref("Label"), "minItems": 1, "maxItems": MAX_LABELS}
     return {
         "operationId": "feedback",
         "summary": "Labels that arrive later; each is answered for itself",
         "description": "The newest label of a prediction counts, also before one that came with the row. Sending the "
-        "same request again changes nothing. Ids are UUIDs, in capitals or small letters. Where no label of the "
+        "same request again changes nothing. A UUID is the same in capitals and small letters. Where no label of the "
         "request is of use, nothing was taken and the answer is 422 if one cannot be read, else 404.",
         "requestBody": {
             "required": True,

@@ -3,8 +3,10 @@
 from typing import Any
 
 from api.audio import MAX_SECONDS
+from api.cloud_events import TYPES
 from api.kinds import KINDS, Schema
-from api.metrics import LABEL_OUTCOMES
+from api.metrics import LABEL_OUTCOMES, ROW_OUTCOMES
+from api.sent_rows import MAX_ROWS, text_schema, time_schema
 from api.tasks import TASKS
 from api.validation import MAX_INSTANCES
 from monitoring.contract.config import Model
@@ -52,14 +54,68 @@ def schemas_of(model: Model) -> Schema:
         "Prediction": closed_object(prediction, list(prediction)),
         "Predictions": closed_object({"predictions": {"type": "array", "items": ref("Prediction")}}, ["predictions"]),
         "Label": closed_object(
-            {"prediction_id": {"type": "string", "format": "uuid"}, model.target: label},
+            {"prediction_id": {"type": "string"}, model.target: label},
             ["prediction_id", model.target],
         ),
+        "Rows": _rows_schema(model, known),
+        "Logged": _logged_schema(),
+        "Event": _event_schema(),
         "Labelled": _labelled_schema(),
         "Model": _model_schema(model),
         "Problem": _problem_schema(),
     }
     return named | ({"Clip": _clip(known, model.target)} if model.audio else {})
+
+
+def _rows_schema(model: Model, known: Schema) -> Schema:
+    task = TASKS[model.task]
+    row = {
+        "features": ref("Features"),
+        model.prediction: task.label_schema(model),
+        "prediction_id": text_schema("the id that labels will name; made where it is null or absent"),
+        "timestamp": time_schema(),
+        "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "model_version": {**text_schema("which model answered"), "type": ["string", "integer", "null"]},
+        model.target: known,
+        **task.sent_schema(model),
+    }
+    rows = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_ROWS,
+        "items": closed_object(row, ["features", model.prediction]),
+    }
+    return closed_object({"rows": rows}, ["rows"])
+
+
+def _logged_schema() -> Schema:
+    result = closed_object(
+        {
+            "prediction_id": {"type": "string", "description": "as it is logged"},
+            "status": {
+                "enum": list(ROW_OUTCOMES),
+                "description": "logged: the row is new; known: there is a row of this id, and nothing was logged",
+            },
+            "field": {"type": "string"},
+            "detail": {"type": "string", "description": "what is logged otherwise than it was sent"},
+        },
+        ["prediction_id", "status"],
+    )
+    counts: Schema = {name: {"type": "integer", "minimum": 0} for name in ROW_OUTCOMES}
+    results = {"type": "array", "items": result, "minItems": 1, "description": "in the order sent"}
+    return closed_object({**counts, "results": results}, [*counts, "results"])
+
+
+def _event_schema() -> Schema:
+    text = {"type": "string"}
+    properties = {
+        "id": text,
+        "type": {"enum": list(TYPES)},
+        "time": text,
+        "requestid": text,
+        "data": {"type": "object"},
+    }
+    return {"type": "object", "properties": properties, "required": ["id", "type", "data"]}
 
 
 def _labelled_schema() -> Schema:

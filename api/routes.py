@@ -8,13 +8,17 @@ from typing import Any
 import orjson
 from flask import Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
-from uuid_utils import uuid7
 
 from api import openapi
+from api.cloud_events import STRUCTURED, parse_event
 from api.feedback import take_labels
+from api.joined_events import take_event
 from api.json_body import require_plain
+from api.log.own_ids import new_id
+from api.logged_rows import take_rows
 from api.model import ServedModel
 from api.problems import Problem, unprocessable
+from api.sent_rows import parse_rows
 from api.service import Service
 from api.tasks import TASKS
 from api.validation import Instances, check_target, parse_instances, parse_labels
@@ -81,7 +85,7 @@ def _predictions(
     for values, target, (prediction, confidence, fields) in zip(
         instances.values, instances.targets, answers, strict=True
     ):
-        prediction_id = str(uuid7(nanoseconds=now * 1000))
+        prediction_id = new_id(now)
         rows.append(
             prediction_row(
                 prediction_id=prediction_id,
@@ -150,6 +154,24 @@ def feedback(service: Service) -> Response:
     return Response(json.dumps(answer), mimetype="application/json")  # an id as sent may be what orjson cannot write
 
 
+def log(service: Service) -> Response:
+    """Log predictions that another service made, and tell of each row what became of it."""
+    require_plain(request.headers.get("Content-Encoding"))
+    if request.mimetype != "application/json":
+        raise _unsupported("application/json")
+    return _json(take_rows(service, parse_rows(request.get_data(cache=False), service.config.model)))
+
+
+def cloudevents(service: Service) -> Response:
+    """Log what a model server was asked and answered, when both have come; 202 says that one waits for the other."""
+    require_plain(request.headers.get("Content-Encoding"))
+    if request.mimetype not in ("application/json", STRUCTURED):
+        raise _unsupported(f"application/json or {STRUCTURED}")
+    event = parse_event(request.headers, request.mimetype, request.get_data(cache=False), service.config.model)
+    answer = take_event(service, event)
+    return _json(answer) if answer is not None else Response(b'{"status":"waiting"}', 202, mimetype="application/json")
+
+
 def health(_service: Service) -> Response:
     """Say that the process lives."""
     return _json({"status": "alive"})
@@ -214,6 +236,8 @@ def _json(content: Any) -> Response:
 RULES = (
     Rule("GET", "/", "index", index, "this list"),
     Rule("POST", "/predict", "predict", predict, "predict one row, a batch, or an audio clip"),
+    Rule("POST", "/log", "log", log, "log predictions that another service made"),
+    Rule("POST", "/log/cloudevents", "cloudevents", cloudevents, "the same, as KServe and Seldon tell them"),
     Rule("POST", "/feedback", "feedback", feedback, "labels that arrive later"),
     Rule("GET", "/health", "health", health, "the process lives"),
     Rule("GET", "/ready", "ready", ready, "a model is loaded, the log is writable, and audio, if configured, is warm"),

@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from api.kinds import LARGEST, Schema
-from api.problems import shown
+from api.problems import shown, unprocessable
 from monitoring.contract.categories import category_text
 from monitoring.contract.config import Model
 from monitoring.contract.onnx.answers import Given, Predicted
+from monitoring.contract.probabilities import TOLERANCE
 from monitoring.contract.tasks import TaskName
 
 Answer = tuple[str | float, float | None, dict[str, Any]]  # prediction, confidence, and the fields that tell them
+
+Shares = tuple[float | None, ...]  # of all categories, in the config's order, where the log has them
 
 
 class RequestTask(Protocol):
@@ -27,6 +30,16 @@ class RequestTask(Protocol):
 
     def logged(self, model: Model, fields: Mapping[str, Any]) -> Sequence[float]:
         """Return the probabilities that the log holds of an answer with these fields."""
+
+    sent_besides: tuple[str, ...]  # fields that only this task's rows have in `POST /log`
+
+    def sent_shares(
+        self, model: Model, row: Mapping[str, Any], prediction: str | float, confidence: float | None, at: str
+    ) -> tuple[float | None, Shares]:
+        """Return confidence and probabilities of a row of `POST /log` as they are logged; raise its Problem."""
+
+    def sent_schema(self, model: Model) -> Schema:
+        """Describe these fields."""
 
     def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:
         """Return reason, field and detail of the problem of a label that is none."""
@@ -47,6 +60,8 @@ class RequestTask(Protocol):
 class ClassificationRequest:
     """A category, how probable it is, and how probable the others are."""
 
+    sent_besides: tuple[str, ...] = ("probabilities",)
+
     def answers(
         self, model: Model, classes: Sequence[str], predicted: Predicted, probabilities: Given
     ) -> Iterator[Answer]:
@@ -62,6 +77,39 @@ class ClassificationRequest:
             return ()
         shares = fields["probabilities"]
         return [shares.get(category, 0.0) for category in model.categories]
+
+    def sent_shares(
+        self, model: Model, row: Mapping[str, Any], prediction: str | float, confidence: float | None, at: str
+    ) -> tuple[float | None, Shares]:
+        """Return both; the confidence is the prediction's probability where it was not sent itself."""
+        shares = row.get("probabilities")
+        if shares is None:
+            return confidence, (None,) * len(model.probability_columns)
+        at = f"{at}.probabilities"
+        if not isinstance(shares, dict):
+            raise unprocessable("not_an_object", at, f"must be an object of categories, or null, not {shown(shares)}")
+        for category, share in shares.items():
+            if category not in model.categories:
+                raise unprocessable(*self.unfit_label(category, model, f"{at}.{category}"))
+            if type(share) not in (int, float) or not 0 <= share <= 1:
+                raise unprocessable("not_a_share", f"{at}.{category}", f"must be from 0 to 1, not {shown(share)}")
+        if abs(sum(shares.values()) - 1) > TOLERANCE:
+            raise unprocessable("not_a_share", at, f"sum to {sum(shares.values()):.4g}; they must sum to 1")
+        if confidence is None:
+            confidence = float(shares.get(prediction, 0.0))
+        return confidence, tuple(float(share) for share in self.logged(model, row))
+
+    def sent_schema(self, model: Model) -> Schema:
+        """Describe the probabilities, which may be absent."""
+        shares = {name: {"type": "number", "minimum": 0, "maximum": 1} for name in model.categories}
+        return {
+            "probabilities": {
+                "type": ["object", "null"],
+                "properties": shares,
+                "additionalProperties": False,
+                "description": "they sum to 1; a category that is absent has 0",
+            }
+        }
 
     def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:
         """Return that it is no category."""
@@ -94,6 +142,8 @@ class ClassificationRequest:
 class RegressionRequest:
     """A number alone: nothing says how sure it is."""
 
+    sent_besides: tuple[str, ...] = ()
+
     def answers(
         self,
         model: Model,
@@ -108,6 +158,21 @@ class RegressionRequest:
     def logged(self, model: Model, fields: Mapping[str, Any]) -> Sequence[float]:  # noqa: ARG002
         """Return nothing: a number has no probability."""
         return ()
+
+    def sent_shares(
+        self,
+        model: Model,  # noqa: ARG002
+        row: Mapping[str, Any],  # noqa: ARG002
+        prediction: str | float,  # noqa: ARG002
+        confidence: float | None,
+        at: str,  # noqa: ARG002
+    ) -> tuple[float | None, Shares]:
+        """Return the confidence as it was sent."""
+        return confidence, ()
+
+    def sent_schema(self, model: Model) -> Schema:  # noqa: ARG002
+        """Describe nothing."""
+        return {}
 
     def unfit_label(self, value: Any, model: Model, at: str) -> tuple[str, str, str]:  # noqa: ARG002
         """Return that it is no finite number."""

@@ -44,59 +44,59 @@ class SentLabel:
 
 def parse_instances(body: bytes, model: Model) -> Instances:
     """Read a prediction request's JSON body; raise the Problem that says what cannot be used."""
-    reading = _Reading(model)
+    reading = Reading(model)
     reading.require_few(body)
-    content = _object(parse_json(body), "body")
+    content = as_object(parse_json(body), "body")
     if "instances" not in content:
         strings = reading.count_strings(content)
-        _require_keys(content, ("features", model.target, "instances"), "")
+        require_keys(content, ("features", model.target, "instances"), "")
         values, target = reading.instance(content, "")
         require_each_once(body, strings)
         return Instances([values], [target], single=True)
-    _require_keys(content, ("instances",), "")
+    require_keys(content, ("instances",), "")
     instances = content["instances"]
     if not isinstance(instances, list):
         raise unprocessable("not_a_list", "instances", f"must be a list of objects, not {shown(instances)}")
     if not instances:
         raise unprocessable("empty_batch", "instances", "is empty; give at least one")
     if len(instances) > MAX_INSTANCES:
-        raise _too_many("instances", MAX_INSTANCES)
+        raise too_many("instances", MAX_INSTANCES)
     strings = 1 + sum(map(reading.count_strings, instances))
     pairs = [reading.instance_or_features(item, f"instances[{i}]") for i, item in enumerate(instances)]
     require_each_once(body, strings)
     return Instances([values for values, _ in pairs], [target for _, target in pairs], single=False)
 
 
-class _Reading:
-    """How one request's instances are read."""
+class Reading:
+    """How one request's rows are read."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._runs: tuple[Run, ...] = runs_of(model)
-        self._texts = tuple(name for run in self._runs if run.kind.has_texts for name in run.names)
+        self.texts = tuple(name for run in self._runs if run.kind.has_texts for name in run.names)
 
     def require_few(self, body: bytes) -> None:
-        """Refuse what cannot be a request of that many rows before it is built in memory."""
+        """Refuse what cannot be a request of that many instances before it is built in memory."""
         model = self._model
         names = "".join((*model.features, model.target, max(model.categories, key=len, default="")))
         for sign, most in (("{", 2), (",", len(model.features) + 2)):  # of an instance, beside those in the names
             if body.count(sign.encode()) <= (most + names.count(sign)) * MAX_INSTANCES + 1:
                 continue
-            if not self._texts or _STRING.sub(b"", body).count(sign.encode()) > most * MAX_INSTANCES + 1:
-                raise _too_many("instances", MAX_INSTANCES)
+            if not self.texts or count_outside_strings(body, sign) > most * MAX_INSTANCES + 1:
+                raise too_many("instances", MAX_INSTANCES)
 
     def count_strings(self, item: Any) -> int:
         """Count the strings of an instance: names, levels and the label."""
-        return count_strings(item, (self._model.target,), self._texts)
+        return count_strings(item, (self._model.target,), self.texts)
 
     def instance_or_features(self, item: Any, at: str) -> tuple[Values, Target]:
         """Read one of `instances`: the body of a single prediction, or the features themselves."""
-        model, content = self._model, _object(item, at)
+        model, content = self._model, as_object(item, at)
         if "features" in content and ("features" not in model.features or isinstance(content["features"], dict)):
-            _require_keys(content, ("features", model.target), f"{at}.")
+            require_keys(content, ("features", model.target), f"{at}.")
             return self.instance(content, f"{at}.")
         target = check_target(content.pop(model.target, None), model, f"{at}.{model.target}")
-        return self._values(content, at), target
+        return self.values(content, at), target
 
     def instance(self, content: dict[str, Any], prefix: str) -> tuple[Values, Target]:
         """Read the body of a single prediction."""
@@ -104,11 +104,12 @@ class _Reading:
             raise unprocessable(
                 "missing_field", f"{prefix}features", "is missing; give the features, or `instances`, a list of them"
             )
-        features = _object(content["features"], f"{prefix}features")
+        features = as_object(content["features"], f"{prefix}features")
         target = check_target(content.get(self._model.target), self._model, f"{prefix}{self._model.target}")
-        return self._values(features, f"{prefix}features"), target
+        return self.values(features, f"{prefix}features"), target
 
-    def _values(self, features: Mapping[str, Any], at: str) -> Values:
+    def values(self, features: Mapping[str, Any], at: str) -> Values:
+        """Return the features' values in the config's order; raise the Problem that names the first that is none."""
         model = self._model
         values: Values = []
         for run in self._runs:
@@ -127,17 +128,25 @@ class _Reading:
         return values
 
 
-def _too_many(field: str, limit: int) -> Problem:
+def count_outside_strings(body: bytes, sign: str) -> int:
+    """Count a sign of JSON's own in a body: not those within names and texts."""
+    return _STRING.sub(b"", body).count(sign.encode())
+
+
+def too_many(field: str, limit: int) -> Problem:
+    """Return the 413 of a list of more than that."""
     return Problem(413, "too_many_rows", f"{field}: more than {limit:,}; split them into several requests", field=field)
 
 
-def _object(value: Any, at: str) -> dict[str, Any]:
+def as_object(value: Any, at: str) -> dict[str, Any]:
+    """Return an object; raise the Problem of what is none."""
     if not isinstance(value, dict):
         raise unprocessable("not_an_object", at, f"must be an object, not {shown(value)}")
     return value
 
 
-def _require_keys(content: dict[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
+def require_keys(content: dict[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
+    """Raise the Problem that names the first key that has no place there."""
     for key in content:
         if key not in allowed:
             raise unprocessable(
@@ -164,7 +173,7 @@ def parse_labels(body: bytes, model: Model) -> list[SentLabel]:
     elif not content:
         raise unprocessable("empty_batch", "body", "the list is empty; give at least one label")
     elif len(content) > MAX_LABELS:
-        raise _too_many("body", MAX_LABELS)
+        raise too_many("body", MAX_LABELS)
     labels = [_sent_label(item, model, "" if single else f"[{i}].") for i, item in enumerate(content)]
     readable = all(label.problem is None for label in labels)
     strings = sum(count_strings(item, ("prediction_id", model.target)) for item in content)
@@ -182,8 +191,8 @@ def _sent_label(item: Any, model: Model, prefix: str) -> SentLabel:
 
 
 def _label(item: Any, model: Model, prefix: str) -> SentLabel:
-    content = _object(item, prefix.rstrip(".") or "body")
-    _require_keys(content, ("prediction_id", model.target), prefix)
+    content = as_object(item, prefix.rstrip(".") or "body")
+    require_keys(content, ("prediction_id", model.target), prefix)
     for key in ("prediction_id", model.target):
         if content.get(key) is None:
             raise unprocessable("missing_field", f"{prefix}{key}", "is missing")

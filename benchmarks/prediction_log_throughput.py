@@ -2,8 +2,8 @@
 
 All run side by side under the API's own gunicorn settings, two workers; wrk loads one after the other, at 16
 connections, in rounds. Figures are medians over rounds, ratios medians of a round's ratios. Also: rows a second in
-batches of 1,000 on one worker; and the same for a regression and a classification of 8 numeric and 6 categorical
-features, each served as the default trainer makes it.
+batches of 1,000 on one worker, of `POST /predict` and of `POST /log`; and the same for a regression and a
+classification of 8 numeric and 6 categorical features, each served as the default trainer makes it.
 
     python -m benchmarks.prediction_log_throughput [--rounds 7] [--seconds 3]
 """
@@ -19,7 +19,7 @@ from typing import Any, get_args
 import yaml
 
 from benchmarks import mixed
-from benchmarks.servers import CONNECTIONS, features, keep_champion, load, serving
+from benchmarks.servers import CATEGORY, CONNECTIONS, MODEL, features, keep_champion, load, serving
 from monitoring.contract.config_file import load_config
 from monitoring.contract.tasks import TaskName
 
@@ -59,14 +59,37 @@ def single(
 
 
 def batches(folder: Path, rounds: int, seconds: int) -> None:
-    """Measure rows a second in large requests on one worker."""
-    body = {"instances": [features(row) for row in range(BATCH)]}
+    """Measure rows a second in large requests on one worker: those that it predicts, and those that others did."""
+    bodies = {
+        "/predict": {"instances": [features(row) for row in range(BATCH)]},
+        "/log": {"rows": [sent_row(row) for row in range(BATCH)]},
+    }
+    found: dict[str, list[tuple[float, float]]] = {path: [] for path in bodies}
     with serving("with_log", folder, API_WORKERS="1") as server:
-        load(server, body, 1, 2)
-        measured = [load(server, body, seconds, 2) for _ in range(rounds)]
-    rates, cpu = zip(*measured, strict=True)
-    rate, each = BATCH * statistics.median(rates), 1e6 * statistics.median(cpu) / BATCH
-    print(f"\nbatches of {BATCH:,} on one worker: {rate:,.0f} rows a second into the log, {each:.1f} µs of CPU a row")
+        for path, body in bodies.items():
+            load(server, body, 1, 2, path=path)
+        for turn in range(rounds):
+            for path in list(bodies)[:: -1 if turn % 2 else 1]:
+                found[path].append(load(server, bodies[path], seconds, 2, path=path))
+    print(f"\n| batches of {BATCH:,}, one worker | rows a second into the log | ÷ /predict | CPU a row |")
+    print("|---|---|---|---|")
+    for path, measured in found.items():
+        rates, cpu = zip(*measured, strict=True)
+        ratio = statistics.median(ours[0] / base[0] for ours, base in zip(measured, found["/predict"], strict=True))
+        rate, each = BATCH * statistics.median(rates), 1e6 * statistics.median(cpu) / BATCH
+        print(f"| `POST {path}` | {rate:,.0f} | {ratio:.2f} | {each:.1f} µs |")
+
+
+def sent_row(number: int) -> dict[str, Any]:
+    """Return a row that another service predicted, with an id that each request makes its own."""
+    return {
+        "features": features(number),
+        MODEL.prediction: CATEGORY,
+        "prediction_id": f"00000000-0000-4000-8000-@@@@@@@@{number:04x}",
+        "timestamp": "2026-01-31T12:00:00.123456Z",
+        "confidence": 0.5,
+        "model_version": "7",
+    }
 
 
 def mixed_features(folder: Path, task: TaskName, rounds: int, seconds: int) -> None:

@@ -104,16 +104,19 @@ def _wait(process: subprocess.Popen[bytes], server: Server) -> None:
         time.sleep(0.02 if ready else 0.2)
 
 
-def load(server: Server, body: Any, seconds: int, connections: int = CONNECTIONS) -> tuple[float, float]:
+def load(
+    server: Server, body: Any, seconds: int, connections: int = CONNECTIONS, *, path: str = "/predict"
+) -> tuple[float, float]:
     """Send a body over and over by wrk; return the answers a second and the CPU seconds of each.
 
-    All are 200, but for at most one of a hundred, which the API may refuse where the disk makes it late.
+    All are 200, but for at most one of a hundred, which the API may refuse where the disk makes it late. To `/log` each
+    request has other ids: a number of its own is put in the place of each @@@@@@@@.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
         sys.exit("wrk is not on PATH; on Debian: apt install wrk")
-    script = Path(__file__).with_name("post.lua")
-    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{server.url}/predict"]
+    script = Path(__file__).with_name("post_ids.lua" if path == "/log" else "post.lua")
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{server.url}{path}"]
     with tempfile.NamedTemporaryFile() as file:
         file.write(orjson.dumps(body))
         file.flush()

@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,24 +14,30 @@ import orjson
 import pyarrow as pa
 import structlog
 
+from api.log.halves import Halves
+from api.log.id_index import IdIndex
 from api.log.journal import Journal, list_journals, list_odd_journals
-from api.log.journal_lines import LogFormat, find_rows, first_line
+from api.log.journal_lines import LogFormat, all_ids, find_rows, first_line
+from api.log.own_ids import may_be_own
 from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.locks import FolderLock, LockedError, NoTurnError
-from monitoring.contract.part_reader import UNREADABLE
+from monitoring.contract.part_reader import UNREADABLE, read_groups
+from monitoring.contract.parts import Part, list_parts
 from monitoring.contract.plain_files import OddEntryError, make_folder, read_plain, set_aside
 from monitoring.contract.prediction_ids import id_milliseconds
-from monitoring.contract.row_lookup import Target, find_targets, find_timed
-from monitoring.contract.schemas import Row, labels_schema, log_schema, row_id, row_time
+from monitoring.contract.rereading import attempts
+from monitoring.contract.row_lookup import Target, find_timed, id_times
+from monitoring.contract.schemas import TIMESTAMP, Row, label_time, labels_schema, log_schema, row_id, row_time
 from monitoring.contract.storage import Place
 from monitoring.contract.times import Micros
 
 logger = structlog.get_logger(__name__)
 
 LOCK_PATIENCE = 10.0  # seconds that a request waits for others to look up and append: a back-fill takes some
+_IDS = pa.schema([("prediction_id", pa.string()), ("timestamp", TIMESTAMP)])
 _SPACE_SECONDS = 0.1  # between two checks of the disk's free space: a system call per request would cost throughput
 
 
@@ -46,10 +52,12 @@ def prediction_format(model: Model) -> LogFormat:
 
 def label_format(model: Model) -> LogFormat:
     """Return the format of labels.parquet; a part's range is that of the labelled predictions."""
-    return LogFormat(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"))
+    return LogFormat(labels_schema(model), _labelled_at, order=("prediction_id", "timestamp"), more=1)
 
 
 def _labelled_at(row: Row) -> Micros:
+    if (time := label_time(row)) is not None:
+        return time
     milliseconds = id_milliseconds(row_id(row))
     if milliseconds is None:
         raise ValueError(f"{row_id(row)!r} is not a prediction's id")
@@ -98,6 +106,8 @@ class AppendLog:
         self._full: list[Journal] = []  # closed for appending, not sealed yet
         self._seal_lock = threading.Lock()  # the list of full journals
         self._wake = threading.Event()
+        self.halves = Halves(folder / "_halves.sqlite")
+        self.ids = IdIndex(folder / "_ids", self._given_ids, durable=sealing.fsync)
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -130,15 +140,16 @@ class AppendLog:
             if self._sealing.fsync:
                 journal.commit(end)
         except OSError as error:
-            raise self._unavailable(error) from error
+            raise self.unavailable(error) from error
         self.metrics.rows.inc(len(rows))
         if journal.rows >= self._sealing.rows:
             self._wake.set()
 
-    def _unavailable(self, error: OSError) -> LogUnavailableError:
+    def unavailable(self, error: OSError) -> LogUnavailableError:
+        """Count and log that nothing can be appended, and return the error that says so."""
         self.metrics.failed("append")
         logger.error("log_append_failed", folder=str(self.folder), error=str(error))
-        return LogUnavailableError(f"{self.folder.name} cannot be written: {error.strerror}")
+        return LogUnavailableError(f"{self.folder.name} cannot be written: {error.strerror or error}")
 
     def _writable(self) -> Journal:
         if self._journal is not None and (self._journal.broken or self._journal.full):
@@ -175,27 +186,66 @@ class AppendLog:
             return f"{self.folder.name} cannot be written: {error.strerror}"
         return None
 
-    def find(self, ids: Iterable[str], column: str) -> dict[str, Target]:
-        """Look ids up in every process's journals and in the parts: those that are there, each with that column."""
-        wanted = set(ids)
-        found: dict[str, Target] = {}
+    def find(self, ids: Iterable[str], column: str) -> dict[str, tuple[Target, Micros]]:
+        """Look ids up in every process's journals and in the parts.
+
+        Return those that are there, each with that column and the row's time. Raise LogUnavailableError if the index of
+        ids cannot be read.
+        """
+        times = self._times(ids)
+        wanted = set(times)
+        found: dict[str, tuple[Target, Micros]] = {}
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
         for path in list_journals(self.folder):
-            found |= {i: value for i, value, _ in find_rows(_content(path), wanted, column, self.form)}
-        return found | find_targets(self.parts, wanted - found.keys(), column, self._values(column))
+            found |= {i: (value, at) for i, value, at in find_rows(_content(path), wanted, column, self.form)}
+        left = {i: time for i, time in times.items() if i not in found}
+        return found | {i: (value, at) for i, value, at in find_timed(self.parts, left, column, self._values(column))}
 
-    def newest(self, ids: Iterable[str], column: str) -> dict[str, tuple[Micros, str | float]]:
-        """Look ids up as `find` does; return of each the newest row's timestamp and that column, if it has a value."""
-        wanted = set(ids)
+    def _times(self, ids: Iterable[str]) -> dict[str, Micros | None]:
+        """Return when each id's row came, as the index or the id itself tells; None where neither does."""
+        told = id_times(ids)
+        try:
+            return told | self.ids.times(told)
+        except OSError as error:
+            raise self.unavailable(error) from error
+
+    def newest(self, times: Mapping[str, Micros], column: str) -> dict[str, tuple[Micros, str | float]]:
+        """Look ids up whose predictions' times are known; return of each the newest row's own time and that column.
+
+        An id without a row that has a value there is left out.
+        """
+        wanted = set(times)
         found: list[tuple[str, Target, Micros]] = []
         for path in list_journals(self.folder):
             found += find_rows(_content(path), wanted, column, self.form)
-        found += find_timed(self.parts, wanted, column, self._values(column))
+        found += find_timed(self.parts, times, column, self._values(column))
         newest: dict[str, tuple[Micros, str | float]] = {}
         for prediction_id, value, moment in found:
             if value is not None and (prediction_id not in newest or newest[prediction_id][0] <= moment):
                 newest[prediction_id] = moment, value
         return newest
+
+    def _given_ids(self) -> Iterator[dict[str, Micros]]:
+        """Read the ids that others made, a number at a time, each with its row's time."""
+        for path in list_journals(self.folder):
+            yield {i: time for i, time in all_ids(_content(path), self.form) if not may_be_own(i)}
+        for attempt in attempts(self.parts):
+            with attempt:
+                for part in list_parts(self.parts)[0]:
+                    yield from self._given_ids_of(part)
+                break
+
+    def _given_ids_of(self, part: Part) -> Iterator[dict[str, Micros]]:
+        try:
+            for table in read_groups(part.path, _IDS):
+                pairs = zip(
+                    table["prediction_id"].to_pylist(), table["timestamp"].cast(pa.int64()).to_pylist(), strict=True
+                )
+                yield {i: Micros(time) for i, time in pairs if i and time is not None and not may_be_own(i)}
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            self._fail("recover", Path(part.name), error)
 
     def _values(self, column: str) -> pa.DataType:
         return self.form.schema.field(column).type
@@ -210,7 +260,7 @@ class AppendLog:
             try:
                 stack.enter_context(self._turns.held())
             except OSError as error:
-                raise self._unavailable(error) from error
+                raise self.unavailable(error) from error
             except NoTurnError as error:  # honest contention: the client asks again
                 logger.warning("log_busy", folder=str(self.folder), reason=str(error))
                 raise LogUnavailableError(f"{self.folder.name} is busy: {error}") from error

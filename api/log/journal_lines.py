@@ -4,8 +4,9 @@ The columns stand in the file because another process may seal it later, under a
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -21,11 +22,15 @@ _TYPES = {str(kind): kind for kind in (pa.string(), pa.float32(), pa.float64(), 
 
 @dataclass(frozen=True)
 class LogFormat:
-    """The rows of a log: their columns, the time by which a row's part is found, and the order they are kept in."""
+    """The rows of a log: their columns, the time by which a row's part is found, and the order they are kept in.
+
+    Behind its columns a row may have so many values `more`, for `time_of` alone.
+    """
 
     schema: pa.Schema
     time_of: Callable[[Row], Micros]
     order: tuple[str, ...]
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,22 @@ class JournalContent:
 
 
 def first_line(schema: pa.Schema) -> bytes:
-    """Return the line that names a journal's columns."""
+    """Return the line that names a journal's columns, and says when it was begun."""
     columns = [[field.name, str(field.type), field.nullable] for field in schema]
-    return orjson.dumps({"columns": columns}, option=orjson.OPT_APPEND_NEWLINE)
+    begun = time.time_ns() // 1000
+    return orjson.dumps({"columns": columns, "begun": begun}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def begun_at(head: bytes, form: LogFormat) -> Micros | None:
+    """Return when a journal was begun, from its first lines; None without a row.
+
+    One of a former version does not say so: the time of its first row is about that.
+    """
+    if not (times := read_content(head, form).times):
+        return None
+    with contextlib.suppress(*_UNFIT):
+        return Micros(int(orjson.loads(head.partition(b"\n")[0])["begun"]))
+    return min(times)
 
 
 def _columns(lines: list[bytes], schema: pa.Schema) -> tuple[pa.Schema, list[bytes]]:
@@ -56,7 +74,7 @@ def read_content(data: bytes, form: LogFormat) -> JournalContent:
     """Read a journal that nobody appends to."""
     *lines, torn = data.split(b"\n")
     schema, lines = _columns(lines, form.schema)
-    own = LogFormat(schema, form.time_of, form.order)
+    own = replace(form, schema=schema)
     try:
         return JournalContent(*_read(lines, own), [], len(torn))
     except _UNFIT:
@@ -80,6 +98,8 @@ def _read(lines: list[bytes], form: LogFormat) -> tuple[pa.Table, list[Micros]]:
     if not rows:
         return form.schema.empty_table(), []
     times = [form.time_of(row) for row in rows]
+    if form.more:
+        rows = [row[: len(form.schema)] if len(row) <= len(form.schema) + form.more else row for row in rows]
     columns = zip(*rows, strict=True)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, form.schema, strict=True)]
     for array, field in zip(arrays, form.schema, strict=True):
@@ -94,7 +114,7 @@ def find_rows(data: bytes, ids: set[str], column: str, form: LogFormat) -> Itera
     A damaged line is left to the sealing.
     """
     # The usual case is one id that is elsewhere: searching bytes is far cheaper than parsing them.
-    if len(ids) <= _FEW and not any(prediction_id.encode(errors="replace") in data for prediction_id in ids):
+    if len(ids) <= _FEW and not any(_written(prediction_id) in data for prediction_id in ids):
         return
     schema, lines = _columns(data.split(b"\n")[:-1], form.schema)
     place, moment = schema.get_field_index(column), schema.get_field_index("timestamp")
@@ -103,3 +123,18 @@ def find_rows(data: bytes, ids: set[str], column: str, form: LogFormat) -> Itera
             for row in orjson.loads(line):
                 if isinstance(row, list) and row and row_id(row) in ids:
                     yield row_id(row), row[place] if place >= 0 else None, Micros(row[moment])
+
+
+def all_ids(data: bytes, form: LogFormat) -> Iterator[tuple[str, Micros]]:
+    """Return the ids in a journal that may be growing, each with its row's time; a damaged line is left out."""
+    for line in data.split(b"\n")[:-1]:
+        with contextlib.suppress(*_UNFIT):
+            yield from [(row_id(row), form.time_of(row)) for row in orjson.loads(line) if isinstance(row, list)]
+
+
+def _written(prediction_id: str) -> bytes:
+    """Return an id as a journal holds it: in JSON."""
+    try:
+        return orjson.dumps(prediction_id)
+    except orjson.JSONEncodeError:  # half a character, which no journal holds
+        return prediction_id.encode(errors="replace")

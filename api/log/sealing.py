@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.log.journal import identity
-from api.log.journal_lines import LogFormat, read_content
+from api.log.journal_lines import LogFormat, begun_at, read_content
 from monitoring.contract.locks import lock
 from monitoring.contract.parts import part_name
 from monitoring.contract.plain_files import OddEntryError, discard, open_plain, opened, read_plain, require_size
@@ -64,11 +64,11 @@ def seal(path: Path, parts: Place, form: LogFormat) -> Sealed:
 
 
 def first_time(path: Path, form: LogFormat) -> Micros | None:
-    """Return the time of a journal's first request; None without one, or of a file that cannot be read."""
+    """Return when a journal was begun; None without a row, or of a file that cannot be read."""
     try:
         with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as journal:
             require_size(descriptor)
             head = journal.readline() + journal.readline()  # the names of the columns, then a line per request
     except (OSError, OddEntryError):
         return None
-    return min(read_content(head, form).times, default=None)
+    return begun_at(head, form)

@@ -1,7 +1,7 @@
 """Rows of a log by their ids, each in the spelling of `monitoring.contract.prediction_ids`."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,42 +20,55 @@ _TEXT = pa.string()
 Target = str | float | None
 
 
+def id_times(ids: Iterable[str]) -> dict[str, Micros | None]:
+    """Return when each id's row came, as the id tells; None for one that is no UUID of version 7."""
+    milliseconds = {i: id_milliseconds(i) for i in ids}
+    return {i: None if ms is None else Micros(ms * 1000) for i, ms in milliseconds.items()}
+
+
 def find_targets(folder: Place, ids: Iterable[str], target: str, values: pa.DataType = _TEXT) -> dict[str, Target]:
-    """Look ids up in a folder of parts: the ids that are there, each with its target, of type `values`, or None."""
-    schema = pa.schema([("prediction_id", pa.string()), (target, values)])
-    table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
-    return dict(zip(table["prediction_id"].to_pylist(), table[target].to_pylist(), strict=True))
+    """Look ids of version 7 up in a folder of parts: those that are there, each with its target or None."""
+    times = {i: time for i, time in id_times(ids).items() if time is not None}
+    return {i: value for i, value, _ in find_timed(folder, times, target, values)}
 
 
 def find_timed(
-    folder: Place, ids: Iterable[str], column: str, values: pa.DataType = _TEXT
+    folder: Place, times: Mapping[str, Micros | None], column: str, values: pa.DataType = _TEXT
 ) -> list[tuple[str, Target, Micros]]:
-    """Look ids up as `find_targets` does: each row that is there, with that column and its timestamp.
+    """Look ids up as `find_rows_at` does: each row that is there, with that column, of type `values`, and its time.
 
     A row without a timestamp is older than all.
     """
     schema = pa.schema([("prediction_id", pa.string()), (column, values), ("timestamp", TIMESTAMP)])
-    table = find_rows(folder, [i for i in ids if id_milliseconds(i) is not None], schema)
-    times = pc.fill_null(table["timestamp"].cast(pa.int64()), BEFORE_ALL)
-    times = pc.if_else(pc.less(times, NEVER), times, BEFORE_ALL)  # a correction of a label must still be dated later
-    return list(zip(table["prediction_id"].to_pylist(), table[column].to_pylist(), times.to_pylist(), strict=True))
+    table = find_rows_at(folder, times, schema)
+    found = pc.fill_null(table["timestamp"].cast(pa.int64()), BEFORE_ALL)
+    found = pc.if_else(pc.less(found, NEVER), found, BEFORE_ALL)  # a correction of a label must still be dated later
+    return list(zip(table["prediction_id"].to_pylist(), table[column].to_pylist(), found.to_pylist(), strict=True))
 
 
 def find_rows(folder: Place, ids: Iterable[str], schema: pa.Schema) -> pa.Table:
     """Look ids up in a folder of parts: the rows that are there, as the schema, which begins with `prediction_id`.
 
-    An id that is no UUID of version 7 tells no time and is looked for in every part.
+    An id that is no UUID of version 7 tells no time and is looked for in every part; so is one that tells another time
+    than its row's, which somebody else has made.
     """
-    times = {i: id_milliseconds(i) for i in ids}
-    timeless = [i for i, ms in times.items() if ms is None]
-    timed = sorted((ms * 1000, i) for i, ms in times.items() if ms is not None)
+    times = id_times(ids)
+    found = find_rows_at(folder, times, schema)
+    strays = {i for i, time in times.items() if time is not None} - set(found["prediction_id"].to_pylist())
+    return pa.concat_tables([found, find_rows_at(folder, dict.fromkeys(strays), schema)]) if strays else found
+
+
+def find_rows_at(folder: Place, times: Mapping[str, Micros | None], schema: pa.Schema) -> pa.Table:
+    """Look ids up as `find_rows` does, each by its row's time, to the millisecond; None is any time."""
     if not times:
         return schema.empty_table()
+    timeless = [i for i, time in times.items() if time is None]
+    timed = sorted((time, i) for i, time in times.items() if time is not None)
     return read_listed(folder, lambda parts: _rows_of(parts, schema, timed, timeless))[0]
 
 
 def _rows_of(
-    parts: list[Part], schema: pa.Schema, timed: list[tuple[int, str]], timeless: list[str]
+    parts: list[Part], schema: pa.Schema, timed: list[tuple[Micros, str]], timeless: list[str]
 ) -> tuple[pa.Table, list[Unreadable]]:
     tables, unreadable = [schema.empty_table()], []
     for part in parts:
@@ -72,7 +85,7 @@ def _rows_of(
     return pa.concat_tables(tables), unreadable
 
 
-def _time(of: tuple[int, str]) -> int:
+def _time(of: tuple[Micros, str]) -> int:
     return of[0]
 
 

@@ -67,7 +67,7 @@ def prediction_row(
     confidence: float | None,
     model_version: str | None,
     target: str | float | None,
-    probabilities: Sequence[float] = (),
+    probabilities: Sequence[float | None] = (),
 ) -> Row:
     """Return a row of `log_schema`."""
     return [prediction_id, timestamp, *features, prediction, confidence, model_version, target, *probabilities]
@@ -84,6 +84,11 @@ def row_time(row: Row) -> Micros:
     return Micros(int(row[1]))
 
 
+def label_time(row: Row) -> Micros | None:
+    """Return the time of the prediction's row that stands behind a row of `labels_schema`; None if none does."""
+    return Micros(int(row[3])) if len(row) > 3 else None  # noqa: PLR2004 - the label's own columns
+
+
 def labels_schema(model: Model) -> pa.Schema:
     """Return the columns of labels.parquet: one row per label that arrived later."""
     return pa.schema(
@@ -95,9 +100,12 @@ def labels_schema(model: Model) -> pa.Schema:
     )
 
 
-def label_row(*, prediction_id: str, target: str | float, timestamp: Micros) -> Row:
-    """Return a row of `labels_schema`."""
-    return [prediction_id, target, timestamp]
+def label_row(*, prediction_id: str, target: str | float, timestamp: Micros, predicted_at: Micros | None = None) -> Row:
+    """Return a row of `labels_schema`, and behind it the time of its prediction's row, if its id may not tell it.
+
+    That time is no column: it is within the range that the name of the label's part tells.
+    """
+    return [prediction_id, target, timestamp, *(() if predicted_at is None else (predicted_at,))]
 
 
 def reference_schema(model: Model) -> pa.Schema:

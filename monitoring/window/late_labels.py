@@ -16,7 +16,7 @@ from monitoring.contract.config import Model
 from monitoring.contract.labels import are_given, newest_places
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
-from monitoring.contract.parts import Part, Unreadable, covers, list_parts
+from monitoring.contract.parts import Part, Unreadable, covers, is_ours, list_parts
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.profile.kernel import hash_ids
@@ -84,11 +84,12 @@ class LateLabels:
         self._follow_merges(current)
         unreadable = self._read_new(min([begin, *(part.first for part in current.values())]))
         times = _times(self._waiting)
-        for name in [n for n in current if n not in self._searched] if len(self._waiting) else []:
-            found = self._search(current[name], times)
-            self._waiting, times = self._waiting.filter(pa.array(~found)), times[~found]
-            self._searched.add(name)
-        self._waiting = self._waiting.filter(pa.array(_of_interest(times, begin)))
+        new = [name for name in current if name not in self._searched] if len(self._waiting) else []
+        times = self._search_all([current[name] for name in new], times)
+        # Somebody else's id may tell another time than its row's: those that are left are looked for everywhere.
+        self._search_all([current[name] for name in new], np.full(len(times), UNKNOWN))
+        self._searched.update(new)
+        self._waiting = self._waiting.filter(pa.array(_of_interest(_times(self._waiting), begin)))
         return [*unreadable, *self._failed.values()]
 
     def apply(self, profile: Profile, whole: Iterable[str], divided: Iterable[str], cut: Cut) -> Profile:
@@ -135,9 +136,18 @@ class LateLabels:
 
     def _labels_of(self, part: Part, begin: int) -> Iterator[pa.Table]:
         """Read a part's labels, without those of rows that are of no interest: a file of millions has few others."""
+        if is_ours(part) and part.last + MILLISECOND < begin:  # ids that tell no time are of no interest either
+            return
         for table in read_groups(part.path, self._schema):
             labels = table.filter(pc.and_(pc.is_valid(table["prediction_id"]), are_given(table[self._model.target])))
             yield labels.filter(pa.array(_of_interest(_times(labels), begin)))
+
+    def _search_all(self, parts: Iterable[Part], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Look the waiting labels' rows up in parts, by these times; return the times of those that wait on."""
+        for part in parts if len(times) else ():
+            found = self._search(part, times)
+            self._waiting, times = self._waiting.filter(pa.array(~found)), times[~found]
+        return times
 
     def _search(self, part: Part, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Do what `_find` does; in a part that has been damaged since its profile was kept nothing is found."""

@@ -40,11 +40,13 @@ def make_rows(config: Config, count: int, seed: int = 0, shift: float = 0.0) -> 
     return rows
 
 
-def log_rows(data: Path, config: Config, rows: pd.DataFrame, start: datetime = START) -> list[str]:
-    """Write one part with these rows, a millisecond apart, and return their ids."""
+def log_rows(
+    data: Path, config: Config, rows: pd.DataFrame, start: datetime = START, ids: list[str] | None = None
+) -> list[str]:
+    """Write one part with these rows, a millisecond apart, and return their ids, by default like ours."""
     schema, layout = log_schema(config.model), Layout(data)
     times = [start + timedelta(milliseconds=n) for n in range(len(rows))]
-    ids = [str(uuid_utils.uuid7(nanoseconds=microseconds(t) * 1000)) for t in times]
+    ids = ids or [str(uuid_utils.uuid7(nanoseconds=microseconds(t) * 1000)) for t in times]
     extra = {"prediction_id": ids, "timestamp": times, "confidence": 0.5, "model_version": "1"}
     table = pa.Table.from_pandas(rows.assign(**extra), preserve_index=False).select(schema.names).cast(schema)
     layout.current.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def run(server: Gunicorn, folder: Path, cases: int) -> int:
             "run",
             f"{server.url}/openapi.json",
             f"--header=Authorization: Bearer {KEY}",
-            f"--max-examples={cases // 5}",  # of an operation; two operations have bodies, the others few cases
+            f"--max-examples={cases // 8}",  # of an operation; four operations have bodies, the others few cases
             "--phases=coverage,fuzzing,stateful",
             "--continue-on-failure",
             "--no-shrink",

@@ -69,6 +69,16 @@ def test_a_late_label_counts_once_and_the_first_of_two_counts(tmp_path: Path) ->
     assert _counts(watch) == (8, 5)
 
 
+def test_labels_of_ids_that_others_made_count(tmp_path: Path) -> None:
+    """An id that tells no time, or another than its row's, is looked for in the whole log."""
+    rows = make_rows(LOANS, 4).assign(**{PREDICTION: "yes", TARGET: None})
+    ids = ["order 1", "order 2", "01a208af-b4e3-79a1-852a-d52998f0ed41", "0192e4a0-0000-4000-8000-000000000000"]
+    log_rows(tmp_path, LOANS, rows, START, ids)
+    watch = _watch(tmp_path)
+    _label(tmp_path, ids, ["yes", "no", "yes", "yes"], 1)
+    assert _counts(watch) == (4, 3)
+
+
 def test_a_row_that_came_with_its_label_takes_no_other(tmp_path: Path) -> None:
     """The label in the row is the first, whichever of them is seen first."""
     watch = _watch(tmp_path)

@@ -107,6 +107,28 @@ def test_late_labels_are_joined(tmp_path: Path) -> None:
     assert registry.get_sample_value("model_accuracy") == 1
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda n: f"order {n}", id="texts"),
+        pytest.param(lambda n: f"0192e4a0-0000-4000-8000-{n:012x}", id="random UUIDs"),
+        pytest.param(lambda n: f"019b7e00-{n:04x}-7000-8000-000000000000", id="UUIDs of a later time"),
+    ],
+)
+def test_labels_of_ids_that_others_made_are_joined(tmp_path: Path, made: Callable[[int], str]) -> None:
+    """An id that tells no time, or another than its row's, finds its row all the same, once."""
+    rows = make_rows(LOANS, 100, seed=1)
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 200))
+    ids = log_rows(tmp_path, LOANS, rows.assign(target=None), ids=[made(n) for n in range(100)])
+    log_rows(tmp_path, LOANS, rows.assign(target=None), START + timedelta(hours=1))
+    monitor, registry = monitor_of(tmp_path)
+    for labelled in (40, 60):
+        label_rows(tmp_path, LOANS, ids[:labelled], rows["prediction"].tolist()[:labelled])
+        monitor.cycle()
+        assert registry.get_sample_value("labelled_rows") == labelled
+        assert registry.get_sample_value("model_accuracy") == 1
+
+
 @pytest.mark.parametrize("make_folder", [pytest.param(True, id="empty"), pytest.param(False, id="absent")])
 def test_an_empty_log_is_a_window_of_no_rows(tmp_path: Path, make_folder: bool) -> None:  # noqa: FBT001
     """Before the first prediction the cycle succeeds, with a count of zero."""

@@ -1,0 +1,284 @@
+"""Logs a service's predictions to `POST /log` of driftloop, in the background. Copy this one file into your service.
+
+    log = LogClient("http://driftloop-api:5050", prediction="predicted_minutes")
+    prediction_id = log.log({"distance": 2.5, "zone": "airport"}, 11.0)
+
+It needs `requests` and nothing else. `log` returns at once and never raises. Rows wait in memory, up to a number of
+bytes; of more the oldest are dropped. Rows are sent again until the API has them, which is safe because their ids are
+made here. What was refused or dropped is counted (`counts`) and told in the log of Python's `logging`.
+"""
+
+import atexit
+import json
+import logging
+import math
+import os
+import random
+import re
+import threading
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import requests
+
+logger = logging.getLogger("driftloop.client")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PATIENCE = (5.0, 30.0)  # seconds to connect, and between two bytes of an answer
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a batch is sent again
+_MOST_REFUSED = 10  # rows of a batch: the rest of one that holds more is given up
+_TELL_SECONDS = 60.0
+_ROW = re.compile(r"rows\[([0-9]+)\]")
+_OK, _TOO_LARGE, _UNFIT = 200, 413, (400, 413, 415, 422)
+
+
+class LogClient:
+    """Logs predictions, in batches, from a thread that each process starts with its first row.
+
+    `prediction` is the name of the prediction's field, as `model.prediction` in the config of the API at `url`. `key`
+    is its API key, if it asks for one. At most `most_bytes` of rows wait, and are sent when there are `batch_rows` of
+    them or the first has waited for `batch_seconds`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prediction: str = "prediction",
+        key: str | None = None,
+        batch_rows: int = 500,
+        batch_seconds: float = 1.0,
+        most_bytes: int = 64_000_000,
+    ) -> None:
+        self._url = url.rstrip("/") + "/log"
+        self._prediction = prediction
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._batch_rows = batch_rows
+        self._batch_seconds = batch_seconds
+        self._most_bytes = most_bytes
+        self.begin()
+        _CLIENTS.add(self)
+
+    def begin(self) -> None:
+        """Begin anew, as a process that was forked does: the rows that wait are its parent's, and so is the thread."""
+        self._counts: Counter[str] = Counter()
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = self._given_up = False
+        self._told = float("-inf")
+
+    def log(
+        self,
+        features: Mapping[str, Any],
+        prediction: Any,
+        *,
+        prediction_id: str | None = None,
+        timestamp: datetime | None = None,
+        **more: Any,
+    ) -> str:
+        """Take a row to be logged, and return its id, by which labels come later.
+
+        `more` are fields like `confidence`, `model_version`, `probabilities`, or the label. A number that is none
+        (NaN) is missing; numpy's numbers are numbers. `timestamp` is now, unless it is given.
+        """
+        try:
+            moment = datetime.now(UTC) if timestamp is None else timestamp
+            prediction_id = prediction_id or _new_id(moment)
+            row = {"features": {name: _present(value) for name, value in features.items()}, **more}
+            row |= {self._prediction: prediction, "prediction_id": prediction_id, "timestamp": moment.isoformat()}
+            self._take(json.dumps(row, default=_plain).encode())
+        except Exception as error:  # noqa: BLE001 - the caller's request goes on, whatever this is
+            self._lose("refused", 1, f"a row cannot be written: {error!r}")
+        return str(prediction_id)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many rows were `logged`, `known` already, `refused`, `dropped`, and are `waiting` now.
+
+        `failures` are the times that a batch could not be sent and was kept.
+        """
+        with self._changed:
+            names = ("logged", "known", "refused", "dropped", "failures")
+            return {name: self._counts[name] for name in names} | {"waiting": len(self._waiting)}
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Send what waits, within so many seconds; what is left then is dropped, and so are later rows."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(seconds)
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()
+            left = len(self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
+        if left:
+            self._lose("dropped", left, "the client was closed before they could be sent")
+
+    def _take(self, row: bytes) -> None:
+        dropped = 0
+        with self._changed:
+            if self._closed:
+                dropped = 1
+            else:
+                self._waiting.append(row)
+                self._bytes += len(row)
+                while self._bytes > self._most_bytes and self._waiting:
+                    self._bytes -= len(self._waiting.popleft())
+                    dropped += 1
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="driftloop-log", daemon=True)
+                    self._thread.start()
+                if len(self._waiting) in (1, self._batch_rows):
+                    self._changed.notify_all()
+        if dropped:
+            self._lose("dropped", dropped, "too many rows wait, or the client is closed")
+
+    def _lose(self, what: str, rows: int, why: str) -> None:
+        """Count rows that are lost, and tell of all of them once in a while."""
+        with self._changed:
+            self._counts[what] += rows
+            if time.monotonic() - self._told < _TELL_SECONDS:
+                return
+            self._told = time.monotonic()
+            lost = {name: self._counts[name] for name in ("refused", "dropped")}
+        logger.warning("predictions are not logged, of all so far: %s; the last because %s", lost, why)
+
+    def _run(self) -> None:
+        session, pause = requests.Session(), 0.0
+        while batch := self._next_batch():
+            wait = self._send(session, batch)
+            if wait is None:
+                pause = 0.0
+                continue
+            self._keep(batch)
+            pause = min(_LONGEST_PAUSE, max(wait, 2 * pause, _FIRST_PAUSE))
+            self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that clients do not come back in step
+
+    def _next_batch(self) -> list[bytes]:
+        """Wait for rows and take a batch of them; none means that the client is closed."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            deadline = time.monotonic() + self._batch_seconds
+            while len(self._waiting) < self._batch_rows and not self._closed and time.monotonic() < deadline:
+                self._changed.wait(deadline - time.monotonic())
+            batch = [self._waiting.popleft() for _ in range(min(self._batch_rows, len(self._waiting)))]
+            self._bytes -= sum(map(len, batch))
+            return batch
+
+    def _send(self, session: requests.Session, batch: list[bytes]) -> float | None:
+        """Send a batch, and take out of it what was logged or refused.
+
+        Return None if that is all, else how many seconds to wait, at least, before the rest is sent again.
+        """
+        rows, refused = len(batch), 0
+        while batch:
+            status, said, wait = self._post(session, batch[:rows])
+            if status == _OK:
+                with self._changed:
+                    self._counts.update({name: said[name] for name in ("logged", "known")})
+                del batch[:rows]
+            elif status == _TOO_LARGE and rows > 1:
+                rows //= 2
+            elif status in _UNFIT:
+                refused += 1
+                first, end = _refused_rows(said, rows, refused)
+                self._lose("refused", end - first, str(said.get("detail", status)))
+                del batch[first:end]
+            else:
+                return wait
+            rows = min(rows, len(batch))
+        return None
+
+    def _post(self, session: requests.Session, rows: list[bytes]) -> tuple[int, dict[str, Any], float]:
+        """Return the answer's status and content, and how many seconds the API asks to wait; 0 is no answer."""
+        body = b'{"rows": [' + b",".join(rows) + b"]}"
+        try:
+            answer = session.post(self._url, body, headers=self._headers, timeout=_PATIENCE)
+            content = answer.json() if answer.status_code in (_OK, *_UNFIT) else {}
+        except (requests.RequestException, ValueError):
+            return 0, {}, 0.0
+        return answer.status_code, content, _seconds(answer.headers.get("Retry-After"))
+
+    def _keep(self, batch: list[bytes]) -> None:
+        """Put rows back that could not be sent, as the oldest of all, as far as there is room."""
+        with self._changed:
+            self._counts["failures"] += 1
+            while batch and not self._given_up and self._bytes + len(batch[-1]) <= self._most_bytes:
+                self._bytes += len(batch[-1])
+                self._waiting.appendleft(batch.pop())
+        if batch:
+            self._lose("dropped", len(batch), "there was no room, or no time, to send them again")
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait so long; no longer than a moment once the client is being closed."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while time.monotonic() < deadline and not self._given_up:
+                if self._closed:
+                    deadline = min(deadline, time.monotonic() + _FIRST_PAUSE)
+                self._changed.wait(max(0.0, deadline - time.monotonic()))
+
+
+_CLIENTS: weakref.WeakSet[LogClient] = weakref.WeakSet()
+
+
+def _begin_all() -> None:
+    for client in list(_CLIENTS):
+        client.begin()
+
+
+def _close_all() -> None:
+    for client in list(_CLIENTS):
+        client.close()
+
+
+os.register_at_fork(after_in_child=_begin_all)
+atexit.register(_close_all)
+
+
+def _refused_rows(problem: Mapping[str, Any], rows: int, refused: int) -> tuple[int, int]:
+    """Return the rows to give up, from and to: the one that the API names, or all, where it names none or many."""
+    named = _ROW.match(str(problem.get("field")))
+    place = int(named[1]) if named and refused <= _MOST_REFUSED else rows
+    return (place, place + 1) if place < rows else (0, rows)
+
+
+def _new_id(moment: datetime) -> str:
+    """Return a UUID of version 7: it carries the row's time, by which a label finds the row fastest."""
+    milliseconds = (moment.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+    noise = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds & (2**48 - 1)) << 80 | 7 << 76 | (noise >> 64 & 0xFFF) << 64 | 2 << 62 | noise & (2**62 - 1)
+    return str(UUID(int=value))
+
+
+def _present(value: Any) -> Any:
+    """Return a feature's value, or None for a number that is none."""
+    value = _plain(value) if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can write of a number of numpy's, or of a time."""
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is neither text nor a number")
+
+
+def _seconds(retry_after: str | None) -> float:
+    try:
+        return min(_LONGEST_PAUSE, max(0.0, float(retry_after or 0)))
+    except ValueError:
+        return 0.0

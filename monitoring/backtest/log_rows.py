@@ -79,7 +79,9 @@ def open_log(
 def open_labels(source: str, model: Model, *, skip_unreadable: bool = False) -> PastLog:
     """Open labels that came later, those without a time as the oldest; raise DatasetError if there are none."""
     schema = labels_schema(model)
-    demands = Demands(schema, required=(model.target, "prediction_id"), skip_unreadable=skip_unreadable)
+    names = tuple((ours, theirs) for ours, theirs in model.names if ours in schema.names)
+    required = (model.target, "prediction_id")
+    demands = Demands(schema, required=required, skip_unreadable=skip_unreadable, names=names)
     spans, left_out = find_groups(source, demands, UNDATED)
     end = max((s.last for s in spans), default=UNDATED)
     return PastLog(source, schema, UNDATED, end, demands, left_out, UNDATED)

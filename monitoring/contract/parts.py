@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from monitoring.contract.column_names import RenamedFile
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import COVERS
 from monitoring.contract.part_reader import UNREADABLE, join_ranges, reason_of, time_ranges
@@ -119,7 +120,7 @@ def is_merged(name: str) -> bool:
     return match is not None and match[4] == _MERGED
 
 
-def noted(file: pq.ParquetFile) -> tuple[str, ...]:
+def noted(file: pq.ParquetFile | RenamedFile) -> tuple[str, ...]:
     """Return the names of the parts that a merged part's footer says it holds."""
     return tuple(json.loads((file.schema_arrow.metadata or {}).get(COVERS.encode(), b"[]")))
 

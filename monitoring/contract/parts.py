@@ -83,7 +83,7 @@ def without_times(parts: Iterable[Part]) -> list[Unreadable]:
     return [Unreadable(part.path, part.partial) for part in parts if part.partial]
 
 
-def part_name(first: Micros, last: Micros, rows: int, writer: str, segment: int) -> str:
+def part_name(first: Micros, last: Micros, rows: int, writer: str, segment: int | str) -> str:
     """Return the name of a part; the same content from the same journal has the same name."""
     return f"part-{first:016d}-{last:016d}-{rows}-{writer}-{segment}.parquet"
 

@@ -145,7 +145,7 @@ def _not_parquet(uri: str) -> str | None:
 def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -> Survey:
     """Decide which files are read; raise DatasetError if some cannot be, or lack a column that is required."""
     found = list(inspected)
-    problems = [LeftOut(one.file.uri, problem) for one in found if (problem := _problem(one, demands))]
+    problems = [LeftOut(one.file.uri, problem) for one in found if (problem := problem_of(one, demands))]
     left_out = sorted([*listing.left_out, *problems])
     if left_out and (listing.alone or not demands.skip_unreadable):
         raise DatasetError(refusal(listing, left_out))
@@ -162,7 +162,8 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
     return Survey(read, tuple(left_out), tuple(LeftOut(one.file.uri, text) for one in kept for text in one.unused))
 
 
-def _problem(one: Inspected, demands: Demands) -> str | None:
+def problem_of(one: Inspected, demands: Demands) -> str | None:
+    """Say why a file cannot be read; None if it can be."""
     if one.problem:
         return one.problem
     twice = sorted(name for name in demands.due.names if one.columns.count(name) > 1)

@@ -1,0 +1,141 @@
+"""A batch job's files: those that paths, patterns, folders and URIs name, and their rows, whatever wrote them."""
+
+import glob
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+import pyarrow as pa
+
+from monitoring.batch.csv_files import CsvOptions, is_csv, read_csv
+from monitoring.contract.column_names import absent, with_our_names
+from monitoring.contract.config import Model
+from monitoring.contract.schemas import TIMESTAMP, log_schema
+from monitoring.contract.storage import named, open_parquet, place
+from monitoring.contract.times import Micros
+from monitoring.contract.uris import shown
+from monitoring.contract.values import UnfitColumnError, conform
+from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
+from monitoring.offline.partitions import Partition, typed, with_our_texts, with_partition
+from monitoring.offline.survey import Demands, inspect, problem_of
+
+_Found = TypeVar("_Found")
+
+_WILD = "*["  # in a URI; a question mark begins its options there
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file with what the names of its folders say of its rows."""
+
+    uri: str
+    partition: Partition = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become rows: the model, how CSV is written, and the time of rows in files without a column of it."""
+
+    model: Model
+    csv: CsvOptions
+    moment: Micros | None = None
+    missing_columns: bool = False
+
+
+def find_inputs(sources: Iterable[str], model: Model) -> tuple[list[InputFile], list[LeftOut]]:
+    """Return the files that sources name, and what lies there and is none; raise DatasetError for one that has none."""
+    files: dict[str, DataFile] = {}
+    left_out: dict[str, LeftOut] = {}
+    for source in sources:
+        found, none = _matching(source)
+        files |= {file.uri: file for file in found}
+        left_out |= {one.uri: one for one in none}
+    given = [replace(file, partition=with_our_texts(file.partition, model.names)) for file in files.values()]
+    partitions = typed((file.partition for file in given), model.numbers)
+    return [InputFile(f.uri, p) for f, p in zip(given, partitions, strict=True)], list(left_out.values())
+
+
+def _matching(source: str) -> tuple[Sequence[DataFile], Sequence[LeftOut]]:
+    if "://" in source:
+        where, _, options = source.partition("?")
+        if not any(mark in where for mark in _WILD):
+            listing = list_files(source)
+            return listing.files, listing.left_out
+        folder = where[: min(where.index(mark) for mark in _WILD if mark in where)].rpartition("/")[0]
+        listing = list_files(folder + (f"?{options}" if options else ""))
+        found = [file for file in listing.files if fnmatchcase(shown(file.uri), shown(where))]
+        return _some(source, found), ()
+    try:
+        listing = list_files(source)
+    except DatasetError:
+        if not glob.has_magic(source):
+            raise
+        paths = _some(source, sorted(glob.glob(source, recursive=True)))  # noqa: PTH207 - an absolute one may be given
+        listings = [list_files(path) for path in paths]
+        return [f for one in listings for f in one.files], [f for one in listings for f in one.left_out]
+    return listing.files, listing.left_out
+
+
+def _some(source: str, found: Sequence[_Found]) -> Sequence[_Found]:
+    if not found:
+        raise DatasetError(f"{shown(source)}: no file is named so")
+    return found
+
+
+def wide_schema(model: Model) -> pa.Schema:
+    """Return the log's columns with numbers as float64, as which batches are read and told apart."""
+    return log_schema(model.model_copy(update={"dtype": "float64"}))
+
+
+def read_rows(file: InputFile, reading: Reading) -> pa.Table:
+    """Read a file's rows as `wide_schema`; ids and times may be null.
+
+    Raise UnfitColumnError with what does not fit, OSError or ArrowException where the file cannot be read.
+    """
+    model = reading.model
+    table = _read_csv(file, reading) if is_csv(file.uri) else _read_parquet(file, reading)
+    if "timestamp" not in table.column_names:
+        if reading.moment is None:
+            raise UnfitColumnError(
+                "has no column timestamp; model.columns says what else it is called, and --timestamp gives all rows one"
+            )
+        moment = pa.scalar(reading.moment, pa.int64()).cast(TIMESTAMP)
+        table = table.append_column("timestamp", pa.repeat(moment, len(table)))
+    due = (model.prediction,) if reading.missing_columns else (*model.features, model.prediction)
+    if missing := [name for name in due if name not in table.column_names]:
+        hint = "" if model.prediction in missing else "; --allow-missing-columns takes them as missing values"
+        raise UnfitColumnError(f"has no column {', '.join(missing)}{hint}")
+    return conform(table, wide_schema(model))
+
+
+def _read_csv(file: InputFile, reading: Reading) -> pa.Table:
+    table = read_csv(file.uri, reading.model, reading.csv)
+    names = [name for name, _ in file.partition]
+    if lacking := absent([*table.column_names, *names], _wanted_names(reading)):
+        raise UnfitColumnError(f"has no column {'; nor '.join(lacking)}")
+    table = with_our_names(table, reading.model.names)
+    return with_partition(table, file.partition, [n for n in _known(reading.model) if n not in table.column_names])
+
+
+def _wanted_names(reading: Reading) -> tuple[tuple[str, str], ...]:
+    """Return the files' own names, without that of the time where all rows are given one."""
+    return tuple(one for one in reading.model.names if one[0] != "timestamp" or reading.moment is None)
+
+
+def _known(model: Model) -> list[str]:
+    return list(log_schema(model).names)
+
+
+def _read_parquet(file: InputFile, reading: Reading) -> pa.Table:
+    model = reading.model
+    demands = Demands(wide_schema(model), names=_wanted_names(reading))
+    given = tuple((name, None if value is None else str(value)) for name, value in file.partition)
+    found = inspect(DataFile(file.uri, given), demands)
+    if problem := problem_of(found, demands):
+        raise UnfitColumnError(problem)
+    wanted = _known(model)
+    with open_parquet(named(place(file.uri), model.names)) as opened:
+        columns = [name for name in wanted if name in opened.schema_arrow.names]
+        table = opened.read_row_groups(range(opened.num_row_groups), columns=columns)
+    return with_partition(table, file.partition, wanted)

@@ -9,16 +9,17 @@ from typing import TypeVar
 import pyarrow as pa
 
 from monitoring.batch.csv_files import CsvOptions, is_csv, read_csv
-from monitoring.contract.column_names import absent, with_our_names
+from monitoring.contract.column_names import Columns, absent, with_our_names
 from monitoring.contract.config import Model
 from monitoring.contract.schemas import TIMESTAMP, log_schema
 from monitoring.contract.storage import named, open_parquet, place
 from monitoring.contract.times import Micros
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError, conform
+from monitoring.offline.dataset import demands_of
 from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.offline.partitions import Partition, typed, with_our_texts, with_partition
-from monitoring.offline.survey import Demands, inspect, problem_of
+from monitoring.offline.survey import inspect, problem_of
 
 _Found = TypeVar("_Found")
 
@@ -35,12 +36,16 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Reading:
-    """How files become rows: the model, how CSV is written, and the time of rows in files without a column of it."""
+    """How files become rows: the model, how CSV is written, and the time of rows in files without a column of it.
+
+    Not `strict`, text where numbers are due is left for tests to tell.
+    """
 
     model: Model
     csv: CsvOptions
     moment: Micros | None = None
     missing_columns: bool = False
+    strict: bool = True
 
 
 def find_inputs(sources: Iterable[str], model: Model) -> tuple[list[InputFile], list[LeftOut]]:
@@ -94,7 +99,7 @@ def read_rows(file: InputFile, reading: Reading) -> pa.Table:
     Raise UnfitColumnError with what does not fit, OSError or ArrowException where the file cannot be read.
     """
     model = reading.model
-    table = _read_csv(file, reading) if is_csv(file.uri) else _read_parquet(file, reading)
+    table = read_table(file, reading)
     if "timestamp" not in table.column_names:
         if reading.moment is None:
             raise UnfitColumnError(
@@ -102,15 +107,22 @@ def read_rows(file: InputFile, reading: Reading) -> pa.Table:
             )
         moment = pa.scalar(reading.moment, pa.int64()).cast(TIMESTAMP)
         table = table.append_column("timestamp", pa.repeat(moment, len(table)))
+    return conform(table, wide_schema(model))
+
+
+def read_table(file: InputFile, reading: Reading) -> pa.Table:
+    """Read the columns of the log that a file has, in its types; raise as `read_rows` does."""
+    model = reading.model
+    table = _read_csv(file, reading) if is_csv(file.uri) else _read_parquet(file, reading)
     due = (model.prediction,) if reading.missing_columns else (*model.features, model.prediction)
     if missing := [name for name in due if name not in table.column_names]:
         hint = "" if model.prediction in missing else "; --allow-missing-columns takes them as missing values"
         raise UnfitColumnError(f"has no column {', '.join(missing)}{hint}")
-    return conform(table, wide_schema(model))
+    return table
 
 
 def _read_csv(file: InputFile, reading: Reading) -> pa.Table:
-    table = read_csv(file.uri, reading.model, reading.csv)
+    table = read_csv(file.uri, reading.model, reading.csv, strict=reading.strict)
     names = [name for name, _ in file.partition]
     if lacking := absent([*table.column_names, *names], _wanted_names(reading)):
         raise UnfitColumnError(f"has no column {'; nor '.join(lacking)}")
@@ -118,7 +130,7 @@ def _read_csv(file: InputFile, reading: Reading) -> pa.Table:
     return with_partition(table, file.partition, [n for n in _known(reading.model) if n not in table.column_names])
 
 
-def _wanted_names(reading: Reading) -> tuple[tuple[str, str], ...]:
+def _wanted_names(reading: Reading) -> Columns:
     """Return the files' own names, without that of the time where all rows are given one."""
     return tuple(one for one in reading.model.names if one[0] != "timestamp" or reading.moment is None)
 
@@ -129,7 +141,9 @@ def _known(model: Model) -> list[str]:
 
 def _read_parquet(file: InputFile, reading: Reading) -> pa.Table:
     model = reading.model
-    demands = Demands(wide_schema(model), names=_wanted_names(reading))
+    demands = replace(demands_of(model), any_of=(), names=_wanted_names(reading))
+    if reading.strict:
+        demands = replace(demands, text_counts=())
     given = tuple((name, None if value is None else str(value)) for name, value in file.partition)
     found = inspect(DataFile(file.uri, given), demands)
     if problem := problem_of(found, demands):

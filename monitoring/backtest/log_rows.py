@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from monitoring.backtest.row_groups import RowGroup, find_groups, list_groups, read_group
 from monitoring.contract.config import Model
+from monitoring.contract.listing import DatasetError, LeftOut
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.times import Micros, from_microseconds
 from monitoring.contract.uris import shown
 from monitoring.offline.dataset import demands_of
-from monitoring.offline.listing import DatasetError, LeftOut
 from monitoring.offline.survey import Demands, some_of
 
 Times = npt.NDArray[np.int64]

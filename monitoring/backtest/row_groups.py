@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.listing import DatasetError, LeftOut, list_files
 from monitoring.contract.part_reader import UNREADABLE, TimeRange, join_ranges, read_groups, reason_of, time_ranges
+from monitoring.contract.partitions import Partition, with_partition
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, named, place
 from monitoring.contract.times import Micros
 from monitoring.contract.uris import shown
 from monitoring.contract.values import conform
-from monitoring.offline.listing import DatasetError, LeftOut, list_files
-from monitoring.offline.partitions import Partition, with_partition
 from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, refusal, survey
 
 

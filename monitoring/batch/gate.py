@@ -72,7 +72,7 @@ def gate(options: argparse.Namespace, config: Config) -> int:
     """Judge rows against the reference, print each verdict, and return the exit status that they give."""
     if problem := config.beyond_profiles():
         raise DriftloopError(f"`gate` computes from profiles, whatever `engine` says: {problem}")
-    layout = Layout(options.settings.data_dir, options.settings.parts_uri)
+    layout = options.settings.layout(config.model)
     reference = load_reference(options.reference or str(layout.reference), config)
     tables = _read_input(options, config) if options.input else _read_window(layout, config, reference)
     compared = _compare(config, reference, tables, options.effect)

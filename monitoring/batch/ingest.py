@@ -17,12 +17,12 @@ from monitoring.contract.config import Config, Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import FAILS, PASSES
 from monitoring.contract.layout import Layout
+from monitoring.contract.listing import LeftOut
 from monitoring.contract.locks import FolderLock
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.times import Micros, latest_time, microseconds
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError
-from monitoring.offline.listing import LeftOut
 from monitoring.offline.unknown_categories import told
 
 PATIENCE = 600.0  # seconds that a run waits for others
@@ -76,6 +76,8 @@ def reading_of(options: argparse.Namespace, model: Model) -> Reading:
 
 def ingest(options: argparse.Namespace, config: Config) -> int:
     """Append the input's rows to the log, file by file; return FAILS if rows or files were refused."""
+    if options.settings.prediction_log is not None:
+        raise DriftloopError("PREDICTION_LOG names a log of others, which is only read; unset it to append to ours")
     layout = Layout(options.settings.data_dir, options.settings.parts_uri)
     reading = reading_of(options, config.model)
     files, none = find_inputs(options.input, config.model)

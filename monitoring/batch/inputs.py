@@ -11,14 +11,14 @@ import pyarrow as pa
 from monitoring.batch.csv_files import CsvOptions, is_csv, read_csv
 from monitoring.contract.column_names import Columns, absent, with_our_names
 from monitoring.contract.config import Model
+from monitoring.contract.listing import DataFile, DatasetError, LeftOut, list_files
+from monitoring.contract.partitions import Partition, typed, with_our_texts, with_partition
 from monitoring.contract.schemas import TIMESTAMP, log_schema
 from monitoring.contract.storage import named, open_parquet, place
 from monitoring.contract.times import Micros
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError, conform
 from monitoring.offline.dataset import demands_of
-from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
-from monitoring.offline.partitions import Partition, typed, with_our_texts, with_partition
 from monitoring.offline.survey import inspect, problem_of
 
 _Found = TypeVar("_Found")

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitoring.contract.column_names import RenamedFile, stored_name
 from monitoring.contract.plain_files import readable
+from monitoring.contract.renamed_file import RenamedFile, stored_name
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import LARGE, Place, open_parquet
 from monitoring.contract.times import Micros, from_microseconds

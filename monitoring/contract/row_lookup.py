@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitoring.contract.column_names import RenamedFile
 from monitoring.contract.log_reader import read_listed
 from monitoring.contract.part_reader import UNREADABLE, group_bounds, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, is_ours
 from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.renamed_file import RenamedFile
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
 from monitoring.contract.times import BEFORE_ALL, NEVER, Micros

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from monitoring.contract.column_names import Columns, RenamedFile
+from monitoring.contract.column_names import Columns
 from monitoring.contract.plain_files import BAD, OddEntryError, fitting, make_folder, opened, set_aside
+from monitoring.contract.renamed_file import Foreign, RenamedFile
 from monitoring.contract.uris import without_keys
 
 _ID = "prediction_id"
@@ -57,21 +58,25 @@ class Remote:
 
 @dataclass(frozen=True, order=True)
 class Named:
-    """A file of rows that has names of its own for some columns of ours; it is read alone."""
+    """A file of rows of others, with what it lacks and how it calls its columns; it is only ever read.
+
+    `key` is the name by which a file of a watched log is known: a file that is written anew has another.
+    """
 
     at: Path | Remote
-    columns: Columns
+    foreign: Foreign
+    key: str = ""
 
     @property
     def name(self) -> str:
-        """Return the file's name."""
-        return self.at.name
+        """Return the name by which the file is known."""
+        return self.key or self.at.name
 
     def __str__(self) -> str:
         return str(self.at)
 
     def __truediv__(self, name: str) -> "Named":
-        return Named(self.at / name, self.columns)
+        return Named(self.at / name, self.foreign)
 
     @property
     def address(self) -> tuple[pa.fs.FileSystem, str]:
@@ -84,7 +89,7 @@ Place = Path | Remote | Named
 
 def named(at: Place, columns: Columns) -> Place:
     """Return a file as one with names of its own, if there are some."""
-    return Named(at, columns) if columns and not isinstance(at, Named) else at
+    return Named(at, Foreign(columns)) if columns and not isinstance(at, Named) else at
 
 
 def place(text: str) -> Path | Remote:
@@ -121,9 +126,12 @@ def open_parquet(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFil
     `dictionaries` that it has are read as such, without a copy of each word.
     """
     if isinstance(path, Named):
-        theirs = dict(path.columns)
+        theirs = dict(path.foreign.columns)
         stored = open_parquet(path.at, [*dictionaries, *(theirs[name] for name in dictionaries if name in theirs)])
-        return RenamedFile(stored, path.columns)
+        file = RenamedFile(stored, path.foreign)
+        if path.key:
+            file.require_names()
+        return file
     try:
         return _open(path, dictionaries)
     except KeyError:  # one of them is not there

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from monitoring.contract.config import Model
+from monitoring.contract.listing import DatasetError, LeftOut, list_files
 from monitoring.contract.part_reader import UNREADABLE, reason_of, schemas_of
+from monitoring.contract.partitions import Partition, with_partition
 from monitoring.contract.schemas import TIMESTAMP, number_type, probability_fields, reference_schema
 from monitoring.contract.storage import named, open_parquet, place
 from monitoring.contract.uris import shown
 from monitoring.contract.values import narrowest
-from monitoring.offline.listing import DatasetError, LeftOut, list_files
-from monitoring.offline.partitions import Partition, with_partition
 from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, survey
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows

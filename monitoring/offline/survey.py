@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.fs
 
 from monitoring.contract.column_names import Columns, absent
+from monitoring.contract.listing import DataFile, DatasetError, LeftOut, Listing
 from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.partitions import Partition, typed, with_our_texts
 from monitoring.contract.parts import is_merged, noted
 from monitoring.contract.storage import named, open_parquet, place
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError, convert, is_text
-from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing
-from monitoring.offline.partitions import Partition, typed, with_our_texts
 from monitoring.offline.unused_columns import unused_in
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"

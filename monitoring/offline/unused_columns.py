@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monitoring.contract.column_names import RenamedFile
 from monitoring.contract.part_reader import group_bounds
+from monitoring.contract.renamed_file import RenamedFile
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.values import UnfitColumnError, convert, is_text
 

@@ -13,13 +13,13 @@ from monitoring.__main__ import main
 from monitoring.backtest.log_rows import open_labels, open_log
 from monitoring.contract.column_names import absent, our_names, with_our_names
 from monitoring.contract.config import Config
+from monitoring.contract.listing import DatasetError
 from monitoring.contract.part_reader import read_groups, read_part, time_ranges
 from monitoring.contract.reference import parse_reference
 from monitoring.contract.schemas import log_schema
-from monitoring.contract.storage import LARGE, Named
+from monitoring.contract.storage import LARGE, named
 from monitoring.contract.times import Micros, microseconds
 from monitoring.offline.dataset import demands_of, profile_locally
-from monitoring.offline.listing import DatasetError
 from monitoring.profile.counting import grid_of
 from tests.unit.models import WINE
 from tests.unit.monitor_fixtures import START, make_rows
@@ -55,14 +55,14 @@ def test_a_file_s_own_name_goes_before_ours_and_ours_before_none():
 def test_rows_are_read_by_our_names(tmp_path, rows):
     path = tmp_path / "rows.parquet"
     their_rows(rows).to_parquet(path, row_group_size=10_000_000 if rows > LARGE else 100)
-    named = Named(path, MODEL.names)
-    table = pa.concat_tables(read_groups(named, log_schema(MODEL)))
+    theirs = named(path, MODEL.names)
+    table = pa.concat_tables(read_groups(theirs, log_schema(MODEL)))
     assert table["prediction_id"].to_pylist()[:2] == ["r-0", "r-1"]
     assert set(table["confidence"].to_pylist()) == {0.75}
     assert table["timestamp"][0].as_py() == START
-    assert time_ranges(named)[0].first == microseconds(START)
+    assert time_ranges(theirs)[0].first == microseconds(START)
     after = Micros(microseconds(START) + 99 * 60_000_000)
-    assert len(pa.concat_tables(read_part(named, log_schema(MODEL), after))) == rows - 100
+    assert len(pa.concat_tables(read_part(theirs, log_schema(MODEL), after))) == rows - 100
 
 
 def test_folders_may_name_a_column_too(tmp_path):
@@ -120,5 +120,5 @@ def test_a_mapping_that_cannot_be_is_refused_by_check_config(tmp_path: Path, cap
 def test_files_of_ours_are_read_under_any_mapping(tmp_path):
     schema = log_schema(MODEL)
     pq.write_table(schema.empty_table(), tmp_path / "ours.parquet")
-    (table,) = read_groups(Named(tmp_path / "ours.parquet", MODEL.names), schema)
+    (table,) = read_groups(named(tmp_path / "ours.parquet", MODEL.names), schema)
     assert table.column_names == schema.names

@@ -4,13 +4,16 @@ import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.fs
 
 from monitoring.batch.csv_files import CsvOptions, is_csv, read_csv
 from monitoring.contract.column_names import Columns, absent, with_our_names
 from monitoring.contract.config import Model
+from monitoring.contract.foreign_log import DELTA
 from monitoring.contract.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.contract.partitions import Partition, typed, with_our_texts, with_partition
 from monitoring.contract.schemas import TIMESTAMP, log_schema
@@ -61,16 +64,33 @@ def find_inputs(sources: Iterable[str], model: Model) -> tuple[list[InputFile], 
     return [InputFile(f.uri, p) for f, p in zip(given, partitions, strict=True)], list(left_out.values())
 
 
+def _require_no_delta(source: str) -> None:
+    """Raise DatasetError for the folder of a Delta table: it holds files that are no longer part of it."""
+    at = place(source) / DELTA
+    if isinstance(at, Path):
+        there = at.exists()
+    else:
+        filesystem, path = at.address
+        there = filesystem.get_file_info(path).type != pa.fs.FileType.NotFound
+    if there:
+        raise DatasetError(
+            f"{shown(source)}: is a Delta table, whose folder holds files that are no longer part of it; write its rows"
+            " to plain Parquet files first"
+        )
+
+
 def _matching(source: str) -> tuple[Sequence[DataFile], Sequence[LeftOut]]:
     if "://" in source:
         where, _, options = source.partition("?")
         if not any(mark in where for mark in _WILD):
             listing = list_files(source)
+            _require_no_delta(source)
             return listing.files, listing.left_out
         folder = where[: min(where.index(mark) for mark in _WILD if mark in where)].rpartition("/")[0]
         listing = list_files(folder + (f"?{options}" if options else ""))
         found = [file for file in listing.files if fnmatchcase(shown(file.uri), shown(where))]
         return _some(source, found), ()
+    _require_no_delta(source)
     try:
         listing = list_files(source)
     except DatasetError:

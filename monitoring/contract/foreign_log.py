@@ -25,6 +25,7 @@ from monitoring.contract.renamed_file import Foreign
 from monitoring.contract.storage import Named, Remote, Stamp, place
 from monitoring.contract.times import Micros
 
+DELTA = "_delta_log"  # in the folder of a Delta table
 ENDINGS = (".parquet", ".parq", ".pq")
 _AT_ONCE = 8  # files of which the times are read
 _KEY = re.compile(r"(.*~[0-9a-f]{16})~([0-9]+)~[0-9a-f]{16}", re.DOTALL)
@@ -69,7 +70,8 @@ def _files(folder: Path | Remote) -> Iterator[tuple[str, Path | Remote, Stamp]]:
     if isinstance(folder, Path):
         if not folder.is_dir():
             raise DriftloopError(f"PREDICTION_LOG = {folder}: there is no such folder")
-        _require_plain_table(folder / "_delta_log" if (folder / "_delta_log").exists() else None)
+        if (folder / DELTA).exists():
+            raise _delta_error(folder)
         for name, _ in walk(folder, "", ()):
             if name.lower().endswith(ENDINGS):
                 yield name, folder / name, _stamp(folder / name)
@@ -79,17 +81,17 @@ def _files(folder: Path | Remote) -> Iterator[tuple[str, Path | Remote, Stamp]]:
     below = len(path) + 1
     for info in infos:
         name = info.path[below:]
-        _require_plain_table(info.path if name.startswith("_delta_log/") else None)
+        if name.startswith(f"{DELTA}/"):
+            raise _delta_error(folder)
         if info.type == pa.fs.FileType.File and is_data(name) and name.lower().endswith(ENDINGS):
             yield name, folder / name, (info.mtime_ns or 0, info.size or 0)
 
 
-def _require_plain_table(log: object) -> None:
-    if log is not None:
-        raise DriftloopError(
-            f"{log}: PREDICTION_LOG is a Delta table, of whose files some may have been removed from it; give a folder"
-            " of plain Parquet files, or append its rows with `python -m monitoring ingest`"
-        )
+def _delta_error(folder: Path | Remote) -> DriftloopError:
+    return DriftloopError(
+        f"{folder}: PREDICTION_LOG is a Delta table, whose folder holds files that are no longer part of it; give a"
+        " folder of plain Parquet files"
+    )
 
 
 def _stamp(path: Path) -> Stamp:

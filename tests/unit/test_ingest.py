@@ -291,6 +291,9 @@ def test_names_of_theirs_folders_and_a_time_for_all(data, tmp_path, capsys):
     assert "2 files: 0 rows appended, 60 known already" in capsys.readouterr().out
     assert ingest(str(tmp_path / "no*.parquet")) == 2
     assert "no file is named so" in capsys.readouterr().err
+    (tmp_path / "out/_delta_log").mkdir()
+    assert ingest(tmp_path / "out") == 2
+    assert "is a Delta table" in capsys.readouterr().err
 
 
 def test_answers_that_are_all_no_categories_are_another_column(data, tmp_path, capsys):

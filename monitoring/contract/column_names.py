@@ -29,6 +29,9 @@ def absent(stored: Collection[str], columns: Columns) -> list[str]:
 
 def with_our_names(rows: pa.Table, columns: Columns) -> pa.Table:
     """Return rows of a foreign file with our names for their columns."""
+    if not columns:
+        return rows
     names = our_names(rows.column_names, columns)
     kept = [place for place, name in enumerate(names) if name is not None]
-    return rows.select(kept).rename_columns([names[place] for place in kept])
+    renamed = rows.select(kept).rename_columns([names[place] for place in kept])
+    return renamed.replace_schema_metadata(rows.schema.metadata)  # what a reference says of itself

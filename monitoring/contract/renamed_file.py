@@ -5,9 +5,9 @@ It has what its readers use of `pyarrow.parquet.ParquetFile`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -85,19 +85,19 @@ class RenamedFile:
     def _wanted(self, columns: Sequence[str]) -> list[str]:
         return [self._stored[name] for name in columns if name in self._stored]
 
-    def _numbers(self, groups: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _numbers(self, groups: Sequence[int]) -> pa.Array:
         """Return the numbers in the file of the rows of some row groups (n,), from 0 on; none where ids need none."""
         if not self._numbered:
-            return np.empty(0, np.int64)
+            return pa.array([], pa.int64())
         counts = [self.metadata.row_group(group).num_rows for group in range(self.num_row_groups)]
-        begins = np.concatenate([[0], np.cumsum(counts)])
-        return np.concatenate([np.arange(begins[g], begins[g + 1]) for g in groups] or [np.empty(0, np.int64)])
+        begins = list(accumulate(counts, initial=0))
+        return pa.array(chain.from_iterable(range(begins[g], begins[g + 1]) for g in groups), pa.int64())
 
-    def _completed(self, table: pa.Table, columns: Sequence[str], numbers: Any) -> pa.Table:
+    def _completed(self, table: pa.Table, columns: Sequence[str], numbers: pa.Array) -> pa.Table:
         rows = with_partition(with_our_names(table, self._foreign.columns), tuple(self._given), columns)
         if not self._numbered or _ID not in columns:
             return rows
-        ids = pc.binary_join_element_wise(f"{self._foreign.rows_of}#", pa.array(numbers).cast(pa.string()), "")
+        ids = pc.binary_join_element_wise(f"{self._foreign.rows_of}#", numbers.cast(pa.string()), "")
         return rows.append_column(_ID, ids) if rows.num_columns else pa.table({_ID: ids})
 
     def close(self) -> None:

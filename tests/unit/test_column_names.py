@@ -14,6 +14,7 @@ from monitoring.backtest.log_rows import open_labels, open_log
 from monitoring.contract.column_names import absent, our_names, with_our_names
 from monitoring.contract.config import Config
 from monitoring.contract.listing import DatasetError
+from monitoring.contract.names import ORIGIN
 from monitoring.contract.part_reader import read_groups, read_part, time_ranges
 from monitoring.contract.reference import parse_reference
 from monitoring.contract.schemas import log_schema
@@ -89,8 +90,11 @@ def test_a_data_set_is_profiled_and_replayed_by_our_names(tmp_path):
 
 def test_a_reference_knows_its_times_by_their_name(tmp_path):
     path = tmp_path / "reference.parquet"
-    their_rows().to_parquet(path)
-    assert parse_reference(path.read_bytes(), path, MODEL).table["timestamp"][0].as_py() == START
+    table = pa.Table.from_pandas(their_rows(), preserve_index=False)
+    pq.write_table(table.replace_schema_metadata({ORIGIN: "rebased"}), path)
+    reference = parse_reference(path.read_bytes(), path, MODEL)
+    assert reference.table["timestamp"][0].as_py() == START
+    assert reference.origin == "rebased"
 
 
 def test_a_name_that_is_not_there_is_an_error_by_both_names(tmp_path):

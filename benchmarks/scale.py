@@ -20,11 +20,11 @@ from benchmarks.rows import END, PART, draw_log, write_log, write_part, write_sa
 from monitoring.contract.config import Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
+from monitoring.contract.listing import list_files
 from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.reference import read_reference
 from monitoring.monitor import export_metrics_to_prometheus, report_on
 from monitoring.offline.dataset import demands_of, divide, profile_locally, profile_unit
-from monitoring.offline.listing import list_files
 from monitoring.offline.survey import inspect_all, survey
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import compact, to_bytes

@@ -41,7 +41,7 @@ def bootstrap() -> State[None]:
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
-    layout = Layout(settings.data_dir, settings.parts_uri)
+    layout = settings.layout(config.model)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "bootstrap") as record:
         former = version_of(config.model.name, CHAMPION)

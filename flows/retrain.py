@@ -84,7 +84,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
-    layout = Layout(settings.data_dir, settings.parts_uri)
+    layout = settings.layout(config.model)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "retrain", alert) as record:
         run = RetrainRun(config, layout, settings.mlflow_links, record, alert)

@@ -59,7 +59,7 @@ def rollback(alert: dict[str, Any] | None = None) -> State[None]:
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
-    layout = Layout(settings.data_dir, settings.parts_uri)
+    layout = settings.layout(config.model)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "rollback", alert) as record:
         champion = version_of(config.model.name, CHAMPION)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from monitoring.contract.log_settings import LogReaderSettings
 from monitoring.contract.settings import Settings
 
 
-class FlowSettings(Settings):
+class FlowSettings(LogReaderSettings):
     """Settings of `python -m flows` and of the flow runs that it starts."""
 
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"

@@ -4,6 +4,8 @@ import argparse
 import sys
 
 from monitoring.backtest.options import add_command
+from monitoring.batch.gate import add_gate
+from monitoring.batch.ingest import add_ingest
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.exit_status import CANNOT, PASSES, run_command
@@ -14,7 +16,8 @@ from monitoring.settings import MonitorSettings
 
 CANNOT_START = CANNOT
 STATUSES = """\
-exit status: 0 all passes, 1 a test fails, 2 the command cannot do its work, 3 tests are skipped and --require-all"""
+exit status: 0 all passes, 1 a test fails or rows are refused, 2 the command cannot do its work,
+3 tests are skipped and --require-all"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     add_suggestions(commands)
     add_commands(commands)
     add_command(commands)
+    add_ingest(commands)
+    add_gate(commands)
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options))
 

@@ -25,7 +25,6 @@ from monitoring.alarms.sequential_tests import SequentialTests, Verdicts
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.part_reader import schemas_of
 from monitoring.contract.parts import Unreadable, list_parts
@@ -207,7 +206,7 @@ class Monitor:
         self.settings = settings
         self.archive = ReportArchive(settings.data_dir / "_reports", settings.reports_kept)
         self.state = MonitorState()
-        self._layout = Layout(settings.data_dir, settings.parts_uri)
+        self._layout = settings.layout(config.model)
         self._collector = SnapshotCollector()
         self._metrics = CycleMetrics(registry)
         self._reference: tuple[tuple[int, int, int], Watched] | None = None

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from monitoring.contract.settings import Settings
+from monitoring.contract.log_settings import LogReaderSettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class MonitorSettings(Settings):
+class MonitorSettings(LogReaderSettings):
     """Where the monitor listens, how often it looks, what it keeps, and what its page links to."""
 
     monitor_host: str = "127.0.0.1"

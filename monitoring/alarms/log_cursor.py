@@ -9,7 +9,7 @@ row, of some 200,000 rows at most, since the API's maintenance merges what is mo
 
 import base64
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.foreign_log import known_as
 from monitoring.contract.names import LARGEST_PART
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, covered, is_merged, is_ours, list_parts
@@ -131,7 +132,13 @@ class LogCursor:
             if part.name in merged_from
         }
         unread = [part for part in new if part.name not in merged_from]
-        self._gone = {name: gone[name] for name in unaccounted if any(gone[name].overlaps(part) for part in unread)}
+        files = {known[0] for name in present if (known := known_as(name))}
+        self._gone = {
+            name: gone[name]
+            for name in unaccounted
+            if ((known := known_as(name)) and known[0] not in files)  # it may be written anew
+            or any(gone[name].overlaps(part) for part in unread)
+        }
         self._taken = {name: one for name, one in self._taken.items() if name in present} | begun
         left = {name for name in present if name not in self._taken or not self._taken[name].done}
         self._failed = {name: failure for name, failure in self._failed.items() if name in left}
@@ -153,6 +160,8 @@ class LogCursor:
     ) -> PartProgress:
         """Return how far a new part counts as taken, for what was taken of the parts that it was merged from."""
         fresh = PartProgress(part.first, part.last, done=part.last <= self._after)
+        if not fresh.done and (written := _written_before(part, gone)) is not None:
+            return _continued(part, fresh, *written)
         if fresh.done or not is_merged(part.name):
             return fresh
         known = [gone[name] for name in merged_from if name in gone]
@@ -198,7 +207,7 @@ class LogCursor:
     def _read_on(self, path: Place, groups: range, taken: PartProgress, room: int) -> tuple[list[pa.Table], int]:
         """Read row groups, or the next piece of a large one; return also how many of its rows are read, 0 for all."""
         if len(groups) != 1 or (size := _size(path, groups.start)) <= LARGE:
-            return list(read_groups(path, self._schema, groups)), 0
+            return list(_without(read_groups(path, self._schema, groups), taken.rows)), 0
         tables, end = [], 0
         for table in read_groups(path, self._schema, groups):
             begin, end = end, end + len(table)
@@ -210,6 +219,34 @@ class LogCursor:
 
     def _record_failure(self, part: Part, error: Exception) -> None:
         self._failed[part.name] = time.monotonic() + RETRY_SECONDS, Unreadable(part.path, reason_of(error))
+
+
+def _written_before(part: Part, gone: Mapping[str, PartProgress]) -> tuple[PartProgress, int] | None:
+    """Return how far the same file was taken before it was written anew, and its rows then; None for any other."""
+    this = known_as(part.name)
+    found = [
+        (one, known[1]) for name, one in gone.items() if this and (known := known_as(name)) and known[0] == this[0]
+    ]
+    return max(found, key=lambda pair: pair[1], default=None)
+
+
+def _continued(part: Part, fresh: PartProgress, before: PartProgress, rows: int) -> PartProgress:
+    """Return the progress in a file that was written anew, as if its new rows stood behind those that it had."""
+    with open_parquet(part.path) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    left = rows if before.done else sum(sizes[: before.groups]) + before.rows
+    for group, size in enumerate(sizes):
+        if left < size:
+            return replace(fresh, groups=group, rows=left)
+        left -= size
+    return replace(fresh, groups=len(sizes), done=True)
+
+
+def _without(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Yield tables without their first rows."""
+    for table in tables:
+        yield table.slice(min(rows, len(table)))
+        rows -= min(rows, len(table))
 
 
 def _next_groups(path: Place, begin: int, room: int) -> tuple[range, bool]:

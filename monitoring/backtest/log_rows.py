@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from monitoring.backtest.row_groups import RowGroup, find_groups, list_groups, read_group
 from monitoring.contract.config import Model
+from monitoring.contract.listing import DatasetError, LeftOut
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.contract.times import Micros, from_microseconds
 from monitoring.contract.uris import shown
 from monitoring.offline.dataset import demands_of
-from monitoring.offline.listing import DatasetError, LeftOut
 from monitoring.offline.survey import Demands, some_of
 
 Times = npt.NDArray[np.int64]
@@ -79,7 +79,9 @@ def open_log(
 def open_labels(source: str, model: Model, *, skip_unreadable: bool = False) -> PastLog:
     """Open labels that came later, those without a time as the oldest; raise DatasetError if there are none."""
     schema = labels_schema(model)
-    demands = Demands(schema, required=(model.target, "prediction_id"), skip_unreadable=skip_unreadable)
+    names = tuple((ours, theirs) for ours, theirs in model.names if ours in schema.names)
+    required = (model.target, "prediction_id")
+    demands = Demands(schema, required=required, skip_unreadable=skip_unreadable, names=names)
     spans, left_out = find_groups(source, demands, UNDATED)
     end = max((s.last for s in spans), default=UNDATED)
     return PastLog(source, schema, UNDATED, end, demands, left_out, UNDATED)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.listing import DatasetError, LeftOut, list_files
 from monitoring.contract.part_reader import UNREADABLE, TimeRange, join_ranges, read_groups, reason_of, time_ranges
+from monitoring.contract.partitions import Partition, with_partition
 from monitoring.contract.rereading import attempts
 from monitoring.contract.schemas import TIMESTAMP
-from monitoring.contract.storage import Place, place
+from monitoring.contract.storage import Place, named, place
 from monitoring.contract.times import Micros
 from monitoring.contract.uris import shown
 from monitoring.contract.values import conform
-from monitoring.offline.listing import DatasetError, LeftOut, list_files
-from monitoring.offline.partitions import Partition, with_partition
 from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, refusal, survey
 
 
@@ -54,7 +54,7 @@ def list_groups(source: str, demands: Demands, undated: Micros | None) -> tuple[
     left_out = list(surveyed.left_out)
     for file in surveyed.files:
         try:
-            groups, problem = _row_groups(file, undated)
+            groups, problem = _row_groups(file, named(place(file.uri), demands.names), undated)
         except FileNotFoundError:
             raise
         except UNREADABLE as error:
@@ -68,9 +68,9 @@ def list_groups(source: str, demands: Demands, undated: Micros | None) -> tuple[
     return sorted(spans, key=lambda span: span.first), tuple(sorted(left_out))
 
 
-def _row_groups(file: SurveyedFile, undated: Micros | None) -> tuple[list[RowGroup], str | None]:
+def _row_groups(file: SurveyedFile, path: Place, undated: Micros | None) -> tuple[list[RowGroup], str | None]:
     """Return a file's row groups that hold rows which count, and why others do not."""
-    path, ranges = place(file.uri), _times_in(file)
+    ranges = _times_in(file, path)
     if undated is not None:
         ranges = [_date(one, undated) for one in ranges]
     groups = [
@@ -88,10 +88,10 @@ def _date(times: TimeRange, undated: Micros) -> TimeRange:
     return TimeRange(undated, times.last if times.rows else undated, times.rows + times.timeless)
 
 
-def _times_in(file: SurveyedFile) -> list[TimeRange]:
+def _times_in(file: SurveyedFile, path: Place) -> list[TimeRange]:
     """Return the times of each row group, from its rows or from the names of the file's folders."""
     if "timestamp" not in dict(file.partition):
-        return time_ranges(place(file.uri))
+        return time_ranges(path)
     given = with_partition(pa.table({"": pa.nulls(1)}), file.partition, ["timestamp"])
     moment = conform(given, pa.schema([("timestamp", TIMESTAMP)]))["timestamp"][0].value
     if moment is None:

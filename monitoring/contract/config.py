@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from monitoring.contract.categories import category_text
+from monitoring.contract.column_names import Columns
 from monitoring.contract.config_values import (
     LEAST_PROMISE,
     Categories,
@@ -73,7 +74,8 @@ class Model(_Section):
     """The watched model's inputs and outputs; `dtype` is the type of the log's numeric columns.
 
     `features` in the config is a list of names, all of them numeric, or a mapping of names to kinds, which becomes
-    `features` and `kinds` here. A regression has neither categories nor a label's name.
+    `features` and `kinds` here. A regression has neither categories nor a label's name. `columns` has the names that
+    files of others have for columns of the log (`monitoring.contract.column_names`).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -88,6 +90,7 @@ class Model(_Section):
     threshold: Probability | None = None
     probabilities: bool = False  # of all categories, in the log
     dtype: Literal["float32", "float64"] = "float64"
+    columns: Mapping[Literal["timestamp", "prediction_id", "confidence", "model_version"], Name] = {}
     audio: Audio | None = None
 
     @model_validator(mode="before")
@@ -109,6 +112,7 @@ class Model(_Section):
                 *(*self.features, self.prediction, self.target),
                 *("prediction_id", "timestamp", "confidence", "model_version"),
                 *self.probability_columns,
+                *(theirs for ours, theirs in self.columns.items() if theirs != ours),
             )
         )
         if self.audio and self.target == "file":
@@ -137,6 +141,11 @@ class Model(_Section):
         if self.threshold is not None and self.positive is None:
             raise ValueError("threshold is the probability of `positive`, which is missing")
         return self
+
+    @property
+    def names(self) -> Columns:
+        """Return `columns` as pairs of our name and that of others, for who reads their files."""
+        return tuple(sorted(self.columns.items()))
 
     def kind(self, column: str) -> Kind:
         """Return the kind of a feature, or of the prediction and the target."""

@@ -3,20 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitoring.contract.storage import Place, Remote
+from monitoring.contract.storage import Named, Place, Remote
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each file lies: under a folder of this machine, the parts of the logs in object storage if that is set."""
+    """Where each file lies: under a folder of this machine, the parts of the logs in object storage if that is set.
+
+    A log of others may be read in the place of ours (`monitoring.contract.foreign_log`).
+    """
 
     root: Path
     storage: str | None = None
+    watched: Named | None = None
 
     @property
     def current(self) -> Place:
-        """Return the folder of the prediction log's parts."""
-        return self._parts / "current.parquet"
+        """Return the folder of the prediction log's parts, or the log of others that is watched in its place."""
+        return self._parts / "current.parquet" if self.watched is None else self.watched
 
     @property
     def labels(self) -> Place:

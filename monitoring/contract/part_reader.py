@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.contract.plain_files import readable
+from monitoring.contract.renamed_file import RenamedFile, stored_name
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import LARGE, Place, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
@@ -55,7 +56,7 @@ def read_part(path: Place, schema: pa.Schema, after: Micros | None = None) -> It
     groups = None
     if after is not None:
         with open_parquet(path) as file:
-            groups = [g for g in range(file.num_row_groups) if _may_be_later(file.metadata, g, after)]
+            groups = [g for g in range(file.num_row_groups) if _may_be_later(file, g, after)]
     for table in read_groups(path, schema, groups):
         yield table if after is None else table.filter(pc.greater(table["timestamp"].cast(pa.int64()), after))
 
@@ -71,7 +72,9 @@ def read_groups(path: Place, schema: pa.Schema, groups: Sequence[int] | None = N
         yield from read_file(file, schema, groups)
 
 
-def read_file(file: pq.ParquetFile, schema: pa.Schema, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
+def read_file(
+    file: pq.ParquetFile | RenamedFile, schema: pa.Schema, groups: Sequence[int] | None = None
+) -> Iterator[pa.Table]:
     """Read an open file as `read_groups` does."""
     few: list[int] = []
     rows = 0
@@ -128,7 +131,9 @@ def join_ranges(ranges: Iterable[TimeRange]) -> TimeRange:
     )
 
 
-def _read(file: pq.ParquetFile, groups: Sequence[int], rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
+def _read(
+    file: pq.ParquetFile | RenamedFile, groups: Sequence[int], rows: int, schema: pa.Schema
+) -> Iterator[pa.Table]:
     """Read row groups of so many rows at once, or what is too large for that piece by piece."""
     require_once(file.schema_arrow, schema.names)
     names = [name for name in schema.names if name in file.schema_arrow.names]
@@ -149,8 +154,8 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return conform(table, schema)
 
 
-def _may_be_later(metadata: pq.FileMetaData, group: int, after: Micros) -> bool:
-    bounds = group_bounds(metadata, group, "timestamp")
+def _may_be_later(file: pq.ParquetFile | RenamedFile, group: int, after: Micros) -> bool:
+    bounds = group_bounds(file, group, "timestamp")
     return bounds is None or not isinstance(bounds[1], datetime) or _later(bounds[1], after)
 
 
@@ -158,12 +163,13 @@ def _later(last: datetime, after: Micros) -> bool:
     return last.tzinfo is None or last > from_microseconds(after)
 
 
-def group_bounds(metadata: pq.FileMetaData, group: int, name: str) -> tuple[Any, Any] | None:
+def group_bounds(file: pq.ParquetFile | RenamedFile, group: int, name: str) -> tuple[Any, Any] | None:
     """Return the least and the largest value of a column in a row group; None where the file does not tell."""
+    metadata, stored = file.metadata, stored_name(file, name)
     paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
-    if name not in paths:
+    if stored not in paths:
         return None
-    statistics = metadata.row_group(group).column(paths.index(name)).statistics
+    statistics = metadata.row_group(group).column(paths.index(stored)).statistics
     try:
         return None if statistics is None or not statistics.has_min_max else (statistics.min, statistics.max)
     except (ArithmeticError, ValueError):  # outside the calendar: who reads the rows says so

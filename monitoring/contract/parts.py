@@ -20,11 +20,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.foreign_log import list_log
 from monitoring.contract.names import COVERS
 from monitoring.contract.part_reader import UNREADABLE, join_ranges, reason_of, time_ranges
 from monitoring.contract.plain_files import readable, stat_plain
+from monitoring.contract.renamed_file import RenamedFile
 from monitoring.contract.rereading import attempts
-from monitoring.contract.storage import Place, list_names, open_parquet
+from monitoring.contract.storage import Named, Place, list_names, open_parquet
 from monitoring.contract.times import Micros, from_microseconds
 
 _PART = re.compile(r"part-([0-9]{16})-([0-9]{16})-([0-9]{1,12})-([\w-]+)-(\w+)\.parquet", re.ASCII)
@@ -82,7 +84,7 @@ def without_times(parts: Iterable[Part]) -> list[Unreadable]:
     return [Unreadable(part.path, part.partial) for part in parts if part.partial]
 
 
-def part_name(first: Micros, last: Micros, rows: int, writer: str, segment: int) -> str:
+def part_name(first: Micros, last: Micros, rows: int, writer: str, segment: int | str) -> str:
     """Return the name of a part; the same content from the same journal has the same name."""
     return f"part-{first:016d}-{last:016d}-{rows}-{writer}-{segment}.parquet"
 
@@ -119,7 +121,7 @@ def is_merged(name: str) -> bool:
     return match is not None and match[4] == _MERGED
 
 
-def noted(file: pq.ParquetFile) -> tuple[str, ...]:
+def noted(file: pq.ParquetFile | RenamedFile) -> tuple[str, ...]:
     """Return the names of the parts that a merged part's footer says it holds."""
     return tuple(json.loads((file.schema_arrow.metadata or {}).get(COVERS.encode(), b"[]")))
 
@@ -136,8 +138,11 @@ def list_parts(folder: Place) -> tuple[list[Part], list[Unreadable]]:
     """List the parts that count, newest first: one whose rows a merged part holds is left out.
 
     A part may be gone when it is opened (FileNotFoundError): it was merged or archived since, and another list tells.
-    A foreign Parquet file is placed by the timestamps in it.
+    A foreign Parquet file is placed by the timestamps in it. Raise DriftloopError if a log of others that is watched
+    where it lies is not there, or none of its files can be read.
     """
+    if isinstance(folder, Named):
+        return _list_foreign(folder)
     for attempt in attempts(folder):
         with attempt:
             try:
@@ -147,6 +152,22 @@ def list_parts(folder: Place) -> tuple[list[Part], list[Unreadable]]:
             gone = {name for part in parts for name in covers(part)}
             break
     return sorted((part for part in parts if part.name not in gone), reverse=True), unreadable
+
+
+def _list_foreign(folder: Named) -> tuple[list[Part], list[Unreadable]]:
+    parts, unreadable = [], []
+    for one in list_log(folder):
+        if one.problem is not None:
+            unreadable.append(Unreadable(one.file, one.problem))
+        elif one.times.rows:
+            times = one.times
+            parts.append(Part(times.last, times.first, times.rows, one.file, times.problem))
+    if unreadable and not parts:
+        first = unreadable[0]
+        raise DriftloopError(
+            f"none of the {len(unreadable):,} files of the log can be read: {first.shown}: {first.reason}"
+        )
+    return sorted(parts, reverse=True), unreadable
 
 
 def list_leftovers(folder: Place) -> list[Part]:
@@ -218,4 +239,4 @@ def _place_by_rows(path: Place) -> Part:
 
 def is_ours(part: Part) -> bool:
     """Say whether the API wrote a part, by its name; a foreign one is read, and left alone."""
-    return _PART.fullmatch(part.name) is not None
+    return not isinstance(part.path, Named) and _PART.fullmatch(part.name) is not None

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, TypeAdapter, ValidationError
 
 from monitoring.contract import names
+from monitoring.contract.column_names import with_our_names
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
@@ -161,6 +162,7 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
         stored = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except UNREADABLE as error:
         raise InvalidReferenceError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
+    stored = with_our_names(stored, model.names)
     known = [field for field in (TIME, *probability_fields(model)) if field.name in stored.column_names]
     label = pa.field(model.target, model.rules.values)
     table, problems = _rows(stored, [*compared_fields(stored.schema, model), label, *known], model.features)

@@ -11,6 +11,7 @@ from monitoring.contract.log_reader import read_listed
 from monitoring.contract.part_reader import UNREADABLE, group_bounds, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, is_ours
 from monitoring.contract.prediction_ids import id_milliseconds
+from monitoring.contract.renamed_file import RenamedFile
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.storage import Place, open_parquet
 from monitoring.contract.times import BEFORE_ALL, NEVER, Micros
@@ -94,15 +95,15 @@ def _select(part: Part, schema: pa.Schema, ids: list[str]) -> list[pa.Table]:
     # a foreign part may spell ids with capitals, which sort before small letters
     first, last = min(ids if is_ours(part) else map(str.upper, ids)), max(ids)
     with open_parquet(part.path) as file:
-        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, first, last)]
+        groups = [g for g in range(file.num_row_groups) if _may_hold(file, g, first, last)]
     wanted = pa.array(ids, pa.string())
     # a target is null where a former config's had another name
     found = (t.filter(pc.is_in(t["prediction_id"], value_set=wanted)) for t in read_groups(part.path, schema, groups))
     return [table.cast(schema) for table in found]
 
 
-def _may_hold(metadata: pq.FileMetaData, group: int, first: str, last: str) -> bool:
-    bounds = group_bounds(metadata, group, "prediction_id")
+def _may_hold(file: pq.ParquetFile | RenamedFile, group: int, first: str, last: str) -> bool:
+    bounds = group_bounds(file, group, "prediction_id")
     if bounds is None or not isinstance(bounds[1], str):
         return True
     return bool(bounds[0] <= last and first <= bounds[1])

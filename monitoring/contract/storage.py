@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from monitoring.contract.column_names import Columns
 from monitoring.contract.plain_files import BAD, OddEntryError, fitting, make_folder, opened, set_aside
+from monitoring.contract.renamed_file import Foreign, RenamedFile
 from monitoring.contract.uris import without_keys
 
 _ID = "prediction_id"
@@ -54,10 +56,43 @@ class Remote:
         return filesystem, f"{base}/{self.path}".rstrip("/")
 
 
-Place = Path | Remote
+@dataclass(frozen=True, order=True)
+class Named:
+    """A file of rows of others, with what it lacks and how it calls its columns; it is only ever read.
+
+    `key` is the name by which a file of a watched log is known: a file that is written anew has another.
+    """
+
+    at: Path | Remote
+    foreign: Foreign
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the name by which the file is known."""
+        return self.key or self.at.name
+
+    def __str__(self) -> str:
+        return str(self.at)
+
+    def __truediv__(self, name: str) -> "Named":
+        return Named(self.at / name, self.foreign)
+
+    @property
+    def address(self) -> tuple[pa.fs.FileSystem, str]:
+        """Return the filesystem and the path on it."""
+        return (pa.fs.LocalFileSystem(), str(self.at)) if isinstance(self.at, Path) else self.at.address
 
 
-def place(text: str) -> Place:
+Place = Path | Remote | Named
+
+
+def named(at: Place, columns: Columns) -> Place:
+    """Return a file as one with names of its own, if there are some."""
+    return Named(at, Foreign(columns)) if columns and not isinstance(at, Named) else at
+
+
+def place(text: str) -> Path | Remote:
     """Return the place that a path or a URI names; a URI of this machine (`file://`) is a path."""
     if text.startswith("file:"):
         return Path(pa.fs.FileSystem.from_uri(text)[1])
@@ -84,12 +119,19 @@ def list_names(folder: Place) -> list[str]:
     return [info.base_name for info in filesystem.get_file_info(pa.fs.FileSelector(path, allow_not_found=True))]
 
 
-def open_parquet(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+def open_parquet(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile | RenamedFile:
     """Open a Parquet file; raise FileNotFoundError if it is not there, ArrowException if it cannot be read.
 
     Raise OddEntryError if what lies there is no plain file (`monitoring.contract.plain_files`). Columns of text among
     `dictionaries` that it has are read as such, without a copy of each word.
     """
+    if isinstance(path, Named):
+        theirs = dict(path.foreign.columns)
+        stored = open_parquet(path.at, [*dictionaries, *(theirs[name] for name in dictionaries if name in theirs)])
+        file = RenamedFile(stored, path.foreign)
+        if path.key:
+            file.require_names()
+        return file
     try:
         return _open(path, dictionaries)
     except KeyError:  # one of them is not there
@@ -98,7 +140,7 @@ def open_parquet(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFil
         return _open(path, [name for name in dictionaries if name in names])
 
 
-def _open(path: Place, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+def _open(path: Path | Remote, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     if isinstance(path, Path):
         with opened(path) as descriptor:
             _require_footer(descriptor)
@@ -177,7 +219,7 @@ def stamp(path: Place) -> Stamp | None:
     return None if info.type == pa.fs.FileType.NotFound else (info.mtime_ns or 0, info.size or 0)
 
 
-def read_bytes(path: Remote) -> pa.Buffer:
+def read_bytes(path: Remote | Named) -> pa.Buffer:
     """Read an object; raise FileNotFoundError if it is not there, OSError if the storage cannot be reached."""
     filesystem, inner = path.address
     with filesystem.open_input_file(inner) as stream:

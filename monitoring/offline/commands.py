@@ -14,13 +14,13 @@ import pyarrow.fs
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import CANNOT, FAILS, PASSES, SKIPPED
+from monitoring.contract.listing import list_files
 from monitoring.contract.part_reader import reason_of
 from monitoring.contract.reference import Reference, parse_reference
 from monitoring.contract.storage import replaced
 from monitoring.contract.uris import shown, uri_of
 from monitoring.contract.values import narrowed
 from monitoring.offline.dataset import DatasetProfile, demands_of, profile_locally, stored_types
-from monitoring.offline.listing import list_files
 from monitoring.offline.unknown_categories import unknown_in
 from monitoring.profile.bounds import Bounds
 from monitoring.profile.counting import grid_of, profile_rows

@@ -21,6 +21,7 @@ from monitoring.contract.rhythm_rows import read_rhythm_rows
 from monitoring.contract.times import from_microseconds
 from monitoring.offline.balance import advise
 from monitoring.offline.commands import load_reference
+from monitoring.offline.log_check import describe_log
 from monitoring.offline.reference_advice import advise_of_reference
 
 
@@ -48,6 +49,8 @@ def check_config(options: argparse.Namespace, config: Config) -> int:
         except InvalidReferenceError as error:  # another model's, perhaps: the config is sound all the same
             lines = iter([str(error)])
     sys.stdout.writelines(f"{line}\n" for line in lines)
+    if options.settings.prediction_log is not None:
+        sys.stdout.writelines(f"{line}\n" for line in describe_log(options.settings.layout(config.model), config.model))
     return PASSES
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from monitoring.contract.config import Model
+from monitoring.contract.listing import DatasetError, LeftOut, list_files
 from monitoring.contract.part_reader import UNREADABLE, reason_of, schemas_of
+from monitoring.contract.partitions import Partition, with_partition
 from monitoring.contract.schemas import TIMESTAMP, number_type, probability_fields, reference_schema
-from monitoring.contract.storage import open_parquet, place
+from monitoring.contract.storage import named, open_parquet, place
 from monitoring.contract.uris import shown
 from monitoring.contract.values import narrowest
-from monitoring.offline.listing import DatasetError, LeftOut, list_files
-from monitoring.offline.partitions import Partition, with_partition
 from monitoring.offline.survey import Demands, SurveyedFile, inspect_all, survey
 from monitoring.profile.allocator import release_memory
 from monitoring.profile.counting import profile_rows
@@ -64,12 +64,15 @@ def demands_of(model: Model, *, skip_unreadable: bool = False, missing_columns: 
         required=() if missing_columns else (*model.features, model.prediction),
         skip_unreadable=skip_unreadable,
         text_counts=(*model.of_kind("numeric"), *(field.name for field in scores)),
+        names=model.names,
     )
 
 
 def stored_types(source: str, model: Model) -> dict[str, pa.DataType]:
     """Return the narrowest floating types in which the files hold the numbers; what cannot be read says nothing."""
-    return narrowest(schemas_of(place(file.uri) for file in list_files(source).files), model.numbers)
+    return narrowest(
+        schemas_of(named(place(file.uri), model.names) for file in list_files(source).files), model.numbers
+    )
 
 
 def divide(files: Iterable[SurveyedFile]) -> Iterator[Unit]:
@@ -90,7 +93,7 @@ def profile_unit(grid: Grid, unit: Unit, *, hashes: bool = True) -> Profile:
     """Read a unit's rows, whatever the columns' types, and profile them; raise one of UNREADABLE if that cannot be."""
     model = grid.model
     wanted = [*model.features, model.prediction, model.target, "confidence", "timestamp", *model.probability_columns]
-    with open_parquet(place(unit.uri)) as file:
+    with open_parquet(named(place(unit.uri), model.names)) as file:
         columns = [name for name in wanted if name in file.schema_arrow.names]
         rows = file.read_row_groups(unit.groups, columns=columns, use_threads=False)
     return profile_rows(grid, with_partition(rows, unit.partition, wanted), hashes=hashes)

@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.contract.uris import shown, without_keys
 from monitoring.offline.dataset import DatasetProfile, Unit, demands_of, divide, try_unit
-from monitoring.offline.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.offline.survey import Demands, Inspected, inspect, survey
 from monitoring.profile.grid import Grid
 from monitoring.profile.profile import Profile, merge

@@ -11,13 +11,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
+from monitoring.contract.column_names import Columns, absent
+from monitoring.contract.listing import DataFile, DatasetError, LeftOut, Listing
 from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.partitions import Partition, typed, with_our_texts
 from monitoring.contract.parts import is_merged, noted
-from monitoring.contract.storage import open_parquet, place
+from monitoring.contract.storage import named, open_parquet, place
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError, convert, is_text
-from monitoring.offline.listing import DataFile, DatasetError, LeftOut, Listing
-from monitoring.offline.partitions import Partition, typed
 from monitoring.offline.unused_columns import unused_in
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
@@ -32,6 +33,7 @@ class Demands:
     Files that hold none of `any_of`, if it names some, are no part of it. Each file must have the columns `required`;
     what cannot be read stops the command, or with `skip_unreadable` is left out. `due` are all columns that will be
     read, with what is due there; in the columns `text_counts` text in the place of a number is for the tests to tell.
+    `names` are the files' own ones for some columns.
     """
 
     due: pa.Schema
@@ -39,6 +41,7 @@ class Demands:
     required: tuple[str, ...] = ()
     skip_unreadable: bool = False
     text_counts: tuple[str, ...] = ()
+    names: Columns = ()
 
     @property
     def numeric(self) -> frozenset[str]:
@@ -84,11 +87,12 @@ def inspect(file: DataFile, demands: Demands) -> Inspected:
     try:
         if problem := _not_parquet(file.uri):
             return Inspected(file, problem=problem)
-        with open_parquet(place(file.uri)) as opened:
+        file = DataFile(file.uri, with_our_texts(file.partition, demands.names))
+        with open_parquet(named(place(file.uri), demands.names)) as opened:
             columns = (*opened.schema_arrow.names, *(name for name, _ in file.partition))
             groups = tuple(opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups))
             covers = noted(opened) if is_merged(file.uri.rpartition("/")[2]) else ()
-            problem = _misfit(opened.schema_arrow, demands)
+            problem = _unmapped(columns, demands.names) or _misfit(opened.schema_arrow, demands)
             optional = [name for name in demands.text_counts if name not in demands.any_of]
             unused = tuple(unused_in(opened, optional)) if demands.text_counts and not problem else ()
     except FileNotFoundError:
@@ -96,6 +100,12 @@ def inspect(file: DataFile, demands: Demands) -> Inspected:
     except UNREADABLE as error:
         return Inspected(file, problem=f"is not a readable Parquet file: {reason_of(error)}")
     return Inspected(file, columns, groups, covers, problem, unused)
+
+
+def _unmapped(columns: Sequence[str], names: Columns) -> str | None:
+    """Say which columns that the config gives other names for are there by neither name."""
+    lacking = absent(columns, names)
+    return f"has no column {'; nor '.join(lacking)}" if lacking else None
 
 
 def _misfit(schema: pa.Schema, demands: Demands) -> str | None:
@@ -135,7 +145,7 @@ def _not_parquet(uri: str) -> str | None:
 def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -> Survey:
     """Decide which files are read; raise DatasetError if some cannot be, or lack a column that is required."""
     found = list(inspected)
-    problems = [LeftOut(one.file.uri, problem) for one in found if (problem := _problem(one, demands))]
+    problems = [LeftOut(one.file.uri, problem) for one in found if (problem := problem_of(one, demands))]
     left_out = sorted([*listing.left_out, *problems])
     if left_out and (listing.alone or not demands.skip_unreadable):
         raise DatasetError(refusal(listing, left_out))
@@ -152,7 +162,8 @@ def survey(listing: Listing, inspected: Iterable[Inspected], demands: Demands) -
     return Survey(read, tuple(left_out), tuple(LeftOut(one.file.uri, text) for one in kept for text in one.unused))
 
 
-def _problem(one: Inspected, demands: Demands) -> str | None:
+def problem_of(one: Inspected, demands: Demands) -> str | None:
+    """Say why a file cannot be read; None if it can be."""
     if one.problem:
         return one.problem
     twice = sorted(name for name in demands.due.names if one.columns.count(name) > 1)

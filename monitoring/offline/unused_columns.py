@@ -6,13 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from monitoring.contract.part_reader import group_bounds
+from monitoring.contract.renamed_file import RenamedFile
 from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.values import UnfitColumnError, convert, is_text
 
 SHOWN = 40  # characters of a value
 
 
-def unused_in(file: pq.ParquetFile, optional: Collection[str]) -> Iterator[str]:
+def unused_in(file: pq.ParquetFile | RenamedFile, optional: Collection[str]) -> Iterator[str]:
     """Say which of the columns that no test needs cannot be used, of which those named `optional` are numbers.
 
     Texts are known by the footer's first and last.
@@ -35,7 +36,7 @@ def _short(text: str | bytes) -> str:
     return literal if len(literal) <= SHOWN else f"{literal[:SHOWN]}…"
 
 
-def _extremes(file: pq.ParquetFile, name: str) -> Iterator[str | bytes]:
+def _extremes(file: pq.ParquetFile | RenamedFile, name: str) -> Iterator[str | bytes]:
     """Yield the first and the last text of each row group, where the footer tells them."""
     for group in range(file.num_row_groups):
-        yield from group_bounds(file.metadata, group, name) or ()
+        yield from group_bounds(file, group, name) or ()

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
+from monitoring.contract.foreign_log import known_as
 from monitoring.contract.labels import are_given, newest_places
 from monitoring.contract.layout import Layout
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of, time_ranges
@@ -100,6 +101,8 @@ class LateLabels:
 
     def _follow_merges(self, parts: Mapping[str, Part]) -> None:
         """Keep what is known of parts that were merged, and let go what is known of those that have gone."""
+        if _files_of(self._known - parts.keys()) & _files_of(parts.keys() - self._known):
+            self._clear()  # a file of others was written anew: its labels are looked up again
         merges = {name: those for name in parts.keys() - self._known if (those := covers(parts[name]))}
         if not all(self._known.issuperset(those) for those in merges.values()):
             self._clear()  # merged from parts of which one was merged itself, or lay outside: all labels are read again
@@ -189,6 +192,11 @@ class LateLabels:
         matches["cells"] = self._changes.cells(rows)
         matches["inline"] = self._changes.encode(rows[self._model.target])
         return matches
+
+
+def _files_of(names: Iterable[str]) -> set[str]:
+    """Return which files of a log of others these parts are, as they were or are now."""
+    return {known[0] for name in names if (known := known_as(name))}
 
 
 def _times(labels: pa.Table) -> npt.NDArray[np.int64]:

@@ -13,10 +13,10 @@ import pytest
 
 from monitoring.__main__ import main
 from monitoring.contract.layout import Layout
+from monitoring.contract.listing import DatasetError
 from monitoring.contract.parts import covering, list_parts, merged_name
 from monitoring.offline import dataset
 from monitoring.offline.dataset import demands_of, profile_locally
-from monitoring.offline.listing import DatasetError
 from monitoring.offline.spark import SparkError, profile_on_spark
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.grid import Grid

@@ -11,8 +11,8 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring.offline.listing import list_files
-from monitoring.offline.partitions import texts_in, typed
+from monitoring.contract.listing import list_files
+from monitoring.contract.partitions import texts_in, typed
 from scripts.prometheus_tools import find_tools
 from tests.unit.object_storage import served_folder
 from tests.unit.taxi import Desk, trips

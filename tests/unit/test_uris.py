@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.listing import DataFile
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.settings import Settings
 from monitoring.contract.storage import Remote, list_names
 from monitoring.contract.uris import shown, uri_of, without_keys
-from monitoring.offline.listing import DataFile
 from monitoring.offline.survey import Demands, inspect
 from tests.unit.object_storage import served_folder
 from tests.unit.taxi import Desk, trips

@@ -5,6 +5,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from monitoring.contract.column_names import Columns, our_names
+
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 Texts = tuple[tuple[str, str | None], ...]  # names and values as they are written
@@ -15,6 +17,12 @@ def texts_in(path: str) -> Texts:
     """Return what the folders of a path say, from the outermost on; a null is None."""
     pairs = (folder.partition("=") for folder in path.split("/")[:-1] if "=" in folder)
     return tuple((unquote(name), None if value == _NULL else unquote(value)) for name, _, value in pairs)
+
+
+def with_our_texts(partition: Texts, columns: Columns) -> Texts:
+    """Return what the folders say with our names for columns that have others."""
+    names = our_names([name for name, _ in partition], columns)
+    return tuple((name, value) for name, (_, value) in zip(names, partition, strict=True) if name is not None)
 
 
 def typed(partitions: Iterable[Texts], numeric: Collection[str]) -> list[Partition]:

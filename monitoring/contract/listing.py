@@ -16,8 +16,8 @@ import pyarrow.fs
 
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.part_reader import reason_of
+from monitoring.contract.partitions import Texts, texts_in
 from monitoring.contract.uris import shown, uri_of
-from monitoring.offline.partitions import Texts, texts_in
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
@@ -72,7 +72,7 @@ def list_files(source: str) -> Listing:
         raise DatasetError(f"{shown(source)}: cannot be listed: {reason_of(error)}") from error
     below = len(path.rstrip("/")) + 1
     names = (info.path[below:] for info in infos if info.type != pa.fs.FileType.Directory)
-    kept = sorted(name for name in names if _is_data(name) and _is_file(name.rpartition("/")[2]))
+    kept = sorted(name for name in names if is_data(name) and _is_file(name.rpartition("/")[2]))
     return _some(source, (DataFile(_address(uri, f"{path.rstrip('/')}/{n}"), texts_in(n)) for n in kept), ())
 
 
@@ -96,7 +96,7 @@ def _list_local(source: str, path: str) -> Listing:
         return Listing(source, (DataFile(root.as_uri()),), alone=True)
     files: list[DataFile] = []
     left_out: list[LeftOut] = []
-    for name, reason in _walk(root, "", ()):
+    for name, reason in walk(root, "", ()):
         uri = (root / name).as_uri()
         if reason is None:
             files.append(DataFile(uri, texts_in(name)))
@@ -105,7 +105,7 @@ def _list_local(source: str, path: str) -> Listing:
     return _some(source, sorted(files), sorted(left_out))
 
 
-def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, str | None]]:
+def walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, str | None]]:
     """Yield each name below a folder, by its path from the root, with the reason if it cannot be read."""
     try:
         seen = (root / below).stat()
@@ -119,7 +119,7 @@ def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterato
         return
     for name in names:
         path = f"{below}/{name}".lstrip("/")
-        if not _is_data(path):
+        if not is_data(path):
             continue
         try:
             mode = (root / path).stat().st_mode
@@ -127,7 +127,7 @@ def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterato
             yield path, "is a link to nothing" if (root / path).is_symlink() else f"cannot be read: {error.strerror}"
             continue
         if stat.S_ISDIR(mode):
-            yield from _walk(root, path, (*above, here))
+            yield from walk(root, path, (*above, here))
         elif _is_file(name) and not stat.S_ISREG(mode):
             yield path, f"is {_kind(mode)}, no file"
         elif _is_file(name):
@@ -142,7 +142,8 @@ def _is_file(name: str) -> bool:
     return not name.startswith(("_", "."))
 
 
-def _is_data(path: str) -> bool:
+def is_data(path: str) -> bool:
+    """Say whether a path below a folder is not hidden; folders of a Hive partition may begin with `_`."""
     *folders, name = path.split("/")
     hidden = any(folder.startswith(".") or (folder.startswith("_") and "=" not in folder) for folder in folders)
     return not hidden and not name.startswith(".") and (_is_file(name) or "=" in name)

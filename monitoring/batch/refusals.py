@@ -1,0 +1,48 @@
+"""Which rows of a batch the log takes, and why it does not take the others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.contract.config import Model
+from monitoring.contract.labels import are_given
+from monitoring.contract.times import Micros
+
+_NAMED = 5  # rows that a refusal names
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Rows that are refused for one reason: how many, and the places of the first few in their file, from 1 on."""
+
+    reason: str
+    rows: int
+    first: tuple[int, ...]
+
+    def __str__(self) -> str:
+        numbers = ", ".join(f"{place:,}" for place in self.first) + (", …" if self.rows > len(self.first) else "")
+        return f"{self.rows:,} row{'s' if self.rows > 1 else ''} refused: {self.reason} ({numbers})"
+
+
+def refuse(rows: pa.Table, model: Model, latest: Micros) -> tuple[pa.Table, list[Refusal]]:
+    """Return the rows that the log takes, and the refusals of the others; each row is refused for one reason."""
+    taken = pa.array([True] * len(rows))
+    refusals = []
+    for reason, holds in _reasons(rows, model, latest):
+        refused = pc.and_(taken, pc.fill_null(holds, fill_value=False).combine_chunks())
+        places = pc.indices_nonzero(refused)
+        if len(places):
+            first = tuple(place + 1 for place in places[:_NAMED].to_pylist())
+            refusals.append(Refusal(reason, len(places), first))
+            taken = pc.and_not(taken, refused)
+    return (rows.filter(taken) if refusals else rows), refusals
+
+
+def _reasons(rows: pa.Table, model: Model, latest: Micros) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    times = rows["timestamp"].cast(pa.int64())
+    yield "no timestamp", pc.is_null(times)
+    yield "dated before 1970", pc.less(times, 0)
+    yield "dated more than an hour ahead of this clock", pc.greater(times, latest)
+    yield f"no {model.prediction}", pc.invert(are_given(rows[model.prediction]))

@@ -1,0 +1,124 @@
+"""Another system's log, watched where it lies: a folder of Parquet files of any names, on this machine or in storage.
+
+It is only ever read. A file is known by its path and by what it was when it was looked at (`Named.key`), so that one
+that is written anew is another. Of each file the times are read once.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs
+
+from monitoring.contract.column_names import Columns
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.listing import is_data, walk
+from monitoring.contract.part_reader import UNREADABLE, TimeRange, join_ranges, reason_of, time_ranges
+from monitoring.contract.partitions import Partition, texts_in, typed, with_our_texts
+from monitoring.contract.plain_files import stat_plain
+from monitoring.contract.renamed_file import Foreign
+from monitoring.contract.storage import Named, Remote, Stamp, place
+from monitoring.contract.times import Micros
+
+DELTA = "_delta_log"  # in the folder of a Delta table
+ENDINGS = (".parquet", ".parq", ".pq")
+_AT_ONCE = 8  # files of which the times are read
+_KEY = re.compile(r"(.*~[0-9a-f]{16})~([0-9]+)~[0-9a-f]{16}", re.DOTALL)
+_NOWHERE = TimeRange(Micros(0), Micros(0), 0)
+_SHOWN = 60  # characters of a file's name in its key
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file of the log with the times of its rows, or why it cannot be read."""
+
+    file: Named
+    times: TimeRange
+    problem: str | None = None
+
+
+def watched_log(source: str, columns: Columns) -> Named:
+    """Return the log that a path or a URI names, whose files may have their own names for columns of ours."""
+    return Named(place(source), Foreign(columns))
+
+
+def list_log(log: Named) -> list[Placed]:
+    """List a log's files; raise DriftloopError if there is no such folder, or it is none whose files can be read."""
+    found = list(_files(log.at))
+    texts = [with_our_texts(texts_in(name), log.foreign.columns) for name, _, _ in found]
+    files = [
+        (at, Foreign(log.foreign.columns, partition, name), stamp)
+        for (name, at, stamp), partition in zip(found, typed(texts, ()), strict=True)
+    ]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(_placed, files))
+
+
+def known_as(name: str) -> tuple[str, int] | None:
+    """Return which file a key is of, whatever was written into it since, and its rows then; None for other names."""
+    match = _KEY.fullmatch(name)
+    return None if match is None else (match[1], int(match[2]))
+
+
+def _files(folder: Path | Remote) -> Iterator[tuple[str, Path | Remote, Stamp]]:
+    """Yield the files below a folder: path from there, place, and what changes with the file."""
+    if isinstance(folder, Path):
+        if not folder.is_dir():
+            raise DriftloopError(f"PREDICTION_LOG = {folder}: there is no such folder")
+        if (folder / DELTA).exists():
+            raise _delta_error(folder)
+        for name, _ in walk(folder, "", ()):
+            if name.lower().endswith(ENDINGS):
+                yield name, folder / name, _stamp(folder / name)
+        return
+    filesystem, path = folder.address
+    infos = filesystem.get_file_info(pa.fs.FileSelector(path, recursive=True, allow_not_found=True))
+    below = len(path) + 1
+    for info in infos:
+        name = info.path[below:]
+        if name.startswith(f"{DELTA}/"):
+            raise _delta_error(folder)
+        if info.type == pa.fs.FileType.File and is_data(name) and name.lower().endswith(ENDINGS):
+            yield name, folder / name, (info.mtime_ns or 0, info.size or 0)
+
+
+def _delta_error(folder: Path | Remote) -> DriftloopError:
+    return DriftloopError(
+        f"{folder}: PREDICTION_LOG is a Delta table, whose folder holds files that are no longer part of it; give a"
+        " folder of plain Parquet files"
+    )
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        seen = path.stat()
+    except OSError:  # whoever opens it says so
+        return ()
+    return seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+
+def _placed(file: tuple[Path | Remote, Foreign, Stamp]) -> Placed:
+    at, foreign, stamp = file
+    try:
+        if isinstance(at, Path):
+            stat_plain(at)  # a pipe would be waited for
+        times = _times(at, foreign, stamp)
+    except UNREADABLE as error:
+        return Placed(Named(at, foreign), _NOWHERE, reason_of(error))
+    rows = times.rows + times.timeless
+    key = f"{at.name[-_SHOWN:]}~{_digest(foreign.rows_of)}~{rows}~{_digest(stamp, foreign.partition)}"
+    return Placed(Named(at, foreign, key), times, None if times.rows or not rows else times.problem)
+
+
+@lru_cache(maxsize=65_536)
+def _times(at: Path | Remote, foreign: Foreign, _stamp: Stamp) -> TimeRange:
+    return join_ranges(time_ranges(Named(at, foreign, "times")))
+
+
+def _digest(*what: str | Stamp | Partition | None) -> str:
+    return hashlib.blake2b(repr(what).encode(errors="backslashreplace"), digest_size=8).hexdigest()

@@ -47,7 +47,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "--model",
             required=True,
             metavar="MODEL",
-            help="path or URI: an ONNX file, or a fitted scikit-learn estimator or Pipeline (.joblib, .pkl, .skops)",
+            help="path or URI: ONNX (.onnx), scikit-learn (.joblib, .pkl, .skops), LightGBM (.txt), XGBoost (.json, "
+            ".ubj), CatBoost (.cbm)",
         )
         command.add_argument(
             "--config", type=Path, metavar="FILE", help="the config.yml, instead of DRIFTLOOP_CONFIG's"

@@ -15,6 +15,8 @@ import joblib
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
+from flows.conversion.boosters import read_lightgbm, read_xgboost
+from flows.conversion.catboost_models import read_catboost
 from flows.conversion.errors import BroughtModelError
 from monitoring.contract.storage import Remote, place, read_bytes
 from monitoring.contract.uris import shown
@@ -102,10 +104,18 @@ def _skops(path: Path) -> tuple[Any, tuple[str, ...]]:
     return content, ()
 
 
+def _with(read: Callable[[Path], Any]) -> Read:
+    return lambda path: (read(path), ())
+
+
 _READERS: Mapping[str, Read] = {
     _ONNX: _onnx,
     ".joblib": _pickled,
     ".pkl": _pickled,
     ".pickle": _pickled,
     ".skops": _skops,
+    ".txt": _with(read_lightgbm),
+    ".json": _with(read_xgboost),
+    ".ubj": _with(read_xgboost),
+    ".cbm": _with(read_catboost),
 }

@@ -48,7 +48,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             required=True,
             metavar="MODEL",
             help="path or URI: ONNX (.onnx), scikit-learn (.joblib, .pkl, .skops), LightGBM (.txt), XGBoost (.json, "
-            ".ubj), CatBoost (.cbm)",
+            ".ubj), CatBoost (.cbm), or what MLflow has logged (runs:/…, models:/…, a folder)",
         )
         command.add_argument(
             "--config", type=Path, metavar="FILE", help="the config.yml, instead of DRIFTLOOP_CONFIG's"

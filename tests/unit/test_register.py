@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import mlflow
+import mlflow.sklearn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -162,3 +164,27 @@ def test_a_missing_value_asks_for_a_model_that_takes_it(bringing: Bringing) -> N
     pq.write_table(table.set_column(1, "sugar", sugar), bringing.layout.reference)
     assert bringing.run("register", bringing.save(fitted())) == 2
     assert "the original has no answer for the reference's rows: ValueError" in bringing.refused
+
+
+@pytest.mark.parametrize("uri", ["runs:/{run}/model", "models:/{name}/1", "{folder}/logged"])
+def test_a_model_that_mlflow_has_logged_is_taken_by_its_uri(bringing: Bringing, uri: str) -> None:
+    """A run's, a registered one's under another name, or a folder that was downloaded."""
+    theirs = f"theirs-{bringing.name}"
+    mlflow.set_experiment(bringing.name)
+    with mlflow.start_run() as run:
+        mlflow.sklearn.log_model(
+            fitted(), name="model", registered_model_name=theirs, serialization_format="cloudpickle"
+        )
+    mlflow.artifacts.download_artifacts(f"models:/{theirs}/1", dst_path=str(bringing.folder / "logged"))
+    given = uri.format(run=run.info.run_id, name=theirs, folder=bringing.folder)
+    assert bringing.run("register", given) == 0, bringing.refused
+    assert "converted from Pipeline; the largest difference on 300 rows" in bringing.said
+    assert tags_of(bringing.name, "1")["source"] == given
+
+
+def test_what_mlflow_does_not_hold_is_told(bringing: Bringing) -> None:
+    """A URI of nothing, and a folder that is no model."""
+    assert bringing.run("register", "models:/nobody/1") == 2
+    assert "models:/nobody/1: MLflow does not give it" in bringing.refused
+    assert bringing.run("register", str(bringing.folder)) == 2
+    assert "is no folder of a model that MLflow has logged" in bringing.refused

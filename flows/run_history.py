@@ -1,6 +1,7 @@
 """The record that a run leaves for the monitor's page; a run whose process dies leaves Prefect's state alone."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +28,7 @@ class RunRecord:
         self._layout, self._flow, self._alert = layout, flow, requesting_alert(alert)
         self._started = datetime.now(UTC)
         self._scores: dict[str, Any] = {}
+        self._run_id = str(runtime.flow_run.id or uuid.uuid4())  # a command is no run of Prefect's
         self.version: str | None = None
 
     def compare(self, comparison: Comparison, champion: str, candidate: str) -> None:
@@ -49,6 +51,11 @@ class RunRecord:
         except OSError as error:
             log.exception("episode_not_kept", reason=str(error))
 
+    def told(self, outcome: str) -> bool:
+        """Say whether the newest episode has this outcome: a start that changes nothing need not be told again."""
+        newest = read_history(self._layout, 1)
+        return bool(newest) and newest[0].outcome == outcome
+
     def catch_up(self) -> None:
         """Keep an episode if none tells of this champion with this reference.
 
@@ -62,7 +69,7 @@ class RunRecord:
     def _episode(self, outcome: str, message: str) -> Episode:
         return Episode(
             flow=self._flow,
-            flow_run_id=str(runtime.flow_run.id),
+            flow_run_id=self._run_id,
             started_at=self._started,
             ended_at=datetime.now(UTC),
             outcome=outcome,

@@ -21,8 +21,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
-from flows.training.columns import KINDS
-from flows.training.sample import feature_matrix, kinds_of
+from flows.training.sample import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, LEAD_SECONDS, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS, SERVES_FROM
@@ -31,6 +30,8 @@ from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
 from monitoring.contract.times import Micros, latest_time
+
+TRAINED = ("bootstrap", "retrain")  # the origins of versions that a flow has trained
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
@@ -58,7 +59,7 @@ class Champion:
 
     version: str
     onnx: OnnxModel
-    is_brought: bool = False  # a person has registered it, and no flow
+    is_brought: bool = False  # a person has made it, and no flow has trained it
     learned_through: Micros | None = None
 
     def unseen_after(self, reference: Reference) -> Micros | None:
@@ -130,7 +131,7 @@ def load_version(model: Model, version: str) -> Champion:
     digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
-    is_brought = "origin" not in tags
+    is_brought = tags.get("origin") not in TRAINED
     try:
         if is_brought:
             try_apart(content, model)  # it may hold a loop that never ends; one of our own holds none
@@ -168,7 +169,7 @@ def register(
             logged = mlflow.onnx.log_model(
                 exported,
                 name="model",
-                signature=_signature(model),
+                signature=_signature(exported),
                 pip_requirements=["onnxruntime"],
                 save_as_external_data=False,  # one file holds all of the model
             )
@@ -180,11 +181,14 @@ def register(
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
 
 
-def _signature(model: Model) -> ModelSignature:
-    if not kinds_of(model):
-        return ModelSignature(inputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(model.features)), "features")]))
-    columns = [(name, np.dtype(KINDS[model.kind(name).name].fed)) for name in model.features]
-    return ModelSignature(inputs=Schema([TensorSpec(fed, (-1, 1), name) for name, fed in columns]))
+def _signature(exported: onnx.ModelProto) -> ModelSignature:
+    return ModelSignature(inputs=Schema([_tensor(node) for node in exported.graph.input]))
+
+
+def _tensor(node: onnx.ValueInfoProto) -> TensorSpec:
+    kind = node.type.tensor_type
+    shape = [one.dim_value if one.HasField("dim_value") else -1 for one in kind.shape.dim]
+    return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), (-1, *shape[1:]), node.name)
 
 
 def promote(name: str, version: str, former: str | None) -> None:

@@ -55,17 +55,21 @@ class Candidate:
 
     def metrics(self) -> dict[str, float]:
         """Return the comparison's scores by name, those that there are."""
-        compared = self.comparison
-        scores = {
-            f"{who}_{key}": value
-            for who, found in (("champion", compared.champion), ("candidate", compared.candidate))
-            for key, value in found.values.items()
-        }
-        scores |= {"gain": compared.gain, "gain_p_value": compared.p_value, "export_difference": self.apart}
-        scores |= self.standing.metrics()
-        if compared.mcnemar_p_value is not None:
-            scores["mcnemar_p_value"] = compared.mcnemar_p_value
-        return {name: value for name, value in scores.items() if np.isfinite(value)}
+        return comparison_metrics(self.comparison, self.standing, self.apart)
+
+
+def comparison_metrics(compared: Comparison, standing: Standing, apart: float | None) -> dict[str, float]:
+    """Return what a comparison with the champion has shown, those numbers that there are."""
+    scores = {
+        f"{who}_{key}": value
+        for who, found in (("champion", compared.champion), ("candidate", compared.candidate))
+        for key, value in found.values.items()
+    }
+    scores |= {"gain": compared.gain, "gain_p_value": compared.p_value, **standing.metrics()}
+    for name, value in (("export_difference", apart), ("mcnemar_p_value", compared.mcnemar_p_value)):
+        if value is not None:
+            scores[name] = value
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
 def make_candidate(
@@ -86,8 +90,8 @@ def make_candidate(
     """
     retrain, model = config.retrain, config.model
     before, since = sample_of(rows.slice(0, older), model), sample_of(rows.slice(older), model)
-    every = _blocks(rows, cycle)
-    blocks = _blocks(rows.slice(older), cycle)
+    every = time_blocks(rows, cycle)
+    blocks = time_blocks(rows.slice(older), cycle)
     split = split_rows(since, retrain.holdout, seed, blocks)
     training = before.extended(since.take(split.training))
     learned = None if every is None else np.append(every[:older], every[older:][split.training])
@@ -109,7 +113,7 @@ def make_candidate(
     return Candidate(recipe, pipeline, former, exported, comparison, standing, seed, cycle, apart)
 
 
-def _blocks(rows: pa.Table, cycle: float | None) -> Places | None:
+def time_blocks(rows: pa.Table, cycle: float | None) -> Places | None:
     """Return the block of time that each row lies in (n,); None where rows follow no cycle."""
     return None if cycle is None else blocks_of(rows["timestamp"].cast(pa.int64()).to_numpy(), cycle)
 
@@ -121,7 +125,7 @@ def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Tabl
     they are several times as many.
     """
     sample = sample_of(rows, model)
-    blocks = _blocks(rows.filter(pc.is_valid(rows[model.target])), candidate.cycle)
+    blocks = time_blocks(rows.filter(pc.is_valid(rows[model.target])), candidate.cycle)
     answers = predict_out_of_fold(sample, candidate.older, candidate.seed, blocks, candidate.recipe)
     table = with_predictions(rows, model, candidate.pipeline, answers)
     assert candidate.comparison.expected is not None

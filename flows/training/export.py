@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
@@ -27,7 +28,7 @@ from monitoring.contract.onnx.onnx_runtime import open_session
 
 TOLERANCE = 1e-3  # of a probability, and of a regression's answers as a share of the labels' spread
 ROUNDINGS = 16_000  # of an answer, of which TOLERANCE are sixteen
-_CONVERTERS: Mapping[type[Any], Any] = {
+CONVERTERS: Mapping[type[Any], Any] = {
     FarValues: far_values,
     PolynomialFeatures: quadratic_features,
     KernelFeatures: kernel_features,
@@ -49,11 +50,11 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
         pipeline,
         initial_types=_inputs(model),
         options={"zipmap": False} if model.categories else None,
-        custom_shape_calculators={step: module.calculate_shape for step, module in _CONVERTERS.items()},
-        custom_conversion_functions={step: module.convert for step, module in _CONVERTERS.items()},
+        custom_shape_calculators={step: module.calculate_shape for step, module in CONVERTERS.items()},
+        custom_conversion_functions={step: module.convert for step, module in CONVERTERS.items()},
     )
     if kinds_of(model):
-        _name_inputs(exported.graph, model.features)
+        name_inputs(exported.graph, model.features)
     lists = {ONNX_CLASSES: TASKS[model.task].classes(pipeline), ONNX_FEATURES: model.features}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items() if names})
     return exported
@@ -66,7 +67,7 @@ def _inputs(model: Model) -> list[tuple[str, Any]]:
     return [(f"feature_{at}", KINDS[model.kind(n).name].tensor([None, 1])) for at, n in enumerate(model.features)]
 
 
-def _name_inputs(graph: onnx.GraphProto, features: Sequence[str]) -> None:
+def name_inputs(graph: onnx.GraphProto, features: Sequence[str]) -> None:
     """Call each input what its feature is called; what has such a name already inside the graph gives it up."""
     names = dict(zip((node.name for node in graph.input), features, strict=True))
     inside = {name for node in graph.node for name in node.output} | {one.name for one in graph.initializer}
@@ -98,8 +99,13 @@ def difference(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) ->
     predicted, probabilities = TASKS[sample.task].predict(pipeline, sample.asked, None)
     if probabilities.shape[1]:
         return float(np.abs(given - probabilities).max())
-    unit = max(float(sample.labels.std()), float(np.spacing(np.float32(np.abs(predicted).max()))) * ROUNDINGS)
-    return float(np.abs(given.reshape(-1) - predicted).max() / (unit or 1.0))
+    unit = least_unit(float(sample.labels.std()), predicted)
+    return float(np.abs(given.reshape(-1) - predicted).max() / unit)
+
+
+def least_unit(spread: float, predicted: npt.NDArray[np.float64]) -> float:
+    """Return what a regression's differences are shares of: the labels' spread, and no less than roundings tell."""
+    return max(spread, float(np.spacing(np.float32(np.abs(predicted).max()))) * ROUNDINGS) or 1.0
 
 
 def require_alike(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) -> float:

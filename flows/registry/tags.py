@@ -1,7 +1,8 @@
 """The lineage of a registered version, as tags.
 
 Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or
-`retrain`), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
+`retrain`), `trainer` (the user's, where it made the version), `flow_run_id`, `alert` (JSON),
+`log_parts` (JSON: count, sha256 of all names, the newest names),
 `reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
 the flows detect a damaged file), `learned_through` (microseconds since 1970: the newest logged row that a candidate has
 learned from), `promoted_at` (RFC 3339; set just before the alias moves), and `serves_from` (RFC 3339; set when a flow
@@ -16,6 +17,8 @@ import json
 from collections.abc import Iterable
 
 from monitoring.contract.config import Config
+
+TRAINER = "trainer"
 
 
 def model_tags(config: Config, classes: Iterable[str]) -> dict[str, str]:

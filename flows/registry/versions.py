@@ -21,8 +21,8 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
-from flows.training.columns import KINDS
-from flows.training.sample import feature_matrix, kinds_of
+from flows.registry.tags import TRAINER
+from flows.training.sample import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import CHAMPION, LEAD_SECONDS, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS, SERVES_FROM
@@ -58,7 +58,7 @@ class Champion:
 
     version: str
     onnx: OnnxModel
-    is_brought: bool = False  # a person has registered it, and no flow
+    is_brought: bool = False  # a person has registered it, or a trainer of theirs has made it
     learned_through: Micros | None = None
 
     def unseen_after(self, reference: Reference) -> Micros | None:
@@ -130,7 +130,7 @@ def load_version(model: Model, version: str) -> Champion:
     digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
-    is_brought = "origin" not in tags
+    is_brought = "origin" not in tags or TRAINER in tags
     try:
         if is_brought:
             try_apart(content, model)  # it may hold a loop that never ends; one of our own holds none
@@ -168,7 +168,7 @@ def register(
             logged = mlflow.onnx.log_model(
                 exported,
                 name="model",
-                signature=_signature(model),
+                signature=_signature(exported),
                 pip_requirements=["onnxruntime"],
                 save_as_external_data=False,  # one file holds all of the model
             )
@@ -180,11 +180,16 @@ def register(
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
 
 
-def _signature(model: Model) -> ModelSignature:
-    if not kinds_of(model):
-        return ModelSignature(inputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(model.features)), "features")]))
-    columns = [(name, np.dtype(KINDS[model.kind(name).name].fed)) for name in model.features]
-    return ModelSignature(inputs=Schema([TensorSpec(fed, (-1, 1), name) for name, fed in columns]))
+def _signature(exported: onnx.ModelProto) -> ModelSignature:
+    """Return the model's inputs as MLflow's schema; a size that is not fixed is -1."""
+    given = {one.name for one in exported.graph.initializer}
+    return ModelSignature(Schema([_tensor(node) for node in exported.graph.input if node.name not in given]))
+
+
+def _tensor(node: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = node.type.tensor_type
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    return TensorSpec(dtype, tuple(size.dim_value or -1 for size in tensor.shape.dim), node.name)
 
 
 def promote(name: str, version: str, former: str | None) -> None:

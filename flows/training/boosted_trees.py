@@ -52,6 +52,8 @@ def _ensemble(trees: Any) -> dict[str, Any]:
     baseline = np.ravel(trees._baseline_prediction)  # noqa: SLF001 - no public attribute has it, nor the trees
     every = [(at, tree.nodes) for step in trees._predictors for at, tree in enumerate(step)]  # noqa: SLF001
     nodes = np.concatenate([tree for _, tree in every])
+    if nodes["is_categorical"].any():
+        raise NotImplementedError("categorical_features are not converted; encode the levels in a step before instead")
     leaf = nodes["is_leaf"].astype(bool)
     number = np.repeat(np.arange(len(every)), [len(tree) for _, tree in every])
     place = np.concatenate([np.arange(len(tree)) for _, tree in every])

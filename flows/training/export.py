@@ -19,7 +19,7 @@ from flows.training.errors import ModelError
 from flows.training.far_values import FarValues
 from flows.training.kernel_features import KernelFeatures
 from flows.training.levels import LevelIndicators, LevelMeans
-from flows.training.sample import Sample, feed, kinds_of
+from flows.training.sample import Labels, Sample, feed, kinds_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Model
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -27,7 +27,7 @@ from monitoring.contract.onnx.onnx_runtime import open_session
 
 TOLERANCE = 1e-3  # of a probability, and of a regression's answers as a share of the labels' spread
 ROUNDINGS = 16_000  # of an answer, of which TOLERANCE are sixteen
-_CONVERTERS: Mapping[type[Any], Any] = {
+CONVERTERS: Mapping[type[Any], Any] = {
     FarValues: far_values,
     PolynomialFeatures: quadratic_features,
     KernelFeatures: kernel_features,
@@ -45,16 +45,21 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
     input (n, 1) of float32 or text, which has its name. The order of the classes and the features stand in the model's
     metadata as JSON lists.
     """
+    return convert(pipeline, model, TASKS[model.task].classes(pipeline))
+
+
+def convert(estimator: Any, model: Model, classes: Sequence[str]) -> onnx.ModelProto:
+    """Convert a fitted estimator of the features in the config's order, as `export_onnx` does a pipeline."""
     exported = convert_sklearn(
-        pipeline,
+        estimator,
         initial_types=_inputs(model),
         options={"zipmap": False} if model.categories else None,
-        custom_shape_calculators={step: module.calculate_shape for step, module in _CONVERTERS.items()},
-        custom_conversion_functions={step: module.convert for step, module in _CONVERTERS.items()},
+        custom_shape_calculators={step: module.calculate_shape for step, module in CONVERTERS.items()},
+        custom_conversion_functions={step: module.convert for step, module in CONVERTERS.items()},
     )
     if kinds_of(model):
-        _name_inputs(exported.graph, model.features)
-    lists = {ONNX_CLASSES: TASKS[model.task].classes(pipeline), ONNX_FEATURES: model.features}
+        name_inputs(exported.graph, model.features)
+    lists = {ONNX_CLASSES: classes, ONNX_FEATURES: model.features}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items() if names})
     return exported
 
@@ -66,7 +71,7 @@ def _inputs(model: Model) -> list[tuple[str, Any]]:
     return [(f"feature_{at}", KINDS[model.kind(n).name].tensor([None, 1])) for at, n in enumerate(model.features)]
 
 
-def _name_inputs(graph: onnx.GraphProto, features: Sequence[str]) -> None:
+def name_inputs(graph: onnx.GraphProto, features: Sequence[str]) -> None:
     """Call each input what its feature is called; what has such a name already inside the graph gives it up."""
     names = dict(zip((node.name for node in graph.input), features, strict=True))
     inside = {name for node in graph.node for name in node.output} | {one.name for one in graph.initializer}
@@ -98,8 +103,13 @@ def difference(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) ->
     predicted, probabilities = TASKS[sample.task].predict(pipeline, sample.asked, None)
     if probabilities.shape[1]:
         return float(np.abs(given - probabilities).max())
-    unit = max(float(sample.labels.std()), float(np.spacing(np.float32(np.abs(predicted).max()))) * ROUNDINGS)
-    return float(np.abs(given.reshape(-1) - predicted).max() / (unit or 1.0))
+    return apart(given.reshape(-1), predicted, sample.labels)
+
+
+def apart(given: Labels, predicted: Labels, labels: Labels) -> float:
+    """Return the largest difference of a regression's answers (n,) from the trained one's, as `difference` does."""
+    unit = max(float(labels.std()), float(np.spacing(np.float32(np.abs(predicted).max()))) * ROUNDINGS)
+    return float(np.abs(given - predicted).max() / (unit or 1.0))
 
 
 def require_alike(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) -> float:

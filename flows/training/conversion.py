@@ -36,6 +36,7 @@ def as_onnx(trained: Any, rows: pd.DataFrame, model: Model) -> tuple[bytes, str]
         trained = trained.SerializeToString()
     if isinstance(trained, bytes):
         return trained, f"an ONNX model of {len(trained):,} bytes"
+    trained = getattr(trained, "best_estimator_", trained)  # of a search for parameters
     kind = type(trained).__name__
     _require_fitted(trained, model)
     try:

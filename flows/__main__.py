@@ -1,4 +1,4 @@
-"""The flows' commands: `python -m flows serve`, `rollback` and `check-model`."""
+"""The flows' commands: `python -m flows serve`, `rollback`, `check-model`, `register` and `propose`."""
 
 import argparse
 import logging
@@ -8,6 +8,7 @@ import sys
 import structlog
 
 from flows.check_model import add_command, check_model
+from flows.register import add_commands, bring
 from flows.run_request import request_run
 from flows.settings import FlowSettings
 from monitoring.contract.errors import DriftloopError
@@ -31,9 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("serve", help="make what is missing, then serve the flows")
     commands.add_parser("rollback", help="go back to the version that served before, and to its reference")
     add_command(commands)
+    add_commands(commands)
     options = parser.parse_args(arguments)
     if options.command == "check-model":
         return run_command(lambda: check_model(options))
+    if options.command in ("register", "propose"):
+        return run_command(lambda: _bring(options))
     return run_command(_rollback if options.command == "rollback" else _serve)
 
 
@@ -41,6 +45,12 @@ def _rollback() -> int:
     """Print the outcome of a rollback; return PASSES if there was one, CANNOT if not."""
     run = request_run("rollback", FlowSettings.read(), print)
     return PASSES if run.state_name == "RolledBack" else CANNOT
+
+
+def _bring(options: argparse.Namespace) -> int:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    return bring(options)
 
 
 def _serve() -> int:

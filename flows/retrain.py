@@ -17,7 +17,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from flows.registry.publication import complete, sole_run, stage
+from flows.rebasing import Ground, stage_rebased
+from flows.registry.publication import complete, sole_run
 from flows.registry.tags import TRAINER, describe_names, model_tags
 from flows.registry.versions import (
     Champion,
@@ -33,9 +34,8 @@ from flows.run_history import RunRecord, recorded
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
-from flows.training.collection import Collected, collect, newest_row, shortage
+from flows.training.collection import Collected, collect, shortage
 from flows.training.own_trainer import OwnTrainer, trainer_name
-from flows.training.rhythm_rows import find_rhythm_rows
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state
@@ -43,9 +43,8 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.names import LEARNED_THROUGH, REFERENCE_DIGEST
 from monitoring.contract.onnx.model import OnnxModel
 from monitoring.contract.reference import Performance, Reference, read_reference
-from monitoring.contract.rhythm_rows import RhythmRows
 from monitoring.contract.storage import step
-from monitoring.contract.times import BEFORE_ALL, Micros
+from monitoring.contract.times import Micros
 
 _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
@@ -236,22 +235,8 @@ def _stage_rebased(
     version: str,
     predict: Callable[[pa.Table], tuple[pa.Table, Performance]],
 ) -> None:
-    """Stage the collected rows, predicted, as a version's reference, with the rows before the change for its rhythm."""
-    collected, model = compared.collected, run.config.model
-    until, alarmed_until = collected.unchanged_until, compared.state.since
-    rhythm = find_rhythm_rows(run.layout, run.config, compared.reference, until, alarmed_until=alarmed_until)
-    table, performance = predict(_level(collected, rhythm))
-    through = collected.through
-    if version != compared.champion.version:
-        # Rows that the former champion answered meanwhile say nothing about the new one: the window starts after them.
-        through = max(through or BEFORE_ALL, newest_row(run.layout))
-    place = partial(stage, run.layout, model, version, table, origin="rebased")
-    place(through=through, performance=performance, rhythm_rows=rhythm)
-
-
-def _level(collected: Collected, rhythm: RhythmRows | None) -> pa.Table:
-    """Return the rows that tell the new level: those since the change, where the rhythm is learned from others."""
-    return collected.table if rhythm is None else collected.table.slice(collected.older)
+    ground = Ground(run.config, run.layout, compared.collected, compared.reference, compared.state.since)
+    stage_rebased(ground, version, predict, replaces=version != compared.champion.version)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

@@ -1,6 +1,7 @@
 """The record that a run leaves for the monitor's page; a run whose process dies leaves Prefect's state alone."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +28,7 @@ class RunRecord:
         self._layout, self._flow, self._alert = layout, flow, requesting_alert(alert)
         self._started = datetime.now(UTC)
         self._scores: dict[str, Any] = {}
+        self._run_id = str(runtime.flow_run.id or uuid.uuid4())  # a command is no run of Prefect's
         self.version: str | None = None
 
     def compare(self, comparison: Comparison, champion: str, candidate: str) -> None:
@@ -62,7 +64,7 @@ class RunRecord:
     def _episode(self, outcome: str, message: str) -> Episode:
         return Episode(
             flow=self._flow,
-            flow_run_id=str(runtime.flow_run.id),
+            flow_run_id=self._run_id,
             started_at=self._started,
             ended_at=datetime.now(UTC),
             outcome=outcome,

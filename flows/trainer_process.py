@@ -16,6 +16,8 @@ from typing import Any
 
 from flows.training.trainer_files import CONFIG, JOBLIB_FILE, ONNX_FILE, OUTPUT, ROWS
 
+_COMPARED = 10_000  # rows that an estimator and its ONNX file are both asked for
+
 
 def limit(memory: int) -> None:
     """Take no more than so many bytes of memory, and be the first to end where the machine is short of it."""
@@ -80,19 +82,38 @@ def load() -> Any:
 
 def leave(trained: Any) -> None:
     """Write what was trained as ONNX; end the process with what is wrong if it is no model."""
-    import pandas as pd  # noqa: PLC0415
+    import onnx  # noqa: PLC0415
 
-    from flows.training.conversion import as_onnx  # noqa: PLC0415
-    from flows.training.errors import ModelError  # noqa: PLC0415
+    content = trained.SerializeToString() if isinstance(trained, onnx.ModelProto) else trained
+    if not isinstance(content, bytes):
+        content = converted(content)
+    (Path(os.environ[OUTPUT]) / ONNX_FILE).write_bytes(content)
+
+
+def converted(trained: Any) -> bytes:
+    """Return a fitted estimator as an ONNX file that answers alike; end the process with what is wrong if it cannot."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    from flows.conversion.conversion import convert_brought  # noqa: PLC0415
+    from flows.conversion.errors import BroughtModelError  # noqa: PLC0415
+    from flows.conversion.reading import Brought  # noqa: PLC0415
+    from flows.training.sample import sample_of  # noqa: PLC0415
     from monitoring.contract.config_file import load_config  # noqa: PLC0415
 
     model = load_config(Path(os.environ[CONFIG])).model
+    rows = sample_of(pq.read_table(os.environ[ROWS]).slice(0, _COMPARED), model)
+    spread = float(rows.labels.std()) if rows.task == "regression" else 0.0
     try:
-        content, said = as_onnx(trained, pd.read_parquet(os.environ[ROWS]), model)
-    except ModelError as error:
-        sys.exit(str(error))
-    sys.stdout.write(f"{said}\n")
-    (Path(os.environ[OUTPUT]) / ONNX_FILE).write_bytes(content)
+        found = convert_brought(
+            Brought("what it returned", trained), model, rows.features, spread, source="the training"
+        )
+    except BroughtModelError as error:
+        told = "; ".join(str(error).splitlines())
+        sys.exit(
+            f"{told}. A trainer returns a fitted scikit-learn estimator of the config's features, or an ONNX model"
+        )
+    sys.stdout.write("".join(f"{line}\n" for line in (found.describe(), *found.notes)))
+    return bytes(found.exported.SerializeToString())
 
 
 if __name__ == "__main__":

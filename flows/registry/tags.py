@@ -1,8 +1,8 @@
 """The lineage of a registered version, as tags.
 
-Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap` or
-`retrain`), `trainer` (the user's, where it made the version), `flow_run_id`, `alert` (JSON),
-`log_parts` (JSON: count, sha256 of all names, the newest names),
+Tags of a model version, stable for readers: `gate` (`first`, `passed` or `refused`), `origin` (`bootstrap`, `retrain`
+or `register`, of a model that somebody has brought; its `source` says from where), `trainer` (the user's, where one has
+made the version), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
 `reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
 the flows detect a damaged file), `learned_through` (microseconds since 1970: the newest logged row that a candidate has
 learned from), `promoted_at` (RFC 3339; set just before the alias moves), and `serves_from` (RFC 3339; set when a flow

@@ -32,6 +32,8 @@ from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
 from monitoring.contract.times import Micros, latest_time
 
+TRAINED = ("bootstrap", "retrain")  # the origins of versions that a flow has trained
+
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # no such model; no such alias
 
 _LONGEST_RUN_TAG = 8000  # characters that MLflow's database takes; a version's tag, which has all, may be 100,000 long
@@ -58,7 +60,7 @@ class Champion:
 
     version: str
     onnx: OnnxModel
-    is_brought: bool = False  # a person has registered it, or a trainer of theirs has made it
+    is_brought: bool = False  # a person has made it, and no flow has trained it
     learned_through: Micros | None = None
 
     def unseen_after(self, reference: Reference) -> Micros | None:
@@ -130,7 +132,7 @@ def load_version(model: Model, version: str) -> Champion:
     digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
-    is_brought = "origin" not in tags or TRAINER in tags
+    is_brought = tags.get("origin") not in TRAINED or TRAINER in tags
     try:
         if is_brought:
             try_apart(content, model)  # it may hold a loop that never ends; one of our own holds none
@@ -181,15 +183,13 @@ def register(
 
 
 def _signature(exported: onnx.ModelProto) -> ModelSignature:
-    """Return the model's inputs as MLflow's schema; a size that is not fixed is -1."""
-    given = {one.name for one in exported.graph.initializer}
-    return ModelSignature(Schema([_tensor(node) for node in exported.graph.input if node.name not in given]))
+    return ModelSignature(inputs=Schema([_tensor(node) for node in exported.graph.input]))
 
 
 def _tensor(node: onnx.ValueInfoProto) -> TensorSpec:
-    tensor = node.type.tensor_type
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    return TensorSpec(dtype, tuple(size.dim_value or -1 for size in tensor.shape.dim), node.name)
+    kind = node.type.tensor_type
+    shape = [one.dim_value if one.HasField("dim_value") else -1 for one in kind.shape.dim]
+    return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), (-1, *shape[1:]), node.name)
 
 
 def promote(name: str, version: str, former: str | None) -> None:

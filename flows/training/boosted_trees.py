@@ -1,15 +1,17 @@
 """scikit-learn's histogram-based boosted trees in ONNX.
 
 skl2onnx has a converter of its own, which fails on them with the present protobuf, and with more than two classes.
+
+Where numbers are float64, so are the thresholds: a scaled value may lie as near to one as rounding goes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from onnx import TensorProto, numpy_helper
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
 
 def calculate_shape(operator: Any) -> None:
@@ -34,7 +36,12 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
         container.add_node(kind, inputs, output, name=name, op_version=version, **attributes)
         return output
 
-    attributes = {"op_domain": "ai.onnx.ml", "version": 3, **_ensemble(trees)}
+    if _nodes(trees)[1]["is_categorical"].any():
+        raise NotImplementedError("trees that split by sets of categories: encode the levels, as OneHotEncoder does")
+    ensemble = _ensemble(trees)
+    if isinstance(operator.inputs[0].type, DoubleTensorType):
+        ensemble = _as_double(ensemble, trees)
+    attributes = {"op_domain": "ai.onnx.ml", "version": 3, **ensemble}
     if classes is None:
         write("TreeEnsembleRegressor", [source], outputs[0], **attributes)
         return
@@ -49,12 +56,8 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
 def _ensemble(trees: Any) -> dict[str, Any]:
     """Return the attributes of a TreeEnsembleRegressor: nodes in the order of the trees, and what the leaves add."""
-    baseline = np.ravel(trees._baseline_prediction)  # noqa: SLF001 - no public attribute has it, nor the trees
-    every = [(at, tree.nodes) for step in trees._predictors for at, tree in enumerate(step)]  # noqa: SLF001
-    nodes = np.concatenate([tree for _, tree in every])
-    if nodes["is_categorical"].any():
-        raise NotImplementedError("categorical_features are not converted; encode the levels in a step before instead")
-    leaf = nodes["is_leaf"].astype(bool)
+    baseline = np.ravel(trees._baseline_prediction)  # noqa: SLF001 - no public attribute has it
+    every, nodes, leaf = _nodes(trees)
     number = np.repeat(np.arange(len(every)), [len(tree) for _, tree in every])
     place = np.concatenate([np.arange(len(tree)) for _, tree in every])
     target = np.repeat([at for at, _ in every], [len(tree) for _, tree in every])
@@ -75,6 +78,25 @@ def _ensemble(trees: Any) -> dict[str, Any]:
         "target_ids": target[leaf].tolist(),
         "target_weights": nodes["value"][leaf].astype(float).tolist(),
     }
+
+
+def _nodes(trees: Any) -> tuple[list[tuple[int, Any]], Any, npt.NDArray[np.bool_]]:
+    """Return each tree with the place of its class, the nodes of all in their order, and which of these are leaves."""
+    every = [(at, tree.nodes) for step in trees._predictors for at, tree in enumerate(step)]  # noqa: SLF001 - the same
+    nodes = np.concatenate([tree for _, tree in every])
+    return every, nodes, nodes["is_leaf"].astype(bool)
+
+
+def _as_double(ensemble: Mapping[str, Any], trees: Any) -> dict[str, Any]:
+    """Return the attributes with float64 numbers, which are tensors then."""
+    _, nodes, leaf = _nodes(trees)
+    numbers = {
+        "nodes_values": np.where(leaf, 0.0, nodes["num_threshold"]),
+        "target_weights": nodes["value"][leaf],
+        "base_values": np.asarray(ensemble["base_values"], np.float64),
+    }
+    tensors = {f"{key}_as_tensor": numpy_helper.from_array(values, key) for key, values in numbers.items()}
+    return {key: value for key, value in ensemble.items() if key not in numbers} | tensors
 
 
 def _thresholds(values: npt.NDArray[np.float64]) -> Iterator[float]:

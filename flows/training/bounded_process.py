@@ -78,7 +78,7 @@ class _Output:
     def _hand_on(self, line: bytes) -> None:
         text = "".join(c if c.isprintable() else " " for c in line[:LONGEST_LINE].decode(errors="replace")).rstrip()
         if text:
-            self.last_line = text[-300:]
+            self.last_line = text[:500]
             self._say(text)
 
 

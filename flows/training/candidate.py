@@ -41,17 +41,21 @@ class Candidate:
 
     def metrics(self) -> dict[str, float]:
         """Return the comparison's scores by name, those that there are."""
-        compared = self.comparison
-        scores = {
-            f"{who}_{key}": value
-            for who, found in (("champion", compared.champion), ("candidate", compared.candidate))
-            for key, value in found.values.items()
-        }
-        scores |= {"gain": compared.gain, "gain_p_value": compared.p_value, "export_difference": self.trained.apart}
-        scores |= self.standing.metrics()
-        if compared.mcnemar_p_value is not None:
-            scores["mcnemar_p_value"] = compared.mcnemar_p_value
-        return {name: value for name, value in scores.items() if np.isfinite(value)}
+        return comparison_metrics(self.comparison, self.standing, self.trained.apart)
+
+
+def comparison_metrics(compared: Comparison, standing: Standing, apart: float | None) -> dict[str, float]:
+    """Return what a comparison with the champion has shown, those numbers that there are."""
+    scores = {
+        f"{who}_{key}": value
+        for who, found in (("champion", compared.champion), ("candidate", compared.candidate))
+        for key, value in found.values.items()
+    }
+    scores |= {"gain": compared.gain, "gain_p_value": compared.p_value, **standing.metrics()}
+    for name, value in (("export_difference", apart), ("mcnemar_p_value", compared.mcnemar_p_value)):
+        if value is not None:
+            scores[name] = value
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
 def make_candidate(
@@ -74,8 +78,8 @@ def make_candidate(
     """
     retrain, model = config.retrain, config.model
     since = sample_of(rows.slice(older), model)
-    every = _blocks(rows, cycle)
-    blocks = _blocks(rows.slice(older), cycle)
+    every = time_blocks(rows, cycle)
+    blocks = time_blocks(rows.slice(older), cycle)
     split = split_rows(since, retrain.holdout, seed, blocks)
     places = np.append(np.arange(older), older + split.training)
     lesson = Lesson(rows.take(places), reference, model, seed, None if every is None else every[places])
@@ -98,7 +102,7 @@ def make_candidate(
     return Candidate(trained, loaded.classes, comparison, standing, seed, cycle)
 
 
-def _blocks(rows: pa.Table, cycle: float | None) -> Places | None:
+def time_blocks(rows: pa.Table, cycle: float | None) -> Places | None:
     """Return the block of time that each row lies in (n,); None where rows follow no cycle."""
     return None if cycle is None else blocks_of(rows["timestamp"].cast(pa.int64()).to_numpy(), cycle)
 
@@ -109,7 +113,7 @@ def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Tabl
     What is expected is what it achieves on the held-out rows. The confidence is calibrated on all rows, out of fold:
     they are several times as many.
     """
-    answers = candidate.trained.out_of_fold(rows, candidate.seed, _blocks(rows, candidate.cycle))
+    answers = candidate.trained.out_of_fold(rows, candidate.seed, time_blocks(rows, candidate.cycle))
     table = with_answers(rows, model, answers.predicted, answers.probabilities, answers.classes)
     assert candidate.comparison.expected is not None
     calibration = TASKS[model.task].performance(answers).calibration

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
@@ -19,7 +20,7 @@ from flows.training.errors import ModelError
 from flows.training.far_values import FarValues
 from flows.training.kernel_features import KernelFeatures
 from flows.training.levels import LevelIndicators, LevelMeans
-from flows.training.sample import Labels, Sample, feed, kinds_of
+from flows.training.sample import Sample, feed, kinds_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Model
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
@@ -45,13 +46,8 @@ def export_onnx(pipeline: Pipeline, model: Model) -> onnx.ModelProto:
     input (n, 1) of float32 or text, which has its name. The order of the classes and the features stand in the model's
     metadata as JSON lists.
     """
-    return convert(pipeline, model, TASKS[model.task].classes(pipeline))
-
-
-def convert(estimator: Any, model: Model, classes: Sequence[str]) -> onnx.ModelProto:
-    """Convert a fitted estimator of the features in the config's order, as `export_onnx` does a pipeline."""
     exported = convert_sklearn(
-        estimator,
+        pipeline,
         initial_types=_inputs(model),
         options={"zipmap": False} if model.categories else None,
         custom_shape_calculators={step: module.calculate_shape for step, module in CONVERTERS.items()},
@@ -59,7 +55,7 @@ def convert(estimator: Any, model: Model, classes: Sequence[str]) -> onnx.ModelP
     )
     if kinds_of(model):
         name_inputs(exported.graph, model.features)
-    lists = {ONNX_CLASSES: classes, ONNX_FEATURES: model.features}
+    lists = {ONNX_CLASSES: TASKS[model.task].classes(pipeline), ONNX_FEATURES: model.features}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items() if names})
     return exported
 
@@ -103,13 +99,13 @@ def difference(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) ->
     predicted, probabilities = TASKS[sample.task].predict(pipeline, sample.asked, None)
     if probabilities.shape[1]:
         return float(np.abs(given - probabilities).max())
-    return apart(given.reshape(-1), predicted, sample.labels)
+    unit = least_unit(float(sample.labels.std()), predicted)
+    return float(np.abs(given.reshape(-1) - predicted).max() / unit)
 
 
-def apart(given: Labels, predicted: Labels, labels: Labels) -> float:
-    """Return the largest difference of a regression's answers (n,) from the trained one's, as `difference` does."""
-    unit = max(float(labels.std()), float(np.spacing(np.float32(np.abs(predicted).max()))) * ROUNDINGS)
-    return float(np.abs(given - predicted).max() / (unit or 1.0))
+def least_unit(spread: float, predicted: npt.NDArray[np.float64]) -> float:
+    """Return what a regression's differences are shares of: the labels' spread, and no less than roundings tell."""
+    return max(spread, float(np.spacing(np.float32(np.abs(predicted).max()))) * ROUNDINGS) or 1.0
 
 
 def require_alike(exported: onnx.ModelProto, pipeline: Pipeline, sample: Sample) -> float:

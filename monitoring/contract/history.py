@@ -12,7 +12,7 @@ from monitoring.contract.plain_files import OddEntryError, discard, list_plain, 
 from monitoring.contract.storage import replaced
 
 KEPT = 200
-FlowName = Literal["bootstrap", "retrain", "rollback"]
+FlowName = Literal["bootstrap", "retrain", "rollback", "register", "propose"]  # the last two are commands
 _NAME = re.compile(r"[0-9]{20}-[0-9a-f-]+\.json")
 
 

@@ -36,7 +36,7 @@ def returns_onnx(rows: pd.DataFrame, config: Config) -> onnx.ModelProto:
 
 
 def needs_every_value(rows: pd.DataFrame, config: Config) -> LogisticRegression:
-    complete = rows.dropna()
+    complete = rows.dropna()  # and it is asked for all rows nevertheless
     return LogisticRegression().fit(complete[list(config.model.features)], complete["truth"])
 
 
@@ -83,7 +83,8 @@ def has_other_classes(rows: pd.DataFrame, config: Config) -> Pipeline:
 def is_a_regression(rows: pd.DataFrame, config: Config) -> Any:
     from sklearn.linear_model import LinearRegression  # noqa: PLC0415
 
-    return LinearRegression().fit(rows[list(config.model.features)], rows["truth"] == "red")
+    complete = rows.dropna()
+    return LinearRegression().fit(complete[list(config.model.features)], complete["truth"] == "red")
 
 
 def cannot_be_converted(rows: pd.DataFrame, config: Config) -> Pipeline:

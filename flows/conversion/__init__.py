@@ -1,0 +1,1 @@
+"""Models as people bring them: read from their files, and converted to ONNX."""

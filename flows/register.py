@@ -1,0 +1,116 @@
+"""`python -m flows register` and `propose`: a model that somebody brings becomes champion, or is held against it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.settings import FlowSettings
+from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import DriftloopError
+from monitoring.contract.exit_status import CANNOT, FAILS, PASSES
+from monitoring.contract.layout import Layout
+
+if TYPE_CHECKING:
+    from flows.proposal import Outcome
+
+TOLERANCE = 1e-3  # as flows.training.export, which takes seconds to import
+_EXITS = {"Promoted": PASSES, "NotPromoted": FAILS}
+_ABOUT = (
+    "A pickle (joblib, pkl) is loaded, and that runs the code in it: take none whose origin you do not trust. The "
+    "converted model is asked for the reference's rows, and refused if an answer differs from the original's."
+)
+
+
+class NoChampionError(DriftloopError):
+    """There is no champion to hold a model against."""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both commands to a parser's."""
+    register = commands.add_parser(
+        "register",
+        help="make a model of your own champion, or hold it against the champion that there is",
+        description="Convert a model to ONNX, measure it on the reference's labels, and make it champion of an empty "
+        "registry. Where there is a champion, do as `propose`. Exit 0 if it is champion, 1 if the gate refused it, 2 "
+        f"if it cannot be used. {_ABOUT}",
+    )
+    propose = commands.add_parser(
+        "propose",
+        help="put a model of your own before the gate, against the champion",
+        description="Convert a model to ONNX, register it, and hold it against the champion on the labelled rows that "
+        "a retraining would hold out. Exit 0 if it is promoted, 1 if the gate refused it, 2 if it cannot be used or "
+        f"labels are too few. {_ABOUT}",
+    )
+    for command in (register, propose):
+        command.add_argument(
+            "--model",
+            required=True,
+            metavar="PATH_OR_URI",
+            help="an ONNX file, or a fitted scikit-learn estimator or Pipeline (.joblib, .pkl, .skops)",
+        )
+        command.add_argument(
+            "--config", type=Path, metavar="FILE", help="the config.yml, instead of DRIFTLOOP_CONFIG's"
+        )
+        command.add_argument(
+            "--tolerance",
+            type=float,
+            default=TOLERANCE,
+            metavar="NUMBER",
+            help="how far an answer of the converted model may be from the original's: of a probability, or of a "
+            "regression a share of the labels' standard deviation (default %(default)g)",
+        )
+    register.add_argument(
+        "--learned-from-reference",
+        action="store_true",
+        help="the model has learned from the reference's rows: promise no accuracy that was measured on them",
+    )
+
+
+def bring(options: argparse.Namespace) -> int:
+    """Register or propose a model, and print what became of it; raise DriftloopError if it cannot be used."""
+    settings = FlowSettings.read()
+    config = load_config(options.config or settings.driftloop_config)
+
+    import mlflow  # noqa: PLC0415 - after the environment is set; it takes seconds, as those below do
+
+    from flows.proposal import Outcome, propose  # noqa: PLC0415
+    from flows.registration import make_champion, prepare  # noqa: PLC0415
+    from flows.registry.publication import complete, sole_run  # noqa: PLC0415
+    from flows.registry.versions import load_champion  # noqa: PLC0415
+    from flows.run_history import recorded  # noqa: PLC0415
+
+    mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
+    layout = Layout(settings.data_dir, settings.parts_uri)
+    with sole_run(layout), recorded(layout, options.command) as record:
+        champion = load_champion(config.model)
+        if champion is None and options.command == "propose":
+            raise NoChampionError(f"{config.model.name} has no champion; `register` makes this model the first one")
+        if champion is not None:
+            record.version = champion.version
+            complete(layout, champion.version)
+        of = prepare(
+            config,
+            layout,
+            options.model,
+            _say,
+            tolerance=options.tolerance,
+            has_seen_reference=getattr(options, "learned_from_reference", False),
+        )
+        if champion is None:
+            record.version = make_champion(of, _say).version
+            outcome = Outcome("Promoted", f"version {record.version} is champion, the first one")
+        else:
+            outcome = propose(of, champion, record, _say)
+        record.keep(outcome.name, outcome.message)
+    return _conclude(outcome)
+
+
+def _conclude(outcome: "Outcome") -> int:
+    _say(f"{outcome.name}: {outcome.message}")
+    return _EXITS.get(outcome.name, CANNOT)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

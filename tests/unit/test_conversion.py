@@ -1,0 +1,182 @@
+"""Estimators as people fit them, on data frames of mixed columns: converted, they answer as they did."""
+
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import skops.io
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+
+from flows.conversion.conversion import Conversion, convert_brought
+from flows.conversion.errors import BroughtModelError
+from flows.conversion.reading import Brought, read_model
+from flows.training.sample import feature_matrix
+from monitoring.contract.config import Config
+from monitoring.contract.schemas import feature_fields
+from monitoring.contract.values import conform
+from tests.unit.mixed import tips, trip_rows, trips
+
+NUMBERS, LEVELS = ["distance", "passengers"], ["zone", "airport"]
+EXACT = 2e-6  # a rounding of float32
+
+
+def frame(rows: int = 600, seed: int = 1, *, gaps: bool = False) -> pd.DataFrame:
+    """Return rows with the types that pandas gives them: a column of booleans with gaps is one of objects."""
+    table = pa.table(trip_rows(rows, seed)).to_pandas()
+    if gaps:
+        table.loc[::7, "distance"] = np.nan
+        table.loc[::9, "zone"] = None
+    return table
+
+
+def prepared(*, gaps: bool = False, scaled: bool = True, encoder: Any = None) -> ColumnTransformer:
+    numbers = [SimpleImputer(strategy="median")] if gaps else []
+    encoder = encoder or OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    return ColumnTransformer(
+        [("levels", encoder, LEVELS), ("numbers", make_pipeline(*numbers, *[StandardScaler()] * scaled), NUMBERS)]
+    )
+
+
+def fitted(config: Config, last: Any, transformer: ColumnTransformer, *, gaps: bool = False) -> Any:
+    rows = frame(gaps=gaps)
+    return make_pipeline(transformer, last).fit(rows[NUMBERS + LEVELS], rows[config.model.target])
+
+
+def converted(model: Any, config: Config, *, gaps: bool = False) -> Conversion:
+    """Convert, and compare on rows that the model has not seen."""
+    rows = pa.Table.from_pandas(frame(800, 2, gaps=gaps), preserve_index=False)
+    matrix = feature_matrix(conform(rows, pa.schema(feature_fields(config.model))), config.model)
+    return convert_brought(
+        Brought("m", model),
+        config.model,
+        matrix,
+        float(np.std(rows[config.model.target])) if config.model.task == "regression" else 1.0,
+    )
+
+
+@pytest.mark.parametrize("gaps", [pytest.param(False, id="complete"), pytest.param(True, id="with gaps")])
+@pytest.mark.parametrize(
+    ("task", "last"),
+    [
+        pytest.param(trips, Ridge(), id="ridge"),
+        pytest.param(trips, HistGradientBoostingRegressor(max_iter=30), id="boosted trees"),
+        pytest.param(trips, RandomForestRegressor(10, random_state=0), id="forest"),
+        pytest.param(trips, GradientBoostingRegressor(n_estimators=20), id="gradient boosting"),
+        pytest.param(tips, LogisticRegression(), id="logistic regression"),
+        pytest.param(tips, HistGradientBoostingClassifier(max_iter=30), id="boosted classifier"),
+        pytest.param(tips, RandomForestClassifier(10, random_state=0), id="forest classifier"),
+    ],
+)
+def test_a_pipeline_answers_as_it_did(task: Any, last: Any, *, gaps: bool) -> None:
+    """To the rounding of its answers: scaled values lie as near to thresholds as float64 tells."""
+    config = task()
+    found = converted(fitted(config, last, prepared(gaps=gaps), gaps=gaps), config, gaps=gaps)
+    assert found.apart is not None
+    assert found.apart < EXACT
+    assert found.rows == 800
+    assert found.onnx.needs == () or not gaps
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(
+            prepared(encoder=OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)), id="ordinal codes"
+        ),
+        pytest.param(
+            prepared(
+                encoder=make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+            ),
+            id="imputed levels",
+        ),
+    ],
+)
+def test_other_encoders(model: ColumnTransformer) -> None:
+    """Whatever comes before the trees."""
+    rows = frame()
+    rows["airport"] = rows["airport"].astype(object).where(rows["airport"].notna(), False).astype(str).str.lower()
+    pipeline = make_pipeline(model, RandomForestRegressor(5, random_state=0))
+    pipeline.fit(rows[NUMBERS + LEVELS], rows["minutes"])
+    other = frame(800, 2)
+    other["airport"] = other["airport"].astype(object).where(other["airport"].notna(), False)
+    table = pa.Table.from_pandas(other, preserve_index=False)
+    config = trips()
+    matrix = feature_matrix(conform(table, pa.schema(feature_fields(config.model))), config.model)
+    found = convert_brought(Brought("m", pipeline), config.model, matrix, 1.0)
+    assert found.apart is not None
+    assert found.apart < 1e-4
+
+
+def test_a_search_stands_for_the_best_that_it_found() -> None:
+    """A grid search is saved as it is by many."""
+    config, rows = trips(), frame()
+    search = GridSearchCV(make_pipeline(prepared(), Ridge()), {"ridge__alpha": [0.1, 1.0]}, cv=2)
+    found = converted(search.fit(rows[NUMBERS + LEVELS], rows["minutes"]), config)
+    assert found.apart is not None
+    assert found.apart < EXACT
+
+
+def test_levels_that_were_learned_as_whole_numbers_are_asked_so() -> None:
+    """A zone's number is a level in the config, an int64 in the data frame, and an int64 input of the model."""
+    config = trips()
+    rows = frame()
+    rows["zone"] = rows["zone"].map({name: at for at, name in enumerate(sorted(set(rows["zone"])))})
+    rows["airport"] = rows["airport"].fillna(False).astype(bool)
+    model = make_pipeline(prepared(), Ridge()).fit(rows[NUMBERS + LEVELS], rows["minutes"])
+    table = conform(pa.Table.from_pandas(rows, preserve_index=False), pa.schema(feature_fields(config.model)))
+    found = convert_brought(Brought("m", model), config.model, feature_matrix(table, config.model), 1.0)
+    assert found.apart is not None
+    assert found.apart < 1e-4
+    assert "zone tensor(int64)" in found.onnx.about["inputs"]
+    assert "airport tensor(int64)" in found.onnx.about["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        pytest.param(
+            lambda: fitted(tips(), LinearSVC(), prepared()), "it gives no probabilities", id="no probabilities"
+        ),
+        pytest.param(
+            lambda: fitted(tips(), HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]), by_codes()),
+            "trees that split by sets of categories: encode the levels",
+            id="categorical splits",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_told(model: Any, says: str) -> None:
+    """With what to do instead."""
+    with pytest.raises(BroughtModelError, match=says):
+        converted(model(), tips())
+
+
+def by_codes() -> Any:
+    return prepared(encoder=OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1))
+
+
+def test_skops_and_joblib_hold_the_same(tmp_path: Path) -> None:
+    """skops runs no code; what is not scikit-learn's own is refused by name."""
+    model = fitted(trips(), HistGradientBoostingRegressor(max_iter=3), prepared())
+    joblib.dump(model, tmp_path / "m.joblib")
+    skops.io.dump(model, tmp_path / "m.skops")
+    for name in ("m.joblib", "m.skops"):
+        found = converted(read_model(str(tmp_path / name)).content, trips())
+        assert found.apart is not None
+        assert found.apart < EXACT

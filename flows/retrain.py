@@ -92,7 +92,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         champion = _champion(config)
         record.version = champion.version
         if complete(layout, champion.version):
-            return record.conclude("Rebased", f"the reference of version {champion.version} is now in place")
+            return record.conclude("Rebased", _made_good(champion.version))
         reference = read_reference(layout, config.model)
         champion.require_answers(reference.table, config.model)
         state = read_drift_state(layout, drift_key(reference, config.model)) or DriftState()
@@ -116,6 +116,13 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         compared = Compared(collected, reference, state, champion, candidate, registered, gate)
         _leave_comparison(run, compared)
         return _conclude(run, compared)
+
+
+def _made_good(version: str) -> str:
+    return (
+        f"the reference of version {version} is now in place, which a run that was cut off had left behind. Nothing "
+        "was trained: an alert that still fires asks for that by itself"
+    )
 
 
 def _champion(config: Config) -> Champion:
@@ -198,12 +205,14 @@ def _conclude(run: RetrainRun, compared: Compared) -> State[None]:
     champion, candidate = compared.champion.version, compared.registered.version
     scores, verdict = compared.gate.comparison.describe(), compared.gate.verdict
     if verdict == "NotPromoted":
-        message = f"version {candidate} has {scores} of version {champion}, which stays champion"
+        told = f"version {candidate} has {scores} of version {champion}, which stays champion"
+        message = f"{told}. {compared.gate.wanting}"
         return run.record.conclude(verdict, message)
     if verdict == "Accepted":
         held = compared.gate.describe_standing()
         message = (
-            f"version {champion} stays champion and the reference is re-based: {held}; version {candidate}: {scores}"
+            f"version {champion} stays champion and the reference is re-based: {held}; version {candidate}: {scores}. "
+            f"{compared.gate.wanting}"
         )
         stage_accepted_reference(run, compared)
         accept_champion(run.config.model.name, champion, held)

@@ -174,6 +174,7 @@ def test_run_after_one_that_was_cut_off_completes_its_publication(loop: Loop) ->
     write_reference(staged, loop.config.model, rows, origin="rebased", model_version=champion, through=5)
     run = loop.servers.run_flow("retrain", **loop.variables)
     assert (run["state_type"], run["state_name"]) == ("COMPLETED", "Rebased")
+    assert "an alert that still fires asks for that by itself" in run["state"]["message"]
     assert loop.reference().through == 5
     assert not staged.root.exists()
 

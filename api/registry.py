@@ -117,6 +117,7 @@ class Follower:
         *,
         poll_seconds: float,
         patience: float = 30.0,  # seconds that the leader waits for workers that live and are not ready
+        awaited: str = "",  # how the first champion comes to be
     ) -> None:
         self._error: str | None = None
         self._uri = uri.rstrip("/")
@@ -124,6 +125,7 @@ class Follower:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._patience = patience
+        self._awaited = awaited
         self._passed_over: Release | None = None
         self._passed_over_until = 0.0
         self._unkept: str | None = None  # why no copy could be kept the last time
@@ -188,7 +190,8 @@ class Follower:
         """Ask the registry once, and have the champion's version served if it is another one that fits."""
         release = champion_release(self._uri, self._model.name)
         if release is None:
-            self._note(f"the registry has no {self._model.name} with the alias {CHAMPION} yet")
+            hint = f"; {self._awaited}" if self._awaited else ""
+            self._note(f"the registry has no {self._model.name} with the alias {CHAMPION} yet{hint}")
             return
         if self._serving.holds(release):
             self._note(None)

@@ -50,6 +50,7 @@ class Service:
                 settings.model_cache,
                 metrics,
                 poll_seconds=settings.model_poll_seconds,
+                awaited=config.first_model,
             ),
             predictions=predictions,
             labels=labels,

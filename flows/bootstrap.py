@@ -10,71 +10,63 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from data.sample import draw_reference
+from flows.first_start import WAITING, Start, is_predicted, keep_champion, start_without_training
 from flows.registry.publication import complete, sole_run, stage
 from flows.registry.tags import model_tags
-from flows.registry.versions import Champion, UnfitVersionError, load_champion, promote, register, version_of
-from flows.run_history import recorded
+from flows.registry.versions import promote, register, version_of
+from flows.run_history import RunRecord, recorded
 from flows.settings import FlowSettings
 from flows.training.candidate import kept_performance
 from flows.training.collection import newest_row
 from flows.training.export import export_onnx, require_alike
 from flows.training.metrics import TITLES
-from flows.training.pipeline import choose_recipe, predict_out_of_fold, train, with_answers, with_predictions
-from flows.training.sample import feature_matrix, sample_of
+from flows.training.pipeline import choose_recipe, predict_out_of_fold, train, with_predictions
+from flows.training.sample import sample_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Config, Model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import CHAMPION
-from monitoring.contract.reference import Reference, read_reference
-from monitoring.contract.rhythm_rows import read_rhythm_rows
+from monitoring.contract.reference import read_reference
 
 
-@flow(name="bootstrap", description="Make the reference and the first champion, where there is none that fits.")
+@flow(name="bootstrap", description="Make the reference and the first champion, where there is none.")
 def bootstrap() -> State[None]:
-    """Make the reference and the first champion.
+    """Make the reference and the first champion; a champion that is there stays.
 
-    Ends COMPLETED as `Ready` (nothing was to do) or `Promoted` (a version was trained and is champion); FAILED if the
-    reference does not fit the config. A champion that takes other features than the config, and a reference that is
-    absent or without predictions, ask for a new version; but a champion that a person has registered predicts such a
-    reference by itself, and stays.
+    Ends COMPLETED as `Ready` (there is a champion; its reference is completed), `Promoted` (a version was trained, or
+    registered from `model.source`, and is champion) or `Waiting` (`bootstrap: wait`, and no model is registered yet);
+    FAILED if the reference, or the champion, does not fit the config.
     """
     settings = FlowSettings.read()
     config = load_config(settings.driftloop_config)
     layout = Layout(settings.data_dir, settings.parts_uri)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "bootstrap") as record:
-        former = version_of(config.model.name, CHAMPION)
-        champion = _fitting_champion(config.model)
-        if former is not None:
-            complete(layout, former)
-        present = read_reference(layout, config.model, predicted=False) if layout.reference.exists() else None
-        if champion is not None and present is not None and (_predicted(present, config) or champion.is_brought):
-            champion.require_answers(present.table, config.model)
-            if not _predicted(present, config):
-                fill_predictions(layout, config.model, champion, present)
-            record.version = champion.version
-            record.catch_up()
-            return Completed(name="Ready", message=f"version {champion.version} is champion; the reference is complete")
-        table: pa.Table = draw_sample(config.model) if present is None else present.table
-        origin = "sample" if present is None else present.origin
-        keeps = origin == "user" and present is not None and _predicted(present, config)
-        version = create_champion(config, layout, table, origin, former, keeps_predictions=keeps)
-        record.version = version
-        return record.conclude("Promoted", f"version {version} is champion; the reference has {len(table)} rows")
+        return _start(config, layout, record)
 
 
-def _fitting_champion(model: Model) -> Champion | None:
-    """Load the champion; None if there is none that fits the config."""
-    try:
-        return load_champion(model)
-    except UnfitVersionError as error:
-        get_run_logger().warning("A new version is trained: %s", error)
-        return None
+def _start(config: Config, layout: Layout, record: RunRecord) -> State[None]:
+    say, run = get_run_logger().info, {"flow_run_id": str(runtime.flow_run.id)}
+    if (version := version_of(config.model.name, CHAMPION)) is not None:
+        start = keep_champion(config, layout, version, say)
+        record.version = start.version
+        record.catch_up()
+        return Completed(name=start.outcome, message=start.message)
+    start = start_without_training(config, layout, say, run) or _train(config, layout)
+    record.version = start.version
+    if start.outcome == WAITING and record.told(WAITING):
+        return Completed(name=start.outcome, message=start.message)
+    return record.conclude(start.outcome, start.message)
 
 
-def _predicted(reference: Reference, config: Config) -> bool:
-    return bool(reference.table[config.model.prediction].null_count < len(reference.table))
+def _train(config: Config, layout: Layout) -> Start:
+    present = read_reference(layout, config.model, predicted=False) if layout.reference.exists() else None
+    table: pa.Table = draw_sample(config.model) if present is None else present.table
+    origin = "sample" if present is None else present.origin
+    keeps = origin == "user" and present is not None and is_predicted(present, config)
+    version = create_champion(config, layout, table, origin, keeps_predictions=keeps)
+    return Start("Promoted", f"version {version} is champion; the reference has {len(table)} rows", version)
 
 
 @task(cache_policy=NO_CACHE)
@@ -86,26 +78,11 @@ def draw_sample(model: Model) -> pa.Table:
 
 
 @task(cache_policy=NO_CACHE)
-def fill_predictions(layout: Layout, model: Model, champion: Champion, present: Reference) -> None:
-    """Fill the reference's predictions by the champion.
-
-    Nobody has measured how good it is on rows that it has not seen, so the reference promises no accuracy.
-    """
-    predicted, probabilities = champion.onnx.predict(feature_matrix(present.table, model))
-    table = with_answers(present.table, model, predicted, probabilities, champion.onnx.classes)
-    rhythm = read_rhythm_rows(layout, model, present.digest)
-    stage(layout, model, champion.version, table, origin=present.origin, through=present.through, rhythm_rows=rhythm)
-    complete(layout, champion.version)
-    get_run_logger().info("Version %s has predicted the reference's %s rows", champion.version, len(table))
-
-
-@task(cache_policy=NO_CACHE)
 def create_champion(
     config: Config,
     layout: Layout,
     table: pa.Table,
     origin: str,
-    former: str | None,
     *,
     keeps_predictions: bool,
 ) -> str:
@@ -140,7 +117,7 @@ def create_champion(
     # Rows that a former model has logged are no evidence about this one: the window starts after them.
     through = newest_row(layout) or None
     stage(layout, model, registered.version, table, origin=origin, through=through, performance=performance)
-    promote(model.name, registered.version, former)
+    promote(model.name, registered.version, None)
     complete(layout, registered.version)
     told = ", ".join(f"{TITLES[name]} {value:.4g}" for name, value in scores.items())
     get_run_logger().info("Version %s (%s) is champion; out of fold: %s", registered.version, recipe.name, told)

@@ -46,8 +46,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         command.add_argument(
             "--model",
             required=True,
-            metavar="PATH_OR_URI",
-            help="an ONNX file, or a fitted scikit-learn estimator or Pipeline (.joblib, .pkl, .skops)",
+            metavar="MODEL",
+            help="path or URI: ONNX (.onnx), scikit-learn (.joblib, .pkl, .skops), LightGBM (.txt), XGBoost (.json, "
+            ".ubj), CatBoost (.cbm), or what MLflow has logged (runs:/…, models:/…, a folder)",
         )
         command.add_argument(
             "--config", type=Path, metavar="FILE", help="the config.yml, instead of DRIFTLOOP_CONFIG's"

@@ -83,12 +83,16 @@ def prepare(
 
 def _reference(config: Config, layout: Layout) -> Reference:
     if not layout.reference.exists():
-        model = config.model
-        raise InvalidReferenceError(
-            f"{layout.reference}: there is no reference, by which a model is measured and drift is told: put labelled "
-            f"rows there (Parquet, with the features and {model.target}) that look like what the model was made for"
-        )
+        raise absent_reference(config, layout)
     return read_reference(layout, config.model, predicted=False)
+
+
+def absent_reference(config: Config, layout: Layout) -> InvalidReferenceError:
+    """Return the error that says what to do about a reference that is not there."""
+    return InvalidReferenceError(
+        f"{layout.reference}: there is no reference, by which a model is measured and drift is told: put labelled rows "
+        f"there (Parquet, with the features and {config.model.target}) that look like what the model was made for"
+    )
 
 
 def make_champion(of: Registration, say: Say, tags: Mapping[str, str] | None = None) -> Registered:

@@ -51,6 +51,11 @@ class RunRecord:
         except OSError as error:
             log.exception("episode_not_kept", reason=str(error))
 
+    def told(self, outcome: str) -> bool:
+        """Say whether the newest episode has this outcome: a start that changes nothing need not be told again."""
+        newest = read_history(self._layout, 1)
+        return bool(newest) and newest[0].outcome == outcome
+
     def catch_up(self) -> None:
         """Keep an episode if none tells of this champion with this reference.
 

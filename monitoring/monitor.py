@@ -350,7 +350,7 @@ class Monitor:
     def _absent(self, what: str) -> DriftloopError:
         """Return the error for a reference that bootstrap makes or completes: before the first success, no failure."""
         if self.state.last_success is None:
-            return WaitingForReferenceError(f"{what} yet; the flow `bootstrap` makes it")
+            return WaitingForReferenceError(f"{what} yet; {self.config.first_model}")
         return InvalidReferenceError(what)
 
     def _note_unreadable(self, unreadable: tuple[Unreadable, ...]) -> None:

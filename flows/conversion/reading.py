@@ -15,6 +15,9 @@ import joblib
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
+from flows.conversion import mlflow_models
+from flows.conversion.boosters import read_lightgbm, read_xgboost
+from flows.conversion.catboost_models import read_catboost
 from flows.conversion.errors import BroughtModelError
 from monitoring.contract.storage import Remote, place, read_bytes
 from monitoring.contract.uris import shown
@@ -37,6 +40,10 @@ Read = Callable[[Path], tuple[Any, tuple[str, ...]]]
 
 def read_model(source: str) -> Brought:
     """Read a model by its path or URI; raise BroughtModelError if it cannot be read."""
+    if source.startswith(mlflow_models.SCHEMES):
+        return Brought(source, mlflow_models.read_uri(source))
+    if "://" not in source and Path(source).is_dir():
+        return Brought(source, mlflow_models.read_folder(Path(source), source))
     reader = _READERS.get(Path(source.partition("?")[0]).suffix.lower())
     if reader is None:
         raise BroughtModelError(f"{shown(source)}: its name ends in none of {', '.join(_READERS)}")
@@ -102,10 +109,18 @@ def _skops(path: Path) -> tuple[Any, tuple[str, ...]]:
     return content, ()
 
 
+def _with(read: Callable[[Path], Any]) -> Read:
+    return lambda path: (read(path), ())
+
+
 _READERS: Mapping[str, Read] = {
     _ONNX: _onnx,
     ".joblib": _pickled,
     ".pkl": _pickled,
     ".pickle": _pickled,
     ".skops": _skops,
+    ".txt": _with(read_lightgbm),
+    ".json": _with(read_xgboost),
+    ".ubj": _with(read_xgboost),
+    ".cbm": _with(read_catboost),
 }

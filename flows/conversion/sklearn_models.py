@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
-from skl2onnx import convert_sklearn
+from skl2onnx import convert_sklearn, get_latest_tested_opset_version
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-from skl2onnx.sklapi import CastTransformer
+from skl2onnx.sklapi import CastTransformer, ReplaceTransformer
 from sklearn.base import is_classifier, is_regressor
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -24,12 +26,20 @@ from sklearn.ensemble import (
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.tree import BaseDecisionTree
 from sklearn.utils.validation import check_is_fitted
 
 from flows.conversion import imputing
+from flows.conversion.boosters import (
+    as_estimator_of,
+    is_of,
+    make_convertible,
+    pandas_categories,
+    require_plain,
+    side_by_side,
+)
+from flows.conversion.catboost_models import convert_catboost
 from flows.conversion.errors import BroughtModelError
 from flows.conversion.learned_columns import Levels, learned_levels, level_text, tell_texts
 from flows.training.export import CONVERTERS, name_inputs
@@ -49,6 +59,7 @@ _ROUNDING = (  # estimators that round what they are given to float32
     GradientBoostingClassifier,
     GradientBoostingRegressor,
 )
+_NAMELESS = re.compile(r"(Column_)?\d+")  # what LightGBM and CatBoost call a column without a name
 _WHOLE = "iub"  # kinds of NumPy types
 
 
@@ -56,14 +67,16 @@ _WHOLE = "iub"  # kinds of NumPy types
 class Estimator:
     """A fitted estimator that answers the config's features by its task.
 
-    `names` are its columns in the order that it has learned them in, `levels` those that its encoders know. `classes`
-    are the texts of a classifier's classes. `unsure` says what of it the file does not tell.
+    `names` are its columns in the order that it has learned them in, `levels` those that its encoders know, and
+    `categories` those that it has learned as pandas' categories. `classes` are the texts of a classifier's classes.
+    `unsure` says what of it the file does not tell.
     """
 
     fitted: Any
     model: Model
     names: tuple[str, ...]
     levels: Mapping[str, Levels]
+    categories: Mapping[str, Levels]
     classes: tuple[str, ...]
     unsure: tuple[str, ...] = ()
 
@@ -85,15 +98,20 @@ class Estimator:
 
     def _levels(self, name: str, values: Rows) -> Any:
         """Return levels (n,) as they were learned."""
-        known = self.levels.get(name)
+        known = self.categories.get(name, self.levels.get(name))
         if self.takes_numbers(name, values):
             return KINDS["categorical"].numbers(values)
         forms = {} if known is None else {level_text(one): one for one in known}
         missing = forms.get("", np.nan)
-        return np.array([missing if v is None else forms.get(v, v) for v in values], object)
+        found = np.array([missing if v is None else forms.get(v, v) for v in values], object)
+        return (
+            pd.Categorical(found, categories=[] if known is None else list(known)) if name in self.categories else found
+        )
 
     def takes_numbers(self, name: str, values: Rows) -> bool:
         """Say whether a column of levels is one of numbers to it: its encoder knows such ones, or there is none."""
+        if name in self.categories:
+            return False
         known = self.levels.get(name)
         if known is not None:
             return known.dtype.kind in _WHOLE + "f"
@@ -102,21 +120,24 @@ class Estimator:
 
 def as_estimator(content: Any, model: Model) -> Estimator:
     """Return what a file held as an estimator; raise BroughtModelError if it is none that fits the config."""
-    kind = type(content).__name__
+    content, kind = as_estimator_of(content), type(content).__name__
     if isinstance(content, type) or not hasattr(content, "predict") or not hasattr(content, "get_params"):
         raise BroughtModelError(f"it holds a {kind}, and that is no scikit-learn estimator")
     try:
         check_is_fitted(content)
     except NotFittedError:
         raise BroughtModelError(f"the {kind} is not fitted") from None
+    require_plain(content)
     names, unsure = _names(content, model)
     classes = _classes(content, model)
-    return Estimator(content, model, names, learned_levels(content, names), classes, unsure)
+    levels, categories = learned_levels(content, names), pandas_categories(content)
+    return Estimator(content, model, names, levels, categories, classes, unsure)
 
 
 def _names(content: Any, model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the columns in the order that they were learned in, and what is not sure of them."""
-    if (told := getattr(content, "feature_names_in_", None)) is not None:
+    told = getattr(content, "feature_names_" if is_of(content, "catboost") else "feature_names_in_", None)
+    if told is not None and not all(_NAMELESS.fullmatch(str(name)) for name in told):
         names = tuple(str(name) for name in told)
         problems = []
         if more := sorted(set(names) - set(model.features)):
@@ -126,7 +147,7 @@ def _names(content: Any, model: Model) -> tuple[tuple[str, ...], tuple[str, ...]
         if problems:
             raise BroughtModelError("; ".join(problems))
         return names, ()
-    width = getattr(content, "n_features_in_", len(model.features))
+    width = getattr(content, "n_features_in_", len(model.features)) if told is None else len(told)
     if width != len(model.features):
         raise BroughtModelError(f"it has learned from {width} columns without names; the config has {model.features}")
     return model.features, ("it was fitted on columns without names: taken to be the config's features, in its order",)
@@ -164,16 +185,29 @@ def convert(estimator: Estimator, rows: Rows, *, double: bool = False) -> onnx.M
     inputs = [(name, _tensor(estimator, name, rows, number)) for name in estimator.names]
     texts = frozenset(name for name, kind in inputs if kind is StringTensorType)
     fitted = copy.deepcopy(getattr(estimator.fitted, "best_estimator_", estimator.fitted))
-    tell_texts(fitted, estimator.names, texts)
-    if not isinstance(fitted, Pipeline):  # of several inputs a step takes the first, unless one puts them together
-        fitted = Pipeline([("columns", FunctionTransformer()), ("estimator", fitted)])
-    if isinstance(fitted, Pipeline) and isinstance(fitted.steps[-1][1], _ROUNDING):
-        fitted.steps.insert(-1, ("rounded", CastTransformer(dtype=np.float32).fit(np.zeros((1, 1)))))
-    exported = _converted(fitted, [(name, kind([None, 1])) for name, kind in inputs], model)
+    if is_of(fitted, "catboost"):
+        exported = convert_catboost(fitted, estimator.names)
+    else:
+        tell_texts(fitted, estimator.names, texts)
+        steps = _steps(estimator, fitted)
+        exported = _converted(steps, [(name, kind([None, 1])) for name, kind in inputs], model)
     name_inputs(exported.graph, estimator.names)
     lists = {ONNX_CLASSES: estimator.classes, ONNX_FEATURES: estimator.names}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items() if names})
     return exported
+
+
+def _steps(estimator: Estimator, fitted: Any) -> Any:
+    """Return an estimator with the steps that it does by itself: codes of categories, and rounding to float32."""
+    steps = [step for _, step in fitted.steps] if isinstance(fitted, Pipeline) else [fitted]
+    make_convertible(steps[-1])
+    if not isinstance(steps[0], ColumnTransformer) and not hasattr(steps[0], "categories_"):
+        steps.insert(0, side_by_side(estimator.names, estimator.categories))  # most converters take one tensor
+    if is_of(steps[-1], "xgboost") and any(getattr(step, "sparse_output_", False) for step in steps):
+        steps.insert(-1, ReplaceTransformer(from_value=0, to_value=np.nan))  # of sparse rows XGBoost sees no zeros
+    if isinstance(steps[-1], _ROUNDING) or is_of(steps[-1], "xgboost"):
+        steps.insert(-1, CastTransformer(dtype=np.float32).fit(np.zeros((1, 1))))
+    return make_pipeline(*steps)
 
 
 def _tensor(estimator: Estimator, name: str, rows: Rows, number: Any) -> Any:
@@ -191,6 +225,7 @@ def _converted(fitted: Any, inputs: Sequence[tuple[str, Any]], model: Model) -> 
         return convert_sklearn(
             fitted,
             initial_types=list(inputs),
+            target_opset={"": get_latest_tested_opset_version(), "ai.onnx.ml": 3},  # what all converters know
             options={"zipmap": False} if model.task == "classification" else None,
             custom_shape_calculators={step: module.calculate_shape for step, module in _CONVERTERS.items()},
             custom_conversion_functions={step: module.convert for step, module in _CONVERTERS.items()},

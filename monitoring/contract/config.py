@@ -89,6 +89,7 @@ class Model(_Section):
     probabilities: bool = False  # of all categories, in the log
     dtype: Literal["float32", "float64"] = "float64"
     audio: Audio | None = None
+    source: Annotated[str, Field(min_length=1)] | None = None  # path or URI of a model that is to be the first champion
 
     @model_validator(mode="before")
     @classmethod
@@ -370,6 +371,7 @@ class Config(_Section):
     timezone: TimeZone = "UTC"
     tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
     retrain: Retrain
+    bootstrap: Literal["train", "wait"] = "train"  # what a first start does without `model.source`
 
     @model_validator(mode="before")
     @classmethod
@@ -383,6 +385,12 @@ class Config(_Section):
                 if model.get("task") == task.name:
                     return {**content, "retrain": {"metric": task.metrics[0], "margin": task.margin, **retrain}}
         return content
+
+    @model_validator(mode="after")
+    def _one_first_model(self) -> Self:
+        if self.bootstrap == "wait" and self.model.source is not None:
+            raise ValueError("bootstrap: wait waits for a model, and model.source names one: give one of both")
+        return self
 
     @model_validator(mode="after")
     def _metric_fits_task(self) -> Self:
@@ -462,6 +470,13 @@ class Config(_Section):
             return None
         named = ", ".join(found)
         return f"{named}, which cannot be computed from profiles; take one of {', '.join(_FROM_PROFILES)}"
+
+    @property
+    def first_model(self) -> str:
+        """Say how the first champion comes to be, as part of a sentence."""
+        if self.bootstrap == "wait":
+            return "`python -m flows register --model …` registers one, which `bootstrap: wait` waits for"
+        return "the flow `bootstrap` makes it"
 
     @property
     def cycle_seconds(self) -> float | None:

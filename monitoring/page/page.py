@@ -9,7 +9,7 @@ import jinja2
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from werkzeug.exceptions import NotFound
 
-from monitoring.contract.history import read_history
+from monitoring.contract.history import KEPT, read_history
 from monitoring.contract.layout import Layout
 from monitoring.monitor import Monitor
 from monitoring.page.firing_alerts import AlertReader
@@ -116,6 +116,7 @@ def _view(monitor: Monitor) -> dict[str, Any]:
         "config": monitor.config,
         "state": state,
         "fresh": monitor.fresh,
+        "awaited": _awaited(monitor),
         "snapshot": report.snapshot if report else None,
         "since": since(monitor.archive.entries(), report.snapshot.verdict) if report else None,
         "history": read_history(Layout(settings.data_dir), EPISODES),
@@ -130,6 +131,15 @@ def _view(monitor: Monitor) -> dict[str, Any]:
             "API": settings.api_url,
         },
     }
+
+
+def _awaited(monitor: Monitor) -> str | None:
+    """Say how a model is registered, while none is and the config says that the start waits for one."""
+    config = monitor.config
+    if config.bootstrap != "wait":
+        return None
+    told = read_history(Layout(monitor.settings.data_dir), KEPT)
+    return None if any(one.version is not None for one in told) else config.first_model
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -190,8 +190,11 @@ def test_first_start_without_a_reference_draws_the_sample(servers: Servers, tmp_
     assert 0.4 < np.mean(guesses == truths) < 0.85
 
 
-def test_changed_features_bring_a_new_version(servers: Servers, tmp_path: Path) -> None:
-    """A champion that takes other features than the config is replaced, and is not judged by the former one's rows."""
+def test_changed_features_replace_no_champion(servers: Servers, tmp_path: Path) -> None:
+    """A start fails on a champion that takes other features than the config; under another name it trains one.
+
+    The log's rows are a former model's then: the new one is not judged by them.
+    """
     path = write_config(tmp_path)
     settings = yaml.safe_load(path.read_text())
     settings["model"]["name"] = "cider"
@@ -204,9 +207,14 @@ def test_changed_features_bring_a_new_version(servers: Servers, tmp_path: Path) 
     settings["model"]["features"].remove("density")
     path.write_text(yaml.safe_dump(settings))
     run = servers.run_flow("bootstrap", **variables)
+    assert run["state_type"] == "FAILED"
+    assert "A start replaces no champion" in run["state"]["message"]
+    assert servers.version_of("cider", "champion") == "1"
+    settings["model"]["name"] = "dry-cider"
+    path.write_text(yaml.safe_dump(settings))
+    run = servers.run_flow("bootstrap", **variables)
     assert run["state_name"] == "Promoted", run["state"]["message"]
-    assert servers.version_of("cider", "champion") == "2"
-    assert json.loads(servers.tags("cider", "2")["features"]) == ["acidity", "sugar", "alcohol"]
+    assert json.loads(servers.tags("dry-cider", "1")["features"]) == ["acidity", "sugar", "alcohol"]
     assert read_reference(Layout(tmp_path / "data"), load_config(path).model).through == newest
 
 

@@ -72,6 +72,17 @@ class Hanging:
         return self.metrics.registry.get_sample_value("api_model_loads_total", {"outcome": outcome})
 
 
+def test_without_a_champion_it_is_said_how_one_comes_to_be(tmp_path: Path, registry: Registry) -> None:
+    """`/ready`, `/model` and `/predict` say this sentence: a start may wait for a model of the user's."""
+    model = wine(tmp_path).model
+    asked = {"poll_seconds": FOREVER, "awaited": "`python -m flows register --model …` registers one"}
+    follower = Follower(registry.url, model, tmp_path / "shared", APIMetrics(model), **asked)
+    follower.look()
+    assert follower.serving() is None
+    assert follower.error is not None
+    assert follower.error.endswith("alias champion yet; `python -m flows register --model …` registers one")
+
+
 def version(follower: Follower) -> str | None:
     served = follower.serving()
     return served.release.version if served else None

@@ -53,6 +53,22 @@ def _watch(data: Path, rows: int = 120, shift: float = 0.0) -> FlaskClient:
     return _client(monitor, registry)
 
 
+def test_a_start_that_waits_for_a_model_is_said(tmp_path: Path) -> None:
+    """Until one is registered: the page, and `/ready`, say that nothing is served, and what to do."""
+    monitor, registry = monitor_of(tmp_path, loans(bootstrap="wait"))
+    monitor.cycle()
+    page = _client(monitor, registry).get("/").text
+    assert "No model is registered, and nothing is served" in page
+    assert "python -m flows register --model" in page
+    assert "python -m flows register --model" in _client(monitor, registry).get("/ready").json["status"]
+    now = datetime.now(UTC)
+    about = {"flow": "register", "flow_run_id": "1", "started_at": now, "ended_at": now, "message": "", "version": "1"}
+    keep_episode(Layout(tmp_path), Episode(**about, outcome="Promoted"))
+    page = _client(monitor, registry).get("/").text
+    assert "No model is registered" not in page
+    assert "runs/flow-run/1" not in page
+
+
 def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
     """Verdict, tests with what was found, features with their numbers, the reference's origin, a picture, links."""
     text = _watch(tmp_path, shift=2).get("/").text

@@ -1,96 +1,27 @@
 """A model that somebody brings: registered as the first champion, or put before the gate."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import joblib
 import mlflow
+import mlflow.sklearn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer
 
-from flows.__main__ import main
 from flows.registry.rollback_target import find_rollback_target
 from flows.registry.versions import load_champion, tags_of, version_of
-from monitoring.contract.config_file import load_config
 from monitoring.contract.history import read_history
-from monitoring.contract.layout import Layout
-from monitoring.contract.names import CHAMPION, PREVIOUS
+from monitoring.contract.names import PREVIOUS
 from monitoring.contract.reference import read_reference
 from tests.unit.flows_fixtures import draw_wine, write_log
-from tests.unit.models import write_config
 from tests.unit.own_models import converted, named
+from tests.unit.register_fixtures import Bringing, bringing_to_wine, fitted, tracking_store  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
-
-Told = Callable[[], str]
-
-
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    yield folder
-    mlflow.set_tracking_uri("")
-
-
-class Bringing:
-    """A registry with no champion, a reference of wines, and the commands."""
-
-    def __init__(self, folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.name, self._capsys = folder, name, capsys
-        self.path = write_config(folder, name, minimum_labels=100)
-        self.config = load_config(self.path)
-        self.layout = Layout(folder / "data")
-        self.said, self.refused = "", ""
-
-    def put_reference(self, rows: int = 300) -> None:
-        self.layout.root.mkdir(parents=True, exist_ok=True)
-        pq.write_table(draw_wine(rows, seed=8), self.layout.reference)
-
-    def save(self, model: Any, name: str = "model.joblib") -> str:
-        joblib.dump(model, self.folder / name)
-        return str(self.folder / name)
-
-    def run(self, command: str, model: str, *more: str) -> int:
-        code = main([command, "--model", model, "--config", str(self.path), *more])
-        self.said, self.refused = self._capsys.readouterr()
-        return code
-
-    @property
-    def champion(self) -> str | None:
-        return version_of(self.name, CHAMPION)
-
-
-@pytest.fixture
-def bringing(
-    tracking: Path,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Bringing:
-    name = f"wine-{abs(hash(request.node.name))}"
-    mlflow.create_experiment(name, artifact_location=str(tracking / name))
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tracking}/mlflow.db")
-    found = Bringing(tmp_path, name, capsys)
-    found.put_reference()
-    return found
-
-
-def fitted(shift: float = 0.0, *, columns: Any = None, labels: Any = None) -> Any:
-    """Fit as a user does: on a data frame, whose columns have their names."""
-    frame = draw_wine(300, shift=shift, seed=1).to_pandas()
-    truth = frame.pop("truth")
-    return make_pipeline(StandardScaler(), LogisticRegression()).fit(
-        frame[columns or list(frame)], truth if labels is None else truth.map(labels)
-    )
 
 
 def test_an_empty_registry_gets_the_model_as_champion(bringing: Bringing) -> None:
@@ -233,3 +164,27 @@ def test_a_missing_value_asks_for_a_model_that_takes_it(bringing: Bringing) -> N
     pq.write_table(table.set_column(1, "sugar", sugar), bringing.layout.reference)
     assert bringing.run("register", bringing.save(fitted())) == 2
     assert "the original has no answer for the reference's rows: ValueError" in bringing.refused
+
+
+@pytest.mark.parametrize("uri", ["runs:/{run}/model", "models:/{name}/1", "{folder}/logged"])
+def test_a_model_that_mlflow_has_logged_is_taken_by_its_uri(bringing: Bringing, uri: str) -> None:
+    """A run's, a registered one's under another name, or a folder that was downloaded."""
+    theirs = f"theirs-{bringing.name}"
+    mlflow.set_experiment(bringing.name)
+    with mlflow.start_run() as run:
+        mlflow.sklearn.log_model(
+            fitted(), name="model", registered_model_name=theirs, serialization_format="cloudpickle"
+        )
+    mlflow.artifacts.download_artifacts(f"models:/{theirs}/1", dst_path=str(bringing.folder / "logged"))
+    given = uri.format(run=run.info.run_id, name=theirs, folder=bringing.folder)
+    assert bringing.run("register", given) == 0, bringing.refused
+    assert "converted from Pipeline; the largest difference on 300 rows" in bringing.said
+    assert tags_of(bringing.name, "1")["source"] == given
+
+
+def test_what_mlflow_does_not_hold_is_told(bringing: Bringing) -> None:
+    """A URI of nothing, and a folder that is no model."""
+    assert bringing.run("register", "models:/nobody/1") == 2
+    assert "models:/nobody/1: MLflow does not give it" in bringing.refused
+    assert bringing.run("register", str(bringing.folder)) == 2
+    assert "is no folder of a model that MLflow has logged" in bringing.refused

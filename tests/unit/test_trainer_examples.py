@@ -39,11 +39,13 @@ def trainer_of(config: Config, tmp_path: Any) -> OwnTrainer:
 
 
 @pytest.mark.parametrize("task", ["regression", "classification"])
-@pytest.mark.parametrize("example", ["pipeline", "boosted_trees"])
+@pytest.mark.parametrize("example", ["pipeline", "boosted_trees", "lightgbm_trees"])
 def test_a_function_of_the_examples_mends_a_drift(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, task: str, example: str
 ) -> None:
     """The station's minutes have grown; the numbers and the categories of the new rows tell by how much."""
+    if example == "lightgbm_trees":
+        pytest.importorskip("lightgbm")
     monkeypatch.chdir(ROOT)
     retrain = {**WINE["retrain"], "trainer": f"{EXAMPLES}.{example}:train"}
     if task == "regression":

@@ -105,7 +105,10 @@ def _wait(process: subprocess.Popen[bytes], server: Server) -> None:
 
 
 def load(server: Server, body: Any, seconds: int, connections: int = CONNECTIONS) -> tuple[float, float]:
-    """Send a body over and over by wrk; return the answers a second and the CPU seconds of each, all of them 200."""
+    """Send a body over and over by wrk; return the answers a second and the CPU seconds of each.
+
+    All are 200, but for at most one of a hundred, which the API may refuse where the disk makes it late.
+    """
     wrk = shutil.which("wrk")
     if wrk is None:
         sys.exit("wrk is not on PATH; on Debian: apt install wrk")
@@ -117,6 +120,8 @@ def load(server: Server, body: Any, seconds: int, connections: int = CONNECTIONS
         environment = {**os.environ, "BODY_FILE": file.name}
         begun = server.cpu_seconds()
         out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    assert not re.search("Non-2xx|Socket errors", out), out
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    assert "Socket errors" not in out, out
+    assert refused is None or int(refused[1]) <= 0.01 * int(re.search(r"(\d+) requests in", out)[1]), out
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
     return rate, (server.cpu_seconds() - begun) / (rate * seconds)

@@ -34,7 +34,7 @@ from flows.run_history import RunRecord, recorded
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
-from flows.training.collection import Collected, collect, shortage
+from flows.training.collection import Collected, collect, require_reference, shortage
 from flows.training.own_trainer import OwnTrainer, trainer_name
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
@@ -102,6 +102,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         if reason := shortage(collected, config):
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
             return record.conclude("TooFewLabels", reason)
+        require_reference(collected, config)
         candidate = evaluate_candidate(run, collected, reference, champion.onnx, cycle)
         step("candidate evaluated")
         gate = RetrainGate(

@@ -18,6 +18,7 @@ from monitoring.contract.config import Config, Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import Part, list_parts
+from monitoring.contract.reference import InvalidReferenceError, misfits
 from monitoring.contract.times import BEFORE_ALL, Micros, from_microseconds, latest_time, microseconds
 
 
@@ -144,3 +145,13 @@ def shortage(collected: Collected, config: Config) -> str | None:
         return f"{needed} labelled rows are needed: {collected.describe()}. {told}"
     labels = table[config.model.target].to_numpy(zero_copy_only=False)
     return TASKS[config.model.task].shortage(labels, config.retrain)
+
+
+def require_reference(collected: Collected, config: Config) -> None:
+    """Raise InvalidReferenceError where the rows could not become the reference of the model that learns from them."""
+    if problems := [*misfits(collected.table, collected.table, config.model, predicted=False)]:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise InvalidReferenceError(
+            f"no reference could be made of the {len(collected.table):,} labelled rows, so no model is trained on them "
+            f"(retrain.rows in the config says how many are looked at):{lines}"
+        )

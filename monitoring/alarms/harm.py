@@ -8,6 +8,10 @@ How good it was at promotion is itself an estimate from a few hundred rows. The 
 confidence bound, beyond which the truth lies in one promotion of twenty at most. The threshold is raised by a
 twentieth, so that the mean over promotions is what was promised too.
 
+Rows of one bad day are wrong together. Where the reference has times, the test is therefore of the means of blocks of
+time so long that one tells nothing of the next (see `outcome_blocks`), and counts these, not rows. A block ends with
+the first row of a later one; a row of an earlier time, whose label came late, counts in the block that is open.
+
 After an alarm an e-detector of the same kind tests the opposite, "the model is still worse than the bound": the alarm
 lasts until that score reaches the same threshold, or until the reference is replaced. So an alarm does not flicker, and
 it ends because labels refute it and not because they are forgotten.
@@ -19,11 +23,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from monitoring.alarms.e_detectors import EDetector, Values
+from monitoring.alarms.outcome_blocks import Blocks
 from monitoring.alarms.outcomes import Times
 from monitoring.contract.parts import Unreadable
 
 MISCOVERAGE = 0.05  # of the confidence bound: the share of promotions whose truth lies beyond it
+FEWEST_BLOCKS = 30  # between false alarms on average, where fewer are promised
 
 Logs = Sequence[float | None] | None  # of wealth, as a state keeps it
 
@@ -33,7 +41,8 @@ class HarmVerdict:
     """The state of a test of harm since a model's promotion.
 
     `score` and `threshold` are log10; `score` is None before the first labelled row. `since` is the number of labelled
-    rows at which the current alarm was raised, `waiting` that of labels whose row has not been found yet.
+    rows at which the current alarm was raised, `waiting` that of labels whose row has not been found yet. `block` is
+    the seconds of a block of rows that are judged together, 0 where each row is judged by itself.
     """
 
     at_promotion: float
@@ -45,24 +54,28 @@ class HarmVerdict:
     since: int | None
     waiting: int = 0
     unreadable: tuple[Unreadable, ...] = ()
+    block: float = 0.0
 
 
 Verdict_co = TypeVar("Verdict_co", bound=HarmVerdict, covariant=True)
 
 
 class HarmTest(ABC, Generic[Verdict_co]):
-    """The test of one model since its promotion, on values of its labelled rows: what is true of each, or its loss.
+    """The test of one model since its promotion, on values from 0 to 1 of its labelled rows, or on their blocks' means.
 
     A subclass says by which e-detectors, what sum of the values its state keeps (`total`), and how its verdict reads.
     """
 
     total: str
 
-    def __init__(self, state: Mapping[str, Any] | None) -> None:
+    def __init__(self, state: Mapping[str, Any] | None, blocks: Blocks | None) -> None:
         """Begin anew, or go on from a state."""
         self._threshold = math.inf
         state = {"rows": 0, self.total: 0, "since": None, "fall": None, "recovery": None} | dict(state or {})
         self._rows, self._total, self._since = (state[key] for key in ("rows", self.total, "since"))
+        self._blocks = blocks
+        self._open: tuple[int, float, int] = tuple(state.get("open", (-1, 0.0, 0)))  # block, sum of its values, rows
+        self._closed: int = state.get("closed", 0)
         self._fall = self.detector(state["fall"])
         self._recovery = self.detector(state["recovery"], recovery=True)
 
@@ -84,26 +97,63 @@ class HarmTest(ABC, Generic[Verdict_co]):
             since=self._since,
             waiting=waiting,
             unreadable=unreadable,
+            block=self._blocks.seconds if self._blocks else 0.0,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the test's state, as JSON takes it."""
         detectors = {"fall": self._fall.to_list(), "recovery": self._recovery.to_list()}
-        return {"rows": self._rows, self.total: self._total, "since": self._since, **detectors}
+        blocks = {"open": list(self._open), "closed": self._closed}
+        return {"rows": self._rows, self.total: self._total, "since": self._since, **detectors, **blocks}
 
-    def add(self, values: Values, promise: float, times: Times | None = None) -> None:  # noqa: ARG002 - of some tests
+    def add(self, values: Values, promise: float, times: Times | None = None) -> None:
         """Take in values (n,) in the order of their arrival; `promise` is the mean rows between false alarms.
 
-        `times` (n,) are their rows', in microseconds.
+        `times` (n,) are their rows', in microseconds; without them no row is in a block.
         """
+        if self._blocks is not None and times is not None:
+            self._add_to_blocks(values, promise, times // round(self._blocks.seconds * 1e6))
+            return
         self._threshold = math.log10(promise / (1 - MISCOVERAGE))
         while len(values):
             place = self._add_until_change(values)
             taken = values if place is None else values[: place + 1]
-            self._rows, self._total = self._rows + len(taken), self._total + taken.sum().item()
+            self._count(taken)
             if place is not None:
                 self._toggle_alarm()
             values = values[len(taken) :]
+
+    def _count(self, values: Values) -> None:
+        self._rows, self._total = self._rows + len(values), self._total + values.sum().item()
+
+    def _add_to_blocks(self, values: Values, promise: float, blocks: Times) -> None:
+        """Take in values (n,) of rows in these blocks (n,), by number."""
+        blocks = np.maximum.accumulate(np.append(self._open[0], blocks))[1:]
+        begins = np.flatnonzero(np.diff(blocks, prepend=self._open[0]))
+        for part, numbers in zip(np.split(values.astype(float), begins), np.split(blocks, begins), strict=True):
+            if not len(part):
+                continue
+            if numbers[0] > self._open[0]:
+                self._close_block(promise)
+            self._open = int(numbers[0]), self._open[1] + part.sum().item(), self._open[2] + len(part)
+            self._count(part)
+        self._set_threshold(promise)
+
+    def _close_block(self, promise: float) -> None:
+        """Test the mean of the block that was open."""
+        _, total, rows = self._open
+        self._open = -1, 0.0, 0
+        if not rows:
+            return
+        self._closed += 1
+        self._set_threshold(promise)
+        if self._add_until_change(np.array([total / rows])) is not None:
+            self._toggle_alarm()
+
+    def _set_threshold(self, promise: float) -> None:
+        """Promise as many blocks between false alarms as hold the promised rows, FEWEST_BLOCKS at least."""
+        blocks = promise * self._closed / max(self._rows - self._open[2], 1)
+        self._threshold = math.log10(max(blocks, FEWEST_BLOCKS) / (1 - MISCOVERAGE))
 
     def _add_until_change(self, values: Values) -> int | None:
         if self._since is None:

@@ -6,7 +6,7 @@ from typing import Any
 from monitoring.alarms import accuracy, loss
 from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict
 from monitoring.alarms.loss import LossTest, LossVerdict
-from monitoring.alarms.loss_blocks import blocks_of
+from monitoring.alarms.outcome_blocks import blocks_of
 from monitoring.alarms.outcomes import OutcomeStream
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
@@ -73,10 +73,9 @@ def _maker(
     config: Config, reference: Reference, performance: Performance, tolerance: float
 ) -> Callable[[Mapping[str, Any] | None], AccuracyTest | LossTest]:
     """Return what makes the task's test from a state."""
-    if config.model.task == "classification":
-        return lambda state: AccuracyTest(performance, state, tolerance)
     blocks = blocks_of(reference, config.model)
-    return lambda state: LossTest(performance, state, tolerance, blocks)
+    test = AccuracyTest if config.model.task == "classification" else LossTest
+    return lambda state: test(performance, state, tolerance, blocks)
 
 
 def _is_of(task: TaskName, performance: Performance) -> bool:

@@ -164,7 +164,7 @@ def parse_reference(content: bytes, path: str | Path, model: Model, *, predicted
     known = [field for field in (TIME, *probability_fields(model)) if field.name in stored.column_names]
     label = pa.field(model.target, model.rules.values)
     table, problems = _rows(stored, [*compared_fields(stored.schema, model), label, *known], model.features)
-    problems += _misfits(stored, table, model, predicted=predicted)
+    problems += misfits(stored, table, model, predicted=predicted)
     problems += probability_flaws(table, stored.column_names, model.probability_columns)
     if TIME.name in table.column_names and (timeless := table[TIME.name].null_count):
         problems.append(f"column timestamp: {timeless:,} rows have no time; give all theirs, or leave the column out")
@@ -217,7 +217,7 @@ def _performance(metadata: Mapping[str, str], path: str | Path) -> Performance |
         raise InvalidReferenceError(f"{path}: its metadata {names.PERFORMANCE} cannot be used:\n{lines}") from error
 
 
-def _misfits(stored: pa.Table, rows: pa.Table, model: Model, *, predicted: bool) -> Iterator[str]:
+def misfits(stored: pa.Table, rows: pa.Table, model: Model, *, predicted: bool) -> Iterator[str]:
     """Say what is wrong with a reference's columns, as they are stored and, as far as they fit, as rows."""
     if not len(stored):
         yield "it has no rows"

@@ -30,8 +30,12 @@ from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile
 
 RATE = 0.01  # of windows like the reference that fail any of the tests
+FEWEST = 2  # numbers that say anything of a range, or of a mean
 DECIMALS = 100  # Evidently rounds a mean to two before it is compared
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+REPETITIONS, RANGE, MEAN = "TestNumberOfDuplicatedRows", "TestShareOfOutRangeValues", "TestColumnValueMean"
+UNLABELLED = "the reference has no rows with a prediction and a label"
+MOST_WIDENED = 1.5  # of normal bounds, by skewness: beyond this a mean of so many rows is far from normal
 WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # which YAML reads as something else
 
 
@@ -48,6 +52,23 @@ class Suggestion:
         given = ", ".join(f"{key}: {_written(value)}" for key, value in self.condition.items())
         entry = f"{self.test}: {{{given}}}" if given else self.test
         return f"  - {entry}  # {self.reason}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A test that the reference suggests no bound for, and why."""
+
+    test: str
+    column: str | None
+    reason: str
+
+    def line(self) -> str:
+        """Return it as a comment of YAML."""
+        of = f" of {_written(self.column)}" if self.column else ""
+        return f"  # {self.test}{of} is left out: {self.reason}"
+
+
+Found = Iterator[Suggestion | LeftOut]
 
 
 def _written(value: float | str) -> str:
@@ -95,8 +116,8 @@ def _window(config: Config) -> tuple[int, str]:
     return max(1, config.minimum_rows), "minimum_rows: a window of a duration has at least these"
 
 
-def suggestions(reference: Reference, config: Config) -> list[Suggestion]:
-    """Return the tests that a reference suggests."""
+def suggestions(reference: Reference, config: Config) -> list[Suggestion | LeftOut]:
+    """Return the tests that a reference suggests, and those that it has too little for."""
     grid = grid_of(config.model, reference.table)
     profile = profile_rows(grid, reference.table)
     if not profile.rows:
@@ -117,7 +138,7 @@ class _Learner:
     rows: int
     level: float
 
-    def of_table(self) -> Iterator[Suggestion]:
+    def of_table(self) -> Found:
         """Yield the tests of all columns together."""
         yield Suggestion("TestColumnsType", {}, "columns hold what their type says")
         *features, predicted = columns_of(self.profile.grid)
@@ -128,8 +149,10 @@ class _Learner:
             f"; {steady - constant} may be so in a window by chance" if steady > constant else ""
         )
         yield Suggestion("TestNumberOfConstantColumns", {"lte": steady}, said)
-        if self.config.window.rows is not None:  # of a duration nobody knows how many rows repeat
+        if self.config.window.rows is not None:
             yield self._of_repetitions()
+        else:
+            yield LeftOut(REPETITIONS, None, "how many rows repeat grows with a window's rows, and a duration's vary")
 
     def _of_repetitions(self) -> Suggestion:
         repeated, all_rows = self.profile.duplicated or 0, self.profile.rows
@@ -137,7 +160,7 @@ class _Learner:
         growth = max(ratio, ratio * ratio)  # of repetitions with the rows, whatever brings them about
         most = int(stats.nbinom.isf(self.level, repeated + 0.5, 1 / (1 + growth)))
         condition = {"lte": min(most, self.rows)}
-        return Suggestion("TestNumberOfDuplicatedRows", condition, f"reference: {repeated:,} of {all_rows:,} rows")
+        return Suggestion(REPETITIONS, condition, f"reference: {repeated:,} of {all_rows:,} rows")
 
     def _share_of_commonest(self, column: Any) -> float:
         """Return the share of rows that a window may hold alone and be constant: missing values do not count."""
@@ -147,7 +170,7 @@ class _Learner:
             commonest = max(column.counts(self.profile).values(), default=0)
         return float((commonest + column.void(self.profile).missing) / self.profile.rows)
 
-    def of_columns(self) -> Iterator[Suggestion]:
+    def of_columns(self) -> Found:
         """Yield the tests of single features."""
         for name in self.config.model.features:
             column = column_of(self.profile.grid, name)
@@ -157,7 +180,7 @@ class _Learner:
             yield Suggestion("TestColumnShareOfMissingValues", {"column": name, "lte": lte}, shown)
             if isinstance(column, LevelColumn):
                 yield self._of_levels(column, missing)
-            elif isinstance(column, NumericColumn) and column.judged(self.profile) > 1:
+            elif isinstance(column, NumericColumn):
                 yield from self._of_numbers(column)
 
     def _share(self, yes: float, no: float, rows: int) -> float:
@@ -178,7 +201,7 @@ class _Learner:
         said = f"{levels}; {missing:,} missing, which are in no list" if missing else levels
         return Suggestion("TestShareOfOutListValues", {"column": column.name, "lte": lte}, said)
 
-    def _of_numbers(self, column: NumericColumn) -> Iterator[Suggestion]:
+    def _of_numbers(self, column: NumericColumn) -> Found:
         """Yield the tests of range and mean.
 
         Of any continuous distribution the share that lies beyond the least and the greatest of m values is
@@ -186,24 +209,32 @@ class _Learner:
         """
         number = column.judged(self.profile)
         judged = int(stats.binom.ppf(self.level, self.rows, number / self.profile.rows))
-        if not judged:  # a window may hold no value, and such a test cannot run then
+        if number < FEWEST or not judged:
+            reason = f"the reference holds {number:,} values, and a window may hold none, of which nothing can be said"
+            yield from (LeftOut(test, column.name, reason) for test in (RANGE, MEAN))
             return
         low, high = column.bounds(self.profile)
         lte = self._share(2, number - 1, judged)
         said = f"reference: {low:.6g} to {high:.6g}"
-        yield Suggestion("TestShareOfOutRangeValues", {"column": column.name, "lte": lte}, said)
-        values = self.reference.table[column.name].to_numpy().astype(np.float64)
+        yield Suggestion(RANGE, {"column": column.name, "lte": lte}, said)
+        yield self._of_mean(column.name, judged)
+
+    def _of_mean(self, name: str, judged: int) -> Suggestion | LeftOut:
+        values = self.reference.table[name].to_numpy().astype(np.float64)
         values = values[np.isfinite(values)]
         with np.errstate(over="ignore"):
             spread = float(values.std())
-        if not 1 <= spread * DECIMALS < inf:  # its mean would be rounded away, or its variance is beyond all numbers
-            return
+        if not 1 <= spread * DECIMALS < inf:
+            reason = f"it is rounded to two decimals, and the values deviate by {spread:.3g}"
+            return LeftOut(MEAN, name, reason)
         least, greatest, errors = _mean_bounds(values, judged, self.level)
+        if errors > MOST_WIDENED * stats.norm.isf(self.level / 2):
+            return LeftOut(MEAN, name, f"the few largest values decide the mean of {judged:,} rows")
         condition = {"gte": floor(least * DECIMALS) / DECIMALS, "lte": ceil(greatest * DECIMALS) / DECIMALS}
         said = f"reference: mean {values.mean():.6g}; bounds of {errors:.1f} standard errors"
-        yield Suggestion("TestColumnValueMean", {"column": column.name, **condition}, said)
+        return Suggestion(MEAN, {"column": name, **condition}, said)
 
-    def of_drift(self) -> Iterator[Suggestion]:
+    def of_drift(self) -> Found:
         """Yield the tests of drift, whose thresholds are those of the section `drift`."""
         features = self.config.model.features
         tests = [self.config.drift_test(name) for name in features]
@@ -213,11 +244,8 @@ class _Learner:
         yield Suggestion("TestNumberOfDriftedColumns", {"lt": most}, said)
         yield Suggestion("TestColumnDrift", {}, "a p-value below its threshold alone is no alarm: docs/alarms.md")
 
-    def of_labels(self) -> Iterator[Suggestion]:
-        """Yield the test of the labels, from what the champion achieved on rows it had not seen, or on the reference's.
-
-        Nothing where the reference has no labels.
-        """
+    def of_labels(self) -> Found:
+        """Yield the test of the labels, from what the champion achieved on unseen rows, or on the reference's."""
         performance, labels = self.reference.performance, max(1, self.config.minimum_labels)
         of = "on unseen rows" if performance else "on the reference's rows, which the model may have learned from"
         if self.config.model.task == "regression":
@@ -231,17 +259,21 @@ class _Learner:
             least = int(stats.betabinom.ppf(self.level, labels, right + 0.5, rows - right + 0.5))
             gte = floor(least / labels * 1e6) / 1e6
             yield Suggestion("TestAccuracyScore", {"gte": gte}, f"{right / rows:.4g} of {rows:,} {of}")
+        else:
+            yield LeftOut("TestAccuracyScore", None, UNLABELLED)
 
-    def _of_errors(self, performance: Performance | None, labels: int, of: str) -> Iterator[Suggestion]:
+    def _of_errors(self, performance: Performance | None, labels: int, of: str) -> Found:
         model = self.config.model
-        if not {model.prediction, model.target} <= set(self.reference.table.column_names):
-            return
-        answers, targets = (
-            self.reference.table[name].to_numpy().astype(np.float64) for name in (model.prediction, model.target)
-        )
-        errors = np.abs(answers - targets)
-        errors = errors[np.isfinite(errors)]
-        if len(errors) > 1:
+        errors = np.empty(0)
+        if {model.prediction, model.target} <= set(self.reference.table.column_names):
+            answers, targets = (
+                self.reference.table[name].to_numpy().astype(np.float64) for name in (model.prediction, model.target)
+            )
+            errors = np.abs(answers - targets)
+            errors = errors[np.isfinite(errors)]
+        if len(errors) < FEWEST:
+            yield LeftOut("TestValueMAE", None, UNLABELLED)
+        else:
             _, most, width = _mean_bounds(errors, labels, self.level)
             promised = performance.mae if performance and performance.mae is not None else float(errors.mean())
             lte = float(f"{max(most, most - errors.mean() + promised):.4g}")

@@ -127,8 +127,8 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         rows_empty=int(np.count_nonzero(empty)),
         cells=_joined([marks.count(values) for marks, values in zip(grid.numeric.marks, x, strict=True)]),
         special=_special(x, finite),
-        low=x.min(axis=1, where=finite, initial=np.inf),
-        high=x.max(axis=1, where=finite, initial=-np.inf),
+        low=x.min(axis=1, where=True if finite.all() else finite, initial=np.inf),
+        high=x.max(axis=1, where=True if finite.all() else finite, initial=-np.inf),
         moments=_moments(x, finite),
         apart=_differing(x),
         mismatched=columns.mismatched,
@@ -262,8 +262,9 @@ def _moments(x: Floats, finite: npt.NDArray[np.bool_]) -> Floats:
     if finite.all():
         mean = x.mean(axis=1)
         x = x - mean[:, None]
-        squares = np.einsum("dn,dn->d", x, x)
-        return np.stack([np.full((d, d), float(n)), np.tile(mean[:, None], d), np.tile(squares[:, None], d), x @ x.T])
+        products = x @ x.T
+        squares = products.diagonal()
+        return np.stack([np.full((d, d), float(n)), np.tile(mean[:, None], d), np.tile(squares[:, None], d), products])
     present = finite.astype(np.float64)
     centre = x.sum(axis=1, where=finite, keepdims=True) / np.maximum(present.sum(axis=1, keepdims=True), 1)
     x = np.where(finite, x - centre, 0.0)

@@ -5,6 +5,7 @@ about n²/2⁶⁵, 3 in a million for ten million rows.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,17 @@ class KnownRows:
 
     def count(self, hashes: Hashes) -> Counts:
         """Return how often each of the known rows occurs among others (u,)."""
-        return _count(self.hashes, hashes[contained(hashes, self.hashes)])
+        begins, bits = self._begins
+        likely = hashes[np.flatnonzero(begins.take(hashes >> bits))]
+        return _count(self.hashes, likely[contained(likely, self.hashes)])
+
+    @cached_property
+    def _begins(self) -> tuple[npt.NDArray[np.bool_], np.uint64]:
+        """Return which first bits of a hash a known one has, and how many bits follow: most others begin otherwise."""
+        first = min(20, max(10, len(self.hashes).bit_length() + 6))
+        begins = np.zeros(2**first, np.bool_)
+        begins[self.hashes >> np.uint64(64 - first)] = True
+        return begins, np.uint64(64 - first)
 
 
 def _count(distinct: Hashes, hashes: Hashes) -> Counts:

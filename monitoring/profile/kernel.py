@@ -61,7 +61,7 @@ class Marks:
             chunk = values[start : start + CHUNK]
             buckets = self._buckets(chunk)
             in_bucket += np.bincount(buckets, minlength=self._number)
-            others.append(chunk[self._marked.take(buckets)])
+            others.append(chunk[np.flatnonzero(self._marked.take(buckets))])
         in_bucket[self._marked] = 0
         return np.add.reduceat(in_bucket, np.insert(self._buckets(self.values), 0, 0)), np.concatenate(others)
 

@@ -99,7 +99,6 @@ def loss_metrics(verdict: LossVerdict | None) -> Iterator[Metric]:
     yield _gauge("loss_at_promotion", "Mean absolute error of the champion when promoted.", verdict.at_promotion)
     yield _gauge("loss_ceiling", "Mean absolute error that the champion is held to.", verdict.ceiling)
     yield from _harm("loss", verdict, "of larger errors")
-    yield _gauge("loss_block_seconds", "Length of the blocks of rows that are judged together.", verdict.block)
     yield _gauge("loss_rise_detected", "1 while the alarm of larger errors holds.", float(verdict.detected))
 
 
@@ -124,7 +123,8 @@ def _harm(prefix: str, verdict: HarmVerdict, evidence: str) -> Iterator[Metric]:
     """Yield what the tests of harm have in common."""
     yield _gauge(f"{prefix}_test_rows", "Labelled rows that the test has seen.", verdict.rows)
     yield _gauge(f"{prefix}_labels_waiting", "Labels whose row has not been found.", verdict.waiting)
-    yield _gauge(f"{prefix}_alarm_threshold", "log10 of the labelled rows that are promised.", verdict.threshold)
+    yield _gauge(f"{prefix}_block_seconds", "Length of the blocks of rows that are judged together.", verdict.block)
+    yield _gauge(f"{prefix}_alarm_threshold", "log10 of the promised blocks or labelled rows.", verdict.threshold)
     if verdict.score is not None:
         yield _gauge(f"{prefix}_alarm_score", f"log10 of the evidence {evidence}.", verdict.score)
 

@@ -216,8 +216,9 @@ def _predictions(board: builders.Dashboard) -> None:
     board.with_panel(
         _harm_alarm(
             "Accuracy alarm: score against threshold",
-            "Tested after every label: evidence of a fall since the promotion as strong as this comes by chance once "
-            "in 10 to the score labelled rows. AccuracyDropDetected fires when it reaches the threshold.",
+            "Tested after every block of time, or after every label where the reference has no times: evidence of a "
+            "fall since the promotion as strong as this comes by chance once in 10 to the score blocks or labelled "
+            "rows. AccuracyDropDetected fires when it reaches the threshold.",
             "accuracy",
         )
     )

@@ -7,12 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
 from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict, lower_bound
 from monitoring.alarms.harm_watch import HarmWatch
+from monitoring.alarms.outcome_blocks import blocks_of
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import list_parts
 from monitoring.contract.reference import Performance, Reference, read_reference
@@ -265,3 +267,39 @@ def test_how_labels_are_batched_does_not_matter() -> None:
     assert any(alarms)
     assert whole.verdict().score == pytest.approx(single.verdict().score)
     assert replace(whole.verdict(), score=None) == replace(single.verdict(), score=None)
+
+
+def _detects(test: AccuracyTest, right: np.ndarray) -> bool:
+    test.add(right, PROMISE)
+    return test.verdict().detected
+
+
+def test_days_that_differ_as_the_references_do_raise_no_alarm_and_a_lasting_fall_does(tmp_path: Path) -> None:
+    """Rows of one bad day are one value; by rows the same days would raise an alarm. A restart changes nothing."""
+    rng = np.random.default_rng(5)
+    days, rows, day = 60, 200, 86_400_000_000
+    shares = rng.beta(9, 1, 2 * days).repeat(rows)
+    right = rng.random(len(shares)) < shares
+    times = START.timestamp() * 1e6 + np.arange(len(right)) * (day / rows)
+    known, later = right[: days * rows], right[days * rows :]
+    columns = {PREDICTION: np.where(known, "yes", "no"), TARGET: np.full(len(known), "yes")}
+    of = pa.array(times[: len(known)].astype(np.int64)).cast(pa.timestamp("us", "UTC"))
+    performance = Performance(float(known.mean()), len(known))
+    reference = replace(_reference(tmp_path), table=pa.table({**columns, "timestamp": of}), performance=performance)
+    blocks = blocks_of(reference, LOANS.model)
+    assert blocks is not None
+    assert blocks.seconds >= 86_400
+    one_by_one, together = AccuracyTest(performance), AccuracyTest(performance, blocks=blocks)
+    assert any(_detects(one_by_one, part) for part in np.split(later, days))
+    half = len(later) // 2
+    together.add(later[:half], PROMISE, times[len(known) :][:half].astype(np.int64))
+    together = AccuracyTest(performance, json.loads(json.dumps(together.to_dict())), blocks=blocks)
+    together.add(later[half:], PROMISE, times[len(known) :][half:].astype(np.int64))
+    verdict = together.verdict()
+    assert not verdict.detected
+    assert (verdict.block, verdict.rows, verdict.right) == (blocks.seconds, len(later), later.sum())
+    fallen = later & (rng.random(len(later)) < 0.8)
+    together.add(fallen, PROMISE, (times[len(known) :] + days * day).astype(np.int64))
+    since = together.verdict().since
+    assert since is not None
+    assert since > len(later)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from flows.registry.publication import stage
-from flows.training.collection import collect, shortage
+from flows.training.collection import collect, require_reference, shortage
 from flows.training.export import export_onnx
 from flows.training.pipeline import predict_out_of_fold, train, with_predictions
 from flows.training.sample import sample_of
@@ -17,7 +18,9 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.reference import InvalidReferenceError
 from tests.unit.bad_files import UNREADABLE
 from tests.unit.flows_fixtures import START, draw_wine, write_log
+from tests.unit.mixed import trip_rows, trips
 from tests.unit.models import wine
+from tests.unit.monitor_fixtures import log_rows
 
 
 def rebase(layout: Layout, config: Config) -> int:
@@ -78,3 +81,17 @@ def test_a_feature_that_has_gone_is_said_before_a_model_is_promoted(tmp_path: Pa
     with pytest.raises(InvalidReferenceError, match="column sugar has no value"):
         rebase(layout, config)
     assert not layout.reference.exists()
+
+
+def test_rows_that_no_reference_could_hold_are_refused_before_a_model_is_trained(tmp_path: Path) -> None:
+    """An id that is declared a category has more levels than a reference may have, once enough rows are looked at."""
+    rows = pd.DataFrame({name: column.to_pandas() for name, column in trip_rows(10_050).items()})
+    config, layout = (
+        trips(retrain={"rows": 20_000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0}),
+        Layout(tmp_path),
+    )
+    log_rows(tmp_path, config, rows.assign(zone=[f"order {n}" for n in range(len(rows))]))
+    with pytest.raises(InvalidReferenceError, match=r"(?s)10,050 labelled rows.*retrain\.rows.*zone holds 10,050 dist"):
+        require_reference(collect(layout, config, None), config)
+    few = trips(retrain={"rows": 5_000, "minimum_labels": 100, "holdout": 0.3, "minimum_gain": 0.0})
+    require_reference(collect(layout, few, None), few)

@@ -12,7 +12,7 @@ import pytest
 
 from monitoring.alarms.harm_watch import HarmWatch
 from monitoring.alarms.loss import LossTest, LossVerdict, upper_bound
-from monitoring.alarms.loss_blocks import Blocks, blocks_of
+from monitoring.alarms.outcome_blocks import Blocks, blocks_of
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Performance, Reference, read_reference
 from monitoring.snapshot.alarm_metrics import loss_metrics

@@ -150,13 +150,17 @@ def test_a_reference_without_predictions_suggests_tests_of_its_columns(
     assert main(["suggest-tests", "--config", str(path), "--reference", str(reference)]) == 0
     said = capsys.readouterr().out
     assert "TestNumberOfConstantColumns: {lte: 0}" in said
-    assert "TestValueMAE" not in said
+    assert "TestValueMAE:" not in said
+    assert "# TestValueMAE is left out: the reference has no rows with a prediction and a label" in said
+
+
+def _lines(table: pa.Table, **changes: Any) -> list[str]:
+    return [*section("here", Reference(table, "", None, "test", "1"), trips(**changes))]
 
 
 def _suggested(table: pa.Table, **changes: Any) -> dict[str, Any]:
     """Return the entries that trips suggest, by their tests' names and columns."""
-    config = trips(**changes)
-    lines = section("here", Reference(table, "", None, "test", "1"), config)
+    lines = _lines(table, **changes)
     entries = [entry if isinstance(entry, dict) else {entry: {}} for entry in yaml.safe_load("\n".join(lines))["tests"]]
     return {f"{name}:{given.get('column', '')}": given for entry in entries for name, given in entry.items()}
 
@@ -175,6 +179,22 @@ def test_a_number_that_a_window_may_not_hold_gets_no_bounds() -> None:
     found = _suggested(pa.table({**trip_rows(1_000), "distance": distance}), window={"rows": 100})
     assert "TestColumnShareOfMissingValues:distance" in found
     assert not {"TestColumnValueMean:distance", "TestShareOfOutRangeValues:distance"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("distance", "reason"),
+    [
+        pytest.param([1.0, 2.5, *[None] * 998], "holds 2 values, and a window may hold none", id="hardly any value"),
+        pytest.param([*np.linspace(0, 1e-4, 1_000)], "rounded to two decimals", id="rounded away"),
+        pytest.param([300.0, 40.0, 800.0, *[0.0] * 997], "the few largest values decide", id="mostly 0"),
+    ],
+)
+def test_a_mean_that_gets_no_bounds_is_named_with_the_reason(distance: list[float | None], reason: str) -> None:
+    """What is left out is said where the rest is suggested."""
+    table = pa.table({**trip_rows(1_000), "distance": pa.array(distance, pa.float64())})
+    (line,) = [line for line in _lines(table, window={"rows": 100}) if "TestColumnValueMean of distance" in line]
+    assert line.startswith("  # TestColumnValueMean of distance is left out: ")
+    assert reason in line
 
 
 def test_errors_that_are_all_equal_have_a_bound() -> None:

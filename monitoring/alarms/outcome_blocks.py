@@ -1,0 +1,83 @@
+"""Blocks of time that outcomes are judged by, of a length that the reference's outcomes tell.
+
+Rows of one hour, or of one day of bad weather, are wrong together. A block is so long that its mean outcome tells
+nothing of those that follow within a day: their autocorrelations lie within the limits that those of independent values
+keep (Bartlett 1946), in 999 of 1,000 cases, for all lags together (Bonferroni).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy.special import ndtri, stdtrit
+
+from monitoring.alarms.outcomes import JUDGES
+from monitoring.contract.config import Model
+from monitoring.contract.reference import TIME, Reference
+
+Floats = npt.NDArray[np.float64]
+
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
+LENGTHS = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY)
+FEWEST = 10  # blocks of a reference: fewer do not tell how much they differ
+CHANCE = 0.001  # that a length is taken for too short although its blocks are independent
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A length in seconds, and the mean and standard deviation of the means of so many blocks of a reference."""
+
+    seconds: float
+    mean: float
+    deviation: float
+    number: int
+
+    def margin(self, miscoverage: float) -> float:
+        """Return how far the true mean may lie beyond that of the blocks, on one side, with this probability at most.
+
+        It is Student's, which holds as far as means of many rows are normal.
+        """
+        return float(stdtrit(self.number - 1, 1 - miscoverage)) * self.deviation / math.sqrt(self.number)
+
+
+def blocks_of(reference: Reference, model: Model) -> Blocks | None:
+    """Return the shortest blocks that do not depend on each other, or the longest that the reference has enough of.
+
+    None if it has no times, or is too short. Errors larger than a regression's `mae_bound` count as that.
+    """
+    if TIME.name not in reference.table.column_names:
+        return None
+    table = reference.table.sort_by(TIME.name)
+    judged = JUDGES[model.task](table[model.prediction], table[model.target])
+    times = table[TIME.name].filter(judged.is_valid()).cast("int64").to_numpy() / 1e6
+    outcomes: Floats = judged.drop_null().cast(pa.float64()).to_numpy()
+    if reference.performance is not None and reference.performance.mae_bound is not None:
+        outcomes = outcomes.clip(max=reference.performance.mae_bound)
+    found = None
+    for seconds in LENGTHS:
+        means = _means(outcomes, times, seconds)
+        if len(means) < FEWEST:
+            break
+        found = Blocks(seconds, float(means.mean()), float(means.std(ddof=1)), len(means))
+        if not _depend(means, math.ceil(DAY / seconds)):
+            break
+    return found
+
+
+def _means(outcomes: Floats, times: Floats, seconds: float) -> Floats:
+    """Return the mean of each block that has rows (blocks,), of outcomes (n,) in the order of their times (n,)."""
+    _, places, counts = np.unique(times // seconds, return_inverse=True, return_counts=True)
+    means: Floats = np.bincount(places, outcomes) / counts
+    return means
+
+
+def _depend(means: Floats, lags: int) -> bool:
+    """Say whether an autocorrelation of blocks' means (n,) is beyond chance, up to so many lags."""
+    centred, number = means - means.mean(), len(means)
+    lags = min(lags, number // 2)
+    power = np.abs(np.fft.rfft(centred, 2 * number)) ** 2
+    products = np.fft.irfft(power)[: lags + 1]
+    limit = -float(ndtri(CHANCE / (2 * lags))) / math.sqrt(number)
+    return bool((np.abs(products[1:]) > limit * products[0]).any())

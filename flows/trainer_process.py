@@ -5,9 +5,11 @@ returns, or a command has left as `model.joblib`, becomes `model.onnx` here too,
 the user's code. `flows.training.own_trainer` starts it, and says by the environment where things lie.
 """
 
+import ctypes
 import importlib
 import os
 import resource
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -16,11 +18,14 @@ from typing import Any
 
 from flows.training.trainer_files import CONFIG, JOBLIB_FILE, ONNX_FILE, OUTPUT, ROWS
 
+_PR_SET_PDEATHSIG = 1
 _COMPARED = 10_000  # rows that an estimator and its ONNX file are both asked for
 
 
 def limit(memory: int) -> None:
-    """Take no more than so many bytes of memory, and be the first to end where the machine is short of it."""
+    """Take no more than so many bytes of memory, end first where the machine is short of it, and with the run."""
+    with suppress(OSError, AttributeError):  # a run that is killed can end nobody itself; Linux does
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(ValueError, OSError):  # a lower limit is set already, or the system has none
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))

@@ -27,6 +27,7 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.onnx.model import load_onnx
+from tests.processes import eventually, process
 from tests.unit.flows_fixtures import draw_wine
 from tests.unit.models import write_config
 
@@ -66,10 +67,10 @@ def lesson(config: Config) -> Lesson:
 def left_over(folder: Path) -> list[str]:
     """Return the working folders in a folder, and the processes that know of one."""
     found = [path.name for path in folder.glob("driftloop-trainer-*")]
-    for process in Path("/proc").iterdir():
+    for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if f"TRAINER_OUTPUT={folder}".encode() in (process / "environ").read_bytes():
-                found.append((process / "comm").read_text())
+            if f"TRAINER_OUTPUT={folder}".encode() in (entry / "environ").read_bytes():
+                found.append((entry / "comm").read_text())
     return found
 
 
@@ -301,6 +302,26 @@ def test_an_interrupted_run_takes_its_trainer_with_it(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGALRM, former)
     assert left_over(tmp_path) == []
+
+
+RUN = """
+import os, sys
+from pathlib import Path
+from flows.training.bounded_process import run_bounded
+folder = Path(sys.argv[1])
+command = [sys.executable, "-m", "flows.trainer_process", "1000000000", "command", "sleep", "1000"]
+run_bounded(command, folder, {**os.environ, "PYTHONPATH": os.getcwd(), "TRAINER_OUTPUT": str(folder)},
+            seconds=900, memory=10**9, say=print)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing else ends a process with its parent")
+def test_a_run_that_is_killed_takes_its_trainer_with_it(tmp_path: Path) -> None:
+    """It cannot end it itself; the system does."""
+    with process([sys.executable, "-c", RUN, tmp_path], tmp_path / "run.log") as run:
+        eventually("the trainer", lambda: "sleep\n" in left_over(tmp_path))
+        run.kill()
+        eventually("its end", lambda: not left_over(tmp_path))
 
 
 @pytest.mark.parametrize(

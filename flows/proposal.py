@@ -48,7 +48,7 @@ def propose(of: Registration, champion: Champion, record: RunRecord, say: Say) -
     collected = collect(of.layout, config, champion.unseen_after(of.reference), onset, cycle)
     say(collected.describe())
     if reason := shortage(collected, config):
-        return Outcome("TooFewLabels", f"{reason}; retrain.minimum_labels says how many, and /feedback takes labels")
+        return Outcome("TooFewLabels", reason)
     since, blocks = sample_of(collected.table.slice(collected.older), model), None
     blocks = time_blocks(collected.table.slice(collected.older), cycle)
     held = split_rows(since, config.retrain.holdout, SEED, blocks).held
@@ -72,7 +72,7 @@ def propose(of: Registration, champion: Champion, record: RunRecord, say: Say) -
     record.compare(comparison, champion.version, registered.version)
     told = _told(comparison, registered.version, champion.version)
     if not passed:
-        return Outcome("NotPromoted", f"{told}, which stays champion")
+        return Outcome("NotPromoted", f"{told}, which stays champion. A promotion takes {comparison.describe_lack()}")
     ground = Ground(config, of.layout, collected, of.reference, state.since)
     predict = partial(as_predicted, answering=of.conversion.onnx, model=model, expected=comparison.expected)
     stage_rebased(ground, registered.version, predict, replaces=True)

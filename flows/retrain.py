@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -18,7 +19,7 @@ from prefect.client.schemas.objects import State
 
 from flows.rebasing import Ground, stage_rebased
 from flows.registry.publication import complete, sole_run
-from flows.registry.tags import describe_names, model_tags
+from flows.registry.tags import TRAINER, describe_names, model_tags
 from flows.registry.versions import (
     Champion,
     Registered,
@@ -34,7 +35,7 @@ from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
 from flows.training.collection import Collected, collect, require_reference, shortage
-from flows.training.tasks import TASKS
+from flows.training.own_trainer import OwnTrainer, trainer_name
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state
@@ -50,13 +51,14 @@ _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 
 @dataclass(frozen=True)
 class RetrainRun:
-    """A run's config, files, the address that links to MLflow start with, its record, and the alert that asked."""
+    """A run's config and where it lies, files, the address of links to MLflow, its record, and the alert that asked."""
 
     config: Config
     layout: Layout
     links: str
     record: RunRecord
     alert: dict[str, Any] | None
+    config_path: Path
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,11 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     layout = settings.layout(config.model)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "retrain", alert) as record:
-        run = RetrainRun(config, layout, settings.mlflow_links, record, alert)
+        run = RetrainRun(config, layout, settings.mlflow_links, record, alert, settings.driftloop_config)
         champion = _champion(config)
         record.version = champion.version
         if complete(layout, champion.version):
-            return record.conclude("Rebased", f"the reference of version {champion.version} is now in place")
+            return record.conclude("Rebased", _made_good(champion.version))
         reference = read_reference(layout, config.model)
         champion.require_answers(reference.table, config.model)
         state = read_drift_state(layout, drift_key(reference, config.model)) or DriftState()
@@ -101,7 +103,7 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
             create_markdown_artifact(shortage_report(reason, collected), key=KEY, description="too few labels")
             return record.conclude("TooFewLabels", reason)
         require_reference(collected, config)
-        candidate = evaluate_candidate(config, collected, reference, champion.onnx, cycle)
+        candidate = evaluate_candidate(run, collected, reference, champion.onnx, cycle)
         step("candidate evaluated")
         gate = RetrainGate(
             candidate.comparison,
@@ -115,6 +117,13 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
         compared = Compared(collected, reference, state, champion, candidate, registered, gate)
         _leave_comparison(run, compared)
         return _conclude(run, compared)
+
+
+def _made_good(version: str) -> str:
+    return (
+        f"the reference of version {version} is now in place, which a run that was cut off had left behind. Nothing "
+        "was trained: an alert that still fires asks for that by itself"
+    )
 
 
 def _champion(config: Config) -> Champion:
@@ -138,16 +147,17 @@ def collect_rows(
 
 @task(cache_policy=NO_CACHE)
 def evaluate_candidate(
-    config: Config, collected: Collected, reference: Reference, champion: OnnxModel, cycle: float | None
+    run: RetrainRun, collected: Collected, reference: Reference, champion: OnnxModel, cycle: float | None
 ) -> Candidate:
     """Train a candidate and compare it with the champion on the same held-out rows."""
-    seed = int(str(runtime.flow_run.id)[:8], 16)
-    candidate = make_candidate(
-        collected.table, reference.table, champion, config, seed, older=collected.older, cycle=cycle
-    )
+    config, seed, log = run.config, int(str(runtime.flow_run.id)[:8], 16), get_run_logger()
+    own = trainer_name(config.retrain) is not None
+    trainer = OwnTrainer(config, run.config_path, partial(log.info, "%s")) if own else None
+    make = partial(make_candidate, older=collected.older, cycle=cycle, trainer=trainer)
+    candidate = make(collected.table, reference.table, champion, config, seed)
     comparison = candidate.comparison
-    name, told = candidate.recipe.name, comparison.describe()
-    get_run_logger().info("On %s held-out rows the candidate, a %s, has %s", comparison.rows, name, told)
+    name, told = candidate.trained.name, comparison.describe()
+    log.info("On %s held-out rows the candidate, %s, has %s", comparison.rows, name, told)
     return candidate
 
 
@@ -156,16 +166,17 @@ def register_candidate(
     run: RetrainRun, collected: Collected, candidate: Candidate, reference: Reference, gate: RetrainGate
 ) -> Registered:
     """Register the candidate with its lineage, whether it passed the gate or not."""
-    config = run.config
+    config, own = run.config, trainer_name(run.config.retrain)
     return register(
-        candidate.exported,
+        candidate.trained.exported,
         config.model,
         parameters=candidate.parameters(len(collected.table), config.retrain.holdout),
         metrics=candidate.metrics(),
         tags={
-            **model_tags(config, TASKS[config.model.task].classes(candidate.pipeline)),
+            **model_tags(config, candidate.classes),
             "gate": "passed" if gate.verdict == "Promoted" else "refused",
             "origin": "retrain",
+            **({} if own is None else {TRAINER: own}),
             "flow_run_id": str(runtime.flow_run.id),
             "alert": json.dumps(run.alert)[:_MOST_OF_AN_ALERT],
             "log_parts": describe_names(list(collected.parts)),
@@ -183,6 +194,7 @@ def _leave_comparison(run: RetrainRun, compared: Compared) -> None:
         name=name,
         champion=champion.version,
         candidate=registered.version,
+        made_by=compared.candidate.trained.name,
         links=registered.links(run.links, name),
     )
     description = f"champion {champion.version}, candidate {registered.version}"
@@ -194,12 +206,14 @@ def _conclude(run: RetrainRun, compared: Compared) -> State[None]:
     champion, candidate = compared.champion.version, compared.registered.version
     scores, verdict = compared.gate.comparison.describe(), compared.gate.verdict
     if verdict == "NotPromoted":
-        message = f"version {candidate} has {scores} of version {champion}, which stays champion"
+        told = f"version {candidate} has {scores} of version {champion}, which stays champion"
+        message = f"{told}. {compared.gate.wanting}"
         return run.record.conclude(verdict, message)
     if verdict == "Accepted":
         held = compared.gate.describe_standing()
         message = (
-            f"version {champion} stays champion and the reference is re-based: {held}; version {candidate}: {scores}"
+            f"version {champion} stays champion and the reference is re-based: {held}; version {candidate}: {scores}. "
+            f"{compared.gate.wanting}"
         )
         stage_accepted_reference(run, compared)
         accept_champion(run.config.model.name, champion, held)

@@ -45,6 +45,29 @@ class RetrainGate:
             return "Promoted"
         return "Accepted" if accepts else "NotPromoted"
 
+    @property
+    def wanting(self) -> str:
+        """Say what would have to be different for the candidate to be promoted, and else for the change to be accepted.
+
+        Two sentences, or one; empty for a candidate that is promoted.
+        """
+        verdict = self.verdict
+        if verdict == "Promoted":
+            return ""
+        promotion = f"A promotion takes {self.comparison.describe_lack()}"
+        if verdict == "Accepted":
+            return promotion
+        if not self.changed:
+            return f"{promotion}. Nothing has changed, so there is nothing to accept"
+        if self.promised is None:
+            return (
+                f"{promotion}. An acceptance takes a champion that was measured at its promotion, and this one was not"
+            )
+        held = self.describe_standing()
+        return (
+            f"{promotion}. An acceptance takes a champion that is as right as at its promotion (retrain.margin): {held}"
+        )
+
     def describe_standing(self) -> str:
         """Say how right the champion is since the change, as part of a sentence."""
         return self.standing.describe(self.promised, self.margin)

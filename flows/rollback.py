@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State
 from flows.registry.publication import complete, sole_run, stage
 from flows.registry.rollback_target import NoRollbackTargetError, RollbackTarget, find_rollback_target
 from flows.registry.versions import RegistryError, demote, remove_previous, version_of
-from flows.rollback_gate import compare_versions
+from flows.rollback_gate import SIGNIFICANCE_LEVEL, compare_versions
 from flows.run_history import RunRecord, recorded, requesting_alert
 from flows.settings import FlowSettings
 from flows.training.collection import newest_row
@@ -28,6 +28,8 @@ from monitoring.contract.names import CHAMPION, PREVIOUS
 from monitoring.contract.reference import Reference, read_reference
 from monitoring.contract.rhythm_rows import read_rhythm_rows
 from monitoring.contract.times import microseconds
+
+_BY_HAND = "`make rollback` asks for neither alert nor labels"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def _without_target(run: RollbackRun, reason: str, *, finished: bool) -> State[N
     if cut_off:
         message = f"version {run.champion} is champion again; a run that was cut off had left the reference behind"
         return run.record.conclude("RolledBack", message)
-    return run.record.conclude("NothingToRollBackTo", reason)
+    told = "A rollback takes a version that a promotion has replaced; another model comes by a promotion"
+    return run.record.conclude("NothingToRollBackTo", f"{reason}. {told}")
 
 
 def _objection(run: RollbackRun, target: RollbackTarget) -> State[None] | None:
@@ -91,14 +94,18 @@ def _objection(run: RollbackRun, target: RollbackTarget) -> State[None] | None:
     if requesting_alert(run.alert) is None or run.alert is None:
         return None
     if (about := run.alert.get("champion", run.champion)) != run.champion:
-        message = f"the alert is about version {about}, and version {run.champion} is champion now"
+        message = f"the alert is about version {about}, and version {run.champion} is champion now. {_BY_HAND}"
         return run.record.conclude("NothingToRollBackTo", message)
     comparison = compare_versions(run.layout, run.config, run.champion, target.former, run.present.through)
     if comparison is None:
-        return run.record.conclude("NotRolledBack", f"no row that version {run.champion} answered has a label")
+        message = f"no row that version {run.champion} answered has a label: /feedback takes them. {_BY_HAND}"
+        return run.record.conclude("NotRolledBack", message)
     run.record.score(comparison.champion, comparison.former, comparison.rows)
     get_run_logger().info("%s", comparison.describe())
-    return None if comparison.favours_former else run.record.conclude("NotRolledBack", comparison.describe())
+    if comparison.favours_former:
+        return None
+    taken = f"A rollback takes a former version that is better, with a p of {SIGNIFICANCE_LEVEL:g} at most"
+    return run.record.conclude("NotRolledBack", f"{comparison.describe()}. {taken}. {_BY_HAND}")
 
 
 def _rolled_back(run: RollbackRun, target: RollbackTarget) -> State[None]:

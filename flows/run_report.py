@@ -12,15 +12,26 @@ KEY = "retrain-comparison"
 
 
 def comparison_report(
-    gate: RetrainGate, collected: Collected, *, name: str, champion: str, candidate: str, links: tuple[str, str]
+    gate: RetrainGate,
+    collected: Collected,
+    *,
+    name: str,
+    champion: str,
+    candidate: str,
+    made_by: str,
+    links: tuple[str, str],
 ) -> str:
-    """Compare champion and candidate for a person; `links` are MLflow's pages of the version and of the run."""
+    """Compare champion and candidate for a person; `links` are MLflow's pages of the version and of the run.
+
+    `made_by` is what the candidate is, and who trained it.
+    """
     comparison = gate.comparison
     version, run = links
     gain = f"{comparison.describe_gain()}{_gate_test(comparison)}"
     return f"""# {name}: version {champion} against version {candidate}
 
-{_decision(gate, champion, candidate)} The candidate's gain ({TITLES[comparison.metric]}) is {gain}.
+{_decision(gate, champion, candidate)}
+Version {candidate} is {_literal(made_by)}. The candidate's gain ({TITLES[comparison.metric]}) is {gain}.
 That it is none: p = {comparison.p_value:.2g}.
 {_mcnemar(comparison)}
 Version {champion} since the change: {gate.describe_standing()}.

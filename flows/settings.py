@@ -32,6 +32,7 @@ class TriggerSettings(Settings):
     trigger_cooldown_seconds: float = Field(default=900, ge=0)
     trigger_poll_seconds: float = Field(default=10, gt=0)
     webhook_token_file: Path
+    forward_token_file: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     prefect_api_url: str = "http://127.0.0.1:4200/api"
     prefect_api_auth_string: str | None = None
@@ -39,3 +40,9 @@ class TriggerSettings(Settings):
     def read_token(self) -> str:
         """Read the bearer token that Alertmanager sends; raise ConfigError if there is none."""
         return self.read_secret("WEBHOOK_TOKEN_FILE", self.webhook_token_file)
+
+    def read_forward_token(self) -> str | None:
+        """Read the bearer token that the user's scheduler asks for; None if it asks for none."""
+        if self.forward_token_file is None:
+            return None
+        return self.read_secret("FORWARD_TOKEN_FILE", self.forward_token_file)

@@ -14,7 +14,7 @@ os.environ.update(QUIET)
 # Files of tests that share what one of them has started.
 SHARE = {
     **dict.fromkeys(("test_dashboards", "test_loop", "test_telemetry"), "demo"),
-    **dict.fromkeys(("test_flows", "test_retrain_kills", "test_rollback"), "servers"),
+    **dict.fromkeys(("test_flows", "test_own_trainer", "test_retrain_kills", "test_rollback"), "servers"),
 }
 
 

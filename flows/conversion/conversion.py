@@ -41,17 +41,25 @@ class Conversion:
 
 
 def convert_brought(
-    brought: Brought, model: Model, rows: Rows, spread: float, tolerance: float = TOLERANCE
+    brought: Brought,
+    model: Model,
+    rows: Rows,
+    spread: float,
+    tolerance: float | None = None,
+    *,
+    source: str = "the reference",
 ) -> Conversion:
-    """Return a model as ONNX that answers rows (n, features) as the original does.
+    """Return a model as ONNX that answers rows (n, features), which are of that source, as the original does.
 
     `spread` is the standard deviation of a regression's labels. Raise BroughtModelError, with all that is wrong, if it
-    is no model that fits the config, if it cannot be converted, or if an answer differs by more than `tolerance`.
+    is no model that fits the config, if it cannot be converted, or if an answer differs by more than `tolerance`, which
+    is by default TOLERANCE.
     """
     try:
         if isinstance(brought.content, bytes):
             return _as_it_is(brought, model, rows)
-        return _converted(as_estimator(brought.content, model), brought, rows, spread, tolerance)
+        asked = _Asked(rows, source, spread, tolerance)
+        return _converted(as_estimator(brought.content, model), brought, asked)
     except UnfitModelError as error:
         raise BroughtModelError("\n".join(f"{brought.source}: {problem}" for problem in error.problems)) from error
     except BroughtModelError as error:
@@ -65,9 +73,24 @@ def _as_it_is(brought: Brought, model: Model, rows: Rows) -> Conversion:
     return Conversion(onnx.load_from_string(brought.content), loaded, "ONNX", notes=brought.notes)
 
 
-def _converted(estimator: Estimator, brought: Brought, rows: Rows, spread: float, tolerance: float) -> Conversion:
+@dataclass(frozen=True)
+class _Asked:
+    """The rows (n, features) that both models are asked for, where they are from, and how far answers may differ."""
+
+    rows: Rows
+    source: str
+    spread: float
+    tolerance: float | None  # None: TOLERANCE, which nobody has set
+
+    @property
+    def most(self) -> float:
+        """Return by how much an answer may differ."""
+        return TOLERANCE if self.tolerance is None else self.tolerance
+
+
+def _converted(estimator: Estimator, brought: Brought, asked: _Asked) -> Conversion:
     """Convert with numbers of float64, and if that does not answer alike, of float32: not all steps have both."""
-    original = _asked(estimator, rows)
+    rows, original = asked.rows, _original(estimator, asked)
     kind, notes = type(estimator.fitted).__name__, (*brought.notes, *estimator.unsure)
     found: list[Conversion] = []
     refusals: list[Exception] = []
@@ -75,31 +98,31 @@ def _converted(estimator: Estimator, brought: Brought, rows: Rows, spread: float
         try:
             exported = convert(estimator, rows, double=double)
             loaded = load_onnx(exported.SerializeToString(), estimator.model)
-            loaded.require_answers(rows, "the reference")
+            loaded.require_answers(rows, asked.source)
         except (BroughtModelError, UnfitModelError) as error:
             refusals.append(error)
             continue
-        apart = _difference(loaded, original, estimator, rows, spread)
+        apart = _difference(loaded, original, estimator, rows, asked.spread)
         found.append(Conversion(exported, loaded, kind, apart, len(rows), notes))
-        if apart <= tolerance:
+        if apart <= asked.most:
             return found[-1]
     if not found:
         raise refusals[-1]
     nearest = min(found, key=lambda one: one.apart or 0.0)
     raise BroughtModelError(
-        f"the converted model's answers differ from the original's by {nearest.apart:.2g} on the reference's rows "
-        f"({tolerance:g} may; --tolerance sets it)"
+        f"the converted model's answers differ from the original's by {nearest.apart:.2g} on {asked.source}'s rows "
+        f"({asked.most:g} may{'' if asked.tolerance is None else '; --tolerance sets it'})"
     )
 
 
-def _asked(estimator: Estimator, rows: Rows) -> Any:
+def _original(estimator: Estimator, asked: _Asked) -> Any:
     """Return the original's answers, in the form that the converted model's are compared in."""
     try:
-        predicted, probabilities = estimator.predict(rows)
+        predicted, probabilities = estimator.predict(asked.rows)
     except Exception as error:  # whatever an estimator raises
         told = str(error).strip().splitlines()
         raise BroughtModelError(
-            f"the original has no answer for the reference's rows: {type(error).__name__}: {told[0] if told else ''}"
+            f"the original has no answer for {asked.source}'s rows: {type(error).__name__}: {told[0] if told else ''}"
         ) from error
     return predicted if probabilities is None else probabilities
 

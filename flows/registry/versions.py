@@ -21,6 +21,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from requests import RequestException
 
+from flows.registry.tags import TRAINER
 from flows.training.sample import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
@@ -131,7 +132,7 @@ def load_version(model: Model, version: str) -> Champion:
     digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
         raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
-    is_brought = tags.get("origin") not in TRAINED
+    is_brought = tags.get("origin") not in TRAINED or TRAINER in tags
     try:
         if is_brought:
             try_apart(content, model)  # it may hold a loop that never ends; one of our own holds none

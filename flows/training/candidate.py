@@ -3,59 +3,45 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.pipeline import Pipeline
 
 from flows.training.answers import Answers
+from flows.training.errors import ModelError
 from flows.training.evaluation import Comparison, ask, compare
-from flows.training.export import export_onnx, require_alike
 from flows.training.held_out import blocks_of, split_rows
-from flows.training.pipeline import (
-    choose_older,
-    choose_recipe,
-    predict_out_of_fold,
-    train,
-    with_answers,
-    with_predictions,
-)
-from flows.training.recipes import Recipe
-from flows.training.sample import Places, Sample, answers_in, sample_of
+from flows.training.pipeline import with_answers
+from flows.training.sample import Places, answers_in, feature_matrix, sample_of
 from flows.training.scores import Standing
 from flows.training.tasks import TASKS
+from flows.training.trained import Lesson, RecipeTrainer, Trained, Trainer
 from monitoring.contract.config import Config, Model
-from monitoring.contract.onnx.model import OnnxModel, load_onnx
+from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.reference import Performance
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained candidate and its comparison; `older` are the reference's rows if it learned from them too.
+    """A trained candidate and its comparison.
 
     `standing` is how good the champion is on all labelled rows since the change: it has learned from none of them.
-    `cycle` (seconds) is that of the rows, None without one; `apart` is what the export has changed in its answers.
+    `cycle` (seconds) is that of the rows, None without one.
     """
 
-    recipe: Recipe
-    pipeline: Pipeline
-    older: Sample | None
-    exported: onnx.ModelProto
+    trained: Trained
+    classes: tuple[str, ...]
     comparison: Comparison
     standing: Standing
     seed: int
     cycle: float | None = None
-    apart: float = 0.0
 
     def parameters(self, rows: int, holdout: float) -> dict[str, object]:
         """Return the parameters of its training on so many collected rows."""
-        older = len(self.older.labels) if self.older else 0
-        about = {"rows": rows, "older_rows": older, "holdout": holdout, "seed": self.seed}
-        return {"recipe": self.recipe.name, **self.recipe.parameters, **about}
+        return {**self.trained.parameters, "rows": rows, "holdout": holdout, "seed": self.seed}
 
     def metrics(self) -> dict[str, float]:
         """Return the comparison's scores by name, those that there are."""
-        return comparison_metrics(self.comparison, self.standing, self.apart)
+        return comparison_metrics(self.comparison, self.standing, self.trained.apart)
 
 
 def comparison_metrics(compared: Comparison, standing: Standing, apart: float | None) -> dict[str, float]:
@@ -81,28 +67,31 @@ def make_candidate(
     *,
     older: int = 0,
     cycle: float | None = None,
+    trainer: Trainer | None = None,
 ) -> Candidate:
     """Train a candidate and compare it with the champion on the same held-out rows.
 
-    It learns from the rows that are not held out, and from the reference's where those help. The first `older` rows
-    came before the change: the candidate learns from them, and nobody is judged by them. Where the rows follow a
-    `cycle` (seconds), whole blocks of time are held out.
+    It learns from the rows that are not held out, and from the reference's where those help; the trainer is by default
+    that of the recipes. The first `older` rows came before the change: the candidate learns from them, and nobody is
+    judged by them. Where the rows follow a `cycle` (seconds), whole blocks of time are held out. Raise ModelError if
+    there is no candidate, or it has no answer for some of the rows.
     """
     retrain, model = config.retrain, config.model
-    before, since = sample_of(rows.slice(0, older), model), sample_of(rows.slice(older), model)
+    since = sample_of(rows.slice(older), model)
     every = time_blocks(rows, cycle)
     blocks = time_blocks(rows.slice(older), cycle)
     split = split_rows(since, retrain.holdout, seed, blocks)
-    training = before.extended(since.take(split.training))
-    learned = None if every is None else np.append(every[:older], every[older:][split.training])
-    recipe = choose_recipe(training, retrain.metric, seed, learned)
-    former = choose_older(training, sample_of(reference, model), seed, learned, recipe)
-    pipeline = train(former.extended(training) if former else training, recipe)
-    exported = export_onnx(pipeline, model)
-    apart = require_alike(exported, pipeline, training)
+    places = np.append(np.arange(older), older + split.training)
+    lesson = Lesson(rows.take(places), reference, model, seed, None if every is None else every[places])
+    trained = (trainer or RecipeTrainer(retrain.metric)).train(lesson)
+    loaded = load_onnx(trained.exported.SerializeToString(), model)
+    try:
+        loaded.require_answers(feature_matrix(rows, model), "those that were collected")
+    except UnfitModelError as error:
+        raise ModelError(f"the candidate, {trained.name}, cannot be used: {error}. The champion stays") from error
     comparison = compare(
         champion,
-        load_onnx(exported.SerializeToString(), model),
+        loaded,
         since.take(split.held),
         retrain.minimum_gain,
         metric=retrain.metric,
@@ -110,7 +99,7 @@ def make_candidate(
         blocks=None if blocks is None else blocks[split.held],
     )
     standing = TASKS[model.task].standing(ask(champion, since), retrain.gate.level, blocks)
-    return Candidate(recipe, pipeline, former, exported, comparison, standing, seed, cycle, apart)
+    return Candidate(trained, loaded.classes, comparison, standing, seed, cycle)
 
 
 def time_blocks(rows: pa.Table, cycle: float | None) -> Places | None:
@@ -119,15 +108,13 @@ def time_blocks(rows: pa.Table, cycle: float | None) -> Places | None:
 
 
 def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Table, Performance]:
-    """Return the rows as the candidate's reference, predicted out of fold, and its expected performance.
+    """Return labelled rows as the candidate's reference, predicted out of fold, and its expected performance.
 
     What is expected is what it achieves on the held-out rows. The confidence is calibrated on all rows, out of fold:
     they are several times as many.
     """
-    sample = sample_of(rows, model)
-    blocks = time_blocks(rows.filter(pc.is_valid(rows[model.target])), candidate.cycle)
-    answers = predict_out_of_fold(sample, candidate.older, candidate.seed, blocks, candidate.recipe)
-    table = with_predictions(rows, model, candidate.pipeline, answers)
+    answers = candidate.trained.out_of_fold(rows, candidate.seed, time_blocks(rows, candidate.cycle))
+    table = with_answers(rows, model, answers.predicted, answers.probabilities, answers.classes)
     assert candidate.comparison.expected is not None
     calibration = TASKS[model.task].performance(answers).calibration
     return table, replace(candidate.comparison.expected, calibration=calibration)

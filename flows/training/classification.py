@@ -92,7 +92,10 @@ class Classification:
         enough = [str(name) for name, count in zip(names, counts, strict=True) if count >= each]
         if len(enough) < 2:  # noqa: PLR2004 - a classifier needs two
             named = ", ".join(enough) or "none"
-            return f"two categories with at least {each} labelled rows are needed; those that have them: {named}"
+            return (
+                f"two categories with at least {each} labelled rows are needed (by retrain.holdout); those that have "
+                f"them: {named}. Labels of another category would do, and /feedback takes them"
+            )
         return None
 
     def require_learnable(self, labels: Labels) -> None:

@@ -140,7 +140,9 @@ def shortage(collected: Collected, config: Config) -> str | None:
     """Say why the labels of the rows since the change are too few for a candidate; None if they suffice."""
     needed, table = config.retrain.minimum_labels, collected.table.slice(collected.older)
     if len(table) < needed:
-        return f"{needed} labelled rows are needed: {collected.describe()}"
+        missing = needed - len(table)
+        told = f"{missing} more labels of such rows would do (retrain.minimum_labels), and /feedback takes them"
+        return f"{needed} labelled rows are needed: {collected.describe()}. {told}"
     labels = table[config.model.target].to_numpy(zero_copy_only=False)
     return TASKS[config.model.task].shortage(labels, config.retrain)
 

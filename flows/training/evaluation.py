@@ -70,6 +70,16 @@ class Comparison:
         form = "+.1%" if self.metric in RELATIVE else "+.3f"
         return f"{self.gain:{form}}; {self.minimum_gain:{form}} or more was asked for"
 
+    def describe_lack(self) -> str:
+        """Return what a candidate that is not promoted would have had to achieve, and which keys ask for it."""
+        if self.gain < self.minimum_gain - TOLERANCE:
+            form = "+.1%" if self.metric in RELATIVE else "+.3f"
+            return f"a gain of {self.minimum_gain:{form}} or more (retrain.minimum_gain), and it is {self.gain:{form}}"
+        p_value = self.p_value if self.passed else self.gate_p_value
+        return (
+            f"a gain that is more than chance (p of {self.gate.level:g} at most, retrain.gate), and p is {p_value:.2g}"
+        )
+
 
 def ask(model: OnnxModel, rows: Sample) -> Answers:
     """Return a model's answers on labelled rows."""

@@ -1,7 +1,8 @@
 """The model: which recipe it follows, how it is trained, and how it predicts rows that it has not seen."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from monitoring.contract.config import Model, RetrainMetric
 from monitoring.contract.schemas import probability_fields
 
 Probabilities = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Predict = Callable[[Places, Places], tuple[Labels, npt.NDArray[Any], Sequence[str]]]
 
 SURE = 1.645  # standard deviations, one-sided: 5 % by chance
 MOST_TRIED = 2000  # rows that recipes are tried on: which is best is settled by fewer than a model learns from
@@ -49,20 +51,33 @@ def predict_out_of_fold(
     are enough.
     """
     task = TASKS[sample.task]
-    strata = task.fold_strata(sample.labels)
     classes = task.names(sample.labels if older is None else older.extended(sample).labels)
-    predicted = np.empty(len(sample.labels), sample.labels.dtype)
-    probabilities = np.zeros((len(sample.labels), len(classes)))
-    for known, unseen in _folds(strata, seed, blocks):
+
+    def predict(known: Places, unseen: Places) -> tuple[Labels, npt.NDArray[Any], Sequence[str]]:
         training = sample.take(known) if older is None else older.extended(sample.take(known))
         pipeline = train(training, recipe)
-        predicted[unseen], given = task.predict(pipeline, sample.take(unseen).asked, sample.decided_by)
-        places = np.array([classes.index(name) for name in task.classes(pipeline)], np.intp)
-        probabilities[np.ix_(unseen, places)] = given
-    return Answers(sample.labels, predicted, probabilities, classes)
+        return *task.predict(pipeline, sample.take(unseen).asked, sample.decided_by), task.classes(pipeline)
+
+    return collect_out_of_fold(sample.labels, classes, folds_of(task.fold_strata(sample.labels), seed, blocks), predict)
 
 
-def _folds(strata: Places, seed: int, blocks: Places | None) -> list[tuple[Places, Places]]:
+def collect_out_of_fold(
+    labels: Labels, classes: Sequence[str], folds: Sequence[tuple[Places, Places]], predict: Predict
+) -> Answers:
+    """Return the answers for labels (n,) of models that learn from each fold's first places and predict its second.
+
+    `predict` gives predictions (k,), probabilities (k, its classes) and its classes.
+    """
+    answers = [(unseen, *predict(known, unseen)) for known, unseen in folds]
+    every = (*classes, *sorted({name for *_, own in answers for name in own} - set(classes)))
+    predicted, probabilities = np.empty(len(labels), labels.dtype), np.zeros((len(labels), len(every)))
+    for unseen, answered, given, own in answers:
+        predicted[unseen] = answered
+        probabilities[np.ix_(unseen, np.array([every.index(name) for name in own], np.intp))] = given
+    return Answers(labels, predicted, probabilities, every)
+
+
+def folds_of(strata: Places, seed: int, blocks: Places | None) -> list[tuple[Places, Places]]:
     """Return the places of the rows to learn from and of those to predict, of each fold."""
     if blocks is not None and len(np.unique(blocks)) >= FOLDS:
         folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata, blocks))

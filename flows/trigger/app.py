@@ -18,7 +18,8 @@ from flows.clients.rest import RejectedError, UnavailableError
 from flows.settings import TriggerSettings
 from flows.trigger.decision import Trigger
 from flows.trigger.metrics import TriggerMetrics, Upstreams, watch
-from flows.trigger.notification import NotificationError, parse_notification
+from flows.trigger.notification import RETRAIN, NotificationError, parse_notification
+from flows.trigger.scheduler import Scheduler
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.logs import start_logging
@@ -56,7 +57,8 @@ def create_app(settings: TriggerSettings) -> Flask:
         mlflow=mlflow,
         model=model,
         cooldown=cooldown,
-        notify_only=frozenset({"retrain"} if config.retrain.mode == "notify" else ()),
+        notify_only=frozenset({RETRAIN} if config.retrain.mode == "notify" else ()),
+        scheduler=Scheduler(config.retrain.forward, settings.read_forward_token()) if config.retrain.forward else None,
     )
     _add_alerts(app, trigger, metrics, settings.read_token())
     _add_errors(app, metrics)

@@ -20,10 +20,11 @@ from typing import Any, Literal
 
 from flows.clients.mlflow import MLflow
 from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
-from flows.trigger.notification import ROLLBACK, Notification, digest
-from flows.trigger.waiting import EPISODE, UNCHANGED, held_until, inconclusive, newest_first
+from flows.trigger.notification import ACTIONS, RETRAIN, ROLLBACK, Notification, digest
+from flows.trigger.scheduler import Scheduler
+from flows.trigger.waiting import EPISODE, UNCHANGED, held_until, inconclusive, newest_first, wait_since
 
-Outcome = Literal["accepted", "known", "cooldown", "ignored", "notified"]
+Outcome = Literal["accepted", "forwarded", "known", "cooldown", "ignored", "notified"]
 _MOST_ROLLBACKS = 3  # at work or waiting at once: one that an alert is right to ask for need not wait for another's
 _RUNS = 20  # of an episode or a flow that are looked at: the longest wait is reached long before
 
@@ -32,7 +33,8 @@ _RUNS = 20  # of an episode or a flow that are looked at: the longest wait is re
 class Decision:
     """What a notification led to; `inconclusive` counts the episode's runs so far that could conclude nothing.
 
-    `ahead` counts its runs that are dated ahead of the clock.
+    `ahead` counts its runs that are dated ahead of the clock. `detail` says of one that started nothing what would have
+    to be different.
     """
 
     outcome: Outcome
@@ -40,6 +42,7 @@ class Decision:
     until: datetime | None = None
     inconclusive: int | None = None
     ahead: int | None = None
+    detail: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer's body."""
@@ -50,6 +53,7 @@ class Decision:
             "until": until,
             "inconclusive": self.inconclusive or None,
             "runs_ahead_of_clock": self.ahead or None,
+            "detail": self.detail,
         }
         return {key: value for key, value in answer.items() if value is not None}
 
@@ -59,6 +63,7 @@ class Trigger:
     """The servers, the watched model's name, and how long a run of a flow holds off its next.
 
     The flows in `notify_only` are for people to run: an alert that asks for one of them is counted, and nothing is run.
+    Where there is a scheduler of the user's, it retrains, and the flow `retrain` is not run.
     """
 
     prefect: Prefect
@@ -66,6 +71,7 @@ class Trigger:
     model: str
     cooldown: timedelta
     notify_only: frozenset[str] = frozenset()
+    scheduler: Scheduler | None = None
 
     def decide(self, notification: Notification, now: datetime | None = None) -> Decision:
         """Start a run, or say why not; raise UnavailableError or RejectedError if the servers do not play along.
@@ -74,27 +80,44 @@ class Trigger:
         """
         flow = notification.flow
         if flow is None:
-            return Decision("ignored")
+            return Decision("ignored", detail=f"no alert in it fires with the label action: {' or '.join(ACTIONS)}")
         if flow in self.notify_only:
-            return Decision("notified")
+            return Decision("notified", detail=f"with {flow}.mode: auto in config.yml it would start a run of {flow}")
         champion = self.mlflow.champion(self.model)
+        now = now or datetime.now(UTC)
+        if flow == RETRAIN and self.scheduler is not None:
+            return self._forward(self.scheduler, notification, champion, now)
+        return self._run(flow, notification, champion, now)
+
+    def _run(self, flow: str, notification: Notification, champion: str, now: datetime) -> Decision:
         episode = notification.episode(champion)
         tag = f"{EPISODE}{episode[:16]}"
         deployment = self.prefect.deployment_id(flow, DEPLOYMENT)
-        now = now or datetime.now(UTC)
         former = newest_first(self.prefect.newest_runs(flow, limit=_RUNS, tags={"all_": [tag]}), now)
         ahead = sum(run.is_ahead(now) for run in former)
         if known := next((run for run in former if not run.ended and (run.begun or not run.is_ahead(now))), None):
-            return Decision("known", known.id, ahead=ahead)
+            detail = f"its run of {flow} has not ended: when it has, the alert may ask again after a wait"
+            return Decision("known", known.id, ahead=ahead, detail=detail)
         failed = inconclusive(former)
-        if until := self._waiting(flow, former, now):
-            return Decision("cooldown", until=until, inconclusive=failed, ahead=ahead)
+        if held := self._waiting(flow, former, now):
+            until, why = held
+            return Decision("cooldown", until=until, inconclusive=failed, ahead=ahead, detail=f"it may ask again {why}")
         key = digest(episode, former[0].id) if former else episode
         run, new = self.prefect.create_run(deployment, key, [tag], {"alert": notification.describe(champion)})
         return Decision("accepted" if new else "known", run.id, inconclusive=failed, ahead=ahead)
 
-    def _waiting(self, flow: str, former: list[FlowRun], now: datetime) -> datetime | None:
-        """Return until when nothing is run, for the flow's cooldown or the episode's wait; None if neither is on."""
+    def _forward(self, scheduler: Scheduler, notification: Notification, champion: str, now: datetime) -> Decision:
+        """Have the user's scheduler retrain: once in each of the waits since the alert's start."""
+        number, until = wait_since(notification.requesting[0].starts_at, self.cooldown, now)
+        key = digest(notification.episode(champion), str(number))
+        body = {"flow": RETRAIN, "model": self.model, "attempt": number, "alert": notification.describe(champion)}
+        if scheduler.request(key, body):
+            return Decision("forwarded", until=until)
+        detail = "the scheduler has this request: while the alert fires, it is asked again after that moment"
+        return Decision("known", until=until, detail=detail)
+
+    def _waiting(self, flow: str, former: list[FlowRun], now: datetime) -> tuple[datetime, str] | None:
+        """Return until when nothing is run, for the flow's cooldown or the episode's wait, and why; None if neither."""
         newest = [
             run
             for run in self.prefect.newest_runs(flow, limit=_RUNS)
@@ -102,8 +125,11 @@ class Trigger:
         ]
         if flow == ROLLBACK and sum(not run.ended for run in newest) < _MOST_ROLLBACKS:
             newest = [run for run in newest if run.ended]
-        ends = [max(run.last_moment for run in newest) + self.cooldown] if newest else []
+        why = f"{self.cooldown.total_seconds():g} s after the newest run of {flow} (TRIGGER_COOLDOWN_SECONDS)"
+        ends = [(max(run.last_moment for run in newest) + self.cooldown, why)] if newest else []
         if wait := held_until(former, self.cooldown, now):
-            ends.append(wait)
-        until = max(ends, default=None)
-        return until if until and until > now else None
+            failed = inconclusive(former)
+            longer = f"later each time: {failed} of its runs could conclude nothing, and their messages say why"
+            ends.append((wait, longer if failed > 1 else why))
+        held = max(ends, default=None)
+        return held if held and held[0] > now else None

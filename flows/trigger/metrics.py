@@ -12,7 +12,7 @@ from flows.trigger.flow_metrics import FlowHistories, FlowStates, read_histories
 from flows.trigger.polling import Poll, PollHealth
 from flows.trigger.registry_metrics import RegisteredVersions, Versions, VersionsReader
 
-OUTCOMES = ("accepted", "known", "cooldown", "notified", "ignored", "refused", "failed")
+OUTCOMES = ("accepted", "forwarded", "known", "cooldown", "notified", "ignored", "refused", "failed")
 
 
 class TriggerMetrics:

@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from monitoring.contract.errors import DriftloopError
 
-ROLLBACK = "rollback"
-ACTIONS = ("retrain", ROLLBACK)  # what the label `action` may ask for: flows, by their names
+RETRAIN, ROLLBACK = "retrain", "rollback"
+ACTIONS = (RETRAIN, ROLLBACK)  # what the label `action` may ask for: flows, by their names
 
 # What a run's parameters hold, which Prefect refuses above 512 kB; the key and the count speak for all alerts.
 _MOST_ALERTS = 50

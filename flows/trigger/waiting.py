@@ -14,6 +14,7 @@ from flows.clients.prefect import FlowRun
 UNCHANGED = frozenset({"NothingToRollBackTo", "NotRolledBack"})  # ends of a rollback that has changed nothing
 INCONCLUSIVE = frozenset({"TooFewLabels", "NotPromoted"}) | UNCHANGED
 FACTOR = 4
+SHORTEST = timedelta(minutes=1)  # of a scheduler's, where the cooldown is none
 LONGEST = timedelta(days=1)  # unless the cooldown itself is longer
 LONGEST_IN_HARM = timedelta(hours=4)  # of a rollback
 EPISODE = "episode:"  # what the tag of an alert's episode begins with
@@ -30,6 +31,17 @@ def pause(cooldown: timedelta, failed: int, longest: timedelta = LONGEST) -> tim
     for _ in range(1, failed):
         cooldown = min(cooldown * FACTOR, longest)
     return cooldown
+
+
+def wait_since(start: datetime, cooldown: timedelta, now: datetime) -> tuple[int, datetime]:
+    """Return the number of the wait, of those that follow each other since a start, which now lies in, and its end."""
+    number, end, cooldown = 1, start, max(cooldown, SHORTEST)
+    while (end := end + (wait := pause(cooldown, number))) <= now:
+        number += 1
+        if wait == pause(cooldown, number) == max(LONGEST, cooldown):  # they are all alike from here on
+            more = (now - end) // wait
+            number, end = number + more, end + more * wait
+    return number, end
 
 
 def held_until(runs: Sequence[FlowRun], cooldown: timedelta, now: datetime) -> datetime | None:

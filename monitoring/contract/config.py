@@ -316,10 +316,19 @@ class Gate(_Section):
     level: Probability = 0.05
 
 
+class TrainerLimits(_Section):
+    """What a trainer of the user's may take in a run: time, and memory of all its processes together."""
+
+    time: Duration = timedelta(minutes=15)
+    memory_mb: int = Field(default=2048, ge=64)
+
+
 class Retrain(_Section):
-    """Whether alerts retrain, what a candidate learns from, and what it must achieve.
+    """Whether alerts retrain, who trains, what a candidate learns from, and what it must achieve.
 
     `metric` and `margin` are by default the task's; `minimum_gain` and `margin` are shares, of an error its own.
+    `trainer` (a function, package.module:function) or `command` is the user's, in the place of the recipes;
+    `forward` is the webhook of a scheduler of theirs, which retrains in the place of the flow.
     """
 
     mode: Literal["auto", "notify"] = "auto"
@@ -330,6 +339,18 @@ class Retrain(_Section):
     minimum_gain: Number = Field(ge=0, lt=1)
     gate: Gate = Gate()
     margin: Number = Field(default=TASKS["classification"].margin, ge=0, lt=1)
+    trainer: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+    command: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\x00]+$")], ...], Field(min_length=1)] | None = None
+    limits: TrainerLimits = TrainerLimits()
+    forward: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+[^\s]*$")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.trainer is not None and self.command is not None:
+            raise ValueError("give either trainer or command")
+        if self.forward is not None and self.mode == "notify":
+            raise ValueError("forward has alerts start a run of your scheduler's; with mode notify they start none")
+        return self
 
     @model_validator(mode="after")
     def _gate_fits_metric(self) -> Self:

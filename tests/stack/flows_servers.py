@@ -63,6 +63,11 @@ class Servers:
         body = {"artifacts": {"key": {"any_": ["retrain-comparison"]}, "flow_run_id": {"any_": [run_id]}}}
         return str(requests.post(f"{self.prefect}/artifacts/filter", json=body, timeout=10).json()[0]["data"])
 
+    def log_of(self, run_id: str) -> str:
+        body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        lines = requests.post(f"{self.prefect}/logs/filter", json=body, timeout=10).json()
+        return "\n".join(line["message"] for line in lines)
+
     def version_of(self, model: str, alias: str) -> str | None:
         answer = self.registry("registered-models/alias", name=model, alias=alias)
         return str(answer.json()["model_version"]["version"]) if answer.ok else None

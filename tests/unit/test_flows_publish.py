@@ -60,7 +60,7 @@ def accept(layout: Layout, config: Config, champion: Champion, reference: Refere
     assert collected.older == 200
     candidate = make_candidate(collected.table, reference.table, champion.onnx, config, 1, older=collected.older)
     gate = RetrainGate(candidate.comparison, candidate.standing, 0.9, 0.05, changed=True)
-    run = RetrainRun(config, layout, "", RunRecord(layout, "retrain", None), None)
+    run = RetrainRun(config, layout, "", RunRecord(layout, "retrain", None), None, layout.root / "config.yml")
     compared = Compared(collected, reference, state, champion, candidate, None, gate)  # type: ignore[arg-type]
     stage_accepted_reference.fn(run, compared)
     assert complete(layout, "1")

@@ -148,7 +148,9 @@ def test_labels_from_before_the_onset_do_not_suffice(layout: Layout, config: Con
     write_log(layout, config, draw_wine(600), start=START)
     collected = collect(layout, config, None, onset=Micros(START + 540_000), cycle=3600)
     assert len(collected.table) == 120
-    assert "100 labelled rows are needed: 60 of 60" in (shortage(collected, config) or "")
+    reason = shortage(collected, config) or ""
+    assert "100 labelled rows are needed: 60 of 60" in reason
+    assert "40 more labels of such rows would do (retrain.minimum_labels)" in reason
 
 
 def test_collection_starts_after_the_reference(layout: Layout, config: Config) -> None:
@@ -170,7 +172,8 @@ def test_one_category_is_a_shortage(layout: Layout, config: Config) -> None:
     """Enough labels of one category alone teach nothing."""
     rows = draw_wine(300)
     write_log(layout, config, rows.set_column(4, "truth", pa.array(["red"] * 300)))
-    assert "those that have them: red" in (shortage(collect(layout, config, None), config) or "")
+    reason = shortage(collect(layout, config, None), config) or ""
+    assert "those that have them: red. Labels of another category would do" in reason
 
 
 def test_unreadable_part_is_named(layout: Layout, config: Config) -> None:

@@ -191,7 +191,9 @@ def test_a_candidate_after_a_change_is_promoted_with_its_reference(tmp_path: Pat
     promised = found.comparison.champion.values[config.retrain.metric]
     gate = RetrainGate(found.comparison, found.standing, promised / 2, config.retrain.margin, changed=True)
     collected = Collected(rows, 600, 600, None, None, (), ())
-    report = comparison_report(gate, collected, name="m", champion="1", candidate="2", links=("", ""))
+    report = comparison_report(
+        gate, collected, name="m", champion="1", candidate="2", made_by="a recipe", links=("", "")
+    )
     assert ("mean absolute error" in report, "recall by category" in report) == (
         (True, False) if task == "regression" else (False, True)
     )

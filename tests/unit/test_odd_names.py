@@ -247,7 +247,7 @@ def test_a_retrained_model_serves_and_its_reference_holds(data: Path, path: Path
     assert set(candidate.comparison.categories) == set(TEXTS)
     links = ("http://m/v", "http://m/r")
     gate = RetrainGate(candidate.comparison, candidate.standing, promised=0.5, margin=0.05, changed=True)
-    told = comparison_report(gate, collected, name="n", champion="1", candidate="2", links=links)
+    told = comparison_report(gate, collected, name="n", champion="1", candidate="2", made_by="a recipe", links=links)
     rows = [line for line in told.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}  # none has a cell more
     assert r"a\|\<b\>" in shortage_report("those that have them: a|<b>", collected)
@@ -256,7 +256,7 @@ def test_a_retrained_model_serves_and_its_reference_holds(data: Path, path: Path
     stage(layout, config.model, "2", table, origin="rebased", performance=performance)
     assert complete(layout, "2")
     assert read_reference(layout, config.model).table.column_names == [*FEATURES, PREDICTION, TARGET, "timestamp"]
-    save_copy(data / "_model", config.model.name, Release("2", 1), candidate.exported.SerializeToString())
+    save_copy(data / "_model", config.model.name, Release("2", 1), candidate.trained.exported.SerializeToString())
     with running(settings(data, path)) as app:
         values = dict.fromkeys(FEATURES, 0.0)
         answers = [app.test_client().post("/predict", json={"features": {**values, "_id": 4.0 * n}}) for n in range(6)]

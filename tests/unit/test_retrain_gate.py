@@ -185,6 +185,46 @@ def test_verdicts(
     assert "80.0%" in gate.describe_standing()
 
 
+POINT, BOOTSTRAP = Gate(), Gate(test="bootstrap", level=0.01)
+
+
+@pytest.mark.parametrize(
+    ("compared", "held", "promised", "changed", "told"),
+    [
+        pytest.param((0.1, 0.01, POINT), BADLY, 0.8, True, (), id="promoted"),
+        pytest.param(
+            (-0.1, 1.0, POINT), WELL, 0.8, True, ("a gain of +0.000 or more (retrain.minimum_gain), and it is -0.100",),
+            id="accepted, for want of a gain",
+        ),
+        pytest.param(
+            (0.1, 0.2, POINT), WELL, 0.8, True, ("more than chance (p of 0.05 at most, retrain.gate), and p is 0.2",),
+            id="accepted, for a gain that may be chance",
+        ),
+        pytest.param(
+            (0.1, 0.2, BOOTSTRAP), BADLY, 0.8, True,
+            ("(p of 0.01 at most, retrain.gate)", "(retrain.margin): it is right on 80.0% of 500", "margin 3.0%"),
+            id="refused by the gate's test",
+        ),
+        pytest.param(
+            (-0.1, 1.0, POINT), WELL, 0.8, False, ("Nothing has changed, so there is nothing to accept",),
+            id="refused without a change",
+        ),
+        pytest.param(
+            (-0.1, 1.0, POINT), WELL, None, True, ("measured at its promotion, and this one was not",),
+            id="refused beside a champion that nobody has measured",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_have_to_be_different_is_told(
+    *, compared: tuple[float, float, Gate], held: Accuracy, promised: float | None, changed: bool, told: tuple[str, ...]
+) -> None:
+    """By the numbers, and by the keys of the config that ask for them; of a promotion nothing."""
+    gain, p_value, by = compared
+    gate = RetrainGate(replace(comparison(gain, p_value), gate=by), held, promised, margin=0.03, changed=changed)
+    assert all(part in gate.wanting for part in told)
+    assert gate.wanting.startswith("A promotion takes a gain ") if told else gate.wanting == ""
+
+
 def test_rows_from_before_the_change_teach_and_judge_nobody(config: Config) -> None:
     """The older rows are in training alone: the comparison and the champion's standing are of the others."""
     champion = model_of(config, draw_wine(300, seed=1))

@@ -24,6 +24,7 @@ from flows.training.export import export_onnx
 from flows.training.far_values import FarValues
 from flows.training.pipeline import train
 from flows.training.sample import sample_of
+from flows.training.trained import RecipeTrained
 from flows.trigger import polling
 from flows.trigger.polling import Poll
 from monitoring.contract.config import Config
@@ -238,9 +239,10 @@ def test_a_few_values_far_outside_do_not_decide_what_a_candidate_learns(config: 
     calm = make_candidate(rows, reference, onnx, config, seed=1).comparison.candidate.accuracy
     candidate = make_candidate(poisoned(rows, 5), reference, onnx, config, seed=1)
     assert candidate.comparison.candidate.accuracy > calm - 0.03
-    exported = load_onnx(candidate.exported.SerializeToString(), config.model)
+    exported = load_onnx(candidate.trained.exported.SerializeToString(), config.model)
     asked = sample_of(poisoned(draw_wine(300, shift=6.0, seed=9), 20), config.model)
-    assert (exported.predict(asked.features)[0] == candidate.pipeline.predict(asked.features)).all()
+    assert isinstance(candidate.trained, RecipeTrained)
+    assert (exported.predict(asked.features)[0] == candidate.trained.pipeline.predict(asked.features)).all()
 
 
 def mostly(usual: float, share: float, others: Callable[[np.random.Generator, int], Any]) -> Any:

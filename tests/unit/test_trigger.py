@@ -187,7 +187,10 @@ def test_nothing_to_retrain_for_is_ignored(token_file: Path, body: Any) -> None:
     """Resolved alerts and those for people ask no server for anything."""
     client = client_of(token_file)
     answer = post(client, body)
-    assert (answer.status_code, answer.json) == (200, {"outcome": "ignored"})
+    assert (answer.status_code, answer.json) == (
+        200,
+        {"outcome": "ignored", "detail": "no alert in it fires with the label action: retrain or rollback"},
+    )
     assert series(client)["trigger_notifications_total", "ignored"] == 1
 
 
@@ -281,7 +284,9 @@ def test_an_alert_whose_runs_conclude_nothing_waits_longer(token_file: Path, out
     with servers(answers) as (base, asked):
         client = client_of(token_file, base)
         answer = post(client, NOTIFICATION).json
+        detail = answer.pop("detail")
         assert answer == {"outcome": "cooldown", "until": until.isoformat(timespec="seconds"), "inconclusive": failed}
+        assert ("could conclude nothing" in detail, "TRIGGER_COOLDOWN_SECONDS" in detail) == (failed > 1, failed <= 1)
         assert CREATE not in dict(asked)
         polled = poll(client)
         assert polled["flow_inconclusive_runs", "retrain"] == failed
@@ -297,7 +302,8 @@ def test_notify_asks_for_no_retraining(token_file: Path, tmp_path: Path) -> None
     bad = {**NOTIFICATION["alerts"][0], "labels": {"alertname": "ModelTurnedBad", "action": "rollback"}}
     with servers({**WELL, "GET /api/deployments/name/rollback/on-alert": (200, {"id": "d-1"})}) as (base, asked):
         client = client_of(token_file, base, driftloop_config=path)
-        assert post(client, NOTIFICATION).json == {"outcome": "notified"}
+        answer = post(client, NOTIFICATION).json
+        assert (answer["outcome"], "retrain.mode: auto" in answer["detail"]) == ("notified", True)
         assert not asked
         assert post(client, changed(alerts=[bad])).json["outcome"] == "accepted"
     assert series(client)["trigger_notifications_total", "notified"] == 1

@@ -31,6 +31,7 @@ SHELL = [
 ]  # fmt: skip
 # texts in code that look like a variable's name
 NO_VARIABLES = {
+    "BRANCH_EQ",
     "BRANCH_LEQ",
     "INVALID_PARAMETER_VALUE",
     "MAX_CONTENT_LENGTH",

@@ -29,7 +29,7 @@ def absent(stored: Collection[str], columns: Columns) -> list[str]:
 
 def with_our_names(rows: pa.Table, columns: Columns) -> pa.Table:
     """Return rows of a foreign file with our names for their columns."""
-    if not columns:
+    if not columns or not rows.num_columns:  # Arrow forgets the number of rows without columns
         return rows
     names = our_names(rows.column_names, columns)
     kept = [place for place, name in enumerate(names) if name is not None]

@@ -60,7 +60,7 @@ def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
         ),
         lag=Gauge(
             f"{prefix}_seal_lag_seconds",
-            "Age of the oldest row that is in no part yet, when the log was last looked after.",
+            "How long a row has been in a journal and in no part, when the log was last looked after.",
             multiprocess_mode="livemostrecent",
             registry=registry,
         ),

@@ -159,7 +159,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def _lag(log: AppendLog) -> float:
-    """Return the age in seconds of the oldest row that is in a journal and in no part; 0 without one."""
+    """Return for how many seconds the oldest journal with rows has been written; 0 without one."""
     times = [time for path in list_journals(log.folder) if (time := first_time(path, log.form)) is not None]
     return max(0.0, (microseconds(datetime.now(UTC)) - min(times)) / 1e6) if times else 0.0
 

@@ -1,5 +1,6 @@
 """Retention: by age and by size, to nowhere or to an archive by date; labels leave after their predictions."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from api.log.append_log import label_format
+from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.errors import ConfigError
@@ -105,11 +107,17 @@ def test_the_settings_reach_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         type(chosen).read()
 
 
-def test_the_lag_is_the_age_of_the_oldest_row_in_a_journal(tmp_path: Path) -> None:
-    """Sealed rows do not lag, whatever their age."""
+def test_the_lag_is_how_long_rows_have_been_in_a_journal(tmp_path: Path) -> None:
+    """Neither sealed rows nor backdated ones lag, whatever their age."""
     log = Log(tmp_path / "log")
     log.append(rows(1, at=OLD))
     log.append(rows(1))
+    look_after(log, Retention())
+    assert log.metrics.lag.collect()[0].samples[0].value == pytest.approx(0, abs=5)
+    (journal,) = list_journals(tmp_path / "log")
+    begun = re.sub(rb'(?<="begun":)[0-9]+', str(OLD).encode(), journal.read_bytes(), count=1)
+    with journal.open("r+b") as file:  # in its place: the log appends to this very file
+        file.write(begun)
     look_after(log, Retention())
     expected = datetime.now(UTC).timestamp() - OLD / 1e6
     assert log.metrics.lag.collect()[0].samples[0].value == pytest.approx(expected, abs=5)

@@ -23,6 +23,7 @@ from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.layout import ID_INDEX, LOG_LOCK
 from monitoring.contract.locks import FolderLock, LockedError, NoTurnError
 from monitoring.contract.part_reader import UNREADABLE, read_groups
 from monitoring.contract.parts import Part, list_parts
@@ -102,12 +103,12 @@ class AppendLog:
         self._opened = 0.0
         self._space_seen = float("-inf")
         self._lock = threading.Lock()  # the journal
-        self._turns = FolderLock(folder / "_lock", LOCK_PATIENCE)
+        self._turns = FolderLock(folder / LOG_LOCK, LOCK_PATIENCE)
         self._full: list[Journal] = []  # closed for appending, not sealed yet
         self._seal_lock = threading.Lock()  # the list of full journals
         self._wake = threading.Event()
         self.halves = Halves(folder / "_halves.sqlite")
-        self.ids = IdIndex(folder / "_ids", self._given_ids, durable=sealing.fsync)
+        self.ids = IdIndex(folder / ID_INDEX, self._given_ids, durable=sealing.fsync)
         self._stopping = False
         self._thread: threading.Thread | None = None
 

@@ -16,10 +16,11 @@ from monitoring.batch.refusals import Refusal, refuse
 from monitoring.contract.config import Config, Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import FAILS, PASSES
-from monitoring.contract.layout import Layout
+from monitoring.contract.layout import ID_INDEX, LOG_LOCK, Layout
 from monitoring.contract.listing import LeftOut
 from monitoring.contract.locks import FolderLock
 from monitoring.contract.part_reader import UNREADABLE, reason_of
+from monitoring.contract.plain_files import discard
 from monitoring.contract.times import Micros, latest_time, microseconds
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError
@@ -122,9 +123,19 @@ def _append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
     try:
         with FolderLock(layout.journals(layout.current) / "_ingest", PATIENCE).held():
             discard_litter([layout.current, layout.labels])
-            return append(layout, model, rows)
+            appended = append(layout, model, rows)
+            if appended.appended:
+                _drop_index(layout.journals(layout.current))
+            return appended
     except OSError as error:
         raise DriftloopError(f"{layout.current} cannot be written: {reason_of(error)}") from error
+
+
+def _drop_index(folder: Path) -> None:
+    """Remove the API's index of ids, which does not know those of the new rows: it makes another from the log."""
+    with FolderLock(folder / LOG_LOCK, PATIENCE).held():
+        for file in (folder / ID_INDEX).glob("*"):
+            discard(file)
 
 
 def _counts(of: Appended, refused: int) -> str:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 from monitoring.contract.storage import Named, Place, Remote
 
+# Beside the journals of a log: who appends rows whose ids others made holds the lock, and looks them up in the index,
+# which is made anew from the log where it is gone.
+LOG_LOCK, ID_INDEX = "_lock", "_ids"
+
 
 @dataclass(frozen=True)
 class Layout:

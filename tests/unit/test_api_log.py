@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from uuid_utils import uuid7
 
 from api.log.own_ids import may_be_own
+from monitoring.__main__ import main
 from monitoring.contract.config import Config, Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
@@ -341,3 +342,24 @@ def test_rows_are_counted_by_what_became_of_them(client: FlaskClient) -> None:
     assert re.findall(r'^api_log_rows_total\{outcome="(\w+)"\} (\S+)$', text, re.MULTILINE) == [
         ("logged", "2.0"), ("known", "1.0"),
     ]  # fmt: skip
+
+
+def test_ids_of_a_batch_that_was_ingested_are_known(
+    client: FlaskClient, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the index of ids was there before the batch or not: what `ingest` appends is known from then on."""
+    monkeypatch.setenv("DATA_DIR", str(app.config["LAYOUT"].root))
+    monkeypatch.delenv("DRIFTLOOP_CONFIG", raising=False)
+    begin = datetime.now(UTC) - timedelta(hours=1)
+    for number, before in enumerate((False, True)):
+        if before:
+            assert statuses(send(client, row(prediction_id="early"))) == ["logged"]
+        times = [begin + timedelta(seconds=number * 10 + n) for n in range(3)]
+        ids = [f"order {number}-{n}" for n in range(3)]
+        rows = pd.DataFrame([features_of(GENRES)] * 3).assign(
+            timestamp=times, prediction_id=ids, **{PREDICTION: "rock", TARGET: None}
+        )
+        rows.to_parquet(tmp_path / f"{number}.parquet", index=False)
+        assert main(["ingest", "--input", str(tmp_path / f"{number}.parquet")]) == 0
+        sent = [row(prediction_id=i, timestamp=t.isoformat()) for i, t in zip(ids, times, strict=True)]
+        assert statuses(send(client, *sent, row(prediction_id=f"new {number}"))) == ["known"] * 3 + ["logged"]

@@ -189,7 +189,13 @@ def test_a_batch_that_is_too_large_is_divided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "answer"), [({"zone": object()}, 1), ({"zone": "\ud800"}, object()), (None, 1), (7, 1)], ids=repr
+    ("given", "answer"),
+    [
+        pytest.param({"zone": object()}, 1, id="a value that is none"),
+        pytest.param({"zone": "\ud800"}, object(), id="half a character, and an answer that is none"),
+        pytest.param(None, 1, id="no features"),
+        pytest.param(7, 1, id="a number for features"),
+    ],
 )
 def test_nothing_is_raised_into_the_callers_request(given: Any, answer: Any) -> None:
     """What cannot be written is counted."""

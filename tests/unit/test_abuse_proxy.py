@@ -8,13 +8,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 import requests
 
 from tests.processes import ROOT, answers, eventually, free_port, process
-from tests.unit.api_fixtures import gunicorn, keep_champion
+from tests.unit.api_fixtures import features_of, gunicorn, keep_champion
 from tests.unit.models import GENRES
 from tests.unit.test_abuse_slow import smuggled_requests_are_refused
 
@@ -39,16 +40,34 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, api: str) -> Iterator[str]:
-    folder, port = tmp_path_factory.mktemp("proxy"), free_port()
+@contextmanager
+def proxy(folder: Path, api: str, wait_for: str) -> Iterator[str]:
+    """Run the proxy before an API, and yield its address."""
+    port = free_port()
     (folder / "haproxy.cfg").write_text(local(CONFIG.read_text(), port, int(api.rpartition(":")[2])))
     assert HAPROXY is not None
     command = [HAPROXY, "-db", "-f", str(folder / "haproxy.cfg")]
     url, log = f"http://127.0.0.1:{port}", folder / "log"
     with process(command, log, {**os.environ, "API_RATE_LIMIT": str(LIMIT)}) as child:
-        eventually("the proxy to pass requests on", answers(f"{url}/ready", child, log), 20)
+        eventually("the proxy to pass requests on", answers(f"{url}{wait_for}", child, log), 20)
         yield url
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, api: str) -> Iterator[str]:
+    with proxy(tmp_path_factory.mktemp("proxy"), api, "/ready") as url:
+        yield url
+
+
+def test_an_api_without_a_model_logs_what_others_predict_and_says_what_it_lacks(tmp_path: Path) -> None:
+    """It is not ready and lives: the proxy passes on what it can do, and its own reason for what it cannot."""
+    (tmp_path / "data").mkdir()
+    with gunicorn(tmp_path / "data", "/health") as server, proxy(tmp_path, server.url, "/health") as url:
+        row = {"features": features_of(GENRES), GENRES.model.prediction: "rock"}
+        logged = requests.post(f"{url}/log", json={"rows": [row]}, timeout=30)
+        assert (logged.status_code, logged.json()["logged"]) == (200, 1)
+        refused = requests.post(f"{url}/predict", json={"features": features_of(GENRES)}, timeout=30)
+        assert (refused.status_code, refused.json()["reason"]) == (503, "no_model")
 
 
 def test_the_committed_configuration_is_sound() -> None:

@@ -36,9 +36,10 @@ def lower_bound(right: int, rows: int, miscoverage: float = MISCOVERAGE) -> floa
 def floor_of(performance: Performance, tolerance: float = TOLERANCE, blocks: Blocks | None = None) -> float:
     """Return the accuracy of the null hypothesis, the lower bound less the tolerance; it may be 0 or less."""
     assert performance.accuracy is not None
-    if blocks is not None:
-        return min(performance.accuracy, blocks.mean) - blocks.margin(MISCOVERAGE) - tolerance
-    return lower_bound(round(performance.accuracy * performance.rows), performance.rows) - tolerance
+    bound = lower_bound(round(performance.accuracy * performance.rows), performance.rows)
+    if blocks is not None:  # of few rows each, nearly all of them right, the means are far from normal: the lower one
+        bound = min(bound, performance.accuracy, blocks.mean - blocks.margin(MISCOVERAGE))
+    return bound - tolerance
 
 
 class AccuracyTest(HarmTest[AccuracyVerdict]):

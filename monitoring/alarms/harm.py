@@ -10,7 +10,7 @@ twentieth, so that the mean over promotions is what was promised too.
 
 Rows of one bad day are wrong together. Where the reference has times, the test is therefore of the means of blocks of
 time so long that one tells nothing of the next (see `outcome_blocks`), and counts these, not rows. A block ends with
-the first row of a later one; a row of an earlier time, whose label came late, counts in the block that is open.
+the first row of a later one; a row of an earlier time, whose label came after that, counts in the block that is open.
 
 After an alarm an e-detector of the same kind tests the opposite, "the model is still worse than the bound": the alarm
 lasts until that score reaches the same threshold, or until the reference is replaced. So an alarm does not flicker, and
@@ -115,45 +115,38 @@ class HarmTest(ABC, Generic[Verdict_co]):
             self._add_to_blocks(values, promise, times // round(self._blocks.seconds * 1e6))
             return
         self._threshold = math.log10(promise / (1 - MISCOVERAGE))
-        while len(values):
-            place = self._add_until_change(values)
-            taken = values if place is None else values[: place + 1]
-            self._count(taken)
-            if place is not None:
-                self._toggle_alarm()
-            values = values[len(taken) :]
+        self._test(values, self._rows + np.arange(1, len(values) + 1))
+        self._count(values)
 
     def _count(self, values: Values) -> None:
         self._rows, self._total = self._rows + len(values), self._total + values.sum().item()
 
     def _add_to_blocks(self, values: Values, promise: float, blocks: Times) -> None:
-        """Take in values (n,) of rows in these blocks (n,), by number."""
-        blocks = np.maximum.accumulate(np.append(self._open[0], blocks))[1:]
-        begins = np.flatnonzero(np.diff(blocks, prepend=self._open[0]))
-        for part, numbers in zip(np.split(values.astype(float), begins), np.split(blocks, begins), strict=True):
-            if not len(part):
-                continue
-            if numbers[0] > self._open[0]:
-                self._close_block(promise)
-            self._open = int(numbers[0]), self._open[1] + part.sum().item(), self._open[2] + len(part)
-            self._count(part)
+        """Take in values (n,) of rows in these blocks (n,), by number; those of closed blocks go to the open one."""
+        number, total, rows = self._open
+        blocks = np.append(number, np.maximum(blocks, number))
+        order = np.argsort(blocks, kind="stable")
+        numbers, begins = np.unique(blocks[order], return_index=True)
+        totals = np.add.reduceat(np.append(total, values)[order], begins)
+        counts = np.add.reduceat(np.append(rows, np.ones(len(values), np.int64))[order], begins)
+        self._open = int(numbers[-1]), float(totals[-1]), int(counts[-1])
+        ended = np.flatnonzero(counts[:-1])
+        seen = self._rows - rows + np.cumsum(counts)[ended]
+        self._count(values)
+        self._closed += len(ended)
         self._set_threshold(promise)
-
-    def _close_block(self, promise: float) -> None:
-        """Test the mean of the block that was open."""
-        _, total, rows = self._open
-        self._open = -1, 0.0, 0
-        if not rows:
-            return
-        self._closed += 1
-        self._set_threshold(promise)
-        if self._add_until_change(np.array([total / rows])) is not None:
-            self._toggle_alarm()
+        self._test(totals[ended] / counts[ended], seen)
 
     def _set_threshold(self, promise: float) -> None:
         """Promise as many blocks between false alarms as hold the promised rows, FEWEST_BLOCKS at least."""
         blocks = promise * self._closed / max(self._rows - self._open[2], 1)
         self._threshold = math.log10(max(blocks, FEWEST_BLOCKS) / (1 - MISCOVERAGE))
+
+    def _test(self, values: Values, rows: Times) -> None:
+        """Bet on values (n,), after each of which so many rows (n,) have been seen."""
+        while (place := self._add_until_change(values)) is not None:
+            self._toggle_alarm(int(rows[place]))
+            values, rows = values[place + 1 :], rows[place + 1 :]
 
     def _add_until_change(self, values: Values) -> int | None:
         if self._since is None:
@@ -162,11 +155,11 @@ class HarmTest(ABC, Generic[Verdict_co]):
         self._fall.add(values if place is None else values[: place + 1])  # for the metric of the score alone
         return place
 
-    def _toggle_alarm(self) -> None:
+    def _toggle_alarm(self, rows: int) -> None:
         """Raise an alarm and test for recovery from here on, or end one and test for a fall anew."""
         self._recovery = self.detector(recovery=True)
         if self._since is None:
-            self._since = self._rows
+            self._since = rows
         else:
             self._since = None
             self._fall = self.detector()

@@ -1,8 +1,8 @@
 """Blocks of time that outcomes are judged by, of a length that the reference's outcomes tell.
 
-Rows of one hour, or of one day of bad weather, are wrong together. A block is so long that its mean outcome tells
-nothing of those that follow within a day: their autocorrelations lie within the limits that those of independent values
-keep (Bartlett 1946), in 999 of 1,000 cases, for all lags together (Bonferroni).
+Rows of one hour, or of one day of bad weather, are wrong together. A block is so long that those of one day, or of one
+longer part of it, are no more alike than others: their means differ between such parts by no more than chance (one-way
+analysis of variance, Fisher 1925), in 999 of 1,000 cases, for all lengths together (Bonferroni).
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.special import ndtri, stdtrit
+from scipy.special import fdtrc, stdtrit
 
 from monitoring.alarms.outcomes import JUDGES
 from monitoring.contract.config import Model
@@ -57,27 +57,36 @@ def blocks_of(reference: Reference, model: Model) -> Blocks | None:
         outcomes = outcomes.clip(max=reference.performance.mae_bound)
     found = None
     for seconds in LENGTHS:
-        means = _means(outcomes, times, seconds)
+        begins, means = _means(outcomes, times, seconds)
         if len(means) < FEWEST:
             break
         found = Blocks(seconds, float(means.mean()), float(means.std(ddof=1)), len(means))
-        if not _depend(means, math.ceil(DAY / seconds)):
+        if not _alike(means, begins, seconds):
             break
     return found
 
 
-def _means(outcomes: Floats, times: Floats, seconds: float) -> Floats:
-    """Return the mean of each block that has rows (blocks,), of outcomes (n,) in the order of their times (n,)."""
-    _, places, counts = np.unique(times // seconds, return_inverse=True, return_counts=True)
+def _means(outcomes: Floats, times: Floats, seconds: float) -> tuple[Floats, Floats]:
+    """Return the begin and the mean of each block that has rows (blocks,), of outcomes (n,) at these times (n,)."""
+    numbers, places, counts = np.unique(times // seconds, return_inverse=True, return_counts=True)
     means: Floats = np.bincount(places, outcomes) / counts
-    return means
+    return numbers * seconds, means
 
 
-def _depend(means: Floats, lags: int) -> bool:
-    """Say whether an autocorrelation of blocks' means (n,) is beyond chance, up to so many lags."""
-    centred, number = means - means.mean(), len(means)
-    lags = min(lags, number // 2)
-    power = np.abs(np.fft.rfft(centred, 2 * number)) ** 2
-    products = np.fft.irfft(power)[: lags + 1]
-    limit = -float(ndtri(CHANCE / (2 * lags))) / math.sqrt(number)
-    return bool((np.abs(products[1:]) > limit * products[0]).any())
+def _alike(means: Floats, begins: Floats, seconds: float) -> bool:
+    """Say whether blocks' means (n,) within a longer part of time, of a day at most or of two blocks, are alike."""
+    longer = [length for length in LENGTHS if length > seconds]
+    longer = [length for length in longer if length <= DAY] or longer[:1]
+    return any(_chance(means, begins // length) < CHANCE / len(longer) for length in longer)
+
+
+def _chance(values: Floats, groups: Floats) -> float:
+    """Return how likely groups (n,) of independent values (n,) differ by as much; 1 where there are too few."""
+    _, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    between, within = len(counts) - 1, len(values) - len(counts)
+    if not between or not within:
+        return 1.0
+    means = np.bincount(places, values) / counts
+    explained = float((counts * (means - values.mean()) ** 2).sum())
+    left = float(((values - means[places]) ** 2).sum())
+    return float(fdtrc(between, within, explained / between / (left / within))) if left > 0 else float(explained <= 0)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict, lower_bound
+from monitoring.alarms.accuracy import AccuracyTest, AccuracyVerdict, floor_of, lower_bound
 from monitoring.alarms.harm_watch import HarmWatch
-from monitoring.alarms.outcome_blocks import blocks_of
+from monitoring.alarms.outcome_blocks import Blocks, blocks_of
 from monitoring.contract.layout import Layout
 from monitoring.contract.parts import list_parts
 from monitoring.contract.reference import Performance, Reference, read_reference
@@ -313,3 +313,41 @@ def test_days_that_differ_as_the_references_do_raise_no_alarm_and_a_lasting_fall
     since = together.verdict().since
     assert since is not None
     assert since > len(later)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_days_that_differ_a_little_are_blocks_and_rows_that_do_not_are_not(tmp_path: Path, seed: int) -> None:
+    """A day's accuracy that deviates by a twentieth is nothing in a minute, and much among the days of a month."""
+    rng = np.random.default_rng(seed)
+    days, rows = 30, 500
+    times = pa.array(np.arange(days * rows) * (86_400_000_000 // rows)).cast(pa.timestamp("us", "UTC"))
+
+    def seconds(shares: np.ndarray) -> float:
+        columns = {PREDICTION: np.where(rng.random(len(shares)) < shares, "yes", "no"), TARGET: ["yes"] * len(shares)}
+        blocks = blocks_of(replace(_reference(tmp_path), table=pa.table({**columns, "timestamp": times})), LOANS.model)
+        assert blocks is not None
+        return blocks.seconds
+
+    assert seconds(np.clip(0.9 + 0.05 * rng.normal(size=days), 0, 1).repeat(rows)) >= 86_400
+    assert seconds(np.full(days * rows, 0.9)) == 60
+
+
+def test_labels_of_a_month_that_come_at_once_are_in_their_blocks_in_whatever_order() -> None:
+    """Labels by ids that tell no time come in any order; sorted or not, the verdict is the same."""
+    rng = np.random.default_rng(1)
+    right, times = rng.random(6_000) < 0.8, np.arange(6_000) * 864_000_000 // 2
+    blocks = Blocks(86_400.0, 0.9, 0.03, 60)
+    found = []
+    for order in (np.arange(6_000), rng.permutation(6_000)):
+        test = AccuracyTest(Performance(0.9, 5_000), blocks=blocks)
+        test.add(right[order], PROMISE, times[order])
+        found.append(test.verdict())
+    assert found[0].detected
+    assert found[0] == replace(found[1], score=found[0].score)
+    assert found[0].score == pytest.approx(found[1].score)
+
+
+def test_blocks_of_few_rows_promise_no_more_than_the_rows_do() -> None:
+    """Of a hundred rows all right the means deviate by nothing, and that says little of the truth."""
+    blocks = Blocks(60.0, 1.0, 0.0, 100)
+    assert floor_of(Performance(1.0, 100), 0.0, blocks) == pytest.approx(lower_bound(100, 100))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 KEPT, GIVEN, SERVICES, DATABASE = (Path(path) for path in ("/secrets", "/given", "/services", "/database"))
 KEEPER = 10_002  # user and group of what is kept: nobody else's, for a container that is root sees the host's files
-YOURS = ("smtp_password", "slack_webhook_url")  # that nobody can make: empty until they are given
+YOURS = ("smtp_password", "slack_webhook_url", "forward_token")  # that nobody can make: empty until they are given
 LOST = """\
 The database in the volume `postgres` asks for a password that is not here. Where you have it, write it into
 secrets/database_password and start with

@@ -75,6 +75,8 @@ def test_the_description_says_what_takes_the_key(app: Flask, chosen: APISettings
     paths = app.test_client().get("/openapi.json").json["paths"]
     assert {path for path, methods in paths.items() for m in methods.values() if "security" in m} == {
         "/predict",
+        "/log",
+        "/log/cloudevents",
         "/feedback",
     }
     assert "401" in paths["/predict"]["post"]["responses"]

@@ -58,7 +58,7 @@ def test_a_part_that_reaches_into_the_future_counts_up_to_now(tmp_path: Path) ->
     for part in list_parts(log)[0]:
         Path(str(part.path)).unlink()
     pa.parquet.write_table(pa.concat_tables(both), log / "of-both-times.parquet")
-    label_rows(tmp_path, config, named, ["yes"] * 120)
+    label_rows(tmp_path, config, named, ["yes"] * 120, start=NOW - timedelta(minutes=2))
     monitor, registry = monitor_of(tmp_path, config)
     monitor.cycle()
     assert registry.get_sample_value("rowcount") == 60

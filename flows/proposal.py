@@ -15,7 +15,7 @@ from flows.training.collection import collect, require_reference, shortage
 from flows.training.evaluation import Comparison, ask, compare
 from flows.training.held_out import split_rows
 from flows.training.metrics import TITLES
-from flows.training.pipeline import with_answers
+from flows.training.pipeline import predicted_by
 from flows.training.sample import sample_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Model
@@ -116,10 +116,9 @@ def as_predicted(
 
     The calibration is that of all rows: they are several times as many.
     """
-    answers = ask(answering, sample_of(rows, model))
-    measured = TASKS[model.task].performance(answers)
+    measured = TASKS[model.task].performance(ask(answering, sample_of(rows, model)))
     performance = measured if expected is None else replace(expected, calibration=measured.calibration)
-    return with_answers(rows, model, answers.predicted, answers.probabilities, answers.classes), performance
+    return predicted_by(answering, rows, model), performance
 
 
 def _told(comparison: Comparison, version: str, champion: str) -> str:

@@ -16,7 +16,7 @@ from flows.registry.versions import Registered, digest_of, promote, register, ta
 from flows.training.collection import newest_row
 from flows.training.evaluation import ask
 from flows.training.metrics import TITLES, shown
-from flows.training.pipeline import with_answers
+from flows.training.pipeline import predicted_by
 from flows.training.sample import feature_matrix, sample_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Config
@@ -135,14 +135,13 @@ def make_champion(of: Registration, say: Say, tags: Mapping[str, str] | None = N
     registered = of.register(
         {"gate": "first", **(tags or {})}, {f"reference_{name}": value for name, value in scores.items()}
     )
-    predicted, probabilities = answering.predict(feature_matrix(table, model))
     # rows that a former model has logged are no evidence about this one: the window starts after them
     through = newest_row(of.layout) or of.reference.through
     stage(
         of.layout,
         model,
         registered.version,
-        with_answers(table, model, predicted, probabilities, answering.classes),
+        predicted_by(answering, table, model),
         origin=of.reference.origin,
         through=through,
         performance=performance,

@@ -13,8 +13,7 @@ from data.sample import draw_reference
 from flows.registration import Say, absent_reference, make_champion, prepare
 from flows.registry.publication import complete, stage
 from flows.registry.versions import Champion, RegistryError, UnfitVersionError, load_champion, tags_of
-from flows.training.pipeline import with_answers
-from flows.training.sample import feature_matrix
+from flows.training.pipeline import predicted_by
 from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
@@ -100,8 +99,7 @@ def _fill_predictions(
     Nobody has measured how good it is on rows that it has not seen, so the reference promises no accuracy.
     """
     model = config.model
-    predicted, probabilities = champion.onnx.predict(feature_matrix(table, model))
-    filled = with_answers(table, model, predicted, probabilities, champion.onnx.classes)
+    filled = predicted_by(champion.onnx, table, model)
     if present is None:
         stage(layout, model, champion.version, filled, origin="sample")
     else:

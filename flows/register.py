@@ -7,23 +7,18 @@ from typing import TYPE_CHECKING
 
 from flows.settings import FlowSettings
 from monitoring.contract.config_file import load_config
-from monitoring.contract.errors import DriftloopError
 from monitoring.contract.exit_status import CANNOT, FAILS, PASSES
-from monitoring.contract.layout import Layout
+from monitoring.contract.times import parse_moment
 
 if TYPE_CHECKING:
     from flows.proposal import Outcome
 
 TOLERANCE = 1e-3  # as flows.training.export, which takes seconds to import
-_EXITS = {"Promoted": PASSES, "NotPromoted": FAILS}
+_EXITS = {"Promoted": PASSES, "Ready": PASSES, "NotPromoted": FAILS}
 _ABOUT = (
     "A pickle (joblib, pkl) is loaded, and that runs the code in it: take none whose origin you do not trust. The "
     "converted model is asked for the reference's rows, and refused if an answer differs from the original's."
 )
-
-
-class NoChampionError(DriftloopError):
-    """There is no champion to hold a model against."""
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -61,6 +56,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             help="how far an answer of the converted model may be from the original's: of a probability, or of a "
             "regression a share of the labels' standard deviation (default %(default)g)",
         )
+        command.add_argument(
+            "--learned-through",
+            type=parse_moment,
+            metavar="TIME",
+            help="the model has learned from logged rows up to this time, like 2026-11-01T08:00 (UTC): they do not "
+            "judge it, nor do they judge a later model against it",
+        )
     register.add_argument(
         "--learned-from-reference",
         action="store_true",
@@ -75,21 +77,15 @@ def bring(options: argparse.Namespace) -> int:
 
     import mlflow  # noqa: PLC0415 - after the environment is set; it takes seconds, as those below do
 
-    from flows.proposal import Outcome, propose  # noqa: PLC0415
-    from flows.registration import make_champion, prepare  # noqa: PLC0415
-    from flows.registry.publication import complete, sole_run  # noqa: PLC0415
-    from flows.registry.versions import load_champion  # noqa: PLC0415
+    from flows.proposal import bring_forward  # noqa: PLC0415
+    from flows.registration import prepare  # noqa: PLC0415
+    from flows.registry.publication import sole_run  # noqa: PLC0415
     from flows.run_history import recorded  # noqa: PLC0415
 
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    layout = Layout(settings.data_dir, settings.parts_uri)
-    with sole_run(layout), recorded(layout, options.command) as record:
-        champion = load_champion(config.model)
-        if champion is None and options.command == "propose":
-            raise NoChampionError(f"{config.model.name} has no champion; `register` makes this model the first one")
-        if champion is not None:
-            record.version = champion.version
-            complete(layout, champion.version)
+    layout = settings.layout(config.model)
+    with recorded(layout, options.command) as record:
+        # before the lock: what it takes to load and convert a model of others is their own affair
         of = prepare(
             config,
             layout,
@@ -97,13 +93,10 @@ def bring(options: argparse.Namespace) -> int:
             _say,
             tolerance=options.tolerance,
             has_seen_reference=getattr(options, "learned_from_reference", False),
+            learned_through=options.learned_through,
         )
-        if champion is None:
-            record.version = make_champion(of, _say).version
-            outcome = Outcome("Promoted", f"version {record.version} is champion, the first one")
-        else:
-            outcome = propose(of, champion, record, _say)
-        record.keep(outcome.name, outcome.message)
+        with sole_run(layout):
+            outcome = bring_forward(of, record, _say, may_be_first=options.command == "register")
     return _conclude(outcome)
 
 

@@ -2,24 +2,29 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
-from flows.conversion.conversion import TOLERANCE, Conversion, convert_brought
+from flows.conversion.conversion import Conversion, convert_brought
+from flows.conversion.errors import BroughtModelError
 from flows.conversion.reading import Brought, read_model
 from flows.registry.publication import complete, stage
 from flows.registry.tags import model_tags
-from flows.registry.versions import Registered, promote, register
+from flows.registry.versions import Registered, digest_of, promote, register, tags_of
 from flows.training.collection import newest_row
 from flows.training.evaluation import ask
 from flows.training.metrics import TITLES, shown
-from flows.training.pipeline import with_answers
+from flows.training.pipeline import predicted_by
 from flows.training.sample import feature_matrix, sample_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Config
 from monitoring.contract.layout import Layout
+from monitoring.contract.names import LEARNED_THROUGH, MODEL_SHA256
+from monitoring.contract.onnx.model import UnfitModelError
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
+from monitoring.contract.times import Micros
 
 Say = Callable[[str], None]
 
@@ -28,9 +33,10 @@ _LONGEST_SOURCE = 400  # characters of it that MLflow takes
 
 @dataclass(frozen=True)
 class Registration:
-    """A model that somebody brings, the reference that it is held against, and how far their answers may differ.
+    """A model that somebody brings, as it came and as ONNX, and the reference that is there.
 
     `has_seen_reference`: it has learned from the reference's rows, so that they do not tell how good it is.
+    `learned_through` is the time of the newest logged row that it has learned from; None if nobody has said.
     """
 
     config: Config
@@ -39,9 +45,27 @@ class Registration:
     reference: Reference
     conversion: Conversion
     has_seen_reference: bool = False
+    learned_through: Micros | None = None
+
+    def renewed(self) -> "Registration":
+        """Return it with the reference that is there now; raise InvalidReferenceError if there is none."""
+        return replace(self, reference=_reference(self.config, self.layout))
+
+    def is_version(self, version: str) -> bool:
+        """Say whether a version holds this very model."""
+        return tags_of(self.config.model.name, version).get(MODEL_SHA256) == digest_of(self.conversion.exported)
+
+    def require_answers(self, rows: pa.Table) -> None:
+        """Raise BroughtModelError if the model has no answer for some of the collected rows."""
+        features = feature_matrix(rows, self.config.model)
+        try:
+            self.conversion.onnx.require_answers(features, "those that were collected")
+        except UnfitModelError as error:
+            raise BroughtModelError(f"{self.brought.source}: {error}. The champion stays") from error
 
     def register(self, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Registered:
         """Register the model as a version that carries these tags, and where it is from."""
+        learned = {} if self.learned_through is None else {LEARNED_THROUGH: str(self.learned_through)}
         found = {"conversion_difference": self.conversion.apart, **metrics}
         return register(
             self.conversion.exported,
@@ -52,6 +76,7 @@ class Registration:
                 **model_tags(self.config, self.conversion.onnx.classes),
                 "origin": "register",
                 "source": self.brought.source,
+                **learned,
                 **tags,
             },
         )
@@ -63,8 +88,9 @@ def prepare(
     source: str,
     say: Say,
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     has_seen_reference: bool = False,
+    learned_through: Micros | None = None,
 ) -> Registration:
     """Read a model and convert it, and say what was found.
 
@@ -75,10 +101,12 @@ def prepare(
     labels = sample_of(reference.table, model).labels
     spread = float(np.std(labels)) if model.task == "regression" else 1.0
     conversion = convert_brought(brought, model, feature_matrix(reference.table, model), spread, tolerance)
+    if conversion.apart is not None:
+        conversion.exported.graph.name = model.name  # a converter draws one: the same model is to be the same file
     say(f"{brought.source}: {conversion.describe()}")
     for note in conversion.notes:
         say(f"note: {note}")
-    return Registration(config, layout, brought, reference, conversion, has_seen_reference)
+    return Registration(config, layout, brought, reference, conversion, has_seen_reference, learned_through)
 
 
 def _reference(config: Config, layout: Layout) -> Reference:
@@ -107,14 +135,13 @@ def make_champion(of: Registration, say: Say, tags: Mapping[str, str] | None = N
     registered = of.register(
         {"gate": "first", **(tags or {})}, {f"reference_{name}": value for name, value in scores.items()}
     )
-    predicted, probabilities = answering.predict(feature_matrix(table, model))
     # rows that a former model has logged are no evidence about this one: the window starts after them
     through = newest_row(of.layout) or of.reference.through
     stage(
         of.layout,
         model,
         registered.version,
-        with_answers(table, model, predicted, probabilities, answering.classes),
+        predicted_by(answering, table, model),
         origin=of.reference.origin,
         through=through,
         performance=performance,

@@ -129,7 +129,7 @@ def _made_good(version: str) -> str:
 def _champion(config: Config) -> Champion:
     champion = load_champion(config.model)
     if champion is None:
-        raise RegistryError(f"{config.model.name} has no champion; the flow `bootstrap` makes one")
+        raise RegistryError(f"{config.model.name} has no champion; {config.first_model}")
     return champion
 
 

@@ -66,7 +66,7 @@ def rollback(alert: dict[str, Any] | None = None) -> State[None]:
     with sole_run(layout), recorded(layout, "rollback", alert) as record:
         champion = version_of(config.model.name, CHAMPION)
         if champion is None:
-            raise RegistryError(f"{config.model.name} has no champion; the flow `bootstrap` makes one")
+            raise RegistryError(f"{config.model.name} has no champion; {config.first_model}")
         record.version = champion
         finished = complete(layout, champion)
         run = RollbackRun(config, layout, champion, read_reference(layout, config.model), alert, record)

@@ -5,11 +5,12 @@ or `register`, of a model that somebody has brought; its `source` says from wher
 made the version), `flow_run_id`, `alert` (JSON), `log_parts` (JSON: count, sha256 of all names, the newest names),
 `reference_digest`, `config_digest`, `features` and `classes` (JSON), `model_sha256` (of model.onnx: by it the API and
 the flows detect a damaged file), `learned_through` (microseconds since 1970: the newest logged row that a candidate has
-learned from), `promoted_at` (RFC 3339; set just before the alias moves), and `serves_from` (RFC 3339; set when a flow
-moves the alias to it, also for a rollback: the moment at which all API containers change over to it). A version that
-was rolled back carries `rolled_back_at` (RFC 3339) and `rolled_back_because`; a champion that stayed because labels
-show that it is as right as ever carries `accepted_at` and `accepted_because` of the last time. They are set before its
-reference is replaced: a run that is killed just before leaves them as they were.
+learned from, or a model that somebody has brought, by their word), `promoted_at` (RFC 3339; set just before the alias
+moves), and `serves_from` (RFC 3339; set when a flow moves the alias to it, also for a rollback: the moment at which all
+API containers change over to it). A version that was rolled back carries `rolled_back_at` (RFC 3339) and
+`rolled_back_because`; a champion that stayed because labels show that it is as right as ever carries `accepted_at` and
+`accepted_because` of the last time. They are set before its reference is replaced: a run that is killed just before
+leaves them as they were.
 """
 
 import hashlib

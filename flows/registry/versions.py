@@ -55,7 +55,8 @@ class UnfitVersionError(RegistryError):
 class Champion:
     """The version that serves, and its model.
 
-    `learned_through` is the time of the newest logged row that it has learned from, where a flow has trained it.
+    `learned_through` is the time of the newest logged row that it has learned from, where the flow that has trained it,
+    or the person who has brought it, says so.
     """
 
     version: str
@@ -161,7 +162,7 @@ def register(
     tags: Mapping[str, str],
 ) -> Registered:
     """Log a model with its parameters and metrics, and register it as a new version that carries the tags."""
-    tags = {**tags, MODEL_SHA256: hashlib.sha256(exported.SerializeToString()).hexdigest()}
+    tags = {**tags, MODEL_SHA256: digest_of(exported)}
     try:
         mlflow.set_experiment(model.name)
         with mlflow.start_run(tags={key: text for key, text in tags.items() if len(text) <= _LONGEST_RUN_TAG}) as run:
@@ -182,6 +183,11 @@ def register(
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
 
 
+def digest_of(exported: onnx.ModelProto) -> str:
+    """Return the SHA-256 of a model's file, which a version's tag MODEL_SHA256 holds."""
+    return hashlib.sha256(exported.SerializeToString()).hexdigest()
+
+
 def _signature(exported: onnx.ModelProto) -> ModelSignature:
     return ModelSignature(inputs=Schema([_tensor(node) for node in exported.graph.input]))
 
@@ -193,8 +199,17 @@ def _tensor(node: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def promote(name: str, version: str, former: str | None) -> None:
-    """Move the alias `champion` to a version, and `previous` to the one that it leaves."""
+    """Move the alias `champion` to a version, and `previous` to the one that it leaves.
+
+    Raise RegistryError if the champion is no longer `former`, against which the version was held. It may be the version
+    itself: a promotion that has not ended is done once more.
+    """
     client = mlflow.MlflowClient()
+    if (serving := version_of(name, CHAMPION)) not in {former, version}:
+        raise RegistryError(
+            f"version {version} of {name} is not promoted: {_named(serving)} is champion now, not {_named(former)}, as "
+            "when this run began. What moved the alias counts; run it again for a decision about the present champion"
+        )
     try:
         client.set_model_version_tag(name, version, "promoted_at", datetime.now(UTC).isoformat())
         if former is not None and former != version:
@@ -205,6 +220,10 @@ def promote(name: str, version: str, former: str | None) -> None:
         step("champion moved")
     except MlflowException as error:
         raise RegistryError(f"version {version} of {name} cannot be promoted: {error}") from error
+
+
+def _named(version: str | None) -> str:
+    return "none" if version is None else f"version {version}"
 
 
 def _agree_on_change(client: mlflow.MlflowClient, name: str, version: str) -> None:

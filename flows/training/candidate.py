@@ -10,7 +10,7 @@ from flows.training.answers import Answers
 from flows.training.errors import ModelError
 from flows.training.evaluation import Comparison, ask, compare
 from flows.training.held_out import blocks_of, split_rows
-from flows.training.pipeline import with_answers
+from flows.training.pipeline import predicted_by, with_answers
 from flows.training.sample import Places, answers_in, feature_matrix, sample_of
 from flows.training.scores import Standing
 from flows.training.tasks import TASKS
@@ -128,10 +128,9 @@ def accepted(rows: pa.Table, champion: OnnxModel, model: Model, promised: float)
     still judged.
     """
     answers = ask(champion, sample_of(rows, model))
-    answered = champion.answered(answers.predicted)
     performance = TASKS[model.task].performance(answers, promised)
-    rows, probabilities = rows.filter(pa.array(answered)), answers.probabilities[answered]
-    return with_answers(rows, model, answers.predicted[answered], probabilities, answers.classes), performance
+    answered = rows.filter(pa.array(champion.answered(answers.predicted)))
+    return predicted_by(champion, answered, model), performance
 
 
 def kept_performance(table: pa.Table, model: Model) -> Performance | None:

@@ -152,6 +152,6 @@ def require_reference(collected: Collected, config: Config) -> None:
     if problems := [*misfits(collected.table, collected.table, config.model, predicted=False)]:
         lines = "".join(f"\n  {problem}" for problem in problems)
         raise InvalidReferenceError(
-            f"no reference could be made of the {len(collected.table):,} labelled rows, so no model is trained on them "
-            f"(retrain.rows in the config says how many are looked at):{lines}"
+            f"no reference could be made of the {len(collected.table):,} labelled rows, so no model takes the "
+            f"champion's place by them (retrain.rows in the config says how many are looked at):{lines}"
         )

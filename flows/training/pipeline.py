@@ -18,6 +18,7 @@ from flows.training.recipes import Recipe
 from flows.training.sample import FOLDS, Labels, Places, Sample, as_asked, feature_matrix, kinds_of
 from flows.training.tasks import TASKS
 from monitoring.contract.config import Model, RetrainMetric
+from monitoring.contract.onnx.model import OnnxModel
 from monitoring.contract.schemas import probability_fields
 
 Probabilities = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -150,6 +151,11 @@ def with_predictions(table: pa.Table, model: Model, pipeline: Pipeline, out_of_f
         places = np.array([classes.index(name) for name in task.classes(pipeline)], np.intp)
         probabilities[np.ix_(unlabelled, places)] = given
     return with_answers(table, model, predicted, probabilities, classes)
+
+
+def predicted_by(answering: OnnxModel, rows: pa.Table, model: Model) -> pa.Table:
+    """Return the columns of a reference, with a model's predictions, and its probabilities where they are kept."""
+    return with_answers(rows, model, *answering.predict(feature_matrix(rows, model)), answering.classes)
 
 
 def with_answers(

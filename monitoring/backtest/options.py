@@ -1,12 +1,12 @@
 """The options of `python -m monitoring backtest`: apart from what they start, which takes seconds to import."""
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from monitoring.contract.config import Config
 from monitoring.contract.config_values import parse_duration
-from monitoring.contract.times import Micros, microseconds
+from monitoring.contract.times import parse_moment
 from monitoring.suite.lean_evidently import leave_out_the_rest
 
 
@@ -20,9 +20,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument("--rules", nargs="+", type=Path, help="rule files of your own (default: the shipped ones)")
     command.add_argument("--every", type=_duration, help="how often to look, like 5m (default: about 300 times)")
     command.add_argument(
-        "--from", dest="begin", type=_moment, help="leave out earlier rows, like 2026-11-01T08:00 (UTC)"
+        "--from", dest="begin", type=parse_moment, help="leave out earlier rows, like 2026-11-01T08:00 (UTC)"
     )
-    command.add_argument("--to", dest="end", type=_moment, help="leave out later rows")
+    command.add_argument("--to", dest="end", type=parse_moment, help="leave out later rows")
     command.add_argument(
         "--whole-log", action="store_true", help="also rows up to the newest that the reference was taken from"
     )
@@ -51,12 +51,3 @@ def _duration(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _moment(text: str) -> Micros:
-    """Read a time of ISO 8601 as `Micros`; one without a zone is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2026-11-01 or 2026-11-01T08:00") from error
-    return microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +20,7 @@ from monitoring.contract.listing import LeftOut
 from monitoring.contract.locks import FolderLock
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.plain_files import discard
-from monitoring.contract.times import Micros, latest_time, microseconds
+from monitoring.contract.times import latest_time, parse_moment
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError
 from monitoring.offline.unknown_categories import told
@@ -46,7 +45,7 @@ def add_input_options(command: argparse.ArgumentParser, *, required: bool) -> No
         metavar="FILES",
         help="Parquet or CSV files, folders, patterns like 'out/*.csv', or URIs like s3://bucket/folder",
     )
-    command.add_argument("--timestamp", type=moment, help="the time of all rows, of files without a column of it")
+    command.add_argument("--timestamp", type=parse_moment, help="the time of all rows, of files without a column of it")
     command.add_argument(
         "--allow-missing-columns", action="store_true", help="a feature that is not there counts as missing values"
     )
@@ -55,15 +54,6 @@ def add_input_options(command: argparse.ArgumentParser, *, required: bool) -> No
     )
     command.add_argument("--decimal", choices=[".", ","], default=".", help="a CSV file's decimal mark (default: .)")
     command.add_argument("--encoding", default="utf-8", help="a CSV file's encoding (default: %(default)s)")
-
-
-def moment(text: str) -> Micros:
-    """Read a time of ISO 8601 as `Micros`; one without a zone is UTC."""
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2026-11-01 or 2026-11-01T08:00") from error
-    return microseconds(given if given.tzinfo else given.replace(tzinfo=UTC))
 
 
 def reading_of(options: argparse.Namespace, model: Model) -> Reading:

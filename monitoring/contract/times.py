@@ -1,5 +1,6 @@
 """Times as the files hold them: whole microseconds, and how far ahead of the clock one is believed."""
 
+import argparse
 from datetime import UTC, datetime, timedelta
 from typing import NewType
 
@@ -14,6 +15,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def microseconds(moment: datetime) -> Micros:
     """Return a moment with a time zone as whole microseconds."""
     return Micros((moment - _EPOCH) // timedelta(microseconds=1))
+
+
+def parse_moment(text: str) -> Micros:
+    """Read an option's time of ISO 8601; one without a zone is UTC. Raise ArgumentTypeError if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2026-11-01 or 2026-11-01T08:00") from error
+    return microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def from_microseconds(moment: int) -> datetime:

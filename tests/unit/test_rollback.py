@@ -165,10 +165,12 @@ def test_a_version_that_was_rolled_back_itself_is_no_target(
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
-@pytest.mark.usefixtures("registry")
-def test_a_flow_that_moves_the_alias_names_the_moment_of_the_change(config: Config) -> None:
+def test_a_flow_that_moves_the_alias_names_the_moment_of_the_change(
+    registry: mlflow.MlflowClient, config: Config
+) -> None:
     """A promotion and a rollback tell all who follow the alias when they serve the version, a few seconds ahead."""
     name = config.model.name
+    registry.set_registered_model_alias(name, "champion", "1")
     promote(name, "2", "1")
     promoted = tags_of(name, "2")
     assert promoted["serves_from"] > promoted["promoted_at"]

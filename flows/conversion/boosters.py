@@ -87,7 +87,7 @@ def read_lightgbm(path: Path) -> Any:
 
 def as_lightgbm(booster: Any) -> Any:
     """Return a LightGBM Booster as an estimator."""
-    objective = str(booster.dump_model(num_iteration=1)["objective"])
+    objective = str(booster.dump_model(num_iteration=1).get("objective", ""))
     return (LightGBMClassifier if re.match("binary|multiclass", objective) else LightGBMRegressor)(booster)
 
 

@@ -41,6 +41,7 @@ from flows.conversion.boosters import (
 )
 from flows.conversion.catboost_models import convert_catboost
 from flows.conversion.errors import BroughtModelError
+from flows.conversion.forest_gaps import send_missing
 from flows.conversion.learned_columns import Levels, learned_levels, level_text, tell_texts
 from flows.training.export import CONVERTERS, name_inputs
 from flows.training.sample import Rows
@@ -191,6 +192,7 @@ def convert(estimator: Estimator, rows: Rows, *, double: bool = False) -> onnx.M
         tell_texts(fitted, estimator.names, texts)
         steps = _steps(estimator, fitted)
         exported = _converted(steps, [(name, kind([None, 1])) for name, kind in inputs], model)
+        send_missing(exported.graph, steps[-1])
     name_inputs(exported.graph, estimator.names)
     lists = {ONNX_CLASSES: estimator.classes, ONNX_FEATURES: estimator.names}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items() if names})

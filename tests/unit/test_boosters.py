@@ -174,6 +174,16 @@ def test_what_cannot_be_converted_is_told(model: Any, says: str) -> None:
         compared(model().fit(learned[features], learned["minutes"]), config)
 
 
+@pytest.mark.parametrize("booster", ["dart", "gblinear"])
+def test_other_boosters_of_xgboost_are_named(booster: str) -> None:
+    """The converter knows trees alone, whose answers are summed."""
+    learned = rows()
+    numbers = Config.model_validate({**WINE, "model": {**trips().model.model_dump(), "features": NUMBERS, "kinds": {}}})
+    model = xgboost.XGBRegressor(n_estimators=3, booster=booster).fit(learned[NUMBERS], learned["minutes"])
+    with pytest.raises(BroughtModelError, match=f"XGBoost's booster {booster} is not converted"):
+        compared(model, numbers)
+
+
 @pytest.mark.parametrize("saved", ["m.joblib", "m.txt"])
 def test_an_objective_of_the_users_own_is_told(tmp_path: Path, saved: str) -> None:
     """LightGBM writes no objective then, and what it makes of the trees' sum is not known."""

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import skops.io
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesRegressor,
@@ -37,6 +38,7 @@ from monitoring.contract.values import conform
 from tests.unit.mixed import tips, trip_rows, trips
 
 NUMBERS, LEVELS = ["distance", "passengers"], ["zone", "airport"]
+INFREQUENT: dict[str, Any] = {"min_frequency": 80, "handle_unknown": "infrequent_if_exist"}
 EXACT = 2e-6  # a rounding of float32
 
 
@@ -60,6 +62,20 @@ def prepared(*, gaps: bool = False, scaled: bool = True, encoder: Any = None) ->
 def fitted(config: Config, last: Any, transformer: ColumnTransformer, *, gaps: bool = False) -> Any:
     rows = frame(gaps=gaps)
     return make_pipeline(transformer, last).fit(rows[NUMBERS + LEVELS], rows[config.model.target])
+
+
+def calibrated() -> Any:
+    rows = frame()
+    model = CalibratedClassifierCV(make_pipeline(prepared(), LinearSVC()), cv=2)
+    return model.fit(rows[NUMBERS + LEVELS], rows["tip"])
+
+
+def numbered() -> Any:
+    """Fit on zones that are numbers with gaps, which pandas keeps as floats."""
+    rows = frame()
+    rows["zone"] = rows["zone"].astype("category").cat.codes.astype(float)
+    rows.loc[::9, "zone"] = np.nan
+    return make_pipeline(prepared(), LogisticRegression()).fit(rows[NUMBERS + LEVELS], rows["tip"])
 
 
 def converted(model: Any, config: Config, *, gaps: bool = False) -> Conversion:
@@ -157,6 +173,13 @@ def test_levels_that_were_learned_as_whole_numbers_are_asked_so() -> None:
         pytest.param(
             lambda: fitted(tips(), LinearSVC(), prepared()), "it gives no probabilities", id="no probabilities"
         ),
+        pytest.param(
+            lambda: fitted(tips(), LogisticRegression(), prepared(encoder=OneHotEncoder(**INFREQUENT))),
+            "take handle_unknown='ignore'",
+            id="infrequent levels",
+        ),
+        pytest.param(calibrated, "make it the Pipeline's last step", id="calibrated pipeline"),
+        pytest.param(numbered, "has learned zone as numbers of which some are missing", id="gaps"),
         pytest.param(
             lambda: fitted(tips(), HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]), by_codes()),
             "trees that split by sets of categories: encode the levels",

@@ -99,7 +99,7 @@ def test_the_headers_carry_key_and_token() -> None:
     with serving(HTTPServer(("127.0.0.1", 0), Handler)) as port:
         scheduler = Scheduler(f"http://127.0.0.1:{port}/hook", "their-token")
         assert scheduler.request("k", {}, NOW, timedelta()) == "forwarded"
-        assert Scheduler(f"http://127.0.0.1:{port}/hook").request("k", {})
+        assert Scheduler(f"http://127.0.0.1:{port}/hook").request("k", {}, NOW, timedelta())
     assert got == [("k", "Bearer their-token"), ("k", None)]
 
 

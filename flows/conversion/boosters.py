@@ -3,6 +3,7 @@
 The libraries are in the extra `convert`, and are imported when a model asks for them.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from importlib import import_module
@@ -87,7 +88,7 @@ def read_lightgbm(path: Path) -> Any:
 
 def as_lightgbm(booster: Any) -> Any:
     """Return a LightGBM Booster as an estimator."""
-    objective = str(booster.dump_model(num_iteration=1)["objective"])
+    objective = str(booster.dump_model(num_iteration=1).get("objective", ""))
     return (LightGBMClassifier if re.match("binary|multiclass", objective) else LightGBMRegressor)(booster)
 
 
@@ -166,6 +167,8 @@ def make_convertible(model: Any) -> None:
         convert = require("onnxmltools.convert.xgboost.operator_converters.XGBoost").convert_xgboost
         shape = calculate_linear_classifier_output_shapes if options else calculate_linear_regressor_output_shapes
         booster = model.get_booster()
+        if (name := json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]) != "gbtree":
+            raise BroughtModelError(f"XGBoost's booster {name} is not converted: gbtree is")
         booster.feature_names = booster.feature_types = None  # the converter takes numbers for names
     else:
         return

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from flows.conversion.errors import BroughtModelError
+from flows.conversion.probes import probes
 from flows.conversion.reading import Brought
 from flows.conversion.sklearn_models import Estimator, as_estimator, convert
 from flows.training.export import TOLERANCE, least_unit
@@ -53,7 +54,7 @@ def convert_brought(
 
     `spread` is the standard deviation of a regression's labels. Raise BroughtModelError, with all that is wrong, if it
     is no model that fits the config, if it cannot be converted, or if an answer differs by more than `tolerance`, which
-    is by default TOLERANCE.
+    is by default TOLERANCE; where the original answers rows with a missing value or a new level, of those too.
     """
     try:
         if isinstance(brought.content, bytes):
@@ -87,6 +88,11 @@ class _Asked:
         """Return by how much an answer may differ."""
         return TOLERANCE if self.tolerance is None else self.tolerance
 
+    @property
+    def may(self) -> str:
+        """Say by how much an answer may differ."""
+        return f"{self.most:g} may{'' if self.tolerance is None else '; --tolerance sets it'}"
+
 
 def _converted(estimator: Estimator, brought: Brought, asked: _Asked) -> Conversion:
     """Convert with numbers of float64, and if that does not answer alike, of float32: not all steps have both."""
@@ -105,25 +111,51 @@ def _converted(estimator: Estimator, brought: Brought, asked: _Asked) -> Convers
         apart = _difference(loaded, original, estimator, rows, asked.spread)
         found.append(Conversion(exported, loaded, kind, apart, len(rows), notes))
         if apart <= asked.most:
+            _require_alike(found[-1], estimator, asked)
             return found[-1]
     if not found:
         raise refusals[-1]
     nearest = min(found, key=lambda one: one.apart or 0.0)
     raise BroughtModelError(
         f"the converted model's answers differ from the original's by {nearest.apart:.2g} on {asked.source}'s rows "
-        f"({asked.most:g} may{'' if asked.tolerance is None else '; --tolerance sets it'})"
+        f"({asked.may})"
     )
+
+
+def _require_alike(found: Conversion, estimator: Estimator, asked: _Asked) -> None:
+    """Raise BroughtModelError for probes that both answer, and not alike."""
+    for what, rows in probes(asked.rows, estimator.model):
+        try:
+            original = _answers(estimator, rows)
+        except Exception:  # noqa: BLE001, S112 - whatever an estimator raises: it does not answer such rows
+            continue
+        answered = found.onnx.answered(found.onnx.predict(rows)[0]) & np.isfinite(original).reshape(len(rows), -1).all(
+            1
+        )
+        if not answered.any():
+            continue
+        apart = _difference(found.onnx, original[answered], estimator, rows[answered], asked.spread)
+        if not apart <= asked.most:
+            raise BroughtModelError(
+                f"the converted model answers {asked.source}'s rows as the original does, but {what} its answers "
+                f"differ by {apart:.2g} ({asked.may}): have a step of the pipeline deal with that, as SimpleImputer or "
+                "OneHotEncoder(handle_unknown='ignore') do"
+            )
 
 
 def _original(estimator: Estimator, asked: _Asked) -> Any:
     """Return the original's answers, in the form that the converted model's are compared in."""
     try:
-        predicted, probabilities = estimator.predict(asked.rows)
+        return _answers(estimator, asked.rows)
     except Exception as error:  # whatever an estimator raises
         told = str(error).strip().splitlines()
         raise BroughtModelError(
             f"the original has no answer for {asked.source}'s rows: {type(error).__name__}: {told[0] if told else ''}"
         ) from error
+
+
+def _answers(estimator: Estimator, rows: Rows) -> Any:
+    predicted, probabilities = estimator.predict(rows)
     return predicted if probabilities is None else probabilities
 
 

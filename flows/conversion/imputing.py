@@ -18,6 +18,8 @@ def calculate_shape(operator: Any) -> None:
 def convert(scope: Any, operator: Any, container: Any) -> None:
     """Write the statistics in the place of NaN; texts, and a number that stands for a missing one, are skl2onnx's."""
     imputer, kind = operator.raw_operator, operator.inputs[0].type
+    if imputer.indicator_ is not None:
+        raise NotImplementedError("SimpleImputer(add_indicator=True): the columns that it adds are not converted")
     ours = not isinstance(kind, StringTensorType) and np.isreal(imputer.missing_values)
     if not (ours and np.isnan(imputer.missing_values) and np.isfinite(imputer.statistics_).all()):
         convert_sklearn_imputer(scope, operator, container)

@@ -31,6 +31,8 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     """Write the trees as one TreeEnsembleRegressor, and what the objective makes of their sum."""
     model = operator.raw_operator
     dumped = model.booster_.dump_model()
+    if "objective" not in dumped:
+        raise NotImplementedError("LightGBM's custom objectives: the file does not tell what becomes of the trees' sum")
 
     def write(kind: str, inputs: list[str], output: str | None = None, version: int = 13, **attributes: Any) -> str:
         output = output or scope.get_unique_variable_name(kind.lower())

@@ -41,7 +41,9 @@ from flows.conversion.boosters import (
 )
 from flows.conversion.catboost_models import convert_catboost
 from flows.conversion.errors import BroughtModelError
+from flows.conversion.forest_gaps import send_missing
 from flows.conversion.learned_columns import Levels, learned_levels, level_text, tell_texts
+from flows.conversion.refusals import require_convertible
 from flows.training.export import CONVERTERS, name_inputs
 from flows.training.sample import Rows
 from monitoring.contract.config import Model
@@ -129,6 +131,7 @@ def as_estimator(content: Any, model: Model) -> Estimator:
         raise BroughtModelError(f"the {kind} is not fitted") from None
     require_plain(content)
     names, unsure = _names(content, model)
+    require_convertible(content, names)
     classes = _classes(content, model)
     levels, categories = learned_levels(content, names), pandas_categories(content)
     return Estimator(content, model, names, levels, categories, classes, unsure)
@@ -163,7 +166,8 @@ def _classes(content: Any, model: Model) -> tuple[str, ...]:
         raise BroughtModelError(f"a {type(content).__name__} is no classifier, and the config is of a classification")
     if not hasattr(content, "predict_proba"):
         raise BroughtModelError(
-            "it gives no probabilities (predict_proba): calibrate it (CalibratedClassifierCV), or fit it with them"
+            "it gives no probabilities (predict_proba): calibrate it (CalibratedClassifierCV around the classifier, as "
+            "the Pipeline's last step), or fit it with them"
         )
     classes = tuple(level_text(name) for name in content.classes_)
     if strange := [name for name in classes if name not in model.categories]:
@@ -191,6 +195,7 @@ def convert(estimator: Estimator, rows: Rows, *, double: bool = False) -> onnx.M
         tell_texts(fitted, estimator.names, texts)
         steps = _steps(estimator, fitted)
         exported = _converted(steps, [(name, kind([None, 1])) for name, kind in inputs], model)
+        send_missing(exported.graph, steps[-1])
     name_inputs(exported.graph, estimator.names)
     lists = {ONNX_CLASSES: estimator.classes, ONNX_FEATURES: estimator.names}
     onnx.helper.set_model_props(exported, {key: json.dumps(names) for key, names in lists.items() if names})

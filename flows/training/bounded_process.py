@@ -102,7 +102,7 @@ def run_bounded(
     assert child.stdout is not None
     output = _Output(child.stdout, say)
     try:
-        because = _watch(child, seconds, memory)
+        because = _watch(child, str(folder), seconds, memory)
     finally:
         _kill_all(child, str(folder))
         output.close()
@@ -110,7 +110,7 @@ def run_bounded(
     return Ended(child.returncode, because, output.last_line)
 
 
-def _watch(child: "subprocess.Popen[bytes]", seconds: float, memory: int) -> str | None:
+def _watch(child: "subprocess.Popen[bytes]", mark: str, seconds: float, memory: int) -> str | None:
     """Wait for the end; return None, or what the process has done too much of."""
     deadline = time.monotonic() + seconds
     while True:
@@ -119,20 +119,20 @@ def _watch(child: "subprocess.Popen[bytes]", seconds: float, memory: int) -> str
             return None
         if time.monotonic() >= deadline:
             return f"had not ended within {seconds:.0f} s"
-        taken = list(_memory_of(child.pid))
+        taken = list(_memory_of(child.pid, mark.encode()))
         if sum(taken) > memory:
             return f"took more than {memory / 1e6:,.0f} MB of memory, in {len(taken)} processes together"
         if len(taken) > MOST_PROCESSES:
             return f"had more than {MOST_PROCESSES} processes"
 
 
-def _memory_of(session: int) -> Iterator[int]:
-    """Yield for each process of a session the bytes of memory that it shares with no file."""
-    page = resource.getpagesize()
+def _memory_of(session: int, mark: bytes) -> Iterator[int]:
+    """Yield for each process that is of a session, or carries the mark, its bytes of memory that are no file's."""
+    page, marked = resource.getpagesize(), set(_marked(mark))
     for entry in _processes():
         with suppress(OSError, ValueError, IndexError):
             after_name = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if int(after_name[3]) == session:
+            if int(after_name[3]) == session or int(entry.name) in marked:
                 _, resident, shared, *_ = map(int, (entry / "statm").read_text().split())
                 yield (resident - shared) * page
 

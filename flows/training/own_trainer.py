@@ -51,7 +51,7 @@ class OwnTrained:
     trainer: "OwnTrainer"
     lesson: Lesson
     exported: onnx.ModelProto
-    apart: float = 0.0
+    apart: float | None = None  # the trainer's own process has compared what it converted
 
     @property
     def name(self) -> str:
@@ -153,6 +153,7 @@ class OwnTrainer:
             **inherited,
             "PYTHONPATH": os.pathsep.join([str(_ROOT), *paths, str(Path.cwd())]),
             "PYTHONUNBUFFERED": "1",
+            "PWD": str(folder / "work"),  # which all that it starts is known by
             "TMPDIR": str(folder / "tmp"),
             CONFIG: str(self._config_path),
             ROWS: str(folder / "rows.parquet"),
@@ -181,15 +182,15 @@ def trainer_name(retrain: Retrain) -> str | None:
 def given_rows(table: pa.Table, model: Model) -> pa.Table:
     """Return labelled rows as a trainer is given them, the oldest first: features, target, and their time if known.
 
-    The features are what the model will be given in service: numbers rounded to float32, NaN where there is none, and
-    levels as text, the empty one where there is none.
+    Numbers are float64, as the log has them, NaN where there is none; levels are text, the empty one for a missing one.
     """
     table = table.filter(pc.is_valid(table[model.target]))
     columns = {}
     for name in model.features:
         kind = KINDS[model.kind(name).name]
-        asked = kind.asked(kind.values(table[name], model.dtype))
-        columns[name] = asked.astype(np.float64) if asked.dtype.kind == "f" else pa.array(asked, pa.string())
+        values = kind.values(table[name], model.dtype)
+        numbers = values.dtype.kind == "f"
+        columns[name] = values.astype(np.float64) if numbers else pa.array(kind.asked(values), pa.string())
     columns[model.target] = table[model.target]
     known = "timestamp" in table.column_names
     rows = pa.table({**columns, **({"timestamp": table["timestamp"]} if known else {})})

@@ -38,8 +38,8 @@ class Trained(Protocol):
         """Return it as ONNX."""
 
     @property
-    def apart(self) -> float:
-        """Return by how much the export has changed its answers, where that was measured."""
+    def apart(self) -> float | None:
+        """Return by how much the export has changed its answers; None where that was not measured."""
 
     @property
     def name(self) -> str:

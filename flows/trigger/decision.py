@@ -107,12 +107,18 @@ class Trigger:
         return Decision("accepted" if new else "known", run.id, inconclusive=failed, ahead=ahead)
 
     def _forward(self, scheduler: Scheduler, notification: Notification, champion: str, now: datetime) -> Decision:
-        """Have the user's scheduler retrain: once in each of the waits since the alert's start."""
+        """Have the user's scheduler retrain: once in a cooldown, and in each of the waits since the alert's start."""
         number, until = wait_since(notification.requesting[0].starts_at, self.cooldown, now)
         key = digest(notification.episode(champion), str(number))
         body = {"flow": RETRAIN, "model": self.model, "attempt": number, "alert": notification.describe(champion)}
-        if scheduler.request(key, body):
-            return Decision("forwarded", until=until)
+        outcome = scheduler.request(key, body, now, self.cooldown)
+        if outcome == "cooldown" and scheduler.sent is not None:
+            detail = f"it may ask again {self.cooldown.total_seconds():g} s after the newest request to the scheduler"
+            return Decision(
+                outcome, until=scheduler.sent + self.cooldown, detail=f"{detail} (TRIGGER_COOLDOWN_SECONDS)"
+            )
+        if outcome == "forwarded":
+            return Decision(outcome, until=until)
         detail = "the scheduler has this request: while the alert fires, it is asked again after that moment"
         return Decision("known", until=until, detail=detail)
 

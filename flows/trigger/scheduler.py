@@ -6,12 +6,14 @@ scheduler knows a request that it has had: Alertmanager repeats itself, and a ne
 """
 
 from collections import deque
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from flows.clients.rest import RejectedError, send
 
+Answer = Literal["forwarded", "known", "cooldown"]
 _KEPT = 200  # keys
 
 
@@ -21,19 +23,26 @@ class Scheduler:
     def __init__(self, url: str, token: str | None = None) -> None:
         self._url, self._token = url, token
         self._known: deque[str] = deque(maxlen=_KEPT)
+        self.sent: datetime | None = None  # when it was last sent one that was new to it
         self._lock = Lock()
 
-    def request(self, key: str, body: dict[str, Any]) -> bool:
-        """Send a request under a key; return whether it is a new one, by what was sent before and by the answer (409).
+    def request(self, key: str, body: dict[str, Any], now: datetime, cooldown: timedelta) -> Answer:
+        """Send a request under a key, unless it was sent before, or another one within the cooldown.
 
-        Raise UnavailableError where another try may help, RejectedError where it cannot.
+        It is known by what was sent before and by the answer (409). Raise UnavailableError where another
+        try may help, RejectedError where it cannot.
         """
         with self._lock:  # of two notifications at once one sends
             if key in self._known:
-                return False
+                return "known"
+            if self.sent is not None and self.sent <= now < self.sent + cooldown:
+                return "cooldown"
             new = self._send(key, body)
             self._known.append(key)
-            return new
+            if not new:
+                return "known"
+            self.sent = now
+            return "forwarded"
 
     def _send(self, key: str, body: dict[str, Any]) -> bool:
         headers = {"Idempotency-Key": key}

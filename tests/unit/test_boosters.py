@@ -174,6 +174,33 @@ def test_what_cannot_be_converted_is_told(model: Any, says: str) -> None:
         compared(model().fit(learned[features], learned["minutes"]), config)
 
 
+@pytest.mark.parametrize("booster", ["dart", "gblinear"])
+def test_other_boosters_of_xgboost_are_named(booster: str) -> None:
+    """The converter knows trees alone, whose answers are summed."""
+    learned = rows()
+    numbers = Config.model_validate({**WINE, "model": {**trips().model.model_dump(), "features": NUMBERS, "kinds": {}}})
+    model = xgboost.XGBRegressor(n_estimators=3, booster=booster).fit(learned[NUMBERS], learned["minutes"])
+    with pytest.raises(BroughtModelError, match=f"XGBoost's booster {booster} is not converted"):
+        compared(model, numbers)
+
+
+@pytest.mark.parametrize("saved", ["m.joblib", "m.txt"])
+def test_an_objective_of_the_users_own_is_told(tmp_path: Path, saved: str) -> None:
+    """LightGBM writes no objective then, and what it makes of the trees' sum is not known."""
+    learned = rows()
+
+    def squares(predicted: Any, given: Any) -> tuple[Any, Any]:
+        return predicted - given.get_label(), np.ones(len(predicted))
+
+    data = lightgbm.Dataset(learned[NUMBERS], learned["minutes"])
+    booster = lightgbm.train({"objective": squares, "verbose": -1}, data, 3)
+    booster.save_model(str(tmp_path / "m.txt"))
+    joblib.dump(booster, tmp_path / "m.joblib")
+    numbers = Config.model_validate({**WINE, "model": {**trips().model.model_dump(), "features": NUMBERS, "kinds": {}}})
+    with pytest.raises(BroughtModelError, match="custom objectives"):
+        compared(read_model(str(tmp_path / saved)), numbers)
+
+
 @pytest.mark.parametrize("name", ["m.txt", "m.json", "m.cbm"])
 def test_files_that_are_none_of_theirs(tmp_path: Path, name: str) -> None:
     """One that is not there, and one that holds something else."""

@@ -9,13 +9,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import skops.io
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
+    ExtraTreesRegressor,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingRegressor,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -23,6 +26,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from flows.conversion.conversion import Conversion, convert_brought
 from flows.conversion.errors import BroughtModelError
@@ -34,6 +38,7 @@ from monitoring.contract.values import conform
 from tests.unit.mixed import tips, trip_rows, trips
 
 NUMBERS, LEVELS = ["distance", "passengers"], ["zone", "airport"]
+INFREQUENT: dict[str, Any] = {"min_frequency": 80, "handle_unknown": "infrequent_if_exist"}
 EXACT = 2e-6  # a rounding of float32
 
 
@@ -57,6 +62,20 @@ def prepared(*, gaps: bool = False, scaled: bool = True, encoder: Any = None) ->
 def fitted(config: Config, last: Any, transformer: ColumnTransformer, *, gaps: bool = False) -> Any:
     rows = frame(gaps=gaps)
     return make_pipeline(transformer, last).fit(rows[NUMBERS + LEVELS], rows[config.model.target])
+
+
+def calibrated() -> Any:
+    rows = frame()
+    model = CalibratedClassifierCV(make_pipeline(prepared(), LinearSVC()), cv=2)
+    return model.fit(rows[NUMBERS + LEVELS], rows["tip"])
+
+
+def numbered() -> Any:
+    """Fit on zones that are numbers with gaps, which pandas keeps as floats."""
+    rows = frame()
+    rows["zone"] = rows["zone"].astype("category").cat.codes.astype(float)
+    rows.loc[::9, "zone"] = np.nan
+    return make_pipeline(prepared(), LogisticRegression()).fit(rows[NUMBERS + LEVELS], rows["tip"])
 
 
 def converted(model: Any, config: Config, *, gaps: bool = False) -> Conversion:
@@ -155,6 +174,13 @@ def test_levels_that_were_learned_as_whole_numbers_are_asked_so() -> None:
             lambda: fitted(tips(), LinearSVC(), prepared()), "it gives no probabilities", id="no probabilities"
         ),
         pytest.param(
+            lambda: fitted(tips(), LogisticRegression(), prepared(encoder=OneHotEncoder(**INFREQUENT))),
+            "take handle_unknown='ignore'",
+            id="infrequent levels",
+        ),
+        pytest.param(calibrated, "make it the Pipeline's last step", id="calibrated pipeline"),
+        pytest.param(numbered, "has learned zone as numbers of which some are missing", id="gaps"),
+        pytest.param(
             lambda: fitted(tips(), HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]), by_codes()),
             "trees that split by sets of categories: encode the levels",
             id="categorical splits",
@@ -165,6 +191,58 @@ def test_what_cannot_be_served_is_told(model: Any, says: str) -> None:
     """With what to do instead."""
     with pytest.raises(BroughtModelError, match=says):
         converted(model(), tips())
+
+
+def passed_on() -> ColumnTransformer:
+    """Numbers as they come, so that the trees see what is missing."""
+    return ColumnTransformer([("levels", OneHotEncoder(handle_unknown="ignore"), LEVELS)], remainder="passthrough")
+
+
+@pytest.mark.parametrize(
+    ("task", "last"),
+    [
+        pytest.param(trips, RandomForestRegressor(10, random_state=0), id="forest"),
+        pytest.param(trips, ExtraTreesRegressor(10, random_state=0), id="extra trees"),
+        pytest.param(tips, RandomForestClassifier(10, random_state=0), id="forest classifier"),
+        pytest.param(tips, DecisionTreeClassifier(random_state=0), id="tree"),
+        pytest.param(
+            trips, VotingRegressor([(str(n), RandomForestRegressor(n, random_state=0)) for n in (5, 6)]), id="a vote"
+        ),
+    ],
+)
+@pytest.mark.parametrize("gaps", [pytest.param(False, id="fitted without"), pytest.param(True, id="fitted with")])
+def test_trees_send_missing_numbers_where_they_did(task: Any, last: Any, *, gaps: bool) -> None:
+    """Whether or not the reference has any: service will."""
+    config = task()
+    model = fitted(config, last, passed_on(), gaps=gaps)
+    found = converted(model, config)
+    rows = frame(400, 3, gaps=True)
+    matrix = feature_matrix(
+        conform(pa.Table.from_pandas(rows, preserve_index=False), pa.schema(feature_fields(config.model))), config.model
+    )
+    predicted, probabilities = found.onnx.predict(matrix)
+    asked = rows[NUMBERS + LEVELS]
+    if not config.model.categories:
+        assert predicted == pytest.approx(model.predict(asked), rel=1e-5)
+        return
+    order = [list(model.classes_).index(name) for name in found.onnx.classes]
+    assert probabilities == pytest.approx(model.predict_proba(asked)[:, order], abs=1e-5)
+
+
+def test_answers_to_missing_values_are_compared_though_the_reference_has_none() -> None:
+    """Of a forest in a pipeline within another step nobody says where missing numbers go."""
+    same = StandardScaler(with_mean=False, with_std=False)
+    vote = VotingRegressor([("p", make_pipeline(same, RandomForestRegressor(5, max_depth=2, random_state=0)))])
+    with pytest.raises(BroughtModelError, match=r"but where \w+ is missing its answers differ by"):
+        converted(fitted(trips(), vote, passed_on()), trips())
+
+
+def test_an_imputers_indicators_are_not_lost_without_a_word() -> None:
+    """The columns that they add have no place in what is written."""
+    imputer = SimpleImputer(add_indicator=True)
+    columns = ColumnTransformer([("levels", OneHotEncoder(handle_unknown="ignore"), LEVELS), ("n", imputer, NUMBERS)])
+    with pytest.raises(BroughtModelError, match=r"SimpleImputer\(add_indicator=True\)"):
+        converted(fitted(trips(), Ridge(), columns, gaps=True), trips(), gaps=True)
 
 
 def by_codes() -> Any:

@@ -63,6 +63,18 @@ def test_an_alert_is_forwarded_once_with_its_key(token_file: Path) -> None:
     assert series(client)["trigger_notifications_total", "forwarded"] == 1
 
 
+def test_an_alert_of_another_episode_waits_for_the_cooldown(token_file: Path) -> None:
+    """As it does for a run's: an alert that flaps does not retrain each time."""
+    other = with_alert(startsAt=(NOW - timedelta(seconds=5)).isoformat())
+    with servers(WELL_FORWARDED) as (base, asked):
+        client = forwarding(token_file, base)
+        first, second = post(client, FIRING).json, post(client, other).json
+    assert (first["outcome"], second["outcome"]) == ("forwarded", "cooldown")
+    assert "TRIGGER_COOLDOWN_SECONDS" in second["detail"]
+    assert second["until"] > NOW.isoformat()
+    assert len([route for route, _ in asked if route == HOOK]) == 1
+
+
 def test_a_trigger_that_was_started_anew_sends_the_same_key(token_file: Path) -> None:
     """Its scheduler knows it; a later wait of the alert, and another champion, have other keys."""
     later = with_alert(startsAt=(NOW - timedelta(minutes=20)).isoformat())
@@ -85,8 +97,9 @@ def test_the_headers_carry_key_and_token() -> None:
             self.answer(200)
 
     with serving(HTTPServer(("127.0.0.1", 0), Handler)) as port:
-        assert Scheduler(f"http://127.0.0.1:{port}/hook", "their-token").request("k", {})
-        assert Scheduler(f"http://127.0.0.1:{port}/hook").request("k", {})
+        scheduler = Scheduler(f"http://127.0.0.1:{port}/hook", "their-token")
+        assert scheduler.request("k", {}, NOW, timedelta()) == "forwarded"
+        assert Scheduler(f"http://127.0.0.1:{port}/hook").request("k", {}, NOW, timedelta())
     assert got == [("k", "Bearer their-token"), ("k", None)]
 
 

@@ -19,7 +19,7 @@ from flows.training.candidate import make_candidate, rebased
 from flows.training.errors import ModelError
 from flows.training.export import export_onnx
 from flows.training.held_out import split_rows
-from flows.training.own_trainer import OwnTrainer, TrainerError
+from flows.training.own_trainer import OwnTrainer, TrainerError, given_rows
 from flows.training.pipeline import train
 from flows.training.sample import sample_of
 from flows.training.trained import Lesson
@@ -91,6 +91,7 @@ def test_a_function_trains_a_candidate_that_goes_through_the_gate(trials: Trials
     assert candidate.comparison.gain > 0.25
     assert candidate.classes == ("red", "white")
     assert candidate.parameters(400, 0.3)["trainer"] == f"{USERS}:train"
+    assert "export_difference" not in candidate.metrics()  # nothing was measured here
     assert trials.said[0].startswith("280 rows 200 of the reference acidity sugar alcohol density truth in /")
     assert trials.said[1].startswith("converted from Pipeline; the largest difference on 280 rows is ")
     table, performance = rebased(rows, candidate, config.model)
@@ -98,6 +99,15 @@ def test_a_function_trains_a_candidate_that_goes_through_the_gate(trials: Trials
     assert performance.calibration is not None
     assert sum(line.startswith("320 rows") for line in trials.said) == 5
     assert left_over(trials.folder) == []
+
+
+def test_numbers_are_given_as_the_log_has_them(trials: Trials) -> None:
+    """A model of float64 would else be trained on other numbers than it is asked for."""
+    rows = draw_wine(20)
+    exact = [1 / (n + 3) for n in range(20)]
+    place = rows.column_names.index("sugar")
+    given = given_rows(rows.set_column(place, "sugar", pa.array(exact, pa.float64())), trials.config().model)
+    assert sorted(given["sugar"].to_pylist()) == sorted(exact)
 
 
 COMMAND = """
@@ -256,6 +266,11 @@ def test_the_time_is_that_of_all_trainings_together(trials: Trials) -> None:
             "import os, time\nfor _ in range(5): os.fork() or (bytearray(os.urandom(1000)) * 150_000, time.sleep(60))\n"
             "held = bytearray(os.urandom(1000)) * 150_000\ntime.sleep(60)",
             id="in several processes",
+        ),
+        pytest.param(
+            "import os, time\nfor _ in range(5): os.fork() or (os.setsid(), bytearray(os.urandom(1000)) * 150_000, "
+            "time.sleep(60))\ntime.sleep(60)",
+            id="in sessions of their own",
         ),
     ],
 )

@@ -31,9 +31,10 @@ logger = logging.getLogger("driftloop.client")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATIENCE = (5.0, 30.0)  # seconds to connect, and between two bytes of an answer
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a batch is sent again
-_MOST_REFUSED = 10  # rows of a batch: the rest of one that holds more is given up
 _TELL_SECONDS = 60.0
+_MISSING = ("NAType", "NaTType")
 _ROW = re.compile(r"rows\[([0-9]+)\]")
+_LOGGED = {"logged", "known"}  # numbers in an answer
 _OK, _TOO_LARGE, _UNFIT = 200, 413, (400, 413, 415, 422)
 
 
@@ -72,7 +73,8 @@ class LogClient:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = self._given_up = False
-        self._told = float("-inf")
+        self._why = ""  # a batch could not be sent the last time
+        self._told: dict[str, float] = {}  # when, by what
 
     def log(
         self,
@@ -86,17 +88,21 @@ class LogClient:
         """Take a row to be logged, and return its id, by which labels come later.
 
         `more` are fields like `confidence`, `model_version`, `probabilities`, or the label. A number that is none
-        (NaN) is missing; numpy's numbers are numbers. `timestamp` is now, unless it is given.
+        (NaN) is missing, and so are pandas' NA and NaT; numpy's numbers are numbers. `timestamp` is now, unless it is
+        given, and in UTC, unless it says otherwise.
         """
+        now = datetime.now(UTC)
         try:
-            moment = datetime.now(UTC) if timestamp is None else timestamp
+            moment = now if timestamp is None else _in_utc(timestamp)
             prediction_id = prediction_id or _new_id(moment)
-            row = {"features": {name: _present(value) for name, value in features.items()}, **more}
-            row |= {self._prediction: prediction, "prediction_id": prediction_id, "timestamp": moment.isoformat()}
-            self._take(json.dumps(row, default=_plain).encode())
+            row = {name: _present(value) for name, value in more.items()}
+            row |= {"features": {name: _present(value) for name, value in features.items()}}
+            row |= {self._prediction: _present(prediction), "prediction_id": prediction_id}
+            row |= {"timestamp": moment.isoformat()}
+            self._take(json.dumps(row, default=_plain, allow_nan=False).encode())
         except Exception as error:  # noqa: BLE001 - the caller's request goes on, whatever this is
             self._lose("refused", 1, f"a row cannot be written: {error!r}")
-        return str(prediction_id)
+        return str(prediction_id or _new_id(now))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -136,27 +142,44 @@ class LogClient:
                     self._bytes -= len(self._waiting.popleft())
                     dropped += 1
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="driftloop-log", daemon=True)
-                    self._thread.start()
+                    self._start()
                 if len(self._waiting) in (1, self._batch_rows):
                     self._changed.notify_all()
         if dropped:
             self._lose("dropped", dropped, "too many rows wait, or the client is closed")
 
+    def _start(self) -> None:
+        """Start the thread; where none can be had, the next row tries again."""
+        thread = threading.Thread(target=self._run, name="driftloop-log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._tell("predictions wait for a thread that sends them: %s", error)
+        else:
+            self._thread = thread
+
     def _lose(self, what: str, rows: int, why: str) -> None:
         """Count rows that are lost, and tell of all of them once in a while."""
         with self._changed:
             self._counts[what] += rows
-            if time.monotonic() - self._told < _TELL_SECONDS:
-                return
-            self._told = time.monotonic()
             lost = {name: self._counts[name] for name in ("refused", "dropped")}
-        logger.warning("predictions are not logged, of all so far: %s; the last because %s", lost, why)
+        self._tell("predictions are not logged, of all so far: %s; the last because %s", lost, why)
+
+    def _tell(self, message: str, *about: object) -> None:
+        """Log a message, unless it was logged a moment ago."""
+        with self._changed:
+            if time.monotonic() - self._told.get(message, float("-inf")) < _TELL_SECONDS:
+                return
+            self._told[message] = time.monotonic()
+        logger.warning(message, *about)
 
     def _run(self) -> None:
         session, pause = requests.Session(), 0.0
         while batch := self._next_batch():
-            wait = self._send(session, batch)
+            try:
+                wait = self._send(session, batch)
+            except Exception as error:  # noqa: BLE001 - the rows are kept, and the thread goes on
+                wait, self._why = 0.0, repr(error)
             if wait is None:
                 pause = 0.0
                 continue
@@ -181,20 +204,21 @@ class LogClient:
 
         Return None if that is all, else how many seconds to wait, at least, before the rest is sent again.
         """
-        rows, refused = len(batch), 0
+        rows = most = len(batch)
         while batch:
             status, said, wait = self._post(session, batch[:rows])
             if status == _OK:
                 with self._changed:
-                    self._counts.update({name: said[name] for name in ("logged", "known")})
+                    self._counts.update({name: int(said[name]) for name in _LOGGED})
                 del batch[:rows]
+                rows = most
             elif status == _TOO_LARGE and rows > 1:
-                rows //= 2
+                rows = most = rows // 2
             elif status in _UNFIT:
-                refused += 1
-                first, end = _refused_rows(said, rows, refused)
+                first, end = _refused_rows(said, rows)
                 self._lose("refused", end - first, str(said.get("detail", status)))
                 del batch[first:end]
+                rows = first or 1  # those before it are sound; the ones behind it may be as bad
             else:
                 return wait
             rows = min(rows, len(batch))
@@ -206,12 +230,18 @@ class LogClient:
         try:
             answer = session.post(self._url, body, headers=self._headers, timeout=_PATIENCE)
             content = answer.json() if answer.status_code in (_OK, *_UNFIT) else {}
-        except (requests.RequestException, ValueError):
+        except (requests.RequestException, ValueError) as error:
+            self._why = str(error)
             return 0, {}, 0.0
+        if not isinstance(content, dict) or (answer.status_code == _OK and not content.keys() >= _LOGGED):
+            self._why = f"{answer.text[:100]!r} is no answer of the API's"
+            return 0, {}, 0.0
+        self._why = f"the API answered {answer.status_code}"
         return answer.status_code, content, _seconds(answer.headers.get("Retry-After"))
 
     def _keep(self, batch: list[bytes]) -> None:
-        """Put rows back that could not be sent, as the oldest of all, as far as there is room."""
+        """Put rows back that could not be sent, as the oldest of all, as far as there is room, and tell why."""
+        self._tell("predictions wait to be sent to %s again, because %s", self._url, self._why)
         with self._changed:
             self._counts["failures"] += 1
             while batch and not self._given_up and self._bytes + len(batch[-1]) <= self._most_bytes:
@@ -247,25 +277,33 @@ os.register_at_fork(after_in_child=_begin_all)
 atexit.register(_close_all)
 
 
-def _refused_rows(problem: Mapping[str, Any], rows: int, refused: int) -> tuple[int, int]:
-    """Return the rows to give up, from and to: the one that the API names, or all, where it names none or many."""
+def _refused_rows(problem: Mapping[str, Any], rows: int) -> tuple[int, int]:
+    """Return the rows to give up, from and to: the one that the API names, or all, where it names none."""
     named = _ROW.match(str(problem.get("field")))
-    place = int(named[1]) if named and refused <= _MOST_REFUSED else rows
+    place = int(named[1]) if named else rows
     return (place, place + 1) if place < rows else (0, rows)
 
 
 def _new_id(moment: datetime) -> str:
     """Return a UUID of version 7: it carries the row's time, by which a label finds the row fastest."""
-    milliseconds = (moment.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
     noise = int.from_bytes(os.urandom(10), "big")
     value = (milliseconds & (2**48 - 1)) << 80 | 7 << 76 | (noise >> 64 & 0xFFF) << 64 | 2 << 62 | noise & (2**62 - 1)
     return str(UUID(int=value))
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """Return a time that says its zone: UTC, unless it says another."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
 def _present(value: Any) -> Any:
-    """Return a feature's value, or None for a number that is none."""
+    """Return a value, or None for one that is missing: NaN, or what pandas has for that."""
+    if isinstance(value, dict):
+        return {name: _present(one) for name, one in value.items()}
     value = _plain(value) if hasattr(value, "item") else value
-    return None if isinstance(value, float) and math.isnan(value) else value
+    missing = type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value))
+    return None if missing else value
 
 
 def _plain(value: Any) -> Any:

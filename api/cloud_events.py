@@ -12,7 +12,7 @@ from werkzeug.datastructures import Headers
 
 from api.json_body import parse_json
 from api.problems import shown, unprocessable
-from api.sent_rows import require_few
+from api.sent_rows import check_text, require_few
 from api.validation import as_object
 from monitoring.contract.config import Model
 
@@ -47,8 +47,8 @@ def parse_event(headers: Headers, mimetype: str, body: bytes, model: Model) -> E
         given = {name: unquote(headers[f"ce-{name}"]) for name in _ATTRIBUTES if f"ce-{name}" in headers}
         data = parse_json(body)
     for name in _ATTRIBUTES:
-        if given.get(name) is not None and not isinstance(given[name], str):
-            raise unprocessable("not_text", name, f"must be text, not {shown(given[name])}")
+        if given.get(name) not in (None, ""):
+            check_text(given[name], name)
     kind = TYPES.get(given.get("type") or "")
     if kind is None:
         detail = f"is {shown(given.get('type'))}; there are {', '.join(TYPES)}"

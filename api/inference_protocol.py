@@ -15,6 +15,8 @@ from api.validation import MAX_INSTANCES, as_object, too_many
 from monitoring.contract.config import Model
 from monitoring.contract.tasks import TaskName
 
+_MOST_DIMENSIONS = 8
+
 Row = dict[str, Any]
 
 
@@ -40,6 +42,12 @@ def requested(content: dict[str, Any], model: Model) -> list[Row]:
 
 def answered(content: dict[str, Any], model: Model) -> list[Row]:
     """Return what was answered for each row of a request, as fields of a row of `POST /log`."""
+    version = content.get("model_version")
+    of_all = {"model_version": version if isinstance(version, str | int) else None}
+    return [{**answer, **of_all} for answer in _answers(content, model)]
+
+
+def _answers(content: dict[str, Any], model: Model) -> list[Row]:
     if "outputs" in content:
         tensors = _tensors(content["outputs"], "outputs")
     else:
@@ -48,9 +56,7 @@ def answered(content: dict[str, Any], model: Model) -> list[Row]:
             return [{model.prediction: row[model.prediction]} for row in given]
         rows = [row if isinstance(row, list) else [row] for row in given]
         tensors = [_Tensor("predictions", _even(rows, "predictions"))]
-    version = content.get("model_version")
-    answers = _ANSWERS[model.task](tensors, model)
-    return [{**answer, "model_version": version if isinstance(version, str | int) else None} for answer in answers]
+    return _ANSWERS[model.task](tensors, model)
 
 
 def _list(value: Any, at: str) -> list[Any]:
@@ -72,8 +78,9 @@ def _tensor(given: dict[str, Any], at: str) -> _Tensor:
     shape, name = given.get("shape"), given.get("name")
     if not isinstance(name, str):
         raise unprocessable("missing_field", f"{at}.name", "is missing")
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
-        raise unprocessable("shape", f"{at}.shape", f"must be a list of whole numbers from 1, not {shown(shape)}")
+    if not isinstance(shape, list) or not 0 < len(shape) <= _MOST_DIMENSIONS or not all(map(_is_size, shape)):
+        detail = f"must be a list of 1 to {_MOST_DIMENSIONS} whole numbers from 1, not {shown(shape)}"
+        raise unprocessable("shape", f"{at}.shape", detail)
     values = given.get("data")
     if values is None:
         raise unprocessable("missing_field", f"{at}.data", "is missing; tensors beside the JSON are not read")
@@ -81,11 +88,15 @@ def _tensor(given: dict[str, Any], at: str) -> _Tensor:
         if isinstance(values, list) and values and all(isinstance(value, list) for value in values):
             values = list(chain.from_iterable(values))
     if not isinstance(values, list) or len(values) != math.prod(shape):
-        raise unprocessable("shape", f"{at}.data", f"does not have the {math.prod(shape):,} values of its shape")
+        raise unprocessable("shape", f"{at}.data", "does not have as many values as its shape says")
     if shape[0] > MAX_INSTANCES:
         raise too_many(f"{at}.data", MAX_INSTANCES)
     width = math.prod(shape[1:])
     return _Tensor(name, [values[begin : begin + width] for begin in range(0, len(values), width)])
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _even(rows: list[list[Any]], at: str) -> list[list[Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from api.cloud_events import Event
 from api.inference_protocol import answered, requested
+from api.log.halves import HalfTooLargeError
 from api.logged_rows import take_rows
 from api.problems import Problem, unprocessable
 from api.sent_rows import read_rows
@@ -23,6 +24,8 @@ def take_event(service: Service, event: Event) -> dict[str, Any] | None:
     half = {"rows": _READ[event.kind](event.content, model), "time": event.time}
     try:
         other, dropped = log.halves.meet(event.key, event.kind, _OTHER[event.kind], json.dumps(half).encode())
+    except HalfTooLargeError as error:
+        raise Problem(413, "too_large", f"data: {error}", field="data") from error
     except OSError as error:
         raise log.unavailable(error) from error
     service.metrics.joined("dropped", dropped)

@@ -199,8 +199,13 @@ class AppendLog:
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
         for path in list_journals(self.folder):
             found |= {i: (value, at) for i, value, at in find_rows(_content(path), wanted, column, self.form)}
-        left = {i: time for i, time in times.items() if i not in found}
-        return found | {i: (value, at) for i, value, at in find_timed(self.parts, left, column, self._values(column))}
+        found |= self._in_parts({i: time for i, time in times.items() if i not in found}, column)
+        if not self.ids.complete:  # an id that another made may tell another time than its row's
+            found |= self._in_parts({i: None for i in times if i not in found and not may_be_own(i)}, column)
+        return found
+
+    def _in_parts(self, times: Mapping[str, Micros | None], column: str) -> dict[str, tuple[Target, Micros]]:
+        return {i: (value, at) for i, value, at in find_timed(self.parts, times, column, self._values(column))}
 
     def _times(self, ids: Iterable[str]) -> dict[str, Micros | None]:
         """Return when each id's row came, as the index or the id itself tells; None where neither does."""
@@ -225,6 +230,15 @@ class AppendLog:
             if value is not None and (prediction_id not in newest or newest[prediction_id][0] <= moment):
                 newest[prediction_id] = moment, value
         return newest
+
+    def forget_ids(self) -> None:
+        """Let go ids of which all rows were retired; raise OSError if the index of ids cannot be used."""
+        with self.exclusive():
+            journals = list_journals(self.folder)  # before the parts, as in `find`
+            times = [time for path in journals for _, time in all_ids(_content(path), self.form)]
+            times += [part.first for part in list_parts(self.parts)[0]]
+            if times:
+                self.ids.forget(min(times))
 
     def _given_ids(self) -> Iterator[dict[str, Micros]]:
         """Read the ids that others made, a number at a time, each with its row's time."""

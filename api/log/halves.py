@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from monitoring.contract.errors import DriftloopError
 from monitoring.contract.plain_files import OddEntryError, make_folder, open_plain, set_aside
 
 PATIENCE = 300.0  # seconds that a half waits
@@ -23,6 +24,10 @@ _TABLE = (
     "(key TEXT, kind TEXT, arrived REAL, size INTEGER, content BLOB, PRIMARY KEY (key, kind))"
 )
 _ORDER = "CREATE INDEX IF NOT EXISTS ages ON halves (arrived, size)"
+
+
+class HalfTooLargeError(DriftloopError):
+    """A half is larger than all that may wait; it was not kept."""
 
 
 class Halves:
@@ -40,7 +45,8 @@ class Halves:
     def meet(self, key: str, kind: str, other: str, content: bytes) -> tuple[bytes | None, int]:
         """Return the other half, or keep this one where there is none; and how many others were dropped.
 
-        The other half stays until `forget`, so that a killed process leaves it for who asks again.
+        The other half stays until `forget`, so that a killed process leaves it for who asks again. Raise
+        HalfTooLargeError if this one cannot be kept.
         """
         with self._used() as connection:
             oldest = time.time() - self._patience
@@ -48,6 +54,10 @@ class Halves:
             row = connection.execute("SELECT content FROM halves WHERE key = ? AND kind = ?", (key, other)).fetchone()
             if row is not None:
                 return row[0], dropped
+            if len(content) > self._most_bytes:
+                raise HalfTooLargeError(
+                    f"has {len(content):,} bytes; {self._most_bytes:,} may wait for their other half"
+                )
             values = (key, kind, time.time(), len(content), content)
             connection.execute("INSERT OR REPLACE INTO halves VALUES (?, ?, ?, ?, ?)", values)
             return None, dropped + self._make_room(connection)

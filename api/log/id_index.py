@@ -24,7 +24,7 @@ import structlog
 
 from monitoring.contract.plain_files import OddEntryError, discard, make_folder, open_plain
 from monitoring.contract.rereading import attempts
-from monitoring.contract.storage import replaced
+from monitoring.contract.storage import replaced, sync
 from monitoring.contract.times import Micros
 
 logger = structlog.get_logger(__name__)
@@ -78,12 +78,15 @@ class IdIndex:
 
     def times(self, ids: Iterable[str]) -> dict[str, Micros]:
         """Return the ids that may be in the log, each with its row's time."""
-        if not self._folder.exists():
-            return {}
         keys = {_key(i): i for i in ids}
         with self._lock:
             self._follow()
             return {keys[key]: at for key, at in self._find(list(keys))}
+
+    @property
+    def complete(self) -> bool:
+        """Say whether the whole log was read, as of the last look: another's id that is not here is not in it then."""
+        return any(file.first == 0 for file in self._runs)
 
     def add(self, times: Times) -> bool:
         """Enter ids unless one of them may be there already; return whether they were entered."""
@@ -176,6 +179,8 @@ class IdIndex:
     def _begin(self, number: int) -> None:
         tail = _File(number, number, "tail")
         os.close(open_plain(self._folder / tail.name, os.O_RDWR | os.O_CREAT))
+        if self._durable:
+            sync(self._folder)
         self._tail = tail
 
     def _clear(self) -> None:
@@ -186,19 +191,25 @@ class IdIndex:
         """Follow what others wrote, tidy up behind a killed process, and read the log where nothing is there yet."""
         make_folder(self._folder)
         self._follow()
-        if not any(file.first == 0 for file in self._runs):
-            self._clear()
-            for file in self._listed:
-                discard(self._folder / file.name)
-            self._runs = {}
-            now = time.time_ns() // 1_000_000  # other names than those of files that were there before
-            self._write(_File(0, now, "run"), np.concatenate([_NONE, *map(_pairs, self._read_log())]))
+        if not self.complete:
+            self._read_whole_log()
         live = {*self._runs, self._tail}
         for file in self._listed:
             if file not in live:
                 discard(self._folder / file.name)
         if self._tail is None:
             self._begin(max((file.last for file in (*self._listed, *self._runs)), default=0) + 1)
+        self._listed = self._list()
+
+    def _read_whole_log(self) -> None:
+        """Make runs of what the log holds; an empty one, of the number 0, says at the end that it is all there."""
+        for file in self._listed:
+            discard(self._folder / file.name)
+        self._forget_files()
+        now = time.time_ns() // 1_000_000  # other names than those of files that were there before
+        for number, pairs in enumerate(_gathered(self._read_log()), now + 1):
+            self._write(_File(number, number, "run"), pairs)
+        self._write(_File(0, now, "run"), _NONE)
 
     def _follow(self) -> None:
         """Take in what others wrote since; raise OSError if a file is damaged, after all were removed."""
@@ -208,13 +219,15 @@ class IdIndex:
                     if (listed := self._list()) != self._listed:
                         self._take_in(listed)
                     self._read_tail()
+                except FileNotFoundError:
+                    self._forget_files()
+                    raise
                 except (OddEntryError, ValueError) as error:
                     self._remove_all(error)
                 break
 
     def _take_in(self, listed: list[_File]) -> None:
         """Load the runs that are new, and let go those whose ids others have; the last tail is the one that counts."""
-        self._listed = []  # until all of it is taken in
         live = [file for file in listed if not any(file.within(other) for other in listed)]
         runs = [file for file in live if file.kind == "run"]
         self._runs = {
@@ -250,12 +263,16 @@ class IdIndex:
             return []
         return sorted(_File(int(match[1]), int(match[2]), match[3]) for match in named)
 
+    def _forget_files(self) -> None:
+        """Take nothing for read."""
+        self._listed, self._runs = [], {}
+        self._clear()
+
     def _remove_all(self, error: Exception) -> None:
         logger.error("log_id_index_damaged", folder=str(self._folder), error=str(error))
         for file in self._list():
             discard(self._folder / file.name)
-        self._listed, self._runs = [], {}
-        self._clear()
+        self._forget_files()
         raise OSError(f"its index of ids: {error}") from error
 
 
@@ -277,8 +294,17 @@ def _load(path: Path) -> Pairs:
     return pairs
 
 
-def _pairs(times: Times) -> Pairs:
-    return _array({_key(i): at for i, at in times.items()})
+def _gathered(read: Iterable[Times]) -> Iterator[Pairs]:
+    """Yield the ids that are read, as pairs (n, 2) in no order, so many at a time as a run may have."""
+    waiting, count = [_NONE], 0
+    for times in read:
+        waiting.append(_array({_key(i): at for i, at in times.items()}))
+        count += len(times)
+        if count >= LARGEST:
+            yield np.concatenate(waiting)
+            waiting, count = [_NONE], 0
+    if count:
+        yield np.concatenate(waiting)
 
 
 def _array(pairs: Mapping[int, int]) -> Pairs:

@@ -119,9 +119,8 @@ class Maintenance:
                 return
             log.metrics.retired.inc()
             logger.info("log_part_retired", part=part.name, rows=part.rows, archive=str(archive) if archive else None)
-        if self._retention.limited and (left := list_parts(log.parts)[0]):
-            with log.exclusive():
-                log.ids.forget(min(part.first for part in left))
+        if self._retention.limited:
+            log.forget_ids()
 
     def _labels_without_predictions(self) -> list[Part]:
         """Return the parts of labels whose predictions were all retired."""

@@ -2,9 +2,10 @@
 
 from uuid_utils import uuid7
 
+from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.times import Micros
 
-_END = "d10c"  # of 65,536 ids that somebody else makes at random, one ends so: it costs a look into the log
+_END = "d10c"  # of 65,536 UUIDs of version 7 that somebody else makes, one ends so: it costs a look into the log
 
 
 def new_id(time: Micros) -> str:
@@ -14,4 +15,4 @@ def new_id(time: Micros) -> str:
 
 def may_be_own(prediction_id: str) -> bool:
     """Say whether an id may be one of ours."""
-    return prediction_id.endswith(_END)
+    return prediction_id.endswith(_END) and id_milliseconds(prediction_id) is not None

@@ -140,8 +140,8 @@ BODIES = [
     ),
     pytest.param(
         {"instances": [VALUES, VALUES]},
-        {"predictions": [{PREDICTION: "rock", "more": 1}, {PREDICTION: "pop"}]},
-        {PREDICTION: ["rock", "pop"]},
+        {"predictions": [{PREDICTION: "rock", "more": 1}, {PREDICTION: "pop"}], "model_version": 9},
+        {PREDICTION: ["rock", "pop"], "model_version": ["9", "9"]},
         id="named predictions",
     ),
 ]
@@ -205,6 +205,12 @@ def test_other_models_are_understood(tmp_path: Path, config: Config, asked: Any,
         pytest.param({"inputs": [{"name": "x", "shape": [1], "data": 5}]}, "inputs[0].data", id="a number for data"),
         pytest.param({"inputs": [{"name": "x", "shape": [9], "data": [5]}]}, "inputs[0].data", id="another shape"),
         pytest.param({"inputs": [{"name": "x", "shape": [-1], "data": [5]}]}, "inputs[0].shape", id="a shape of none"),
+        pytest.param(
+            {"inputs": [{"name": "x", "shape": [10**18] * 8, "data": [5]}]}, "inputs[0].data", id="a huge shape"
+        ),
+        pytest.param(
+            {"inputs": [{"name": "x", "shape": [10**18] * 500, "data": [5]}]}, "inputs[0].shape", id="500 dimensions"
+        ),
         pytest.param({"inputs": [{"shape": [1], "data": [5]}]}, "inputs[0].name", id="no name"),
         pytest.param({"inputs": [{"name": "x", "shape": [1], "data": [5]}]}, "inputs.x", id="an unknown feature"),
         pytest.param({"instances": [[1, 2]]}, "instances[0]", id="too few values"),
@@ -242,6 +248,24 @@ def test_what_is_no_event_of_ours_is_refused(
     """It is told by the attribute that says so."""
     answer = client.post("/log/cloudevents", json=ASKED, headers=headers)
     assert (answer.status_code, answer.json["field"]) == (status, field)
+
+
+@pytest.mark.parametrize(
+    "key", ["\ud800", "a\0b", "x" * 300, 7], ids=["half a character", "a control", "long", "no text"]
+)
+def test_an_id_that_cannot_be_one_is_refused(client: FlaskClient, key: Any) -> None:
+    """Before its half waits."""
+    answer = structured(client, "request", ASKED, key)
+    assert (answer.status_code, answer.json["field"]) == (422, "id")
+
+
+def test_a_half_that_is_too_large_to_wait_is_refused(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
+    """It takes no other's place; where its other half is there already, both are logged."""
+    service_of(app).predictions.halves = Halves(tmp_path / "halves", most_bytes=150)
+    assert binary(client, "response", ANSWERED, "8").status_code == 202
+    answer = binary(client, "request", ASKED)
+    assert (answer.status_code, answer.json["reason"], answer.json["field"]) == (413, "too_large", "data")
+    assert binary(client, "request", ASKED, "8").status_code == 200
 
 
 def test_halves_wait_within_bounds_and_those_that_go_are_counted(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_what_is_not_sent_is_made_or_null(app: Flask, client: FlaskClient) -> No
         pytest.param(lambda: str(uuid.uuid4()), id="a random UUID"),
         pytest.param(lambda: str(uuid7()), id="a UUID of now"),
         pytest.param(lambda: str(uuid7(nanoseconds=10**18))[:-4] + "d10c", id="a UUID that could be ours"),
+        pytest.param(lambda: f"{uuid.uuid4()}-d10c", id="a text that ends as ours do"),
         pytest.param(lambda: 'he said "7"\\ö ' + str(uuid.uuid4()), id="a text"),
     ],
 )
@@ -141,6 +142,25 @@ def test_ids_are_known_after_a_restart(tmp_path: Path, harm: Callable[[Path], ob
                 answer = send(app.test_client(), *batch)
             assert statuses(answer) == [expected] * 50
         harm(tmp_path / "data" / "current.parquet" / "_ids")
+
+
+def test_labels_find_their_rows_while_the_index_is_gone(app: Flask, client: FlaskClient) -> None:
+    """An id that tells another time than its row's is looked for in the whole log then."""
+    one, when = str(uuid7()), datetime.now(UTC) - timedelta(days=3)
+    send(client, row(prediction_id=one, timestamp=when.isoformat()), row())
+    service_of(app).predictions.seal()
+    for file in service_of(app).predictions.folder.glob("_ids/*"):
+        file.unlink()
+    for expected in ("accepted", "known"):
+        answer = client.post("/feedback", json={"prediction_id": one, TARGET: "jazz"})
+        assert (answer.status_code, answer.json[expected]) == (200, 1)
+    assert statuses(send(client, row(prediction_id=one))) == ["known"]
+
+
+def test_only_uuids_of_version_7_may_be_ours() -> None:
+    """What only ends as they do is looked up in the index, as others' ids are."""
+    assert may_be_own(str(uuid7())[:-4] + "d10c")
+    assert not any(map(may_be_own, ["order-d10c", str(uuid.uuid4())[:-4] + "d10c", str(uuid7())[:-4] + "d10d"]))
 
 
 def test_a_row_that_was_never_written_is_not_known(app: Flask, client: FlaskClient) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,13 +28,14 @@ from tests.unit.api_fixtures import gunicorn
 from tests.unit.mixed import trips
 from tests.unit.mixed_models import champion, lay_down
 
-OK = (200, {"logged": 1, "known": 0})
+Answer = tuple[int, Any]
+OK: Answer = (200, {"logged": 1, "known": 0})  # or as many as were sent
 
 
 class Stub:
     """A server that answers `/log` as it is told, the last answer for ever, and keeps the rows of each request."""
 
-    def __init__(self, *said: tuple[int, dict[str, Any]], delay: float = 0.0) -> None:
+    def __init__(self, *said: Answer, delay: float = 0.0, bad: Collection[float] = ()) -> None:
         self.requests: list[list[dict[str, Any]]] = []
         left = list(said)
 
@@ -44,7 +45,10 @@ class Stub:
                 self.requests.append(body["rows"])
                 time.sleep(delay)
                 status, content = left.pop(0) if len(left) > 1 else left[0]
-                if status == 200:
+                distances = [row["features"]["distance"] for row in body["rows"]] if bad else []
+                if refused := [n for n, distance in enumerate(distances) if distance in bad]:
+                    status, content = 422, {"field": f"rows[{refused[0]}].features.distance", "detail": "is bad"}
+                elif content is OK[1]:
                     content = {"logged": len(body["rows"]), "known": 0}
                 text = json.dumps(content).encode()
                 handler.send_response(status)
@@ -60,8 +64,9 @@ class Stub:
 
 
 @contextmanager
-def stub(*said: tuple[int, dict[str, Any]], delay: float = 0.0) -> Iterator[Stub]:
-    one = Stub(*said, delay=delay)
+def stub(*said: Answer, delay: float = 0.0, bad: Collection[float] = ()) -> Iterator[Stub]:
+    """Serve it; it refuses rows of a bad distance, the first by its name."""
+    one = Stub(*said, delay=delay, bad=bad)
     thread = threading.Thread(target=one.server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -153,7 +158,7 @@ def test_memory_is_bounded_and_the_oldest_rows_go_loudly(caplog: pytest.LogCaptu
     counts = client.counts
     assert counts["waiting"] < 70
     assert counts["dropped"] >= 1000 - counts["waiting"] - 5
-    assert len(caplog.records) == 1
+    assert [record.message for record in caplog.records if "so far" in record.message] == [caplog.records[0].message]
     client.close(0)
 
 
@@ -164,18 +169,107 @@ def test_a_row_that_is_refused_costs_no_other() -> None:
         client = client_of(server.url, batch_seconds=0.5)
         ids = [client.log(features(number), 7) for number in range(3)]
         settled(client, logged=2, refused=1, waiting=0)
-    assert [row["prediction_id"] for row in server.requests[1]] == [ids[0], ids[2]]
+    assert [[row["prediction_id"] for row in batch] for batch in server.requests[1:]] == [[ids[0]], [ids[2]]]
+
+
+@pytest.mark.parametrize(
+    "bad", [range(0, 500, 30), range(30), range(470, 500), range(500)], ids=["spread", "first", "last", "all"]
+)
+def test_many_bad_rows_cost_no_other(bad: range) -> None:
+    """However many of a batch they are, and wherever; each costs a request or two, of few rows where they are many."""
+    with stub(OK, bad=bad) as server:
+        client = client_of(server.url, batch_seconds=5)
+        for number in range(500):
+            client.log(features(number), 7)
+        settled(client, refused=len(bad), logged=500 - len(bad), waiting=0)
+        client.close()
+    assert len(server.requests) <= 2 * len(bad) + 1
+    assert sum(map(len, server.requests)) <= 500 * 20
 
 
 def test_a_batch_that_is_refused_whole_is_given_up() -> None:
-    """No row is named, or one after the other: the next batch is not held up for long."""
-    for problem in ({}, {"field": "rows[0].features"}):
-        with stub((422, problem)) as server:
-            client = client_of(server.url, batch_rows=50, batch_seconds=0.5)
-            for _ in range(50):
-                client.log(features(), 7)
-            settled(client, refused=50, waiting=0)
-            assert len(server.requests) <= 11
+    """No row is named: the next batch is not held up."""
+    with stub((422, {})) as server:
+        client = client_of(server.url, batch_rows=50, batch_seconds=0.5)
+        for _ in range(50):
+            client.log(features(), 7)
+        settled(client, refused=50, waiting=0)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("content", [{}, [], None, "ok", {"logged": None, "known": {}}, {"logged": 1}], ids=str)
+def test_an_answer_that_is_none_of_the_apis_loses_nothing(content: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy's, say: the rows are sent again, and why is told once, not each time."""
+    with stub((200, content), (200, content), (422, []), OK) as server:
+        client = client_of(server.url)
+        with caplog.at_level(logging.WARNING, "driftloop.client"):
+            client.log(features(), 7)
+            settled(client, logged=1, waiting=0, failures=3)
+        client.close()
+    assert [record.message.partition(", because ")[0] for record in caplog.records] == [
+        f"predictions wait to be sent to {server.url}/log again"
+    ]
+
+
+def test_why_rows_wait_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong key, say, that nobody would look for else."""
+    with stub((401, {})) as server, caplog.at_level(logging.WARNING, "driftloop.client"):
+        client = client_of(server.url)
+        client.log(features(), 7)
+        settled(client, failures=1)
+        client.close(0)
+    assert caplog.records[0].message.endswith("because the API answered 401")
+
+
+def test_a_thread_that_cannot_be_had_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows wait for it, and the client can be closed without."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with stub(OK) as server:
+        client, other = client_of(server.url), client_of(server.url)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            client.log(features(), 7)
+            other.log(features(), 7)
+            other.close()
+        assert other.counts["dropped"] == 1
+        client.log(features(), 7)
+        settled(client, logged=2, waiting=0)
+        client.close()
+
+
+def test_what_pandas_has_for_missing_is_missing_and_times_are_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it stands in a row; a time without a zone is in UTC in the id too, whatever the machine's is."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        with stub(OK) as server:
+            client = client_of(server.url, batch_seconds=0.5)
+            naive = datetime(2026, 1, 31, 12)  # noqa: DTZ001 - as services have them
+            given = {"distance": pd.NA, "zone": pd.NaT}
+            more = {"confidence": np.nan, "probabilities": {"a": pd.NA, "b": np.float32(1)}}
+            one = client.log(given, 7, timestamp=naive, **more)
+            client.log(features(), float("inf"))  # which JSON does not have
+            settled(client, logged=1, refused=1)
+            client.close()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    ((row,),) = server.requests
+    assert id_milliseconds(one) == naive.replace(tzinfo=UTC).timestamp() * 1000
+    assert row["timestamp"] == "2026-01-31T12:00:00+00:00"
+    assert row["features"] == {"distance": None, "zone": None}
+    assert (row["confidence"], row["probabilities"]) == (None, {"a": None, "b": 1.0})
+
+
+def test_a_row_that_cannot_be_written_has_an_id_all_the_same() -> None:
+    """The caller may pass it on."""
+    client = client_of("http://127.0.0.1:9")
+    when: Any = "2026-01-31"
+    assert id_milliseconds(client.log(features(), 7, timestamp=when))
+    settled(client, refused=1)
 
 
 def test_a_batch_that_is_too_large_is_divided() -> None:

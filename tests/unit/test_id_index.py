@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,47 @@ def test_a_folder_without_files_is_asked_nothing(tmp_path: Path) -> None:
     """A service that never had another's ids has no index."""
     assert index_of(tmp_path, batch(0, 3)).times(["0/0"]) == {}
     assert not list(tmp_path.iterdir())
+
+
+def clear(index_folder: Path) -> None:
+    for file in index_folder.iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize("requests", [1, 2, 30])
+def test_the_index_may_be_removed_at_any_time(tmp_path: Path, requests: int) -> None:
+    """As a batch does that is ingested: the log is read again, whatever this process had read of the files."""
+    known: dict[str, Micros] = {}
+    index, other = (IdIndex(tmp_path / "_ids", lambda: [known], durable=True) for _ in range(2))
+    for number in range(requests):
+        assert index.add(batch(number, 1))
+        assert other.times(batch(number, 1)) == batch(number, 1)
+    known |= batch(99, 3)
+    clear(tmp_path / "_ids")
+    assert other.times(known) == {}
+    assert not other.complete
+    assert index.add({"new": Micros(7)})
+    assert index.complete
+    assert other.times([*known, "0/0", "new"]) == {**known, "new": 7}
+
+
+def test_a_large_log_is_read_in_pieces(tmp_path: Path) -> None:
+    """No run is far above its bound, the newest time of an id counts, and who dies meanwhile begins anew."""
+    parts = [batch(number, 90) for number in range(30)] + [{"0/0": Micros(5)}]
+
+    def dies() -> Iterator[dict[str, Micros]]:
+        yield from parts[:9]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        IdIndex(tmp_path / "_ids", dies, durable=False).add({"new": Micros(7)})
+    index = IdIndex(tmp_path / "_ids", lambda: parts, durable=False)
+    assert index.add({"new": Micros(7)})
+    assert index_of(tmp_path).times([*parts[0], *parts[29], "new"]) == {
+        **parts[0], **parts[29], "0/0": 5, "new": 7,
+    }  # fmt: skip
+    assert max(file.stat().st_size for file in (tmp_path / "_ids").iterdir()) < (400 + 90) * 16
+    assert len(list((tmp_path / "_ids").glob("*.run"))) == 1 + 7
 
 
 @pytest.mark.parametrize("killed", range(1, 12))

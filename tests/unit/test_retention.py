@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 
 from api.log.append_log import label_format
+from api.log.id_index import TAIL
 from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.parts import list_parts
+from monitoring.contract.times import Micros
 from tests.unit.api_fixtures import running, service_of, settings
 from tests.unit.log_fixtures import MODEL, Log, ids, logged, rows, write_part
 
@@ -42,6 +44,22 @@ def test_rows_leave_by_age(tmp_path: Path) -> None:
     assert len(logged(log.folder)) == 3
     assert ids(new) < set(logged(log.folder))
     assert log.count("parts_retired_total") == 1
+
+
+def test_ids_stay_while_a_journal_has_their_rows(tmp_path: Path) -> None:
+    """Backdated rows that are not sealed yet are older than each part."""
+    log, new = Log(tmp_path / "log"), rows(2)
+    log.append(rows(1, at=OLD + 1))
+    log.append(rows(1, at=OLD))  # in the journal still
+    write_part(log.folder, count=1, at=1)
+    log.ids.put({"old": Micros(OLD)})
+    log.ids.put({f"old/{n}": Micros(OLD + 5) for n in range(TAIL)})
+    look_after(log, Retention(age=timedelta(days=7), size=10**9))
+    assert log.ids.times(["old"]) == {"old": OLD}
+    log.seal()
+    log.append(new)
+    look_after(log, Retention(age=timedelta(days=7)))
+    assert log.ids.times(["old"]) == {}
 
 
 def test_rows_leave_by_size(tmp_path: Path) -> None:

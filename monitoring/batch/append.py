@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.batch.content_ids import content_ids
-from monitoring.batch.known_rows import find_known
+from monitoring.batch.known_rows import find_known, find_unsealed
 from monitoring.contract.config import Model
 from monitoring.contract.labels import are_given
 from monitoring.contract.layout import Layout
@@ -46,8 +46,8 @@ class Appended:
 def append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
     """Append the rows and the labels that the log has not; the rows are of `wide_schema`, each with a time.
 
-    Who calls holds the lock of `monitoring.batch.ingest`: another batch may hold the same rows. Raise OSError where the
-    log cannot be read or written.
+    Who calls holds the log's lock: another batch, or a request to the API, may hold the same rows. Raise OSError where
+    the log cannot be read or written.
     """
     if not len(rows):
         return Appended()
@@ -80,9 +80,12 @@ def _known(
     times = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
     made = rows.filter(pc.invert(given))["prediction_id"].combine_chunks()
     own = rows.filter(given)["prediction_id"].combine_chunks()
+    # Journals first: what is sealed meanwhile is in a part before its journal goes.
+    unsealed = find_unsealed(layout.journals(layout.current), log_schema(model), own, model.target)
     by_time, unread = find_known(layout.current, schema, made, (Micros(times["min"]), Micros(times["max"])))
     anywhere, more = find_known(layout.current, schema, own)
-    return pa.concat_tables([by_time, anywhere]), tuple({file.path: file for file in (*unread, *more)}.values())
+    unreadable = {file.path: file for file in (*unread, *more)}
+    return pa.concat_tables([unsealed, by_time, anywhere]), tuple(unreadable.values())
 
 
 def _looked_up(model: Model) -> tuple[str, ...]:

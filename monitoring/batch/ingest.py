@@ -119,23 +119,24 @@ def _unknown(answers: pa.ChunkedArray, name: str, model: Model) -> str | None:
 
 
 def _append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
-    """Append a file's rows while no other run does; raise DriftloopError if the log cannot be read or written."""
+    """Append a file's rows while nobody else looks ids up and appends; no other run does, nor the API.
+
+    Raise DriftloopError if the log cannot be read or written.
+    """
+    folder = layout.journals(layout.current)
     try:
-        with FolderLock(layout.journals(layout.current) / "_ingest", PATIENCE).held():
+        with FolderLock(folder / LOG_LOCK, PATIENCE).held():
             discard_litter([layout.current, layout.labels])
-            appended = append(layout, model, rows)
-            if appended.appended:
-                _drop_index(layout.journals(layout.current))
-            return appended
+            _drop_index(folder)
+            return append(layout, model, rows)
     except OSError as error:
         raise DriftloopError(f"{layout.current} cannot be written: {reason_of(error)}") from error
 
 
 def _drop_index(folder: Path) -> None:
-    """Remove the API's index of ids, which does not know those of the new rows: it makes another from the log."""
-    with FolderLock(folder / LOG_LOCK, PATIENCE).held():
-        for file in (folder / ID_INDEX).glob("*"):
-            discard(file)
+    """Remove the API's index of ids, which will not know those of the new rows: it makes another from the log."""
+    for file in (folder / ID_INDEX).glob("*"):
+        discard(file)
 
 
 def _counts(of: Appended, refused: int) -> str:

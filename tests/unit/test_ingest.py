@@ -19,7 +19,7 @@ from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.__main__ import main
 from monitoring.contract.config import Config, Window
-from monitoring.contract.layout import Layout
+from monitoring.contract.layout import ID_INDEX, Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import list_parts
 from monitoring.contract.row_lookup import find_targets
@@ -357,6 +357,47 @@ def test_several_at_once_append_each_row_once(data, tmp_path):
     runs = [subprocess.Popen([*command, *paths[n:], *paths[:n]], cwd=ROOT) for n in range(4)]
     assert [run.wait(100) for run in runs] == [0] * 4
     assert len(logged(data)) == 500
+
+
+def test_rows_that_the_api_has_just_taken_are_known(data, tmp_path, capsys):
+    """They are in a journal, and no part yet; a label that comes with them is theirs."""
+    log = Log(data / "current.parquet", form=prediction_format(TRIPS.model))
+    at = microseconds(BEGIN)
+    log.append([[f"j-{n}", at, 1.0, 2.0, "station", "true", 9.0, None, "1", None] for n in range(3)])
+    ids = [f"j-{n}" for n in range(20)]
+    batch(20, prediction_id=ids, minutes=5.0).to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet") == 0
+    assert "17 rows appended, 3 known already, 0 refused; 3 labels of known rows added" in capsys.readouterr().out
+    log.seal()
+    assert sorted(logged(data)["prediction_id"].to_pylist()) == sorted(ids)
+    assert logged(data)["minutes"].to_pylist() == [5.0] * 20
+
+
+def test_the_api_looks_up_and_appends_either_before_a_batch_or_after_it(data, tmp_path):
+    """Its index of ids is gone before the batch is there, also if the run is killed or appends nothing."""
+    log = Log(data / "current.parquet", form=prediction_format(TRIPS.model))
+    index = log.folder / ID_INDEX / "0-0.tail"
+    batch(5, prediction_id=list("abcde")).to_parquet(tmp_path / "a.parquet")
+    command = [sys.executable, "-m", "monitoring", "ingest", "--input", tmp_path / "a.parquet"]
+    with log.exclusive():
+        run = subprocess.Popen(command, cwd=ROOT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(5)
+        assert list_parts(log.folder)[0] == []
+    assert run.wait(100) == 0
+    (part,) = log.folder.glob("part-*")
+    part.unlink()
+    steps = steps_of(lambda: ingest(tmp_path / "a.parquet"))
+    part.unlink()
+    for killed in (True, False):
+        index.parent.mkdir(exist_ok=True)
+        index.touch()
+        if killed:
+            killed_at(steps.index("batch appended"), lambda: ingest(tmp_path / "a.parquet"))
+        else:
+            assert ingest(tmp_path / "a.parquet") == 0
+        assert not index.exists()
+    assert set(log.find("abcde", "minutes")) == set("abcde")
 
 
 def test_a_log_that_cannot_be_written_is_no_refusal(data, tmp_path, capsys):

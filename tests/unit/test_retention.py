@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from api.log.append_log import label_format
-from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.errors import ConfigError
+from monitoring.contract.journals import list_journals
 from monitoring.contract.parts import list_parts
 from tests.unit.api_fixtures import running, service_of, settings
 from tests.unit.log_fixtures import MODEL, Log, ids, logged, rows, write_part

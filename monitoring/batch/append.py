@@ -51,7 +51,7 @@ def append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
     """
     if not len(rows):
         return Appended()
-    given = rows["prediction_id"].is_valid()
+    given = pc.fill_null(pc.not_equal(rows["prediction_id"], ""), fill_value=False)
     rows = _with_ids(rows, given, model)
     known, unreadable = _known(layout, model, rows, given)
     new = _first_of_each(rows.filter(pc.invert(pc.is_in(rows["prediction_id"], value_set=_ids(known)))))
@@ -65,10 +65,10 @@ def append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
 
 
 def _with_ids(rows: pa.Table, given: pa.ChunkedArray, model: Model) -> pa.Table:
-    """Return the rows with an id each: their own, or one that is made of what stands in them."""
+    """Return the rows with an id each: their own, or one that is made of what stands in them; an empty id is none."""
     made = iter(content_ids(rows.filter(pc.invert(given)), model))
     own = rows["prediction_id"].to_pylist()
-    ids = pa.array([next(made) if one is None else one for one in own], pa.string())
+    ids = pa.array([one or next(made) for one in own], pa.string())
     return rows.set_column(rows.schema.get_field_index("prediction_id"), "prediction_id", ids)
 
 

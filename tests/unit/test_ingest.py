@@ -1,5 +1,6 @@
 """`python -m monitoring ingest`: batches become part of the log, once, whoever else writes to it or dies meanwhile."""
 
+import csv
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -218,6 +219,7 @@ ROW = b"2026-01-05T00:00:00Z,1.5,2,station,True,9.5\n"
             "distance holds '1,5', no number; --decimal , reads decimal commas", id="decimal comma",
         ),
         pytest.param("a.csv", ROW, "its first line names none of the config's columns", id="no header"),
+        pytest.param("a.csv", b"x" * 200_000 + HEAD + ROW, "its first line cannot be read: field larger", id="long"),
         pytest.param("a.csv", b"", "its first line names none", id="empty"),
         pytest.param("a.csv", HEAD.replace(b",", b"^") + ROW, "--delimiter says what stands between", id="delimiter"),
         pytest.param("a.csv", HEAD + ROW + b"1,2\n", "Expected 6 columns, got 2", id="a line that is cut off"),
@@ -272,6 +274,23 @@ def test_a_csv_s_words_mean_what_the_config_says(data, tmp_path):
     with_gaps = HEAD + ROW.replace(b"station", b"4.0") + ROW.replace(b"station", b"").replace(b"9.5", b"8.5")
     assert ingest(_with(tmp_path / "b.csv", with_gaps)) == 0
     assert "4" in logged(data)["zone"].to_pylist()
+
+
+def test_an_empty_field_in_quotes_is_a_missing_value_and_an_empty_id_is_none(data, tmp_path, capsys):
+    rows = batch(20, prediction_id=None)
+    rows["zone"] = rows["zone"].where(rows.index != 3, None)
+    rows.to_csv(tmp_path / "a.csv", quoting=csv.QUOTE_ALL, index=False)
+    rows.assign(prediction_id="").to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.csv", tmp_path / "a.parquet") == 0
+    assert "2 files: 20 rows appended, 20 known already" in capsys.readouterr().out
+    assert logged(data)["zone"].to_pylist()[3] is None
+    assert "" not in logged(data)["prediction_id"].to_pylist()
+
+
+def test_a_batch_without_rows_is_no_error(data, tmp_path, capsys):
+    batch(5).iloc[:0].to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet", _with(tmp_path / "a.csv", HEAD)) == 0
+    assert "2 files: 0 rows appended, 0 known already, 0 refused" in capsys.readouterr().out
 
 
 def test_names_of_theirs_folders_and_a_time_for_all(data, tmp_path, capsys):

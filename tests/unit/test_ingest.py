@@ -315,6 +315,20 @@ def test_names_of_theirs_folders_and_a_time_for_all(data, tmp_path, capsys):
     assert "is a Delta table" in capsys.readouterr().err
 
 
+def test_a_delta_table_is_refused_however_it_is_named(data, tmp_path, capsys):
+    table = tmp_path / "out/table"
+    (table / "_delta_log").mkdir(parents=True)
+    (table / "day=1").mkdir()
+    (tmp_path / "plain").mkdir()
+    for file in (table / "a.parquet", table / "day=1/b.parquet", tmp_path / "plain/c.parquet"):
+        batch(5).to_parquet(file)
+    for named in ("out/table", "out", "out/table/a.parquet", "out/table/*.parquet", "out/table/day=*/*.parquet", "o*"):
+        for source in (str(tmp_path / named), (tmp_path / named).as_uri().replace("%2A", "*")):
+            assert ingest(source) == 2
+            assert f"{table}: is a Delta table" in capsys.readouterr().err
+    assert ingest(tmp_path / "plain", str(tmp_path / "plain/*.parquet")) == 0
+
+
 def test_answers_that_are_all_no_categories_are_another_column(data, tmp_path, capsys):
     config = tips()
     write_config(tmp_path, config)

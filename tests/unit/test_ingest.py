@@ -287,6 +287,26 @@ def test_an_empty_field_in_quotes_is_a_missing_value_and_an_empty_id_is_none(dat
     assert "" not in logged(data)["prediction_id"].to_pylist()
 
 
+def test_an_id_that_comes_again_with_its_label_gets_it_at_once(data, tmp_path, capsys):
+    rows = batch(3, prediction_id=["a", "b", "c"])
+    pd.concat([rows, rows.iloc[1:].assign(minutes=4.0)]).to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet") == 0
+    assert "3 rows appended, 2 known already, 0 refused; 2 labels" in capsys.readouterr().out
+    assert ingest(tmp_path / "a.parquet") == 0
+    assert "labels" not in capsys.readouterr().out
+    assert logged(data).sort_by("prediction_id")["minutes"].to_pylist() == [None, 4.0, 4.0]
+
+
+def test_equal_rows_of_several_files_of_a_command_are_named(data, tmp_path, capsys):
+    rows = batch(5)
+    rows.to_parquet(tmp_path / "a.parquet")
+    pd.concat([rows.iloc[:2], batch(5, seed=1)]).to_parquet(tmp_path / "b.parquet")
+    assert ingest(tmp_path / "a.parquet", tmp_path / "b.parquet") == 0
+    assert "  2 rows without an id known from another file of this command" in capsys.readouterr().out
+    assert ingest(tmp_path / "a.parquet", tmp_path / "b.parquet") == 0
+    assert "another file" not in capsys.readouterr().out
+
+
 def test_a_batch_without_rows_is_no_error(data, tmp_path, capsys):
     batch(5).iloc[:0].to_parquet(tmp_path / "a.parquet")
     assert ingest(tmp_path / "a.parquet", _with(tmp_path / "a.csv", HEAD)) == 0

@@ -16,13 +16,14 @@ import structlog
 
 from api.log.halves import Halves
 from api.log.id_index import IdIndex
-from api.log.journal import Journal, list_journals, list_odd_journals
-from api.log.journal_lines import LogFormat, all_ids, find_rows, first_line
+from api.log.journal import Journal
+from api.log.journal_lines import LogFormat, all_ids, first_line
 from api.log.own_ids import may_be_own
 from api.log.sealing import Sealed, seal, seal_orphan
 from api.metrics import LogMetrics
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.journals import find_in_journal, list_journals
 from monitoring.contract.layout import ID_INDEX, LOG_LOCK
 from monitoring.contract.locks import FolderLock, LockedError, NoTurnError
 from monitoring.contract.part_reader import UNREADABLE, read_groups
@@ -198,7 +199,8 @@ class AppendLog:
         found: dict[str, tuple[Target, Micros]] = {}
         # Journals first: what is sealed meanwhile is in a part before its journal goes.
         for path in list_journals(self.folder):
-            found |= {i: (value, at) for i, value, at in find_rows(_content(path), wanted, column, self.form)}
+            rows = find_in_journal(_content(path), wanted, column, self.form.schema, loads=orjson.loads)
+            found |= {i: (value, at) for i, value, at in rows}
         found |= self._in_parts({i: time for i, time in times.items() if i not in found}, column)
         if not self.ids.complete:  # an id that another made may tell another time than its row's
             found |= self._in_parts({i: None for i in times if i not in found and not may_be_own(i)}, column)
@@ -223,7 +225,7 @@ class AppendLog:
         wanted = set(times)
         found: list[tuple[str, Target, Micros]] = []
         for path in list_journals(self.folder):
-            found += find_rows(_content(path), wanted, column, self.form)
+            found += find_in_journal(_content(path), wanted, column, self.form.schema, loads=orjson.loads)
         found += find_timed(self.parts, times, column, self._values(column))
         newest: dict[str, tuple[Micros, str | float]] = {}
         for prediction_id, value, moment in found:
@@ -304,7 +306,7 @@ class AppendLog:
 
     def recover(self) -> None:
         """Seal the journals that dead processes left; what only has the name of one is set aside."""
-        for path in list_odd_journals(self.folder):
+        for path in list_journals(self.folder, plain=False):
             self._set_aside(path, "is no plain file")
         for path in list_journals(self.folder):
             try:

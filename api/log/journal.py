@@ -8,16 +8,14 @@ journal whose flock is free belongs to a dead process.
 import contextlib
 import errno
 import os
-import re
 import threading
 from pathlib import Path
 
+from monitoring.contract.journals import JOURNAL_NAME
 from monitoring.contract.locks import lock
 from monitoring.contract.storage import step, sync
 
 LARGEST = 1 << 28  # bytes: one that has grown to this is sealed, and another begun
-
-_NAME = re.compile(r"_journal-([\w-]+)-([0-9]+)\.jsonl", re.ASCII)
 
 
 class Journal:
@@ -125,28 +123,9 @@ class Journal:
         os.close(self._descriptor)
 
 
-def list_journals(folder: Path) -> list[Path]:
-    """List the journals of a log, living and orphaned."""
-    return _entries(folder, plain=True)
-
-
-def list_odd_journals(folder: Path) -> list[Path]:
-    """List what has a journal's name and is no plain file, as no journal of ours ever was."""
-    return _entries(folder, plain=False)
-
-
-def _entries(folder: Path, *, plain: bool) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            named = [entry for entry in entries if _NAME.fullmatch(entry.name)]
-    except FileNotFoundError:
-        return []
-    return sorted(Path(entry.path) for entry in named if entry.is_file(follow_symlinks=False) is plain)
-
-
 def identity(path: Path) -> tuple[str, int]:
     """Return a journal's writer and number, which the part that it becomes has in its name."""
-    match = _NAME.fullmatch(path.name)
+    match = JOURNAL_NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path} is not a journal")
     return match[1], int(match[2])

@@ -7,17 +7,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from monitoring.contract.schemas import TIMESTAMP, Row, row_id
+from monitoring.contract.journals import UNFIT, split_columns
+from monitoring.contract.schemas import Row, row_id
 from monitoring.contract.times import Micros
-
-_FEW = 16
-_UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError, OverflowError)
-_TYPES = {str(kind): kind for kind in (pa.string(), pa.float32(), pa.float64(), TIMESTAMP)}
 
 
 @dataclass(frozen=True)
@@ -57,27 +53,19 @@ def begun_at(head: bytes, form: LogFormat) -> Micros | None:
     """
     if not (times := read_content(head, form).times):
         return None
-    with contextlib.suppress(*_UNFIT):
+    with contextlib.suppress(*UNFIT):
         return Micros(int(orjson.loads(head.partition(b"\n")[0])["begun"]))
     return min(times)
-
-
-def _columns(lines: list[bytes], schema: pa.Schema) -> tuple[pa.Schema, list[bytes]]:
-    """Return the columns that the first line names, or this process's if it names none, and the other lines."""
-    with contextlib.suppress(*_UNFIT):
-        columns = orjson.loads(lines[0])["columns"]
-        return pa.schema([pa.field(name, _TYPES[kind], nullable) for name, kind, nullable in columns]), lines[1:]
-    return schema, lines
 
 
 def read_content(data: bytes, form: LogFormat) -> JournalContent:
     """Read a journal that nobody appends to."""
     *lines, torn = data.split(b"\n")
-    schema, lines = _columns(lines, form.schema)
+    schema, lines = split_columns(lines, form.schema)
     own = replace(form, schema=schema)
     try:
         return JournalContent(*_read(lines, own), [], len(torn))
-    except _UNFIT:
+    except UNFIT:
         fitting = [_fits(line, own) for line in lines]
         good = [line for line, fits in zip(lines, fitting, strict=True) if fits]
         corrupt = [line for line, fits in zip(lines, fitting, strict=True) if not fits]
@@ -87,13 +75,13 @@ def read_content(data: bytes, form: LogFormat) -> JournalContent:
 def _fits(line: bytes, form: LogFormat) -> bool:
     try:
         _read([line], form)
-    except _UNFIT:
+    except UNFIT:
         return False
     return True
 
 
 def _read(lines: list[bytes], form: LogFormat) -> tuple[pa.Table, list[Micros]]:
-    """Read lines into rows and their times; raise one of _UNFIT if any of them does not fit."""
+    """Read lines into rows and their times; raise one of UNFIT if any of them does not fit."""
     rows = [row for line in lines for row in orjson.loads(line)]
     if not rows:
         return form.schema.empty_table(), []
@@ -108,33 +96,8 @@ def _read(lines: list[bytes], form: LogFormat) -> tuple[pa.Table, list[Micros]]:
     return pa.table(arrays, schema=form.schema), times
 
 
-def find_rows(data: bytes, ids: set[str], column: str, form: LogFormat) -> Iterator[tuple[str, Any, Micros]]:
-    """Find ids in a journal that may be growing, each with that column and its timestamp.
-
-    A damaged line is left to the sealing.
-    """
-    # The usual case is one id that is elsewhere: searching bytes is far cheaper than parsing them.
-    if len(ids) <= _FEW and not any(_written(prediction_id) in data for prediction_id in ids):
-        return
-    schema, lines = _columns(data.split(b"\n")[:-1], form.schema)
-    place, moment = schema.get_field_index(column), schema.get_field_index("timestamp")
-    for line in lines:
-        with contextlib.suppress(orjson.JSONDecodeError, TypeError, LookupError):
-            for row in orjson.loads(line):
-                if isinstance(row, list) and row and row_id(row) in ids:
-                    yield row_id(row), row[place] if place >= 0 else None, Micros(row[moment])
-
-
 def all_ids(data: bytes, form: LogFormat) -> Iterator[tuple[str, Micros]]:
     """Return the ids in a journal that may be growing, each with its row's time; a damaged line is left out."""
     for line in data.split(b"\n")[:-1]:
-        with contextlib.suppress(*_UNFIT):
+        with contextlib.suppress(*UNFIT):
             yield from [(row_id(row), form.time_of(row)) for row in orjson.loads(line) if isinstance(row, list)]
-
-
-def _written(prediction_id: str) -> bytes:
-    """Return an id as a journal holds it: in JSON."""
-    try:
-        return orjson.dumps(prediction_id)
-    except orjson.JSONEncodeError:  # half a character, which no journal holds
-        return prediction_id.encode(errors="replace")

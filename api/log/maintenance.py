@@ -15,12 +15,13 @@ from pathlib import Path
 import structlog
 
 from api.log.append_log import AppendLog
-from api.log.journal import identity, list_journals
+from api.log.journal import identity
 from api.log.merging import merge, plan
 from api.log.quarantine import PATIENCE, QuarantineWatch
 from api.log.retention import Retention, expired, retire
 from api.log.sealing import first_time
 from monitoring.contract.errors import DriftloopError
+from monitoring.contract.journals import list_journals
 from monitoring.contract.locks import lock, open_lock
 from monitoring.contract.part_reader import UNREADABLE
 from monitoring.contract.parts import Part, is_ours, list_leftovers, list_parts, writer_of

@@ -7,7 +7,7 @@ and run again leaves the same file.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.batch.content_ids import content_ids
-from monitoring.batch.known_rows import find_known
+from monitoring.batch.known_rows import find_known, find_unsealed
 from monitoring.contract.config import Model
 from monitoring.contract.labels import are_given
 from monitoring.contract.layout import Layout
@@ -29,6 +29,7 @@ from monitoring.contract.values import conform
 
 WRITER = "ingest"  # in a part's name
 GROUP_ROWS = 16_384  # of a row group, as the API's merged parts have them
+_NO_IDS = pa.chunked_array([], pa.string())
 _ORDER = (("timestamp", "ascending"), ("prediction_id", "ascending"))
 
 
@@ -41,34 +42,40 @@ class Appended:
     labels: int = 0
     misdated: int = 0  # ids of version 7 that tell another time than their row
     unreadable: tuple[Unreadable, ...] = ()
+    new_ids: pa.ChunkedArray = field(default_factory=lambda: _NO_IDS)  # of rows that had none
+    known_ids: pa.ChunkedArray = field(default_factory=lambda: _NO_IDS)
 
 
 def append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
     """Append the rows and the labels that the log has not; the rows are of `wide_schema`, each with a time.
 
-    Who calls holds the lock of `monitoring.batch.ingest`: another batch may hold the same rows. Raise OSError where the
-    log cannot be read or written.
+    Who calls holds the log's lock: another batch, or a request to the API, may hold the same rows. Raise OSError where
+    the log cannot be read or written.
     """
     if not len(rows):
         return Appended()
-    given = rows["prediction_id"].is_valid()
+    given = pc.fill_null(pc.not_equal(rows["prediction_id"], ""), fill_value=False)
     rows = _with_ids(rows, given, model)
     known, unreadable = _known(layout, model, rows, given)
-    new = _first_of_each(rows.filter(pc.invert(pc.is_in(rows["prediction_id"], value_set=_ids(known)))))
+    is_known = pc.is_in(rows["prediction_id"], value_set=_ids(known))
+    new = _first_of_each(rows.filter(pc.invert(is_known)))
     if len(new):
         _write_part(layout.current, new.sort_by(list(_ORDER)), log_schema(model), new["timestamp"])
         step("batch appended")
+    again = _repeated(rows.filter(pc.invert(is_known)), new).select(known.column_names)
+    known = pa.concat_tables([known, again.cast(known.schema)])
     late = rows.filter(pc.is_in(rows["prediction_id"], value_set=_ids(known)))
     labels, more = _add_labels(layout, model, late, known)
-    appended = Appended(len(new), len(rows) - len(new), labels, unreadable=(*unreadable, *more))
+    made = [rows.filter(pc.and_not(mask, given))["prediction_id"] for mask in (pc.invert(is_known), is_known)]
+    appended = Appended(len(new), len(rows) - len(new), labels, 0, (*unreadable, *more), *made)
     return replace(appended, misdated=_misdated(new) if pc.any(given).as_py() else 0)
 
 
 def _with_ids(rows: pa.Table, given: pa.ChunkedArray, model: Model) -> pa.Table:
-    """Return the rows with an id each: their own, or one that is made of what stands in them."""
+    """Return the rows with an id each: their own, or one that is made of what stands in them; an empty id is none."""
     made = iter(content_ids(rows.filter(pc.invert(given)), model))
     own = rows["prediction_id"].to_pylist()
-    ids = pa.array([next(made) if one is None else one for one in own], pa.string())
+    ids = pa.array([one or next(made) for one in own], pa.string())
     return rows.set_column(rows.schema.get_field_index("prediction_id"), "prediction_id", ids)
 
 
@@ -80,9 +87,12 @@ def _known(
     times = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
     made = rows.filter(pc.invert(given))["prediction_id"].combine_chunks()
     own = rows.filter(given)["prediction_id"].combine_chunks()
+    # Journals first: what is sealed meanwhile is in a part before its journal goes.
+    unsealed = find_unsealed(layout.journals(layout.current), log_schema(model), own, model.target)
     by_time, unread = find_known(layout.current, schema, made, (Micros(times["min"]), Micros(times["max"])))
     anywhere, more = find_known(layout.current, schema, own)
-    return pa.concat_tables([by_time, anywhere]), tuple({file.path: file for file in (*unread, *more)}.values())
+    unreadable = {file.path: file for file in (*unread, *more)}
+    return pa.concat_tables([unsealed, by_time, anywhere]), tuple(unreadable.values())
 
 
 def _looked_up(model: Model) -> tuple[str, ...]:
@@ -98,6 +108,13 @@ def _first_of_each(rows: pa.Table) -> pa.Table:
     numbered = pa.table({"id": rows["prediction_id"], "place": pa.array(range(len(rows)), pa.int64())})
     places = numbered.group_by("id", use_threads=False).aggregate([("place", "min")])["place_min"]
     return rows if len(places) == len(rows) else rows.take(places.combine_chunks().sort())
+
+
+def _repeated(rows: pa.Table, firsts: pa.Table) -> pa.Table:
+    """Return those first rows whose ids come again, perhaps with their labels."""
+    counted = rows["prediction_id"].value_counts()
+    ids = pc.struct_field(counted, "values").filter(pc.greater(pc.struct_field(counted, "counts"), 1))
+    return firsts.filter(pc.is_in(firsts["prediction_id"], value_set=ids))
 
 
 def _write_part(folder: Place, rows: pa.Table, schema: pa.Schema, times: pa.ChunkedArray) -> None:

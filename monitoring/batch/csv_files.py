@@ -71,7 +71,7 @@ def read_csv(source: str, model: Model, options: CsvOptions, *, strict: bool = T
             column_types=dict.fromkeys(wanted, pa.string()),
             null_values=[""],
             strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
+            quoted_strings_can_be_null=True,
         ),
     )
     columns = [_meant(table[name], fields[name], model, options, strict=strict) for name in wanted]
@@ -102,9 +102,12 @@ def _as_utf_8(content: bytes, encoding: str) -> bytes:
 def _header(content: bytes, known: Collection[str], delimiter: str | None) -> tuple[str, Sequence[str]]:
     """Return the delimiter and the names in the first line: the one by which most of them are known."""
     line = content.partition(b"\n")[0].decode().lstrip("\ufeff").rstrip("\r")
-    splits = {
-        mark: next(csv.reader([line], delimiter=mark), []) for mark in (delimiter and (delimiter,)) or _DELIMITERS
-    }
+    try:
+        splits = {
+            mark: next(csv.reader([line], delimiter=mark), []) for mark in (delimiter and (delimiter,)) or _DELIMITERS
+        }
+    except csv.Error as error:
+        raise CsvError(f"its first line cannot be read: {error}") from error
     mark = max(splits, key=lambda one: len({*splits[one]} & {*known}))
     if not {*splits[mark]} & {*known}:
         raise CsvError(

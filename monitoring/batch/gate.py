@@ -19,6 +19,7 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.reference import Reference
+from monitoring.contract.times import Micros
 from monitoring.contract.uris import shown
 from monitoring.contract.values import narrowed, narrowest
 from monitoring.offline.commands import load_reference, write_whole
@@ -98,7 +99,7 @@ def gate(options: argparse.Namespace, config: Config) -> int:
 
 def _read_input(options: argparse.Namespace, config: Config) -> list[pa.Table]:
     """Read all files of the input; raise DriftloopError if one cannot be read: of half a batch nothing is judged."""
-    reading = replace(reading_of(options, config.model), strict=False)
+    reading = replace(reading_of(options, config.model, Micros(0)), strict=False)  # no time is asked for
     files, none = find_inputs(options.input, config.model)
     if none:
         raise DriftloopError("\n".join(map(str, none)))

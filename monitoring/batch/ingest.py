@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from monitoring.batch.append import Appended, append, discard_litter
 from monitoring.batch.csv_files import CsvOptions
@@ -20,7 +21,7 @@ from monitoring.contract.listing import LeftOut
 from monitoring.contract.locks import FolderLock
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.plain_files import discard
-from monitoring.contract.times import latest_time, parse_moment
+from monitoring.contract.times import Micros, latest_time, parse_moment
 from monitoring.contract.uris import shown
 from monitoring.contract.values import UnfitColumnError
 from monitoring.offline.unknown_categories import told
@@ -32,6 +33,7 @@ def add_ingest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command's options."""
     command = commands.add_parser("ingest", help="append a batch job's scored rows to the log, once")
     add_input_options(command, required=True)
+    command.add_argument("--timestamp", type=parse_moment, help="the time of all rows, of files without a column of it")
     command.add_argument("--config", type=Path, help="default: DRIFTLOOP_CONFIG")
     command.set_defaults(run=ingest)
 
@@ -45,7 +47,6 @@ def add_input_options(command: argparse.ArgumentParser, *, required: bool) -> No
         metavar="FILES",
         help="Parquet or CSV files, folders, patterns like 'out/*.csv', or URIs like s3://bucket/folder",
     )
-    command.add_argument("--timestamp", type=parse_moment, help="the time of all rows, of files without a column of it")
     command.add_argument(
         "--allow-missing-columns", action="store_true", help="a feature that is not there counts as missing values"
     )
@@ -56,13 +57,16 @@ def add_input_options(command: argparse.ArgumentParser, *, required: bool) -> No
     command.add_argument("--encoding", default="utf-8", help="a CSV file's encoding (default: %(default)s)")
 
 
-def reading_of(options: argparse.Namespace, model: Model) -> Reading:
-    """Return how the options say that files become rows; raise DriftloopError if they cannot be used."""
+def reading_of(options: argparse.Namespace, model: Model, moment: Micros | None) -> Reading:
+    """Return how the options say that files become rows, those without a time at a moment.
+
+    Raise DriftloopError if the options cannot be used.
+    """
     delimiter = {"\\t": "\t", "tab": "\t"}.get(options.delimiter, options.delimiter)
     if delimiter is not None and len(delimiter) != 1:
         raise DriftloopError(f"--delimiter {options.delimiter}: it is one character, or `tab`")
     csv = CsvOptions(delimiter, options.decimal, options.encoding)
-    return Reading(model, csv, options.timestamp, options.allow_missing_columns)
+    return Reading(model, csv, moment, options.allow_missing_columns)
 
 
 def ingest(options: argparse.Namespace, config: Config) -> int:
@@ -70,9 +74,10 @@ def ingest(options: argparse.Namespace, config: Config) -> int:
     if options.settings.prediction_log is not None:
         raise DriftloopError("PREDICTION_LOG names a log of others, which is only read; unset it to append to ours")
     layout = Layout(options.settings.data_dir, options.settings.parts_uri)
-    reading = reading_of(options, config.model)
+    reading = reading_of(options, config.model, options.timestamp)
     files, none = find_inputs(options.input, config.model)
     total, refused, number = Appended(), 0, len(files) + len(none)
+    earlier = total.new_ids
     for file in files:
         try:
             rows, refusals, notes = _read(file, reading)
@@ -81,8 +86,9 @@ def ingest(options: argparse.Namespace, config: Config) -> int:
             continue
         one, few = _append(layout, config.model, rows), sum(refusal.rows for refusal in refusals)
         sys.stdout.write(f"{shown(file.uri)}: {_counts(one, few)}\n")
-        sys.stdout.writelines(f"  {line}\n" for line in (*map(str, refusals), *notes, *_doubts(one)))
+        sys.stdout.writelines(f"  {line}\n" for line in (*map(str, refusals), *notes, *_doubts(one, earlier)))
         total, refused = _sum(total, one), refused + few
+        earlier = pa.chunked_array([*earlier.chunks, *one.new_ids.chunks], pa.string())
     sys.stdout.writelines(f"{shown(one.uri)}: the file is refused: {one.reason}\n" for one in none)
     if number > 1:
         aside = f", {len(none)} refused" if none else ""
@@ -109,23 +115,24 @@ def _unknown(answers: pa.ChunkedArray, name: str, model: Model) -> str | None:
 
 
 def _append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
-    """Append a file's rows while no other run does; raise DriftloopError if the log cannot be read or written."""
+    """Append a file's rows while nobody else looks ids up and appends; no other run does, nor the API.
+
+    Raise DriftloopError if the log cannot be read or written.
+    """
+    folder = layout.journals(layout.current)
     try:
-        with FolderLock(layout.journals(layout.current) / "_ingest", PATIENCE).held():
+        with FolderLock(folder / LOG_LOCK, PATIENCE).held():
             discard_litter([layout.current, layout.labels])
-            appended = append(layout, model, rows)
-            if appended.appended:
-                _drop_index(layout.journals(layout.current))
-            return appended
+            _drop_index(folder)
+            return append(layout, model, rows)
     except OSError as error:
         raise DriftloopError(f"{layout.current} cannot be written: {reason_of(error)}") from error
 
 
 def _drop_index(folder: Path) -> None:
-    """Remove the API's index of ids, which does not know those of the new rows: it makes another from the log."""
-    with FolderLock(folder / LOG_LOCK, PATIENCE).held():
-        for file in (folder / ID_INDEX).glob("*"):
-            discard(file)
+    """Remove the API's index of ids, which will not know those of the new rows: it makes another from the log."""
+    for file in (folder / ID_INDEX).glob("*"):
+        discard(file)
 
 
 def _counts(of: Appended, refused: int) -> str:
@@ -134,7 +141,13 @@ def _counts(of: Appended, refused: int) -> str:
     return f"{rows}, {of.known:,} known already, {refused:,} refused{labels}"
 
 
-def _doubts(of: Appended) -> Iterator[str]:
+def _doubts(of: Appended, earlier: pa.ChunkedArray) -> Iterator[str]:
+    """Say what is odd about a file's rows; `earlier` are the ids made of those of the command's other files."""
+    if repeated := len(of.known_ids) and len(earlier) and pc.sum(pc.is_in(of.known_ids, value_set=earlier)).as_py():
+        yield (
+            f"{repeated:,} row{'s' if repeated > 1 else ''} without an id known from another file of this command: if"
+            " they are other rows that are equal, give them ids or one file"
+        )
     for file in of.unreadable:
         yield f"{file.shown}: cannot be read ({file.reason}), so rows that are only there are not known"
     if of.misdated:

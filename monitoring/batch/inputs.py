@@ -1,10 +1,10 @@
 """A batch job's files: those that paths, patterns, folders and URIs name, and their rows, whatever wrote them."""
 
 import glob
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
@@ -13,13 +13,13 @@ import pyarrow.fs
 from monitoring.batch.csv_files import CsvOptions, is_csv, read_csv
 from monitoring.contract.column_names import Columns, absent, with_our_names
 from monitoring.contract.config import Model
-from monitoring.contract.foreign_log import DELTA
+from monitoring.contract.delta import require_no_delta
 from monitoring.contract.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.contract.partitions import Partition, typed, with_our_texts, with_partition
 from monitoring.contract.schemas import TIMESTAMP, log_schema
 from monitoring.contract.storage import named, open_parquet, place
 from monitoring.contract.times import Micros
-from monitoring.contract.uris import shown
+from monitoring.contract.uris import shown, uri_of
 from monitoring.contract.values import UnfitColumnError, conform
 from monitoring.offline.dataset import demands_of
 from monitoring.offline.survey import inspect, problem_of
@@ -57,6 +57,7 @@ def find_inputs(sources: Iterable[str], model: Model) -> tuple[list[InputFile], 
     left_out: dict[str, LeftOut] = {}
     for source in sources:
         found, none = _matching(source)
+        _require_no_delta(source, found)
         files |= {file.uri: file for file in found}
         left_out |= {one.uri: one for one in none}
     given = [replace(file, partition=with_our_texts(file.partition, model.names)) for file in files.values()]
@@ -64,19 +65,18 @@ def find_inputs(sources: Iterable[str], model: Model) -> tuple[list[InputFile], 
     return [InputFile(f.uri, p) for f, p in zip(given, partitions, strict=True)], list(left_out.values())
 
 
-def _require_no_delta(source: str) -> None:
-    """Raise DatasetError for the folder of a Delta table: it holds files that are no longer part of it."""
-    at = place(source) / DELTA
-    if isinstance(at, Path):
-        there = at.exists()
-    else:
-        filesystem, path = at.address
-        there = filesystem.get_file_info(path).type != pa.fs.FileType.NotFound
-    if there:
-        raise DatasetError(
-            f"{shown(source)}: is a Delta table, whose folder holds files that are no longer part of it; write its rows"
-            " to plain Parquet files first"
-        )
+def _require_no_delta(source: str, found: Iterable[DataFile]) -> None:
+    """Raise DatasetError if a file, or what the source names before its pattern begins, is of a Delta table."""
+    where, _, options = source.partition("?") if "://" in source else (source, "", "")
+    top = f"{_folder(where)}?{options}" if options else _folder(where)
+    filesystem, path = pa.fs.FileSystem.from_uri(uri_of(top))
+    require_no_delta(filesystem, path.rstrip("/"), [pa.fs.FileSystem.from_uri(file.uri)[1] for file in found])
+
+
+def _folder(where: str) -> str:
+    """Return the folder in which a pattern begins; what is none stays."""
+    mark = re.search(r"[*[]" if "://" in where else r"[*?[]", where)
+    return where if mark is None else where[: mark.start()].rpartition("/")[0]
 
 
 def _matching(source: str) -> tuple[Sequence[DataFile], Sequence[LeftOut]]:
@@ -84,13 +84,10 @@ def _matching(source: str) -> tuple[Sequence[DataFile], Sequence[LeftOut]]:
         where, _, options = source.partition("?")
         if not any(mark in where for mark in _WILD):
             listing = list_files(source)
-            _require_no_delta(source)
             return listing.files, listing.left_out
-        folder = where[: min(where.index(mark) for mark in _WILD if mark in where)].rpartition("/")[0]
-        listing = list_files(folder + (f"?{options}" if options else ""))
+        listing = list_files(_folder(where) + (f"?{options}" if options else ""))
         found = [file for file in listing.files if fnmatchcase(shown(file.uri), shown(where))]
         return _some(source, found), ()
-    _require_no_delta(source)
     try:
         listing = list_files(source)
     except DatasetError:

@@ -1,13 +1,18 @@
 """Which rows of a batch the log has, by their ids, and the labels that it knows of them."""
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.contract.journals import find_in_journal, list_journals
 from monitoring.contract.log_reader import read_listed
 from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, is_ours
+from monitoring.contract.plain_files import read_plain
 from monitoring.contract.storage import Place
 from monitoring.contract.times import Micros
 
@@ -23,6 +28,21 @@ def find_known(
     """
     schema = pa.schema([field.with_nullable(True) for field in schema])
     return read_listed(folder, lambda parts: _search([p for p in parts if _may_hold(p, span)], schema, ids))
+
+
+def find_unsealed(folder: Path, schema: pa.Schema, ids: pa.Array, column: str) -> pa.Table:
+    """Return the rows of these ids in a folder's journals: id, time and that column, by the log's schema.
+
+    Raise OSError where a journal cannot be read.
+    """
+    wanted = set(ids.to_pylist())
+    found: list[tuple[str, Any, Micros]] = []
+    for path in list_journals(folder) if wanted else ():
+        with contextlib.suppress(FileNotFoundError):  # a part meanwhile
+            found += find_in_journal(read_plain(path), wanted, column, schema)
+    fields = [schema.field(name).with_nullable(True) for name in ("prediction_id", "timestamp", column)]
+    columns = [[row[0] for row in found], [row[2] for row in found], [row[1] for row in found]]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, fields, strict=True)], schema=pa.schema(fields))
 
 
 def _may_hold(part: Part, span: tuple[Micros, Micros] | None) -> bool:

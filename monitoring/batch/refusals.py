@@ -28,7 +28,7 @@ class Refusal:
 
 def refuse(rows: pa.Table, model: Model, latest: Micros) -> tuple[pa.Table, list[Refusal]]:
     """Return the rows that the log takes, and the refusals of the others; each row is refused for one reason."""
-    taken = pa.array([True] * len(rows))
+    taken = pa.array([True] * len(rows), pa.bool_())
     refusals = []
     for reason, holds in _reasons(rows, model, latest):
         refused = pc.and_(taken, pc.fill_null(holds, fill_value=False).combine_chunks())

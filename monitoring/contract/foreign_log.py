@@ -8,14 +8,15 @@ import hashlib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
 
-from monitoring.contract.column_names import Columns
+from monitoring.contract.config import Model
+from monitoring.contract.delta import DELTA, delta_error, require_no_delta
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.listing import is_data, walk
 from monitoring.contract.part_reader import UNREADABLE, TimeRange, join_ranges, reason_of, time_ranges
@@ -25,7 +26,6 @@ from monitoring.contract.renamed_file import Foreign
 from monitoring.contract.storage import Named, Remote, Stamp, place
 from monitoring.contract.times import Micros
 
-DELTA = "_delta_log"  # in the folder of a Delta table
 ENDINGS = (".parquet", ".parq", ".pq")
 _AT_ONCE = 8  # files of which the times are read
 _KEY = re.compile(r"(.*~[0-9a-f]{16})~([0-9]+)~[0-9a-f]{16}", re.DOTALL)
@@ -42,18 +42,29 @@ class Placed:
     problem: str | None = None
 
 
-def watched_log(source: str, columns: Columns) -> Named:
+@dataclass(frozen=True)
+class _Found:
+    """A file: its path from the log's folder, its place, what changes with it, and why it cannot be read."""
+
+    name: str
+    at: Path | Remote
+    stamp: Stamp
+    problem: str | None = None
+
+
+def watched_log(source: str, model: Model) -> Named:
     """Return the log that a path or a URI names, whose files may have their own names for columns of ours."""
-    return Named(place(source), Foreign(columns))
+    return Named(place(source), Foreign(model.names, numbers=model.numbers))
 
 
 def list_log(log: Named) -> list[Placed]:
     """List a log's files; raise DriftloopError if there is no such folder, or it is none whose files can be read."""
     found = list(_files(log.at))
-    texts = [with_our_texts(texts_in(name), log.foreign.columns) for name, _, _ in found]
+    texts = [with_our_texts(texts_in(file.name), log.foreign.columns) for file in found]
+    partitions = typed(texts, log.foreign.numbers)
     files = [
-        (at, Foreign(log.foreign.columns, partition, name), stamp)
-        for (name, at, stamp), partition in zip(found, typed(texts, ()), strict=True)
+        (file, replace(log.foreign, partition=partition, rows_of=file.name))
+        for file, partition in zip(found, partitions, strict=True)
     ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(_placed, files))
@@ -65,33 +76,33 @@ def known_as(name: str) -> tuple[str, int] | None:
     return None if match is None else (match[1], int(match[2]))
 
 
-def _files(folder: Path | Remote) -> Iterator[tuple[str, Path | Remote, Stamp]]:
-    """Yield the files below a folder: path from there, place, and what changes with the file."""
-    if isinstance(folder, Path):
-        if not folder.is_dir():
-            raise DriftloopError(f"PREDICTION_LOG = {folder}: there is no such folder")
-        if (folder / DELTA).exists():
-            raise _delta_error(folder)
-        for name, _ in walk(folder, "", ()):
-            if name.lower().endswith(ENDINGS):
-                yield name, folder / name, _stamp(folder / name)
+def _files(folder: Path | Remote) -> Iterator[_Found]:
+    """Yield the files below a folder, and what cannot be looked into."""
+    if isinstance(folder, Remote):
+        yield from _remote_files(folder)
         return
+    if not folder.is_dir():
+        raise DriftloopError(f"PREDICTION_LOG = {folder}: there is no such folder")
+    names = [(name, reason) for name, reason in walk(folder, "", ()) if reason or name.lower().endswith(ENDINGS)]
+    if names and names[0][0] == ".":
+        raise DriftloopError(f"PREDICTION_LOG = {folder}: {names[0][1]}")
+    require_no_delta(pa.fs.LocalFileSystem(), str(folder), [f"{folder}/{name}" for name in ("", *dict(names))])
+    for name, reason in names:
+        yield _Found(name, folder / name, _stamp(folder / name), reason)
+
+
+def _remote_files(folder: Remote) -> Iterator[_Found]:
     filesystem, path = folder.address
     infos = filesystem.get_file_info(pa.fs.FileSelector(path, recursive=True, allow_not_found=True))
+    if not infos:
+        raise DriftloopError(f"PREDICTION_LOG = {folder}: there is nothing")
     below = len(path) + 1
     for info in infos:
         name = info.path[below:]
-        if name.startswith(f"{DELTA}/"):
-            raise _delta_error(folder)
+        if f"/{DELTA}/" in f"/{name}":
+            raise delta_error(f"{folder}/{name}".partition(f"/{DELTA}/")[0])
         if info.type == pa.fs.FileType.File and is_data(name) and name.lower().endswith(ENDINGS):
-            yield name, folder / name, (info.mtime_ns or 0, info.size or 0)
-
-
-def _delta_error(folder: Path | Remote) -> DriftloopError:
-    return DriftloopError(
-        f"{folder}: PREDICTION_LOG is a Delta table, whose folder holds files that are no longer part of it; give a"
-        " folder of plain Parquet files"
-    )
+            yield _Found(name, folder / name, (info.mtime_ns or 0, info.size or 0))
 
 
 def _stamp(path: Path) -> Stamp:
@@ -102,8 +113,11 @@ def _stamp(path: Path) -> Stamp:
     return seen.st_ino, seen.st_mtime_ns, seen.st_size
 
 
-def _placed(file: tuple[Path | Remote, Foreign, Stamp]) -> Placed:
-    at, foreign, stamp = file
+def _placed(file: tuple[_Found, Foreign]) -> Placed:
+    found, foreign = file
+    at, stamp = found.at, found.stamp
+    if found.problem is not None:
+        return Placed(Named(at, foreign), _NOWHERE, found.problem)
     try:
         if isinstance(at, Path):
             stat_plain(at)  # a pipe would be waited for

@@ -13,5 +13,5 @@ class LogReaderSettings(Settings):
 
     def layout(self, model: Model) -> Layout:
         """Return where the files lie; the log may be one of others, with names of its own for columns of ours."""
-        watched = None if self.prediction_log is None else watched_log(self.prediction_log, model.names)
+        watched = None if self.prediction_log is None else watched_log(self.prediction_log, model)
         return Layout(self.data_dir, self.parts_uri, watched)

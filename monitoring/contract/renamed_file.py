@@ -22,12 +22,14 @@ _ID = "prediction_id"
 class Foreign:
     """What a file of others lacks and how it is called: names, columns in its folders' names, and whose row is which.
 
+    `numbers` are the columns whose values in the folders' names are read as numbers.
     `rows_of` is what the ids of its rows begin with where it has none: a row is then known by its number.
     """
 
     columns: Columns = ()
     partition: Partition = ()
     rows_of: str | None = None
+    numbers: tuple[str, ...] = ()
 
 
 class RenamedFile:

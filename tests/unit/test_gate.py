@@ -56,6 +56,17 @@ def gate(*options: Any) -> int:
     return main(["gate", *map(str, options)])
 
 
+def test_no_time_is_asked_for_and_none_is_taken(tmp_path, capsys):
+    model = {**WINE["model"], "columns": {"timestamp": "day"}}
+    config(tmp_path, [*TESTS, ACCURACY], model=model)
+    path = batch(tmp_path)
+    pd.read_parquet(path).drop(columns="timestamp").to_parquet(path)
+    assert gate("--input", path) == 0
+    with pytest.raises(SystemExit, match="2"):
+        gate("--input", path, "--timestamp", "2026-01-01")
+    assert "unrecognized arguments: --timestamp" in capsys.readouterr().err
+
+
 def test_what_is_as_the_reference_passes(tmp_path, capsys):
     assert gate("--input", batch(tmp_path)) == 0
     told = capsys.readouterr().out

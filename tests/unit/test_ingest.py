@@ -1,5 +1,6 @@
 """`python -m monitoring ingest`: batches become part of the log, once, whoever else writes to it or dies meanwhile."""
 
+import csv
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.__main__ import main
 from monitoring.contract.config import Config, Window
-from monitoring.contract.layout import Layout
+from monitoring.contract.layout import ID_INDEX, Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import list_parts
 from monitoring.contract.row_lookup import find_targets
@@ -218,6 +219,7 @@ ROW = b"2026-01-05T00:00:00Z,1.5,2,station,True,9.5\n"
             "distance holds '1,5', no number; --decimal , reads decimal commas", id="decimal comma",
         ),
         pytest.param("a.csv", ROW, "its first line names none of the config's columns", id="no header"),
+        pytest.param("a.csv", b"x" * 200_000 + HEAD + ROW, "its first line cannot be read: field larger", id="long"),
         pytest.param("a.csv", b"", "its first line names none", id="empty"),
         pytest.param("a.csv", HEAD.replace(b",", b"^") + ROW, "--delimiter says what stands between", id="delimiter"),
         pytest.param("a.csv", HEAD + ROW + b"1,2\n", "Expected 6 columns, got 2", id="a line that is cut off"),
@@ -274,6 +276,43 @@ def test_a_csv_s_words_mean_what_the_config_says(data, tmp_path):
     assert "4" in logged(data)["zone"].to_pylist()
 
 
+def test_an_empty_field_in_quotes_is_a_missing_value_and_an_empty_id_is_none(data, tmp_path, capsys):
+    rows = batch(20, prediction_id=None)
+    rows["zone"] = rows["zone"].where(rows.index != 3, None)
+    rows.to_csv(tmp_path / "a.csv", quoting=csv.QUOTE_ALL, index=False)
+    rows.assign(prediction_id="").to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.csv", tmp_path / "a.parquet") == 0
+    assert "2 files: 20 rows appended, 20 known already" in capsys.readouterr().out
+    assert logged(data)["zone"].to_pylist()[3] is None
+    assert "" not in logged(data)["prediction_id"].to_pylist()
+
+
+def test_an_id_that_comes_again_with_its_label_gets_it_at_once(data, tmp_path, capsys):
+    rows = batch(3, prediction_id=["a", "b", "c"])
+    pd.concat([rows, rows.iloc[1:].assign(minutes=4.0)]).to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet") == 0
+    assert "3 rows appended, 2 known already, 0 refused; 2 labels" in capsys.readouterr().out
+    assert ingest(tmp_path / "a.parquet") == 0
+    assert "labels" not in capsys.readouterr().out
+    assert logged(data).sort_by("prediction_id")["minutes"].to_pylist() == [None, 4.0, 4.0]
+
+
+def test_equal_rows_of_several_files_of_a_command_are_named(data, tmp_path, capsys):
+    rows = batch(5)
+    rows.to_parquet(tmp_path / "a.parquet")
+    pd.concat([rows.iloc[:2], batch(5, seed=1)]).to_parquet(tmp_path / "b.parquet")
+    assert ingest(tmp_path / "a.parquet", tmp_path / "b.parquet") == 0
+    assert "  2 rows without an id known from another file of this command" in capsys.readouterr().out
+    assert ingest(tmp_path / "a.parquet", tmp_path / "b.parquet") == 0
+    assert "another file" not in capsys.readouterr().out
+
+
+def test_a_batch_without_rows_is_no_error(data, tmp_path, capsys):
+    batch(5).iloc[:0].to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet", _with(tmp_path / "a.csv", HEAD)) == 0
+    assert "2 files: 0 rows appended, 0 known already, 0 refused" in capsys.readouterr().out
+
+
 def test_names_of_theirs_folders_and_a_time_for_all(data, tmp_path, capsys):
     """A job's output as Spark leaves it: a folder a day, which names the time, `_SUCCESS`, and other names."""
     write_config(tmp_path, TRIPS, columns={"timestamp": "day", "prediction_id": "key"})
@@ -294,6 +333,20 @@ def test_names_of_theirs_folders_and_a_time_for_all(data, tmp_path, capsys):
     (tmp_path / "out/_delta_log").mkdir()
     assert ingest(tmp_path / "out") == 2
     assert "is a Delta table" in capsys.readouterr().err
+
+
+def test_a_delta_table_is_refused_however_it_is_named(data, tmp_path, capsys):
+    table = tmp_path / "out/table"
+    (table / "_delta_log").mkdir(parents=True)
+    (table / "day=1").mkdir()
+    (tmp_path / "plain").mkdir()
+    for file in (table / "a.parquet", table / "day=1/b.parquet", tmp_path / "plain/c.parquet"):
+        batch(5).to_parquet(file)
+    for named in ("out/table", "out", "out/table/a.parquet", "out/table/*.parquet", "out/table/day=*/*.parquet", "o*"):
+        for source in (str(tmp_path / named), (tmp_path / named).as_uri().replace("%2A", "*")):
+            assert ingest(source) == 2
+            assert f"{table}: is a Delta table" in capsys.readouterr().err
+    assert ingest(tmp_path / "plain", str(tmp_path / "plain/*.parquet")) == 0
 
 
 def test_answers_that_are_all_no_categories_are_another_column(data, tmp_path, capsys):
@@ -357,6 +410,47 @@ def test_several_at_once_append_each_row_once(data, tmp_path):
     runs = [subprocess.Popen([*command, *paths[n:], *paths[:n]], cwd=ROOT) for n in range(4)]
     assert [run.wait(100) for run in runs] == [0] * 4
     assert len(logged(data)) == 500
+
+
+def test_rows_that_the_api_has_just_taken_are_known(data, tmp_path, capsys):
+    """They are in a journal, and no part yet; a label that comes with them is theirs."""
+    log = Log(data / "current.parquet", form=prediction_format(TRIPS.model))
+    at = microseconds(BEGIN)
+    log.append([[f"j-{n}", at, 1.0, 2.0, "station", "true", 9.0, None, "1", None] for n in range(3)])
+    ids = [f"j-{n}" for n in range(20)]
+    batch(20, prediction_id=ids, minutes=5.0).to_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet") == 0
+    assert "17 rows appended, 3 known already, 0 refused; 3 labels of known rows added" in capsys.readouterr().out
+    log.seal()
+    assert sorted(logged(data)["prediction_id"].to_pylist()) == sorted(ids)
+    assert logged(data)["minutes"].to_pylist() == [5.0] * 20
+
+
+def test_the_api_looks_up_and_appends_either_before_a_batch_or_after_it(data, tmp_path):
+    """Its index of ids is gone before the batch is there, also if the run is killed or appends nothing."""
+    log = Log(data / "current.parquet", form=prediction_format(TRIPS.model))
+    index = log.folder / ID_INDEX / "0-0.tail"
+    batch(5, prediction_id=list("abcde")).to_parquet(tmp_path / "a.parquet")
+    command = [sys.executable, "-m", "monitoring", "ingest", "--input", tmp_path / "a.parquet"]
+    with log.exclusive():
+        run = subprocess.Popen(command, cwd=ROOT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(5)
+        assert list_parts(log.folder)[0] == []
+    assert run.wait(100) == 0
+    (part,) = log.folder.glob("part-*")
+    part.unlink()
+    steps = steps_of(lambda: ingest(tmp_path / "a.parquet"))
+    part.unlink()
+    for killed in (True, False):
+        index.parent.mkdir(exist_ok=True)
+        index.touch()
+        if killed:
+            killed_at(steps.index("batch appended"), lambda: ingest(tmp_path / "a.parquet"))
+        else:
+            assert ingest(tmp_path / "a.parquet") == 0
+        assert not index.exists()
+    assert set(log.find("abcde", "minutes")) == set("abcde")
 
 
 def test_a_log_that_cannot_be_written_is_no_refusal(data, tmp_path, capsys):

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from uuid_utils import uuid7
 
 from api.log.append_log import LogUnavailableError
-from api.log.journal import list_journals
 from api.log.sealing import seal
+from monitoring.contract.journals import list_journals
 from monitoring.contract.parts import list_parts
 from tests.processes import ROOT, eventually
 from tests.unit.log_fixtures import FORM, MODEL, Log, ids, line, logged, rows

@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from api.log.append_log import LogUnavailableError
-from api.log.journal import list_journals
+from monitoring.contract.journals import list_journals
 from tests.processes import eventually
 from tests.unit.api_fixtures import features_of, keep_champion, running, service_of, settings
 from tests.unit.kills import forked, on_step, steps_of

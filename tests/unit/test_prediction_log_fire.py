@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from api.log.journal import list_journals
 from monitoring.contract.config_file import load_config
+from monitoring.contract.journals import list_journals
 from monitoring.contract.parts import covered, list_parts
 from tests.processes import eventually
 from tests.unit.api_fixtures import Gunicorn, gunicorn, keep_champion

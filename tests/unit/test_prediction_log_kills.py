@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
+from monitoring.contract.journals import list_journals
 from tests.processes import ROOT
 from tests.unit.kills import killed_at, steps_of
 from tests.unit.log_fixtures import MODEL, Log, ids, line, logged, read_ids, rows

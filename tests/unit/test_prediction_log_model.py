@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
+from monitoring.contract.journals import list_journals
 from tests.unit.log_fixtures import MODEL, Log, ids, read_ids, rows
 from tests.unit.log_writer import DONE, Writer
 

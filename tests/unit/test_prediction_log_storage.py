@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.config_file import load_config
+from monitoring.contract.journals import list_journals
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import covered, list_parts

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import requests
 
-from api.log.journal import list_journals
+from monitoring.contract.journals import list_journals
 from tests.processes import eventually
 from tests.unit.api_fixtures import Gunicorn, features_of, gunicorn, keep_champion
 from tests.unit.log_traffic import Traffic

@@ -9,10 +9,10 @@ import pytest
 
 from api.log.append_log import label_format
 from api.log.id_index import TAIL
-from api.log.journal import list_journals
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
 from monitoring.contract.errors import ConfigError
+from monitoring.contract.journals import list_journals
 from monitoring.contract.parts import list_parts
 from monitoring.contract.times import Micros
 from tests.unit.api_fixtures import running, service_of, settings

@@ -72,7 +72,7 @@ def layout(tmp_path: Path, log: Path) -> Layout:
     data.mkdir()
     table = pa.Table.from_pandas(make_rows(THEIRS, 500, seed=77), preserve_index=False)
     write_reference(Layout(data), MODEL, table, origin="user")
-    return Layout(data, None, watched_log(str(log), MODEL.names))
+    return Layout(data, None, watched_log(str(log), MODEL))
 
 
 def window(layout: Layout) -> ProfiledWindow:
@@ -241,11 +241,11 @@ def test_a_file_that_cannot_be_read_is_named_and_costs_no_other(layout, log, mak
 
 
 def test_a_log_that_is_not_there_is_an_error_and_an_empty_one_waits(layout, log, tmp_path, monkeypatch, capsys):
-    nowhere = Layout(layout.root, None, watched_log(str(tmp_path / "nowhere"), MODEL.names))
+    nowhere = Layout(layout.root, None, watched_log(str(tmp_path / "nowhere"), MODEL))
     with pytest.raises(DriftloopError, match=r"PREDICTION_LOG = .*nowhere: there is no such folder"):
         list_parts(nowhere.current)
     (tmp_path / "empty").mkdir()
-    assert list_parts(watched_log(str(tmp_path / "empty"), MODEL.names)) == ([], [])
+    assert list_parts(watched_log(str(tmp_path / "empty"), MODEL)) == ([], [])
     (log / "_delta_log").mkdir()
     with pytest.raises(DriftloopError, match="is a Delta table"):
         list_parts(layout.current)
@@ -255,11 +255,50 @@ def test_a_log_that_is_not_there_is_an_error_and_an_empty_one_waits(layout, log,
     assert "a log of others, which is only read" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_looked_into_is_named(layout, log):
+    (log / "night=3").symlink_to(log)
+    (log / "night=4").symlink_to(log / "gone")
+    look = window(layout).look(None)
+    assert look.profile.rows == 360
+    assert {(file.path.name, file.reason) for file in look.unreadable} == {
+        ("night=3", "is a link to a folder that holds it"),
+        ("night=4", "is a link to nothing"),
+    }
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_without_the_right_to_look_into_a_folder_its_rows_are_missed_aloud(layout, log):
+    (log / "night=1").chmod(0)
+    look = window(layout).look(None)
+    (log / "night=1").chmod(0o700)
+    assert (look.profile.rows, [file.path.name for file in look.unreadable]) == (240, ["night=1"])
+    log.chmod(0)
+    with pytest.raises(DriftloopError, match="cannot be listed: Permission denied"):
+        list_parts(layout.current)
+    log.chmod(0o700)
+
+
+def test_a_delta_table_below_the_folder_is_refused(layout, log):
+    (log / "night=1" / "_delta_log").mkdir()
+    with pytest.raises(DriftloopError, match="night=1: is a Delta table"):
+        list_parts(layout.current)
+
+
+def test_a_numeric_feature_may_stand_in_the_folders_names(layout, tmp_path):
+    name = MODEL.features[0]
+    folder = tmp_path / "by feature"
+    rows = pd.concat([night(day, 50).assign(**{name: 0.5 + day}) for day in range(3)])
+    rows.to_parquet(folder, partition_cols=[name])
+    found = read_rows(Layout(layout.root, None, watched_log(str(folder), MODEL)), MODEL, ALL)
+    assert found.unreadable == ()
+    assert sorted(set(found.table[name].to_pylist())) == [0.5, 1.5, 2.5]
+
+
 def test_days_may_stand_in_the_folders_names_alone(layout, tmp_path):
     folder = tmp_path / "daily"
     rows = pd.concat([night(day, 50).assign(event_time=f"2026-02-0{day + 1}") for day in range(3)])
     rows.to_parquet(folder, partition_cols=["event_time", "guess"])
-    daily = Layout(layout.root, None, watched_log(str(folder), MODEL.names))
+    daily = Layout(layout.root, None, watched_log(str(folder), MODEL))
     found = read_rows(daily, MODEL, ALL)
     assert found.unreadable == ()
     assert pc.unique(found.table["timestamp"]).to_pylist() == [BEGIN + timedelta(days=n) for n in range(3)]
@@ -282,8 +321,10 @@ def test_a_part_s_name_tells_which_file_it_is_and_how_it_was(layout, log):
 def test_it_may_lie_in_object_storage(layout, monkeypatch):
     with served_folder(monkeypatch) as uri:
         where, _, options = uri.partition("?")
-        there = Layout(layout.root, None, watched_log(f"{where}/theirs?{options}", MODEL.names))
+        there = Layout(layout.root, None, watched_log(f"{where}/theirs?{options}", MODEL))
         filesystem, path = there.current.at.address
+        with pytest.raises(DriftloopError, match="there is nothing"):
+            list_parts(there.current)
         for day in range(2):
             with filesystem.open_output_stream(f"{path}/night={day}/scored.parquet") as stream:
                 night(day).to_parquet(stream)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,22 @@ def test_the_index_may_be_removed_at_any_time(tmp_path: Path, requests: int) -> 
     assert index.add({"new": Micros(7)})
     assert index.complete
     assert other.times([*known, "0/0", "new"]) == {**known, "new": 7}
+
+
+def test_the_name_of_a_tail_survives_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is synced when each is there, before an id is written to it."""
+    real, synced = os.fsync, set()
+
+    def recorded(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            synced.update(file.name for file in (tmp_path / "_ids").glob("*.tail") if not file.stat().st_size)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    index = IdIndex(tmp_path / "_ids", list, durable=True)
+    for number in range(10):
+        index.add(batch(number, 10))
+        assert {file.name for file in (tmp_path / "_ids").glob("*.tail")} <= synced
 
 
 def test_a_large_log_is_read_in_pieces(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ Keys = npt.NDArray[np.uint64]
 
 FINAL_ROWS = LARGEST_PART // 2  # a part of so many rows is not merged again
 RETRY_SECONDS = 60.0  # until a part that could not be read is tried again
+REMEMBERED = 1000  # files of a watched log that were deleted, the newest by their rows: one may be written anew
 _NO_KEYS: Keys = np.empty(0, np.uint64)
 _TIME_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplying by it maps times to keys one to one
 
@@ -133,11 +134,12 @@ class LogCursor:
         }
         unread = [part for part in new if part.name not in merged_from]
         files = {known[0] for name in present if (known := known_as(name))}
+        deleted = [name for name in unaccounted if (known := known_as(name)) and known[0] not in files]
+        kept = {*sorted(deleted, key=lambda name: gone[name].last)[-REMEMBERED:]}
         self._gone = {
             name: gone[name]
             for name in unaccounted
-            if ((known := known_as(name)) and known[0] not in files)  # it may be written anew
-            or any(gone[name].overlaps(part) for part in unread)
+            if name in kept or any(gone[name].overlaps(part) for part in unread)
         }
         self._taken = {name: one for name, one in self._taken.items() if name in present} | begun
         left = {name for name in present if name not in self._taken or not self._taken[name].done}

@@ -14,7 +14,7 @@ import yaml
 
 from flows.training.collection import collect
 from monitoring.__main__ import main
-from monitoring.alarms.log_cursor import LogCursor
+from monitoring.alarms.log_cursor import REMEMBERED, LogCursor
 from monitoring.contract.config import Config, Window
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.foreign_log import known_as, watched_log
@@ -253,6 +253,20 @@ def test_a_log_that_is_not_there_is_an_error_and_an_empty_one_waits(layout, log,
     night(0).to_parquet(tmp_path / "batch.parquet")
     assert main(["ingest", "--input", str(tmp_path / "batch.parquet")]) == 2
     assert "a log of others, which is only read" in capsys.readouterr().err
+
+
+def test_of_deleted_files_the_newest_are_remembered(layout, log):
+    taken = cursor(layout)
+    taken.take(1000)
+    state = taken.state()
+    (_, progress), *_ = state["taken"].items()
+    old = {f"old.parquet~{n:016x}~5~{n:016x}": [n, n, *progress[2:]] for n in range(REMEMBERED)}
+    taken = LogCursor.restore(layout.current, log_schema(MODEL), BEFORE_ALL, state | {"gone": old})
+    (log / "night=0/scored.parquet").unlink()
+    assert len(taken.take(1000)[0]) == 0
+    assert {*taken.state()["gone"]} == {*state["taken"], *old} - {*taken.state()["taken"], next(iter(old))}
+    write(log, 0)
+    assert len(taken.take(1000)[0]) == 0
 
 
 def test_a_folder_that_cannot_be_looked_into_is_named(layout, log):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,14 @@ class OwnTrained:
             f"{len(folds)} more times"
         )
 
+        trainings = count(2)  # the first one was the candidate's
+
         def predict(known: Places, unseen: Places) -> tuple[Labels, npt.NDArray[Any], Sequence[str]]:
-            found = self.trainer.model_of(Lesson(rows.take(known), self.lesson.reference, model, seed))
+            number = next(trainings)
+            try:
+                found = self.trainer.model_of(Lesson(rows.take(known), self.lesson.reference, model, seed))
+            except TrainerError as error:
+                raise TrainerError(f"in training {number} of {len(folds) + 1}, for the reference: {error}") from error
             asked = feature_matrix(rows.take(unseen), model)
             found.require_answers(asked, "the rows that it was not given")
             return *found.predict(asked), found.classes

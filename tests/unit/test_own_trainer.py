@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
 
@@ -19,7 +20,7 @@ from flows.training.candidate import make_candidate, rebased
 from flows.training.errors import ModelError
 from flows.training.export import export_onnx
 from flows.training.held_out import split_rows
-from flows.training.own_trainer import OwnTrainer, TrainerError, given_rows
+from flows.training.own_trainer import OwnTrained, OwnTrainer, TrainerError, given_rows
 from flows.training.pipeline import train
 from flows.training.sample import sample_of
 from flows.training.trained import Lesson
@@ -108,6 +109,14 @@ def test_numbers_are_given_as_the_log_has_them(trials: Trials) -> None:
     place = rows.column_names.index("sugar")
     given = given_rows(rows.set_column(place, "sugar", pa.array(exact, pa.float64())), trials.config().model)
     assert sorted(given["sugar"].to_pylist()) == sorted(exact)
+
+
+def test_a_failure_says_which_of_the_trainings_it_was(trials: Trials) -> None:
+    """The candidate has passed the gate by then, and its version says so."""
+    config = trials.config()
+    trained = OwnTrained(trials.command("false"), lesson(config), onnx.ModelProto())
+    with pytest.raises(TrainerError, match=r"^in training 2 of 6, for the reference: false ended with status 1"):
+        trained.out_of_fold(draw_wine(100), 1, None)
 
 
 COMMAND = """

@@ -35,12 +35,14 @@ HOOK = "POST /hook"
 WELL_FORWARDED: dict[str, tuple[int, Any]] = {CHAMPION: WELL[CHAMPION], HOOK: (202, {})}
 NOW = datetime.now(UTC)
 FIRING = with_alert(startsAt=(NOW - timedelta(minutes=1)).isoformat())
+COOLDOWN = timedelta(hours=12)  # longer than the tests before these take
 
 
 def forwarding(token_file: Path, base: str, **fields: Any) -> Any:
     """Return a client of a trigger that forwards to `/hook` of the servers."""
     path = write_config(token_file.parent, forward=f"{base}/hook?key=secret")
-    return client_of(token_file, base, driftloop_config=path, **fields)
+    given = {"trigger_cooldown_seconds": COOLDOWN.total_seconds(), **fields}
+    return client_of(token_file, base, driftloop_config=path, **given)
 
 
 def test_an_alert_is_forwarded_once_with_its_key(token_file: Path) -> None:
@@ -77,7 +79,7 @@ def test_an_alert_of_another_episode_waits_for_the_cooldown(token_file: Path) ->
 
 def test_a_trigger_that_was_started_anew_sends_the_same_key(token_file: Path) -> None:
     """Its scheduler knows it; a later wait of the alert, and another champion, have other keys."""
-    later = with_alert(startsAt=(NOW - timedelta(minutes=20)).isoformat())
+    later = with_alert(startsAt=(NOW - COOLDOWN - timedelta(minutes=20)).isoformat())
     with servers(WELL_FORWARDED) as (base, asked):
         for body in (FIRING, FIRING, later):
             assert post(forwarding(token_file, base), body).json["outcome"] == "forwarded"

@@ -80,6 +80,7 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+@pytest.mark.timeout(600)
 def test_a_function_trains_a_candidate_that_goes_through_the_gate(trials: Trials) -> None:
     """It sees the rows that are not held out; the reference is predicted by models that have not seen its rows."""
     trainer, config = trials.function("train"), trials.config()

@@ -153,8 +153,9 @@ def check_recovered(folder: Path, work: Work, acknowledged: set[str], where: str
 
 
 def test_every_named_point_is_reached(tmp_path: Path) -> None:
-    """The cases above pass all of the points that the code names."""
+    """The cases above pass all of the points that the code names; those of `ingest` are in its own tests."""
     sources = [*ROOT.glob("api/log/**/*.py"), *ROOT.glob("monitoring/**/*.py")]
+    sources = [path for path in sources if path.parent.name != "batch"]
     named = {name for path in sources for name in re.findall(r'\bstep\("([^"]+)"\)', path.read_text())}
     reached = set()
     for name, (prepare, work, _) in CASES.items():

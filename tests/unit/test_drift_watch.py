@@ -197,5 +197,27 @@ def test_a_burst_is_not_the_pace_of_the_traffic(tmp_path: Path) -> None:
     parts, _ = list_parts(Layout(tmp_path).current)
     assert rate_of(parts, now) == pytest.approx(1_500 / 360)
     assert rate_of(parts, now - timedelta(hours=1)) == pytest.approx(1_500 / 1.499)
-    assert rate_of(parts, now + timedelta(days=8)) == 0
+    assert rate_of(parts, now + timedelta(days=8)) == pytest.approx(1_500 / (8 * 86_400 + 360))
     assert rate_of([], now) == 0
+
+
+def test_a_log_that_is_silent_for_long_keeps_the_pace_that_it_had(tmp_path: Path) -> None:
+    """A log of another system whose newest row is of two months ago, and one of monthly batches, have theirs."""
+    now = datetime.now(UTC)
+    for day in range(60, 90):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 100), now - timedelta(days=day))
+    parts, _ = list_parts(Layout(tmp_path).current)
+    assert rate_of(parts, now) * 86_400 == pytest.approx(100, rel=0.1)
+    assert rate_of([part for part in parts if part.rows], now - timedelta(days=60)) * 86_400 == pytest.approx(
+        100, rel=0.2
+    )
+
+
+def test_a_row_that_is_dated_long_before_the_others_says_nothing_of_their_pace(tmp_path: Path) -> None:
+    """A client's clock was wrong once: the traffic is of the last hour."""
+    now = datetime.now(UTC)
+    for minute in range(60):
+        log_rows(tmp_path, LOANS, make_rows(LOANS, 100), now - timedelta(minutes=minute + 1))
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 1), now - timedelta(days=5))
+    parts, _ = list_parts(Layout(tmp_path).current)
+    assert rate_of(parts, now) == pytest.approx(100 / 60, rel=0.05)

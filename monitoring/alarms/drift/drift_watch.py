@@ -44,14 +44,15 @@ from monitoring.contract.reference import Reference
 from monitoring.contract.rhythm_rows import RhythmRows, UnreadableRhythmError, load_rhythm_rows
 from monitoring.contract.schemas import TIMESTAMP, compared_fields
 from monitoring.contract.storage import replaced
-from monitoring.contract.times import BEFORE_ALL, Micros, latest_time, microseconds
+from monitoring.contract.times import BEFORE_ALL, Micros, before, latest_time, microseconds
 
 logger = structlog.get_logger()
 
 REFERENCE_ROWS = 20_000  # at most: more rows would tell little more, and take longer
 CYCLE_ROWS = 200_000  # about so many rows are taken in a cycle, at most
 KEPT_CALIBRATIONS = 10  # and as many files of learned rows
-RATE_PERIOD = timedelta(days=7)
+RATE_PERIOD, _A_DAY = timedelta(days=7), timedelta(days=1)
+_OF_ALL = 0.98  # of the rows: the oldest parts beyond it do not say when the traffic began
 ATTRIBUTED_EVERY = timedelta(seconds=30)  # while an alarm lasts, for more rows tell more
 
 
@@ -281,14 +282,33 @@ def _rhythm_rows_of(layout: Layout, config: Config, reference: Reference) -> tup
 
 
 def rate_of(parts: Iterable[Part], now: datetime) -> float:
-    """Return the rows per second over the last days of the log, until now; 0 if they span no time.
+    """Return the rows per second over the last days of the log, until now; 0 if there are none.
 
-    Time in which no row came counts, or a backfill of a few seconds would be taken for the pace of the traffic.
+    Time in which no row came counts, or a backfill of a few seconds would be taken for the pace of the traffic. Of a
+    log that has been silent for so long it is the rate over all of its time, if that is a day or more. The few oldest
+    rows do not count: one that is dated long before the others says nothing of their pace.
     """
-    earliest, end = microseconds(now - RATE_PERIOD), microseconds(now)
-    recent = [part for part in parts if part.last > earliest]
-    seconds = (max(end, *(p.last for p in recent)) - min(p.first for p in recent)) / 1e6 if recent else 0.0
-    return sum(part.rows for part in recent) / seconds if seconds > 0 else 0.0
+    parts = list(parts)
+    if not parts:
+        return 0.0
+    first, last = min(part.first for part in parts), max(part.last for part in parts)
+    earliest, end = before(now, RATE_PERIOD), max(microseconds(now), last)
+    if last <= earliest:
+        earliest, end = first, last if last - first >= _A_DAY // timedelta(microseconds=1) else end
+    shares = [(max(part.first, earliest), part.rows * _share_after(part, earliest)) for part in parts]
+    every, seen, begin = sum(rows for _, rows in shares), 0.0, end
+    for moment, rows in sorted(shares, reverse=True):
+        if seen >= _OF_ALL * every:
+            break
+        begin, seen = Micros(min(begin, moment)), seen + rows
+    return seen / (end - begin) * 1e6 if end > begin else 0.0
+
+
+def _share_after(part: Part, moment: int) -> float:
+    """Return about which share of a part's rows are later, as if they came at one pace."""
+    if part.first >= moment or part.last <= moment:
+        return float(part.last > moment or part.first == moment)
+    return (part.last - moment) / (part.last - part.first)
 
 
 def _newest(parts: Iterable[Part], rows: int) -> Micros:

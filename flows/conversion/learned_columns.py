@@ -58,10 +58,12 @@ def tell_texts(estimator: Any, names: Sequence[str], texts: frozenset[str]) -> N
     The estimator is changed: its answers to data frames are others then.
     """
     for step, columns in encoders(estimator, names):
-        if not set(columns) <= texts:
-            continue
-        if isinstance(step, SimpleImputer):
+        if not isinstance(step, SimpleImputer):
+            if len(step.categories_) == len(columns):  # some of them may be numbers
+                step.categories_ = [
+                    np.array([level_text(one) for one in known], object) if name in texts else known
+                    for name, known in zip(columns, step.categories_, strict=True)
+                ]
+        elif set(columns) <= texts:
             step.missing_values = ""
             step.statistics_ = np.array([level_text(one) for one in step.statistics_], object)
-        elif len(step.categories_) == len(columns):
-            step.categories_ = [np.array([level_text(one) for one in known], object) for known in step.categories_]

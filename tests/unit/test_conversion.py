@@ -167,6 +167,20 @@ def test_levels_that_were_learned_as_whole_numbers_are_asked_so() -> None:
     assert "airport tensor(int64)" in found.onnx.about["inputs"]
 
 
+def test_one_encoder_may_know_numbers_and_texts_with_gaps() -> None:
+    """A passenger's class beside the port where he embarked: what is missing in one column is a level that it knows."""
+    config = trips()
+    rows = frame(gaps=True)
+    rows["airport"] = rows["airport"].fillna(False).astype(int)
+    rows["distance"] = rows["distance"].fillna(1.0)
+    rows["minutes"] += 40 * rows["zone"].isna()
+    model = make_pipeline(prepared(), Ridge()).fit(rows[NUMBERS + LEVELS], rows["minutes"])
+    table = conform(pa.Table.from_pandas(rows, preserve_index=False), pa.schema(feature_fields(config.model)))
+    found = convert_brought(Brought("m", model), config.model, feature_matrix(table, config.model), 1.0)
+    assert found.apart is not None
+    assert found.apart < 1e-4
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [

@@ -94,7 +94,7 @@ class LogClient:
         now = datetime.now(UTC)
         try:
             moment = now if timestamp is None else _in_utc(timestamp)
-            prediction_id = prediction_id or _new_id(moment)
+            prediction_id = _new_id(moment) if prediction_id is None else str(prediction_id)
             row = {name: _present(value) for name, value in more.items()}
             row |= {"features": {name: _present(value) for name, value in features.items()}}
             row |= {self._prediction: _present(prediction), "prediction_id": prediction_id}
@@ -102,7 +102,7 @@ class LogClient:
             self._take(json.dumps(row, default=_plain, allow_nan=False).encode())
         except Exception as error:  # noqa: BLE001 - the caller's request goes on, whatever this is
             self._lose("refused", 1, f"a row cannot be written: {error!r}")
-        return str(prediction_id or _new_id(now))
+        return str(_new_id(now) if prediction_id is None else prediction_id)
 
     @property
     def counts(self) -> dict[str, int]:

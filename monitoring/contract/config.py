@@ -332,11 +332,11 @@ class Retrain(_Section):
     """
 
     mode: Literal["auto", "notify"] = "auto"
-    rows: int = Field(gt=0)
-    minimum_labels: int = Field(gt=0)
-    holdout: Probability
+    rows: int = Field(default=4000, gt=0)
+    minimum_labels: int = Field(default=400, gt=0)
+    holdout: Probability = 0.3
     metric: RetrainMetric = "accuracy"
-    minimum_gain: Number = Field(ge=0, lt=1)
+    minimum_gain: Number = Field(default=0.0, ge=0, lt=1)
     gate: Gate = Gate()
     margin: Number = Field(default=TASKS["classification"].margin, ge=0, lt=1)
     trainer: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
@@ -379,7 +379,7 @@ class Config(_Section):
     rhythm: Literal["auto", "none", "1d", "7d"] = "auto"
     timezone: TimeZone = "UTC"
     tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
-    retrain: Retrain
+    retrain: Retrain = Retrain()
     bootstrap: Literal["train", "wait"] = "train"  # what a first start does without `model.source`
 
     @model_validator(mode="before")
@@ -388,7 +388,7 @@ class Config(_Section):
         """Give `retrain` the metric and the margin that are usual for the task, where it has none."""
         if not isinstance(content, Mapping):
             return content
-        model, retrain = content.get("model"), content.get("retrain")
+        model, retrain = content.get("model"), content.get("retrain", {})
         if isinstance(model, Mapping) and isinstance(retrain, Mapping):
             for task in TASKS.values():
                 if model.get("task") == task.name:

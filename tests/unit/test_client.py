@@ -158,7 +158,7 @@ def test_memory_is_bounded_and_the_oldest_rows_go_loudly(caplog: pytest.LogCaptu
     counts = client.counts
     assert counts["waiting"] < 70
     assert counts["dropped"] >= 1000 - counts["waiting"] - 5
-    assert [record.message for record in caplog.records if "so far" in record.message] == [caplog.records[0].message]
+    assert sum("so far" in record.message for record in caplog.records) == 1
     client.close(0)
 
 

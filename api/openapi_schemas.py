@@ -6,7 +6,7 @@ from api.audio import MAX_SECONDS
 from api.cloud_events import TYPES
 from api.kinds import KINDS, Schema
 from api.metrics import LABEL_OUTCOMES, ROW_OUTCOMES
-from api.sent_rows import MAX_ROWS, text_schema, time_schema
+from api.sent_rows import text_schema, time_schema
 from api.tasks import TASKS
 from api.validation import MAX_INSTANCES
 from monitoring.contract.config import Model
@@ -82,7 +82,7 @@ def _rows_schema(model: Model, known: Schema) -> Schema:
     rows = {
         "type": "array",
         "minItems": 1,
-        "maxItems": MAX_ROWS,
+        "maxItems": MAX_INSTANCES,
         "items": closed_object(row, ["features", model.prediction]),
     }
     return closed_object({"rows": rows}, ["rows"])

@@ -12,6 +12,7 @@ from api.validation import (
     Reading,
     Target,
     Values,
+    as_batch,
     as_object,
     check_target,
     count_outside_strings,
@@ -22,7 +23,6 @@ from monitoring.contract.config import Model
 from monitoring.contract.prediction_ids import canonical_id
 from monitoring.contract.times import NEVER, Micros, microseconds
 
-MAX_ROWS = MAX_INSTANCES
 LONGEST_TEXT = 256  # of an id and of a model's version, in characters
 
 _SECOND = 1_000_000
@@ -47,17 +47,10 @@ def parse_rows(body: bytes, model: Model) -> list[SentRow]:
     require_few(body, model)
     content = as_object(parse_json(body), "body")
     require_keys(content, ("rows",), "")
-    rows = content.get("rows")
     if "rows" not in content:
         raise unprocessable("missing_field", "rows", "is missing; give a list of rows")
-    if not isinstance(rows, list):
-        raise unprocessable("not_a_list", "rows", f"must be a list of objects, not {shown(rows)}")
-    if not rows:
-        raise unprocessable("empty_batch", "rows", "is empty; give at least one")
-    if len(rows) > MAX_ROWS:
-        raise too_many("rows", MAX_ROWS)
     reading = _RowReading(model)
-    parsed = [reading.row(item, f"rows[{n}]") for n, item in enumerate(rows)]
+    parsed = [reading.row(item, f"rows[{n}]") for n, item in enumerate(as_batch(content["rows"], "rows"))]
     require_each_once(body, 1 + reading.strings)
     return parsed
 
@@ -71,9 +64,9 @@ def read_rows(rows: list[dict[str, Any]], model: Model) -> list[SentRow]:
 def require_few(body: bytes, model: Model) -> None:
     """Refuse what cannot be a request of that many rows before it is built in memory."""
     for sign, most in (("{", 3), (",", len(model.features) + len(model.categories) + 8)):  # of a row
-        room = most * MAX_ROWS + 1
+        room = most * MAX_INSTANCES + 1
         if body.count(sign.encode()) > room and count_outside_strings(body, sign) > room:
-            raise too_many("rows", MAX_ROWS)
+            raise too_many("rows", MAX_INSTANCES)
 
 
 class _RowReading:

@@ -54,17 +54,22 @@ def parse_instances(body: bytes, model: Model) -> Instances:
         require_each_once(body, strings)
         return Instances([values], [target], single=True)
     require_keys(content, ("instances",), "")
-    instances = content["instances"]
-    if not isinstance(instances, list):
-        raise unprocessable("not_a_list", "instances", f"must be a list of objects, not {shown(instances)}")
-    if not instances:
-        raise unprocessable("empty_batch", "instances", "is empty; give at least one")
-    if len(instances) > MAX_INSTANCES:
-        raise too_many("instances", MAX_INSTANCES)
+    instances = as_batch(content["instances"], "instances")
     strings = 1 + sum(map(reading.count_strings, instances))
     pairs = [reading.instance_or_features(item, f"instances[{i}]") for i, item in enumerate(instances)]
     require_each_once(body, strings)
     return Instances([values for values, _ in pairs], [target for _, target in pairs], single=False)
+
+
+def as_batch(value: Any, at: str) -> list[Any]:
+    """Return a list of one to MAX_INSTANCES items; raise the Problem that says what it must be."""
+    if not isinstance(value, list):
+        raise unprocessable("not_a_list", at, f"must be a list of objects, not {shown(value)}")
+    if not value:
+        raise unprocessable("empty_batch", at, "is empty; give at least one")
+    if len(value) > MAX_INSTANCES:
+        raise too_many(at, MAX_INSTANCES)
+    return value
 
 
 class Reading:

@@ -10,9 +10,9 @@ from flows.registration import Registration, Say, make_champion
 from flows.registry.publication import complete
 from flows.registry.versions import Champion, RegistryError, load_champion, promote
 from flows.run_history import RunRecord
-from flows.training.candidate import comparison_metrics, time_blocks
+from flows.training.candidate import comparison_metrics, judge, time_blocks
 from flows.training.collection import collect, require_reference, shortage
-from flows.training.evaluation import Comparison, ask, compare
+from flows.training.evaluation import Comparison, ask
 from flows.training.held_out import split_rows
 from flows.training.metrics import TITLES
 from flows.training.pipeline import predicted_by
@@ -80,16 +80,7 @@ def propose(of: Registration, champion: Champion, record: RunRecord, say: Say) -
     since = sample_of(collected.table.slice(collected.older), model)
     blocks = time_blocks(collected.table.slice(collected.older), cycle)
     held = split_rows(since, config.retrain.holdout, SEED, blocks).held
-    comparison = compare(
-        champion.onnx,
-        of.conversion.onnx,
-        since.take(held),
-        config.retrain.minimum_gain,
-        metric=config.retrain.metric,
-        gate=config.retrain.gate,
-        blocks=None if blocks is None else blocks[held],
-    )
-    standing = TASKS[model.task].standing(ask(champion.onnx, since), config.retrain.gate.level, blocks)
+    comparison, standing = judge(config, champion.onnx, of.conversion.onnx, since, held, blocks=blocks)
     passed = comparison.passed and comparison.gain > 0
     registered = of.register(
         {"gate": "passed" if passed else "refused", REFERENCE_DIGEST: of.reference.digest},

@@ -10,21 +10,15 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from skl2onnx.common.data_types import DoubleTensorType
+
+from flows.training.boosted_trees import add_names, calculate_shape
+
+__all__ = ["calculate_shape", "convert"]
 
 _LEAF, _LEQ, _EQ = "LEAF", "BRANCH_LEQ", "BRANCH_EQ"
 _PLAIN = ("regression", "regression_l1", "huber", "fair", "quantile", "mape")
 _EXPONENTIAL = ("poisson", "gamma", "tweedie")
-
-
-def calculate_shape(operator: Any) -> None:
-    """Tell skl2onnx what comes out: numbers (n, 1), or labels (n,) and probabilities (n, classes)."""
-    classes = getattr(operator.raw_operator, "classes_", None)
-    if classes is None:
-        operator.outputs[0].type = FloatTensorType([None, 1])
-        return
-    operator.outputs[0].type = StringTensorType([None])
-    operator.outputs[1].type = FloatTensorType([None, len(classes)])
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
@@ -55,9 +49,7 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
         write(_link(dumped["objective"]), [raw], outputs[0])
         return
     _write_classes(write, constant, raw, dumped["objective"], outputs)
-    names: str = scope.get_unique_variable_name("classes")
-    texts = [str(name).encode() for name in model.classes_]
-    container.add_initializer(names, TensorProto.STRING, [len(texts)], texts)
+    names = add_names(model.classes_, scope, container)
     write("Gather", [names, write("ArgMax", [outputs[1]], axis=1, keepdims=0)], outputs[0])
 
 

@@ -5,7 +5,7 @@ skl2onnx has a converter of its own, which fails on them with the present protob
 Where numbers are float64, so are the thresholds: a scaled value may lie as near to one as rounding goes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,15 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     if len(classes) == 2:  # noqa: PLR2004 - one number tells both: it is the second's, where the first's is 0
         raw = write("Concat", [write("Sub", [raw, raw]), raw], axis=1)
     write("Softmax", [raw], outputs[1], axis=1)
-    names: str = scope.get_unique_variable_name("classes")
-    container.add_initializer(names, TensorProto.STRING, [len(classes)], [str(name).encode() for name in classes])
+    names = add_names(classes, scope, container)
     write("Gather", [names, write("ArgMax", [outputs[1]], axis=1, keepdims=0)], outputs[0])
+
+
+def add_names(classes: Sequence[Any], scope: Any, container: Any) -> str:
+    """Add the texts of classes to a graph, and return what they are called there."""
+    name: str = scope.get_unique_variable_name("classes")
+    container.add_initializer(name, TensorProto.STRING, [len(classes)], [str(one).encode() for one in classes])
+    return name
 
 
 def _ensemble(trees: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from flows.training.errors import ModelError
 from flows.training.evaluation import Comparison, ask, compare
 from flows.training.held_out import blocks_of, split_rows
 from flows.training.pipeline import predicted_by, with_answers
-from flows.training.sample import Places, answers_in, feature_matrix, sample_of
+from flows.training.sample import Places, Sample, answers_in, feature_matrix, sample_of
 from flows.training.scores import Standing
 from flows.training.tasks import TASKS
 from flows.training.trained import Lesson, RecipeTrainer, Trained, Trainer
@@ -89,17 +89,28 @@ def make_candidate(
         loaded.require_answers(feature_matrix(rows, model), "those that were collected")
     except UnfitModelError as error:
         raise ModelError(f"the candidate, {trained.name}, cannot be used: {error}. The champion stays") from error
+    comparison, standing = judge(config, champion, loaded, since, split.held, blocks=blocks)
+    return Candidate(trained, loaded.classes, comparison, standing, seed, cycle)
+
+
+def judge(
+    config: Config, champion: OnnxModel, other: OnnxModel, since: Sample, held: Places, *, blocks: Places | None
+) -> tuple[Comparison, Standing]:
+    """Compare another model with the champion on the rows at held-out places, and see how good the champion is on all.
+
+    The rows (n,) came since the change; `blocks` are those of time that they lie in (n,), None without a cycle.
+    """
+    retrain = config.retrain
     comparison = compare(
         champion,
-        loaded,
-        since.take(split.held),
+        other,
+        since.take(held),
         retrain.minimum_gain,
         metric=retrain.metric,
         gate=retrain.gate,
-        blocks=None if blocks is None else blocks[split.held],
+        blocks=None if blocks is None else blocks[held],
     )
-    standing = TASKS[model.task].standing(ask(champion, since), retrain.gate.level, blocks)
-    return Candidate(trained, loaded.classes, comparison, standing, seed, cycle)
+    return comparison, TASKS[config.model.task].standing(ask(champion, since), retrain.gate.level, blocks)
 
 
 def time_blocks(rows: pa.Table, cycle: float | None) -> Places | None:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from api.problems import Problem, shown, unprocessable
 from api.validation import MAX_INSTANCES, as_object, too_many
 from monitoring.contract.config import Model
+from monitoring.contract.onnx.decision import decide
 from monitoring.contract.tasks import TaskName
 
 _MOST_DIMENSIONS = 8
@@ -151,7 +154,7 @@ def _categories(tensors: Sequence[_Tensor], model: Model) -> list[Row]:
         if labels is None:
             raise _unclear(tensors, f"categories ({', '.join(model.categories)}), or their probabilities in that order")
         return [{model.prediction: row[0]} for row in labels.rows]
-    decided = [_decide(row, model) for row in shares] if labels is None else [row[0] for row in labels.rows]
+    decided = _decided(shares, model) if labels is None else [row[0] for row in labels.rows]
     return [
         {model.prediction: prediction, "probabilities": dict(zip(model.categories, row, strict=True))}
         for prediction, row in zip(decided, shares, strict=True)
@@ -171,12 +174,10 @@ def _are_shares(rows: list[list[Any]]) -> bool:
     return all(type(value) in (int, float) and 0 <= value <= 1 for row in rows for value in row)
 
 
-def _decide(shares: list[float], model: Model) -> str:
-    """Return the category that is answered: the positive one from the threshold on, or the most probable."""
-    if model.threshold is not None and model.positive is not None:
-        at = model.categories.index(model.positive)
-        return model.categories[at if shares[at] >= model.threshold else 1 - at]
-    return model.categories[shares.index(max(shares))]
+def _decided(shares: list[list[float]], model: Model) -> list[str]:
+    """Return the category that each row's probabilities are answered with."""
+    places = decide(np.array(shares, np.float64), model.categories, model)
+    return [model.categories[place] for place in places]
 
 
 def _unclear(tensors: Sequence[_Tensor], due: str) -> Problem:

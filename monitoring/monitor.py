@@ -29,7 +29,7 @@ from monitoring.contract.log_reader import read_rows
 from monitoring.contract.part_reader import schemas_of
 from monitoring.contract.parts import Unreadable, list_parts
 from monitoring.contract.reference import InvalidReferenceError, Reference, read_reference
-from monitoring.contract.storage import Place
+from monitoring.contract.storage import Place, Stamp, stamp_of
 from monitoring.contract.times import BEFORE_ALL, from_microseconds
 from monitoring.contract.values import UnfitColumnError, narrowed, narrowest
 from monitoring.profile.allocator import release_memory
@@ -209,7 +209,7 @@ class Monitor:
         self._layout = settings.layout(config.model)
         self._collector = SnapshotCollector()
         self._metrics = CycleMetrics(registry)
-        self._reference: tuple[tuple[int, int, int], Watched] | None = None
+        self._reference: tuple[Stamp, Watched] | None = None
         self._verdicts: tuple[SequentialTests, Verdicts, float] | None = None  # what was said last, until when it holds
         self._unreadable: frozenset[Place] = frozenset()
         self._cycle_seconds = 0.0
@@ -309,11 +309,10 @@ class Monitor:
         """Read the reference, again only when its file was replaced."""
         with _stage("reference"):
             try:
-                seen = self._layout.reference.stat()
+                version = stamp_of(self._layout.reference.stat())
             except FileNotFoundError as error:
                 self._reference = None
                 raise self._absent(f"{self._layout.reference}: there is no reference") from error
-            version = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
             if self._reference is None or self._reference[0] != version:
                 reference = self._load_reference()
                 self.stop()

@@ -23,7 +23,7 @@ from monitoring.contract.part_reader import UNREADABLE, TimeRange, join_ranges, 
 from monitoring.contract.partitions import Partition, texts_in, typed, with_our_texts
 from monitoring.contract.plain_files import stat_plain
 from monitoring.contract.renamed_file import Foreign
-from monitoring.contract.storage import Named, Remote, Stamp, place
+from monitoring.contract.storage import Named, Remote, Stamp, place, stamp_of
 from monitoring.contract.times import Micros
 
 ENDINGS = (".parquet", ".parq", ".pq")
@@ -107,10 +107,9 @@ def _remote_files(folder: Remote) -> Iterator[_Found]:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        seen = path.stat()
+        return stamp_of(path.stat())
     except OSError:  # whoever opens it says so
         return ()
-    return seen.st_ino, seen.st_mtime_ns, seen.st_size
 
 
 def _placed(file: tuple[_Found, Foreign]) -> Placed:

@@ -26,7 +26,7 @@ from monitoring.contract.part_reader import UNREADABLE, join_ranges, reason_of, 
 from monitoring.contract.plain_files import readable, stat_plain
 from monitoring.contract.renamed_file import RenamedFile
 from monitoring.contract.rereading import attempts
-from monitoring.contract.storage import Named, Place, list_names, open_parquet
+from monitoring.contract.storage import Named, Place, Stamp, list_names, open_parquet, stamp_of
 from monitoring.contract.times import Micros, from_microseconds
 
 _PART = re.compile(r"part-([0-9]{16})-([0-9]{16})-([0-9]{1,12})-([\w-]+)-(\w+)\.parquet", re.ASCII)
@@ -221,12 +221,11 @@ def _place(path: Place) -> Part:
     """Place a foreign file by its rows' times; one of this machine is read again only when it has changed."""
     if not isinstance(path, Path):
         return _place_by_rows(path)
-    seen = stat_plain(path)
-    return _place_once(path, (seen.st_ino, seen.st_mtime_ns, seen.st_size))
+    return _place_once(path, stamp_of(stat_plain(path)))
 
 
 @lru_cache(maxsize=1024)
-def _place_once(path: Path, _version: tuple[int, int, int]) -> Part:
+def _place_once(path: Path, _version: Stamp) -> Part:
     return _place_by_rows(path)
 
 

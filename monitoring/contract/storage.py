@@ -203,6 +203,11 @@ def size(path: Place) -> int:
     return int(filesystem.get_file_info(inner).size or 0)
 
 
+def stamp_of(seen: os.stat_result) -> Stamp:
+    """Return numbers of a file of this machine that change when it does."""
+    return seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+
 def stamp(path: Place) -> Stamp | None:
     """Return numbers that change when a file does; None if it is not there."""
     if isinstance(path, Path):
@@ -213,7 +218,7 @@ def stamp(path: Place) -> Stamp | None:
                 seen = path.lstat()
             except FileNotFoundError:
                 return None
-        return seen.st_ino, seen.st_mtime_ns, seen.st_size
+        return stamp_of(seen)
     filesystem, inner = path.address
     info = filesystem.get_file_info(inner)
     return None if info.type == pa.fs.FileType.NotFound else (info.mtime_ns or 0, info.size or 0)

@@ -27,6 +27,7 @@ from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.label_scores import ScoreCounts, columns_read, label_places, read_cells
 from monitoring.profile.numeric import NumericGrid
 from monitoring.profile.profile import NEVER, Counts, Floats, Profile, merge
+from monitoring.profile.segments import SegmentGrid
 
 CHUNK_ROWS = 65_536  # profiled at once
 PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
@@ -41,7 +42,12 @@ def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> 
     levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
     bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)), None, bounds)
     columns = _Columns.of(bare, reference)
-    return replace(bare, known=KnownRows.of(columns.hashes), error_edges=_EDGES[model.task](model, reference))
+    return replace(
+        bare,
+        known=KnownRows.of(columns.hashes),
+        error_edges=_EDGES[model.task](model, reference),
+        segments=SegmentGrid.of(model.segments, columns.by_name),
+    )
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
@@ -78,6 +84,12 @@ class _Columns:
     def levels(self) -> tuple[TextColumn, ...]:
         """Return the categorical features."""
         return self.texts[: len(self.grid.categorical.names)]
+
+    @property
+    def by_name(self) -> Mapping[str, TextColumn | Floats]:
+        """Return all tested columns."""
+        numbers = zip(self.grid.numeric.names, self.numbers, strict=True)
+        return dict(numbers) | dict(zip(self.grid.texts, self.texts, strict=True))
 
     @cached_property
     def words(self) -> tuple[Hashes, ...]:
@@ -138,6 +150,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         listed=grid.bounds.count_listed(grid.categorical.names, columns.levels),
         **grid.bounds.count(grid.numeric.names, x),
         apart_texts=columns.apart,
+        groups=grid.segments.count(columns.by_name),
         confidence=_confidence(rows, model),
         first=first,
         last=last,

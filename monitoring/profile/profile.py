@@ -81,6 +81,10 @@ class Profile:
     - `beside` (b, 2): how many finite values of its column lie below each bound, and at it. `next_below`, `next_above`
       (b,): the greatest value below it, and the least above it. `listed` (v,): how often each value occurs.
 
+    With g groups of `Grid.segments`, and w cells of all columns:
+
+    - `groups` (g, w): how many of each group's rows lie in each cell.
+
     Of predictions and labels:
 
     - `predictions`, `confusion`: categories, and pairs of (target, prediction) of the labelled rows; `errors`,
@@ -114,6 +118,7 @@ class Profile:
     next_below: Floats = field(metadata={"merge": np.maximum})
     next_above: Floats = field(metadata={"merge": np.minimum})
     listed: Counts = field(metadata={"merge": _add})
+    groups: Counts = field(metadata={"merge": _add})
     predictions: Counter[str] = field(metadata={"merge": operator.add})
     unpredicted: int = field(metadata={"merge": operator.add})
     confusion: Counter[tuple[str, str]] = field(metadata={"merge": operator.add})
@@ -149,6 +154,7 @@ class Profile:
             next_below=np.full(len(grid.bounds.places), -np.inf),
             next_above=np.full(len(grid.bounds.places), np.inf),
             listed=np.zeros(len(grid.bounds.listed), np.int64),
+            groups=np.zeros(grid.segments.shape, np.int64),
             predictions=Counter(),
             unpredicted=0,
             confusion=Counter(),
@@ -251,6 +257,7 @@ def compact(profile: Profile) -> Profile:
         profile,
         cells=narrow(profile.cells),
         levels=narrow(profile.levels),
+        groups=narrow(profile.groups),
         confidence=narrow(profile.confidence),
         scores=ScoreCounts(profile.scores.keys, narrow(profile.scores.counts)),
         known=narrow(profile.known),

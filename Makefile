@@ -72,11 +72,12 @@ test: setup ## every test that this machine can run
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests/containers tests/stack; }
 
 # What on another Python or on the lowest versions may be otherwise; `make test PYTHON=python3.12` runs all.
-VERSIONS := tests/contract $(patsubst %,tests/unit/test_%.py,api_audio api_predict check_config client column_names conversion examples settings suite times trigger)
+VERSIONS := --ignore tests/contract/test_alerts.py tests/contract \
+            $(patsubst %,tests/unit/test_%.py,api_audio api_predict check_config conversion examples settings suite times)
 OTHERS    = $(ON_PATH) $$(ls -dr ~/.pyenv/versions/3.*/bin/python3 2>/dev/null)
 
 .PHONY: test-other
-test-other: setup ## the contract tests and the quick ones of what may depend on Python's version, on one more Python of 3.11 to 3.13 where there is one (`make test PYTHON=python3.12`: every test on it)
+test-other: setup ## the contract tests and some quick unit tests of what may depend on Python's version, on one more Python of 3.11 to 3.13 where there is one (`make test PYTHON=python3.12`: every test on it)
 	@for one in $(OTHERS); do \
 		found=$$($$one -c '$(SERVED)' 2>/dev/null) && [ "$$found" != $(call version,$(BIN)/python) ] && exec $(MAKE) test-versions PYTHON="$$one"; \
 	done; echo "No other Python of 3.11 to 3.13 is here: nothing more to test"

@@ -79,7 +79,7 @@ OTHERS    = $(ON_PATH) $$(ls -dr ~/.pyenv/versions/3.*/bin/python3 2>/dev/null)
 .PHONY: test-other
 test-other: setup ## the contract tests and some quick unit tests of what may depend on Python's version, on one more Python of 3.11 to 3.13 where there is one (`make test PYTHON=python3.12`: every test on it)
 	@for one in $(OTHERS); do \
-		found=$$($$one -c '$(SERVED)' 2>/dev/null) && [ "$$found" != $(call version,$(BIN)/python) ] && exec $(MAKE) test-versions PYTHON="$$one"; \
+		found=$$($$one -c 'import ensurepip, venv; $(SERVED)' 2>/dev/null) && [ "$$found" != $(call version,$(BIN)/python) ] && exec $(MAKE) test-versions PYTHON="$$one"; \
 	done; echo "No other Python of 3.11 to 3.13 is here: nothing more to test"
 
 .PHONY: test-versions

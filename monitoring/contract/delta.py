@@ -109,11 +109,11 @@ def _named(folder: Path | Remote) -> tuple[str, dict[str, str]]:
         return str(folder.absolute()), {}
     uri = urlsplit(folder.root)
     query = {name: values[-1] for name, values in parse_qs(uri.query).items()}
-    options = {"AWS_REGION": query.get("region"), "AWS_ACCESS_KEY_ID": uri.username}
-    options["AWS_SECRET_ACCESS_KEY"] = unquote(uri.password) if uri.password else None
+    options = {"aws_region": query.get("region"), "aws_access_key_id": uri.username}
+    options["aws_secret_access_key"] = unquote(uri.password) if uri.password else None
     if (host := query.get("endpoint_override")) is not None:
         scheme = query.get("scheme", "https")
-        options |= {"AWS_ENDPOINT_URL": f"{scheme}://{host}", "AWS_ALLOW_HTTP": str(scheme == "http").lower()}
+        options |= {"aws_endpoint_url": f"{scheme}://{host}", "aws_allow_http": str(scheme == "http").lower()}
     return str(folder), {name: value for name, value in options.items() if value is not None}
 
 

@@ -92,6 +92,7 @@ test-lowest: setup ## the same on the lowest versions that pyproject.toml allows
 	$(say) "Tests of what may depend on versions, on the lowest that are allowed"
 	@$(BIN)/python -m venv --clear .local/lowest
 	@$(BIN)/uv pip install --quiet --python .local/lowest --resolution lowest-direct --all-extras --group dev -r pyproject.toml uv==$(UV_VERSION)   # `uv sync` would write uv.lock anew
+	@.local/lowest/bin/python -m api.audio
 	@.local/lowest/bin/python -m pytest -n auto --dist worksteal $(VERSIONS)
 
 FAULTS       := $(patsubst tests/stack/test_faults_%.py,%,$(wildcard tests/stack/test_faults_*.py)) containers

@@ -373,8 +373,12 @@ def test_numbers_are_narrowed_as_the_log_s_are_and_known_all_the_same(data, tmp_
     write_config(tmp_path, TRIPS, dtype="float32")
     rows = batch(40)
     rows.to_parquet(tmp_path / "a.parquet")
-    for _ in range(2):
-        assert ingest(tmp_path / "a.parquet") == 0
+    narrow = {name: "float32" for name, kind in rows.dtypes.items() if kind == "float64"}
+    assert {"distance", TRIPS.model.prediction} <= narrow.keys()
+    rows.astype(narrow).to_parquet(tmp_path / "narrow.parquet")
+    rows.astype(narrow).to_csv(tmp_path / "narrow.csv", index=False)
+    for name in ("a.parquet", "a.parquet", "narrow.parquet", "narrow.csv"):
+        assert ingest(tmp_path / name) == 0
     (part,) = list_parts(data / "current.parquet")[0]
     assert pq.read_schema(part.path).field("distance").type == pa.float32()
     assert part.rows == 40

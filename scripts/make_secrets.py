@@ -15,7 +15,12 @@ from pathlib import Path
 
 KEPT, GIVEN, SERVICES, DATABASE = (Path(path) for path in ("/secrets", "/given", "/services", "/database"))
 KEEPER = 10_002  # user and group of what is kept: nobody else's, for a container that is root sees the host's files
-YOURS = ("smtp_password", "slack_webhook_url", "forward_token")  # that nobody can make: empty until they are given
+YOURS = (
+    "smtp_password",
+    "slack_webhook_url",
+    "forward_token",
+    "api_keys",
+)  # that nobody can make: empty until they are given
 LOST = """\
 The database in the volume `postgres` asks for a password that is not here. Where you have it, write it into
 secrets/database_password and start with
@@ -52,7 +57,10 @@ def main() -> None:
 def find(name: str) -> bytes:
     """Return the secret that is given, or else the one that is kept, or else a new one of 256 random bits."""
     for folder, said in ((GIVEN, "yours"), (KEPT, "kept")):
-        if (path := folder / name).is_file() and (value := path.read_bytes()).strip():
+        if not (path := folder / name).is_file():
+            continue
+        value = path.read_bytes()
+        if value.strip() or (folder == GIVEN and name in YOURS):  # an empty one of yours takes back what was given
             print(f"{name}: {said}")
             return value
     if name in YOURS:

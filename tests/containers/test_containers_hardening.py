@@ -21,7 +21,7 @@ PUBLISHED = {"proxy", "monitor", "trigger", "prefect-server", "mlflow", "prometh
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 READERS = {one.split("=")[0]: one.split("=")[2].split(",") for one in SERVICES["secrets"]["command"] if "=" in one}
-YOURS = {"smtp_password", "slack_webhook_url", "forward_token"}  # to fill: empty before
+YOURS = {"smtp_password", "slack_webhook_url", "forward_token", "api_keys"}  # to fill: empty before
 
 
 def service_of(container: dict[str, Any]) -> str:

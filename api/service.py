@@ -50,6 +50,7 @@ class Service:
                 model,
                 settings.model_cache,
                 metrics,
+                login=settings.mlflow_login,
                 poll_seconds=settings.model_poll_seconds,
                 awaited=config.first_model,
             ),

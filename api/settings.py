@@ -5,13 +5,13 @@ from pydantic import Field
 
 from api.keys import Keys
 from monitoring.contract.config_values import Duration
-from monitoring.contract.settings import Settings
+from monitoring.contract.logins import MLflowLogin
 
 Positive = Annotated[float, Field(gt=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 
-class APISettings(Settings):
+class APISettings(MLflowLogin):
     """What the API reads from the environment."""
 
     api_host: str = "127.0.0.1"

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 import mlflow
@@ -114,9 +115,20 @@ def version_of(name: str, alias: str) -> str | None:
     try:
         return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
     except MlflowException as error:
-        if error.error_code in _ABSENT:
+        if error.error_code in _ABSENT or (
+            error.get_http_status_code() == HTTPStatus.FORBIDDEN and not _is_registered(name)
+        ):
             return None
         raise RegistryError(f"MLflow cannot say which version of {name} is {alias}: {error}") from error
+
+
+def _is_registered(name: str) -> bool:
+    """Say whether there is a model of that name: with accounts, MLflow refuses to look for an alias of none."""
+    try:
+        mlflow.MlflowClient().get_registered_model(name)
+    except MlflowException as error:
+        return error.error_code not in _ABSENT
+    return True
 
 
 def load_version(model: Model, version: str) -> Champion:

@@ -69,6 +69,17 @@ def test_a_start_that_waits_for_a_model_is_said(tmp_path: Path) -> None:
     assert "runs/flow-run/1" not in page
 
 
+def test_page_and_reports_ask_for_the_password(tmp_path: Path) -> None:
+    """Without it, with a wrong one and with another user nothing is shown; what machines read stays open."""
+    (tmp_path / "password").write_text("of the monitor\n")
+    client = _client(*monitor_of(tmp_path, monitor_password_file=tmp_path / "password"))
+    logins = [None, ("driftloop", "wrong"), ("admin", "of the monitor"), ("driftloop", "of the monitor")]
+    assert [client.get("/", auth=login).status_code for login in logins] == [401, 401, 401, 200]
+    assert [client.get("/report", auth=login).status_code for login in logins] == [401, 401, 401, 404]
+    assert client.get("/").headers["WWW-Authenticate"].startswith("Basic")
+    assert [client.get(path).status_code for path in ("/metrics", "/health", "/ready")] == [200, 200, 503]
+
+
 def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
     """Verdict, tests with what was found, features with their numbers, the reference's origin, a picture, links."""
     text = _watch(tmp_path, shift=2).get("/").text

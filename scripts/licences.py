@@ -59,6 +59,7 @@ SPELLED = {
 READ = {
     "async-timeout": "Apache-2.0",  # before 3.11.3
     "audioop-lts": "PSF-2.0",  # from 3.13 on, as the next ones with "standard"
+    "deprecated": "MIT",  # of two versions, one from 3.12 on
     "huey": "MIT",
     "pendulum": "MIT",  # before 3.13
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",  # metadata: "Dual License"

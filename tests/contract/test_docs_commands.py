@@ -7,6 +7,7 @@ import ast
 import functools
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ RUN = {
     "curl /predict": ("tests/unit/test_api_predict.py", "/predict"),
     "docker compose down": ("tests/containers/compose.py", '"down"'),
     "docker compose exec cat": ("tests/containers/compose.py", '"cat", "/run/secrets/'),
+    "docker compose exec python": ("tests/unit/test_api_keys.py", "api.keys"),
     "docker compose run secrets": ("tests/containers/test_containers_hardening.py", "docker-compose.secrets.yml"),
     "docker compose run simulator": ("tests/containers/compose.py", '"run"'),
     "docker compose up": ("tests/containers/compose.py", "scripts/up"),
@@ -150,7 +152,7 @@ def test_commands_are_spelled_as_they_are(page: Path) -> None:
 @EACH_PAGE
 def test_snippets_compile(page: Path) -> None:
     """Python on a page is Python, in blocks and after `python -c`."""
-    blocks = [block for _, info, block in FENCE.findall(page.read_text()) if info == "python"]
+    blocks = [textwrap.dedent(block) for _, info, block in FENCE.findall(page.read_text()) if info == "python"]
     for text in [*blocks, *(one.words[2] for one in commands(page) if one.key == "python -c")]:
         compile(text, str(page), "exec")
 

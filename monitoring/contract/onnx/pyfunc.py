@@ -39,7 +39,7 @@ _LONGEST_HEADER = 1_000_000
 _SCRIPT = Path(__file__).parents[1] / "pyfunc_process.py"
 _LENGTHS = struct.Struct("<II")
 # what the process has of the service's environment, which may hold secrets
-_KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_KEPT = ("PATH", "PYTHONPATH", "LANG", "TZ", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class ModelRaisedError(DriftloopError):

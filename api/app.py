@@ -15,6 +15,7 @@ from api.problems import Problem
 from api.request_buffer import MAX_BODY_BYTES
 from api.service import Service
 from api.settings import APISettings
+from monitoring.contract.onnx.pyfunc import ModelLostError, ModelRaisedError
 
 _WRITES = {rule.path: rule.name for rule in routes.RULES if rule.method == "POST"}
 _SCOPES = {rule.name: rule.scope for rule in routes.RULES if rule.scope}
@@ -88,6 +89,10 @@ def _problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - one per kind of
             return error
         case LogUnavailableError():
             return Problem(503, "log_unavailable", f"nothing was logged, please try again: {error}", retry_after=5)
+        case ModelRaisedError():
+            return Problem(422, "no_finite_answer", f"the model has no answer for these values: {error}")
+        case ModelLostError():
+            return Problem(503, "model_unavailable", f"nothing was logged, please try again: {error}", retry_after=5)
         case HTTPException(code=413):
             limit = (request.max_content_length or MAX_BODY_BYTES) // 1_000_000
             return Problem(413, "too_large", f"the body is larger than {limit} MB")

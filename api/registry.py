@@ -28,7 +28,15 @@ from api.serving import Serving
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.logins import Login
-from monitoring.contract.names import CHAMPION, LEAD_SECONDS, MODEL_SHA256, SERVES_FROM
+from monitoring.contract.names import (
+    CHAMPION,
+    LEAD_SECONDS,
+    MODEL_FILE,
+    MODEL_SHA256,
+    ONNX_FILE,
+    PYFUNC_FILE,
+    SERVES_FROM,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -57,6 +65,7 @@ def champion_release(uri: str, name: str, login: Login | None = None) -> Release
         int(version["creation_timestamp"]),
         tags.get(MODEL_SHA256),
         _seconds(tags.get(SERVES_FROM)),
+        PYFUNC_FILE if tags.get(MODEL_FILE) == PYFUNC_FILE else ONNX_FILE,
     )
 
 
@@ -73,7 +82,7 @@ def _seconds(moment: str | None) -> float | None:
 
 
 def download(uri: str, name: str, release: Release, login: Login | None = None) -> bytes:
-    """Download a version's model.onnx through the tracking server.
+    """Download a version's artifact through the tracking server.
 
     Raise ModelUnprovenError if it is larger than a copy may be, RegistryUnusableError if it does not come.
     """
@@ -83,7 +92,7 @@ def download(uri: str, name: str, release: Release, login: Login | None = None) 
         raise RegistryUnusableError(
             f"version {release.version} lies at {artifacts.geturl()}, which MLflow does not serve"
         )
-    path = quote(f"{artifacts.path.strip('/')}/model.onnx")
+    path = quote(f"{artifacts.path.strip('/')}/{release.file}")
     answer = _get(f"{uri}/api/2.0/mlflow-artifacts/artifacts/{path}", login)
     if not answer.ok:
         raise RegistryUnusableError(f"{answer.url}: {answer.status_code} {answer.reason}")

@@ -191,8 +191,9 @@ def health(_service: Service) -> Response:
 def ready(service: Service) -> Response:
     """Say whether a model is loaded, the log is writable and the audio path is warm."""
     follower, extractor = service.follower, service.extractor
+    served = follower.serving()
     checks = {
-        "model": None if follower.serving() else follower.error or "the registry has not been asked yet",
+        "model": served.onnx.fault if served else follower.error or "the registry has not been asked yet",
         "log": service.predictions.probe() or service.labels.probe(),
         "audio": extractor.error if extractor else None,
     }
@@ -210,6 +211,7 @@ def model(service: Service) -> Response:
             "name": config.name,
             "task": config.task,
             "version": served.release.version,
+            "served_by": served.onnx.kind,
             "features": config.features,
             "kinds": {feature: config.kind(feature).name for feature in config.features},
             "categories": served.categories,

@@ -213,12 +213,12 @@ def test_every_image_with_python_lists_what_is_in_it() -> None:
     """Whatever stage installs an extra writes the list of the same one, without what differs from build to build."""
     texts = [path.read_text() for path in ROOT.glob("*/Dockerfile") if "uv sync" in path.read_text()]
     installed = re.findall(
-        r"uv sync --frozen --no-dev --extra (\S+) \\\n && uv export (.*)\n && sed -i (.*json)", "".join(texts)
+        r"uv sync --frozen --no-dev((?: --extra \S+)+) \\\n && uv export (.*)\n && sed -i (.*json)", "".join(texts)
     )
-    extras = {"api", "monitoring", "mlflow-server", "prefect-server", "flows", "trigger", "simulator"}
-    assert {extra for extra, _, _ in installed} == extras
-    for extra, export, stripped in installed:
-        options = f"--frozen --no-dev --extra {extra} --format cyclonedx1.5 --quiet --output-file sbom.cdx.json \\"
+    extras = {"api", "monitoring", "mlflow-server", "prefect-server", "flows --extra convert", "trigger", "simulator"}
+    assert {asked for asked, _, _ in installed} == {f" --extra {extra}" for extra in extras}
+    for asked, export, stripped in installed:
+        options = f"--frozen --no-dev{asked} --format cyclonedx1.5 --quiet --output-file sbom.cdx.json \\"
         assert export == options
         assert stripped == """'/"serialNumber"/d; /"timestamp"/d' sbom.cdx.json"""
 

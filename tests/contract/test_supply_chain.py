@@ -1,6 +1,7 @@
 """What is locked, under which licence, and that nothing of it calls home."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -273,6 +274,24 @@ def test_local_processes_have_the_switches(tmp_path: Path, monkeypatch: pytest.M
     """Also where the user's own environment says otherwise."""
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "true")
     assert Stack(tmp_path, tmp_path).environment().items() >= QUIET.items()
+
+
+def test_prefect_s_server_has_its_switch_by_itself() -> None:
+    """Also where it is not the stack that starts it."""
+    script = """if True:
+        import flows.prefect_server as server
+
+        def run(*_arguments, **_options):
+            from prefect.settings import get_current_settings
+            print(get_current_settings().server.analytics_enabled)
+
+        server.uvicorn.run = run
+        server.main()
+    """
+    environment = {**os.environ, "PREFECT_PORT": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "true"}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*/Dockerfile")), ids=lambda path: path.parent.name)

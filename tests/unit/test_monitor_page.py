@@ -142,6 +142,18 @@ def test_page_and_report_name_the_tests_that_were_skipped(tmp_path: Path) -> Non
         assert "not run: 0 of 20 labels" in shown
 
 
+def test_features_that_no_test_can_judge_count_for_none(tmp_path: Path) -> None:
+    """A column that holds no value agrees with nothing: the page says that it was not tested."""
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 200))
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 120, seed=1).assign(age=float("nan")))
+    monitor, registry = monitor_of(tmp_path)
+    monitor.cycle()
+    text = " ".join(_client(monitor, registry).get("/").text.split())
+    number = len(LOANS.model.features)
+    assert f"0 of {number - 1} features that could be tested drifted by their own test" in text
+    assert f"The drift of 1 of {number} features was not tested." in text
+
+
 def test_the_page_loads_nothing(tmp_path: Path) -> None:
     """No script, style sheet, font or picture from anywhere: the page is complete in itself."""
     response = _watch(tmp_path).get("/")

@@ -177,6 +177,10 @@ test-containers: setup ## the tests of the stack in containers alone; they need 
 dashboards: setup ## write grafana/dashboards/*.json from scripts/dashboards
 	@$(BIN)/python -m scripts.dashboards
 
+.PHONY: mixin
+mixin: setup ## write rules and dashboards as a bundle for a Prometheus and a Grafana that you have, into .local/mixin (TO=folder)
+	@$(BIN)/python -m scripts.mixin $(TO)
+
 .PHONY: dashboards-preview
 dashboards-preview: setup ## draw the dashboards without Grafana, as pages in .local/dashboards (PROMETHEUS_URL, ARGS="--since 30m")
 	@$(BIN)/python -m scripts.preview $(ARGS)

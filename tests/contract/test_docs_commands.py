@@ -37,6 +37,7 @@ RUN = {
     "make backup": ("tests/containers/test_containers_recovery.py", "scripts/backup"),
     "make dashboards-preview": ("tests/unit/test_preview.py", "scripts.preview"),
     "make demo": ("tests/stack/demo_run.py", "scripts.demo"),
+    "make mixin": ("tests/unit/test_mixin.py", "scripts.mixin"),
     "make purge": ("tests/containers/test_containers_recovery.py", "scripts/purge"),
     "make restore": ("tests/containers/test_containers_recovery.py", "scripts/restore"),
     "make run": ("tests/unit/test_stack_owner.py", "scripts.stack"),

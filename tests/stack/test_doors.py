@@ -82,6 +82,7 @@ def test_the_servers_know_each_others_passwords(stack: Stack) -> None:
     eventually("an alert to arrive", arrived, 60)
 
 
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")  # MLflow's, of its own code
 def test_accounts_read_or_write_the_registry(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The flows register and promote; the API reads what is champion, or that there is none, and moves no alias."""
     url, model = stack.url("mlflow"), GENRES.model

@@ -3,7 +3,8 @@
 const fs = require('node:fs');
 const path = require('node:path');
 
-const [folder, ...files] = process.argv.slice(2);
+const [given, ...files] = process.argv.slice(2);
+const folder = path.resolve(given);
 const load = (name) => require(require.resolve(name, { paths: [folder] }));
 const problems = [];
 const counts = { panels: 0, units: 0, reducers: 0, transformations: 0, colorModes: 0 };

@@ -29,6 +29,7 @@ def install() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(PACKAGES / name, folder)
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        command += ["--fetch-retries=1", "--fetch-timeout=60000"]  # milliseconds
         done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
         if done.returncode and any(code in done.stderr for code in _NO_NETWORK):
             pytest.skip("npm's registry cannot be reached: the dashboards are not held against Grafana's packages")

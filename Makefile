@@ -1,11 +1,23 @@
 # Every target sets up what it needs first: a virtual environment in .venv, Prometheus and Alertmanager in .local/tools.
+# PYTHON=python3.12 takes that Python; where .venv is another's, in an environment of its own, .local/python3.12.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
-PYTHON     ?= python3.11
-BIN        := .venv/bin
+SERVED     := import sys; v = sys.version_info[:2]; print("%d.%d" % v); sys.exit(not (3, 11) <= v <= (3, 13))
+version     = $(if $1,$(shell $1 -c '$(SERVED)' 2>/dev/null))
+VENV       := .venv
+ifdef PYTHON
+ifneq ($(wildcard .venv/bin/python),)
+ifneq ($(call version,$(PYTHON)),$(call version,.venv/bin/python))
+VENV       := .local/python$(call version,$(PYTHON))
+endif
+endif
+endif
+ON_PATH    := python3.13 python3.12 python3.11 python3
+PYTHON     ?= $(shell for one in $(ON_PATH); do $$one -c '$(SERVED)' >/dev/null 2>&1 && { echo $$one; break; }; done)
+BIN        := $(VENV)/bin
 TOOLS      := .local/tools/bin
 REFERENCE  ?=
 export UV_PYTHON_DOWNLOADS := never
@@ -20,20 +32,21 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: .venv/.ready .local/.ready ## the virtual environment and the binaries, and nothing else
+setup: $(VENV)/.ready .local/.ready ## the virtual environment and the binaries, and nothing else
 
-.venv/.ready: pyproject.toml uv.lock
-	$(say) "Python packages into .venv (about 1.4 GB, once)"
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on PATH. Install Python 3.11, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11; say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) has no venv module; on Debian: apt install python3.11-venv"; exit 1; }
+$(VENV)/.ready: pyproject.toml uv.lock
+	$(say) "Python packages into $(VENV) (about 1.4 GB, once)"
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 is on PATH. Install one (Debian, Ubuntu: apt install python3 python3-venv), or say where it is: make PYTHON=/path/to/python3"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there; say where Python is: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c '$(SERVED)' >/dev/null 2>&1 || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; say where one is: make PYTHON=/path/to/python3"; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) has no venv module (Debian, Ubuntu: apt install python$(call version,$(PYTHON))-venv)"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null   # a .venv that uv has made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@TMPDIR=$(CURDIR)/.venv $(BIN)/uv sync --frozen --all-extras --inexact || { echo "The packages could not be installed: see above. A proxy? Set HTTPS_PROXY. Own certificates? Set SSL_CERT_FILE."; exit 1; }
-	@cd .venv/lib/python3.*/site-packages && $(CURDIR)/$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(COMPILED) >/dev/null || true
+	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(VENV) TMPDIR=$(CURDIR)/$(VENV) $(BIN)/uv sync --frozen --all-extras --inexact || { echo "The packages could not be installed: see above. A proxy? Set HTTPS_PROXY. Own certificates? Set SSL_CERT_FILE."; exit 1; }
+	@cd $(VENV)/lib/python3.*/site-packages && $(CURDIR)/$(BIN)/python -W ignore -m compileall -q -j 0 -x '/tests?/' $(COMPILED) >/dev/null || true
 	@touch $@
 
-.local/.ready: .venv/.ready scripts/prometheus_tools.py
+.local/.ready: $(VENV)/.ready scripts/prometheus_tools.py
 	$(say) "Prometheus and Alertmanager"
 	@mkdir -p .local && $(BIN)/python -m scripts.prometheus_tools
 	$(say) "Audio: compile once what librosa needs"
@@ -57,6 +70,30 @@ test: setup ## every test that this machine can run
 	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=10 tests/containers tests/stack || \
 	{ [ $$? = 1 ] && printf '\033[1m==> %s\033[0m\n' "What failed beside the others, once more by itself: only what fails again counts" && \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests/containers tests/stack; }
+
+# What on another Python or on the lowest versions may be otherwise; `make test PYTHON=python3.12` runs all.
+VERSIONS := --ignore tests/contract/test_alerts.py tests/contract \
+            $(patsubst %,tests/unit/test_%.py,api_audio api_predict check_config conversion examples settings suite times)
+OTHERS    = $(ON_PATH) $$(ls -dr ~/.pyenv/versions/3.*/bin/python3 2>/dev/null)
+
+.PHONY: test-other
+test-other: setup ## the contract tests and some quick unit tests of what may depend on Python's version, on one more Python of 3.11 to 3.13 where there is one (`make test PYTHON=python3.12`: every test on it)
+	@for one in $(OTHERS); do \
+		found=$$($$one -c 'import ensurepip, venv; $(SERVED)' 2>/dev/null) && [ "$$found" != $(call version,$(BIN)/python) ] && exec $(MAKE) test-versions PYTHON="$$one"; \
+	done; echo "No other Python of 3.11 to 3.13 is here: nothing more to test"
+
+.PHONY: test-versions
+test-versions: setup
+	$(say) "Tests of what may depend on versions, on $$($(BIN)/python --version)"
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(VERSIONS)
+
+.PHONY: test-lowest
+test-lowest: setup ## the same on the lowest versions that pyproject.toml allows, in .local/lowest (PYTHON=python3.13)
+	$(say) "Tests of what may depend on versions, on the lowest that are allowed"
+	@$(BIN)/python -m venv --clear .local/lowest
+	@$(BIN)/uv pip install --quiet --python .local/lowest --resolution lowest-direct --all-extras --group dev -r pyproject.toml uv==$(UV_VERSION)   # `uv sync` would write uv.lock anew
+	@.local/lowest/bin/python -m api.audio
+	@.local/lowest/bin/python -m pytest -n auto --dist worksteal $(VERSIONS)
 
 FAULTS       := $(patsubst tests/stack/test_faults_%.py,%,$(wildcard tests/stack/test_faults_*.py)) containers
 FAULTS_FILES  = $(if $(filter containers,$1),$(addprefix tests/containers/test_containers_,faults.py recovery.py),tests/stack/test_faults_$1.py)
@@ -96,19 +133,19 @@ check: setup ## style, types, rules and configurations
 	@$(BIN)/python -m scripts.check_configs
 
 .PHONY: audit
-audit: .venv/.ready ## known vulnerabilities of what is locked, as PyPI's advisories have them (ARGS="--vulnerability-service osv")
+audit: $(VENV)/.ready ## known vulnerabilities of what is locked, as PyPI's advisories have them (ARGS="--vulnerability-service osv")
 	@$(BIN)/python -m scripts.supply_chain audit $(ARGS)
 
 .PHONY: licences
-licences: .venv/.ready ## judge the licences of what is locked, and write docs/licences.md
+licences: $(VENV)/.ready ## judge the licences of what is locked, and write docs/licences.md
 	@$(BIN)/python -m scripts.licences
 
 .PHONY: sbom
-sbom: .venv/.ready ## list what is locked, with hashes, as CycloneDX in .local/sbom.json
+sbom: $(VENV)/.ready ## list what is locked, with hashes, as CycloneDX in .local/sbom.json
 	@$(BIN)/python -m scripts.supply_chain sbom
 
 .PHONY: rollback
-rollback: .venv/.ready ## go back to the model that served before, and to its reference, in the stack that runs
+rollback: $(VENV)/.ready ## go back to the model that served before, and to its reference, in the stack that runs
 	@scripts/rollback $(BIN)/python
 
 .PHONY: up
@@ -140,6 +177,10 @@ test-containers: setup ## the tests of the stack in containers alone; they need 
 dashboards: setup ## write grafana/dashboards/*.json from scripts/dashboards
 	@$(BIN)/python -m scripts.dashboards
 
+.PHONY: mixin
+mixin: setup ## write rules and dashboards as a bundle for a Prometheus and a Grafana that you have, into .local/mixin (TO=folder)
+	@$(BIN)/python -m scripts.mixin $(TO)
+
 .PHONY: dashboards-preview
 dashboards-preview: setup ## draw the dashboards without Grafana, as pages in .local/dashboards (PROMETHEUS_URL, ARGS="--since 30m")
 	@$(BIN)/python -m scripts.preview $(ARGS)
@@ -150,7 +191,7 @@ pictures: setup ## draw README's pictures into docs/images from a demo run (5 mi
 	@$(BIN)/python -m scripts.pictures $(ARGS)
 
 .PHONY: format
-format: .venv/.ready ## let ruff write the code's form
+format: $(VENV)/.ready ## let ruff write the code's form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 

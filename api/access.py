@@ -1,21 +1,36 @@
-"""Who may write: who has the API key, where API_KEY_FILE is set, and otherwise whoever is no page of another site."""
+"""Who may write: who has a key with the scope, where keys are asked for, or else whoever is no page of another site."""
 
-import hmac
+from collections.abc import Mapping
 
-from flask import request
+from flask import g, request
 
+from api.keys import Keys
 from api.problems import Problem
 from monitoring.contract.local_names import is_local
 
 
-def require_key(key: str) -> None:
-    """Raise the 401 of a request that would write and does not carry the key."""
+def require_key(keys: Keys, scopes: Mapping[str, str]) -> None:
+    """Raise the 401 of a request that would write and carries no key, or the 403 of a key without the endpoint's scope.
+
+    `scopes` has the scope that each endpoint takes.
+    """
     if request.method != "POST":
         return
-    given = request.headers.get("Authorization", "").encode()
-    if not hmac.compare_digest(given, f"Bearer {key}".encode()):
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    g.key = keys.find(given) if scheme == "Bearer" else None
+    if g.key is None:
         detail = "Authorization: an API key is required, like curl -H 'Authorization: Bearer KEY'"
         raise Problem(401, "api_key", detail, field="Authorization")
+    if (scope := scopes.get(request.endpoint or "")) is not None:
+        require_scope(scope, f"POST {request.path}")
+
+
+def require_scope(scope: str, what: str) -> None:
+    """Raise the 403 of a request whose key does not open `what`; without keys everything is open."""
+    if (key := g.get("key")) is not None and scope not in key.scopes:
+        has = ", ".join(sorted(key.scopes))
+        detail = f"Authorization: {what} takes a key with the scope {scope}; that of {key.name} has {has}"
+        raise Problem(403, "scope", detail, field="Authorization")
 
 
 def refuse_foreign_pages() -> None:

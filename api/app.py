@@ -9,13 +9,16 @@ from werkzeug.exceptions import HTTPException
 
 from api import problems, routes
 from api.access import refuse_foreign_pages, require_key
+from api.keys import Keys
 from api.log.append_log import LogUnavailableError
 from api.problems import Problem
 from api.request_buffer import MAX_BODY_BYTES
 from api.service import Service
 from api.settings import APISettings
+from monitoring.contract.onnx.pyfunc import ModelLostError, ModelRaisedError
 
 _WRITES = {rule.path: rule.name for rule in routes.RULES if rule.method == "POST"}
+_SCOPES = {rule.name: rule.scope for rule in routes.RULES if rule.scope}
 
 logger = structlog.get_logger(__name__)
 
@@ -33,8 +36,9 @@ def create_app(settings: APISettings | None = None) -> Flask:
     for rule in routes.RULES:
         app.add_url_rule(rule.path, rule.name, partial(rule.view, service), methods=[rule.method])
     app.before_request(_start_clock)
-    if service.key is not None:
-        app.before_request(partial(require_key, service.key))
+    if service.keys is not None:
+        app.before_request(partial(require_key, service.keys, _SCOPES))
+        app.after_request(partial(_log_request, service.keys))
     else:
         app.before_request(refuse_foreign_pages)
     app.after_request(partial(_count, service))
@@ -49,6 +53,14 @@ def _start_clock() -> None:
 def _count(service: Service, response: Response) -> Response:
     endpoint = request.endpoint or "none"
     service.metrics.answered(endpoint, request.method, response.status_code, time.perf_counter() - g.started)
+    return response
+
+
+def _log_request(keys: Keys, response: Response) -> Response:
+    """Log whose key a request has carried, as soon as there are several to tell apart."""
+    if keys.tell() and (key := g.get("key")) is not None:
+        seconds = round(time.perf_counter() - g.started, 6)
+        logger.info("request", key=key.name, endpoint=request.endpoint, status=response.status_code, seconds=seconds)
     return response
 
 
@@ -77,6 +89,10 @@ def _problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - one per kind of
             return error
         case LogUnavailableError():
             return Problem(503, "log_unavailable", f"nothing was logged, please try again: {error}", retry_after=5)
+        case ModelRaisedError():
+            return Problem(422, "no_finite_answer", f"the model has no answer for these values: {error}")
+        case ModelLostError():
+            return Problem(503, "model_unavailable", f"nothing was logged, please try again: {error}", retry_after=5)
         case HTTPException(code=413):
             limit = (request.max_content_length or MAX_BODY_BYTES) // 1_000_000
             return Problem(413, "too_large", f"the body is larger than {limit} MB")

@@ -8,10 +8,13 @@ import io
 import queue
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from monitoring.contract.logins import Login
 from monitoring.contract.plain_files import LARGEST
 
 BETWEEN_BYTES = (3, 30)  # seconds to connect, to wait for data
@@ -33,14 +36,15 @@ class BoundedGet:
     def __init__(self) -> None:
         self._hanging: list[threading.Thread] = []
 
-    def get(self, url: str, params: dict[str, str]) -> requests.Response:
+    def get(self, url: str, params: dict[str, str], login: Login | None = None) -> requests.Response:
         """Return the answer, read to its end; raise a RequestException if there is none within the limits."""
         self._hanging = [thread for thread in self._hanging if thread.is_alive()]
         if len(self._hanging) >= MOST_HANGING:
             raise UnansweredError(f"{MOST_HANGING} earlier requests still hang")
         answers: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
         deadline = time.monotonic() + LONGEST
-        thread = threading.Thread(target=_fetch, args=(url, params, deadline, answers), name="bounded-get", daemon=True)
+        ask = partial(requests.get, url, params=params, auth=login, timeout=BETWEEN_BYTES, stream=True)
+        thread = threading.Thread(target=_fetch, args=(ask, deadline, answers), name="bounded-get", daemon=True)
         thread.start()
         try:
             answer = answers.get(timeout=LONGEST)
@@ -53,10 +57,10 @@ class BoundedGet:
 
 
 def _fetch(
-    url: str, params: dict[str, str], deadline: float, answers: "queue.SimpleQueue[requests.Response | Exception]"
+    ask: Callable[[], requests.Response], deadline: float, answers: "queue.SimpleQueue[requests.Response | Exception]"
 ) -> None:
     try:
-        with requests.get(url, params=params, timeout=BETWEEN_BYTES, stream=True) as answer:
+        with ask() as answer:
             answer._content = _read(answer, deadline)  # noqa: SLF001 - as `answer.content` would
         answers.put(answer)
     except HTTPError as error:  # what reading the body raises, which requests would translate

@@ -26,7 +26,7 @@ from monitoring.contract.plain_files import discard, make_folder
 try:
     _settings = APISettings.read()
     load_config(_settings.driftloop_config)
-    _settings.read_key()
+    _keys = _settings.read_keys()
 except ConfigError as error:
     raise SystemExit(str(error)) from None
 
@@ -74,8 +74,9 @@ control_socket_disable = True
 
 def on_starting(_server: Any) -> None:
     """Say whether everybody may write, and drop what an earlier master counted."""
-    if _settings.api_key_file is None:
-        structlog.get_logger(__name__).warning("api_key_off", reason="API_KEY_FILE is not set", open_to="everybody")
+    if _keys is None:
+        reason = "neither API_KEY_FILE nor API_KEYS_FILE is set"
+        structlog.get_logger(__name__).warning("api_key_off", reason=reason, open_to="everybody")
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     make_folder(folder)
     for pattern in ("*.db", "*.tmp"):

@@ -11,8 +11,9 @@ import orjson
 
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
-from monitoring.contract.onnx.trial_process import InterruptedTrialError, try_apart
+from monitoring.contract.names import ONNX_FILE
+from monitoring.contract.onnx.model import InterruptedTrialError, OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.plain_files import LARGEST, opened, require_size
 from monitoring.contract.storage import replaced
 
@@ -41,14 +42,15 @@ class CopyDamagedError(ModelRefusedError):
 class Release:
     """A registered version; `created` (milliseconds) tells it from the same number in a registry that was made anew.
 
-    `sha256` is that of its model.onnx, if the flows have registered it, and `serves_from` the time, in seconds since
-    1970, at which all who follow the registry change over to it.
+    `file` is its artifact's name, `sha256` its digest, if the flows have registered it, and `serves_from` the time, in
+    seconds since 1970, at which all who follow the registry change over to it.
     """
 
     version: str
     created: int
     sha256: str | None = field(default=None, compare=False)  # the local copy, which was checked, goes without
     serves_from: float | None = field(default=None, compare=False)
+    file: str = field(default=ONNX_FILE, compare=False)
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ def require_finite(content: bytes, model: Model) -> None:
 
 
 def load(content: bytes, model: Model, release: Release, source: Source) -> ServedModel:
-    """Load an ONNX model; raise ModelRefusedError if it does not fit the config."""
+    """Load a model; raise ModelRefusedError if it does not fit the config, ModelUnprovenError if it may be good."""
     try:
         return ServedModel(release, source, load_onnx(content, model))
+    except InterruptedTrialError as error:
+        raise ModelUnprovenError(str(error)) from error
     except UnfitModelError as error:
         raise ModelRefusedError(str(error)) from error
 

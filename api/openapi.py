@@ -49,8 +49,8 @@ def _secured(description: Schema) -> Schema:
     for path in description["paths"].values():
         if "post" in path:
             path["post"]["security"] = [{"key": []}]
-            path["post"]["responses"] |= _problem(401)
-    scheme = {"type": "http", "scheme": "bearer", "description": "the API key, as a bearer token"}
+            path["post"]["responses"] |= _problem(401, 403)
+    scheme = {"type": "http", "scheme": "bearer", "description": "an API key, as a bearer token"}
     description["components"]["securitySchemes"] = {"key": scheme}
     return description
 
@@ -86,7 +86,7 @@ def _problem(*statuses: int) -> dict[str, Schema]:
     meaning = {
         400: "The body is not JSON",
         401: "The API key is missing or wrong",
-        403: "A page of another site sends this",
+        403: "The key has not the scope that this takes; without keys, a page of another site sends this",
         404: "There is no prediction of that id, or of any id of the list",
         408: "The request did not come in time",
         413: "The body, the batch or the clip is too large",

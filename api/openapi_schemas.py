@@ -151,6 +151,7 @@ def _model_schema(model: Model) -> Schema:
         "categories": texts,
         "loaded_at": {"type": "string", "format": "date-time"},
         "source": text,
+        "served_by": {"enum": ["onnx", "pyfunc"]},
         "last_poll_error": {"type": ["string", "null"]},
     }
     return closed_object(properties, list(properties))

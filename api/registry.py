@@ -27,11 +27,21 @@ from api.model import (
 from api.serving import Serving
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import CHAMPION, LEAD_SECONDS, MODEL_SHA256, SERVES_FROM
+from monitoring.contract.logins import Login
+from monitoring.contract.names import (
+    CHAMPION,
+    LEAD_SECONDS,
+    MODEL_FILE,
+    MODEL_SHA256,
+    ONNX_FILE,
+    PYFUNC_FILE,
+    SERVES_FROM,
+)
 
 logger = structlog.get_logger(__name__)
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
+_FORBIDDEN = 403
 _REQUESTS = BoundedGet()
 _LOOK_SECONDS = 0.2  # between two looks for what the leader has laid ready
 _PAUSE_SECONDS = 30.0  # before a version is tried again that may be good, and could not be served or kept
@@ -41,10 +51,12 @@ class RegistryUnusableError(DriftloopError):
     """The registry gave no usable answer."""
 
 
-def champion_release(uri: str, name: str) -> Release | None:
+def champion_release(uri: str, name: str, login: Login | None = None) -> Release | None:
     """Ask which version the alias points at; None if there is no such model or alias yet."""
-    answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", name=name, alias=CHAMPION)
-    if answer.status_code in (400, 404) and any(code in answer.text for code in _ABSENT):
+    answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", login, name=name, alias=CHAMPION)
+    # With accounts MLflow refuses to look for an alias of a model that is not there.
+    models = f"{uri}/api/2.0/mlflow/registered-models/get"
+    if _is_absent(answer) or (answer.status_code == _FORBIDDEN and _is_absent(_get(models, login, name=name))):
         return None
     version = _json(answer)["model_version"]
     tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
@@ -53,7 +65,12 @@ def champion_release(uri: str, name: str) -> Release | None:
         int(version["creation_timestamp"]),
         tags.get(MODEL_SHA256),
         _seconds(tags.get(SERVES_FROM)),
+        PYFUNC_FILE if tags.get(MODEL_FILE) == PYFUNC_FILE else ONNX_FILE,
     )
+
+
+def _is_absent(answer: requests.Response) -> bool:
+    return answer.status_code in (400, 404) and any(code in answer.text for code in _ABSENT)
 
 
 def _seconds(moment: str | None) -> float | None:
@@ -64,27 +81,27 @@ def _seconds(moment: str | None) -> float | None:
         return None
 
 
-def download(uri: str, name: str, release: Release) -> bytes:
-    """Download a version's model.onnx through the tracking server.
+def download(uri: str, name: str, release: Release, login: Login | None = None) -> bytes:
+    """Download a version's artifact through the tracking server.
 
     Raise ModelUnprovenError if it is larger than a copy may be, RegistryUnusableError if it does not come.
     """
-    answer = _get(f"{uri}/api/2.0/mlflow/model-versions/get-download-uri", name=name, version=release.version)
+    answer = _get(f"{uri}/api/2.0/mlflow/model-versions/get-download-uri", login, name=name, version=release.version)
     artifacts = urlsplit(_json(answer)["artifact_uri"])
     if artifacts.scheme != "mlflow-artifacts":
         raise RegistryUnusableError(
             f"version {release.version} lies at {artifacts.geturl()}, which MLflow does not serve"
         )
-    path = quote(f"{artifacts.path.strip('/')}/model.onnx")
-    answer = _get(f"{uri}/api/2.0/mlflow-artifacts/artifacts/{path}")
+    path = quote(f"{artifacts.path.strip('/')}/{release.file}")
+    answer = _get(f"{uri}/api/2.0/mlflow-artifacts/artifacts/{path}", login)
     if not answer.ok:
         raise RegistryUnusableError(f"{answer.url}: {answer.status_code} {answer.reason}")
     return answer.content
 
 
-def _get(url: str, **query: str) -> requests.Response:
+def _get(url: str, login: Login | None, **query: str) -> requests.Response:
     try:
-        return _REQUESTS.get(url, query)
+        return _REQUESTS.get(url, query, login)
     except TooLargeError as error:
         raise ModelUnprovenError(f"{url}: {error}") from error
     except UnansweredError as error:
@@ -115,12 +132,14 @@ class Follower:
         cache: Path,
         metrics: APIMetrics,
         *,
+        login: Login | None = None,
         poll_seconds: float,
         patience: float = 30.0,  # seconds that the leader waits for workers that live and are not ready
         awaited: str = "",  # how the first champion comes to be
     ) -> None:
         self._error: str | None = None
         self._uri = uri.rstrip("/")
+        self._login = login
         self._model = model
         self._metrics = metrics
         self._poll_seconds = poll_seconds
@@ -188,7 +207,7 @@ class Follower:
 
     def _take_over(self) -> None:
         """Ask the registry once, and have the champion's version served if it is another one that fits."""
-        release = champion_release(self._uri, self._model.name)
+        release = champion_release(self._uri, self._model.name, self._login)
         if release is None:
             hint = f"; {self._awaited}" if self._awaited else ""
             self._note(f"the registry has no {self._model.name} with the alias {CHAMPION} yet{hint}")
@@ -202,7 +221,7 @@ class Follower:
         if release == self._passed_over and time.monotonic() < self._passed_over_until:
             return
         try:
-            self._try_and_serve(release, download(self._uri, self._model.name, release))
+            self._try_and_serve(release, download(self._uri, self._model.name, release, self._login))
         except RegistryUnusableError:
             raise
         except (ModelRefusedError, ModelUnprovenError) as error:

@@ -1,7 +1,7 @@
 """The endpoints."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from flask import Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api import openapi
+from api.access import require_scope
 from api.cloud_events import STRUCTURED, parse_event
 from api.feedback import take_labels
 from api.joined_events import take_event
@@ -21,7 +22,7 @@ from api.problems import Problem, unprocessable
 from api.sent_rows import parse_rows
 from api.service import Service
 from api.tasks import TASKS
-from api.validation import Instances, check_target, parse_instances, parse_labels
+from api.validation import Instances, Target, check_target, parse_instances, parse_labels
 from monitoring.contract.config import Model
 from monitoring.contract.onnx.answers import Given, Predicted
 from monitoring.contract.onnx.names import listed
@@ -40,12 +41,14 @@ class Rule:
     name: str
     view: Callable[[Service], Response]
     summary: str
+    scope: str | None = None  # that a key must have
 
 
 def predict(service: Service) -> Response:
     """Predict one row, many, or an audio clip; the answer is sent after its rows are in the log."""
     served = _served(service)
     instances = _read_instances(service)
+    _require_labelling(instances.targets)
     predicted, probabilities = served.onnx.predict(served.onnx.rows(instances.values))
     _require_answers(served, instances, predicted)
     predictions, rows = _predictions(service, served, instances, (predicted, probabilities))
@@ -53,6 +56,12 @@ def predict(service: Service) -> Response:
     service.predictions.append(rows)
     service.metrics.predicted(predicted.tolist())
     return answer
+
+
+def _require_labelling(targets: Sequence[Target]) -> None:
+    """Raise the 403 of rows that bring their labels, from a key that may not label."""
+    if any(target is not None for target in targets):
+        require_scope("feedback", "a row with its label")
 
 
 def _require_answers(served: ServedModel, instances: Instances, predicted: Predicted) -> None:
@@ -159,7 +168,9 @@ def log(service: Service) -> Response:
     require_plain(request.headers.get("Content-Encoding"))
     if request.mimetype != "application/json":
         raise _unsupported("application/json")
-    return _json(take_rows(service, parse_rows(request.get_data(cache=False), service.config.model)))
+    rows = parse_rows(request.get_data(cache=False), service.config.model)
+    _require_labelling([row.target for row in rows])
+    return _json(take_rows(service, rows))
 
 
 def cloudevents(service: Service) -> Response:
@@ -180,8 +191,9 @@ def health(_service: Service) -> Response:
 def ready(service: Service) -> Response:
     """Say whether a model is loaded, the log is writable and the audio path is warm."""
     follower, extractor = service.follower, service.extractor
+    served = follower.serving()
     checks = {
-        "model": None if follower.serving() else follower.error or "the registry has not been asked yet",
+        "model": served.onnx.fault if served else follower.error or "the registry has not been asked yet",
         "log": service.predictions.probe() or service.labels.probe(),
         "audio": extractor.error if extractor else None,
     }
@@ -199,6 +211,7 @@ def model(service: Service) -> Response:
             "name": config.name,
             "task": config.task,
             "version": served.release.version,
+            "served_by": served.onnx.kind,
             "features": config.features,
             "kinds": {feature: config.kind(feature).name for feature in config.features},
             "categories": served.categories,
@@ -216,7 +229,7 @@ def metrics(service: Service) -> Response:
 
 def describe(service: Service) -> Response:
     """Return the OpenAPI description, made from the config."""
-    return _json(openapi.describe(service.config.model, secured=service.key is not None))
+    return _json(openapi.describe(service.config.model, secured=service.keys is not None))
 
 
 def index(service: Service) -> Response:
@@ -235,10 +248,10 @@ def _json(content: Any) -> Response:
 
 RULES = (
     Rule("GET", "/", "index", index, "this list"),
-    Rule("POST", "/predict", "predict", predict, "predict one row, a batch, or an audio clip"),
-    Rule("POST", "/log", "log", log, "log predictions that another service made"),
-    Rule("POST", "/log/cloudevents", "cloudevents", cloudevents, "the same, as KServe and Seldon tell them"),
-    Rule("POST", "/feedback", "feedback", feedback, "labels that arrive later"),
+    Rule("POST", "/predict", "predict", predict, "predict one row, a batch, or an audio clip", "predict"),
+    Rule("POST", "/log", "log", log, "log predictions that another service made", "log"),
+    Rule("POST", "/log/cloudevents", "cloudevents", cloudevents, "the same, as KServe and Seldon tell them", "log"),
+    Rule("POST", "/feedback", "feedback", feedback, "labels that arrive later", "feedback"),
     Rule("GET", "/health", "health", health, "the process lives"),
     Rule("GET", "/ready", "ready", ready, "a model is loaded, the log is writable, and audio, if configured, is warm"),
     Rule("GET", "/model", "model", model, "the version that serves"),

@@ -5,6 +5,7 @@ from typing import Self
 
 from api.audio import Extractor
 from api.clock import Clock
+from api.keys import Keys
 from api.log.append_log import AppendLog, Sealing, label_format, prediction_format
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
@@ -28,7 +29,7 @@ class Service:
     labels: AppendLog
     maintenance: Maintenance
     extractor: Extractor | None
-    key: str | None  # that clients must send to write
+    keys: Keys | None  # of which clients must send one to write
     clock: Clock
 
     @classmethod
@@ -49,6 +50,7 @@ class Service:
                 model,
                 settings.model_cache,
                 metrics,
+                login=settings.mlflow_login,
                 poll_seconds=settings.model_poll_seconds,
                 awaited=config.first_model,
             ),
@@ -56,7 +58,7 @@ class Service:
             labels=labels,
             maintenance=Maintenance(predictions, labels, _retention(settings), sealing.seconds),
             extractor=Extractor(model) if model.audio else None,
-            key=settings.read_key(),
+            keys=settings.read_keys(),
             clock=Clock(),
         )
         service.follower.start()

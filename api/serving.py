@@ -11,6 +11,7 @@ from api.model import (
     CopyDamagedError,
     CopyUnreadableError,
     ModelRefusedError,
+    ModelUnprovenError,
     Release,
     ServedModel,
     Stamp,
@@ -76,7 +77,7 @@ class Serving:
                 return
             stamp = copy.stamp
             served = load(copy.content, self._model, copy.release, "registry")
-        except CopyUnreadableError as error:
+        except (CopyUnreadableError, ModelUnprovenError) as error:
             self._refuse("the next model", error)
             return
         except ModelRefusedError as error:
@@ -129,7 +130,7 @@ class Serving:
             elif self._served.release != release:
                 self._swap(load(copy.content, self._model, release, "registry"), "late")
             self._intact, self.error = True, None
-        except CopyUnreadableError as error:
+        except (CopyUnreadableError, ModelUnprovenError) as error:
             self._refuse("local copy", error)
             self._served, self._behind = None, True
         except ModelRefusedError as error:
@@ -152,7 +153,7 @@ class Serving:
         )
 
     def _refuse(self, which: str, error: DriftloopError) -> None:
-        outcomes = {CopyDamagedError: "copy_damaged", CopyUnreadableError: "failed"}
+        outcomes = {CopyDamagedError: "copy_damaged", CopyUnreadableError: "failed", ModelUnprovenError: "failed"}
         self._metrics.model_loads.labels(outcomes.get(type(error), "refused")).inc()
         reason = f"{which}: {error}"
         if reason != self.error:

@@ -3,14 +3,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from api.keys import Keys
 from monitoring.contract.config_values import Duration
-from monitoring.contract.settings import Settings
+from monitoring.contract.logins import MLflowLogin
 
 Positive = Annotated[float, Field(gt=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 
-class APISettings(Settings):
+class APISettings(MLflowLogin):
     """What the API reads from the environment."""
 
     api_host: str = "127.0.0.1"
@@ -29,12 +30,16 @@ class APISettings(Settings):
     prediction_log_keep_mb: AtLeastOne | None = None
     prediction_log_archive: str | None = None
     api_key_file: Path | None = None
+    api_keys_file: Path | None = None
 
     @property
     def model_cache(self) -> Path:
         """Return the folder of the champion's local copy."""
         return self.model_cache_dir or self.data_dir / "_model"
 
-    def read_key(self) -> str | None:
-        """Read the key that clients must send to write; None if none is asked for. Raise ConfigError if it is unfit."""
-        return self.read_secret("API_KEY_FILE", self.api_key_file) if self.api_key_file else None
+    def read_keys(self) -> Keys | None:
+        """Read the keys that open what writes; None if none is asked for. Raise ConfigError if one is unfit."""
+        if self.api_key_file is None and self.api_keys_file is None:
+            return None
+        single = self.read_secret("API_KEY_FILE", self.api_key_file) if self.api_key_file else None
+        return Keys(single, self.api_keys_file)

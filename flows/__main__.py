@@ -50,6 +50,7 @@ def _rollback() -> int:
 def _bring(options: argparse.Namespace) -> int:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    os.environ.update(FlowSettings.read().client_environment())
     return bring(options)
 
 
@@ -60,7 +61,7 @@ def _serve() -> int:
     try:
         settings = FlowSettings.read()
         # Prefect and MLflow read the environment when they are imported, and the runs' processes inherit it.
-        os.environ.update(PREFECT_API_URL=settings.prefect_api_url, MLFLOW_TRACKING_URI=settings.mlflow_tracking_uri)
+        os.environ.update(settings.client_environment())
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         from flows.serving import serve  # noqa: PLC0415 - after the environment is set

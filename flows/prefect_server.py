@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 
 import uvicorn
-from prefect.server.api.server import create_app
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -44,7 +43,10 @@ class LocalPagesOnly:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop; nothing calls home, whoever starts the server."""
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    from prefect.server.api.server import create_app  # noqa: PLC0415 - its import reads the settings
+
     app = create_app(final=True)
     app.add_middleware(LocalPagesOnly)
     uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PREFECT_PORT"]), log_level="warning")

@@ -63,6 +63,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             help="the model has learned from logged rows up to this time, like 2026-11-01T08:00 (UTC): they do not "
             "judge it, nor do they judge a later model against it",
         )
+        command.add_argument(
+            "--pyfunc",
+            action="store_true",
+            help="serve what MLflow has logged as it is, by a process of its own that runs its code; slower than ONNX, "
+            "and config.yml must allow it (model.pyfunc)",
+        )
     register.add_argument(
         "--learned-from-reference",
         action="store_true",
@@ -94,6 +100,7 @@ def bring(options: argparse.Namespace) -> int:
             tolerance=options.tolerance,
             has_seen_reference=getattr(options, "learned_from_reference", False),
             learned_through=options.learned_through,
+            pyfunc=options.pyfunc,
         )
         with sole_run(layout):
             outcome = bring_forward(of, record, _say, may_be_first=options.command == "register")

@@ -91,17 +91,18 @@ def prepare(
     tolerance: float | None = None,
     has_seen_reference: bool = False,
     learned_through: Micros | None = None,
+    pyfunc: bool = False,
 ) -> Registration:
     """Read a model and convert it, and say what was found.
 
     Raise BroughtModelError if it cannot be taken, InvalidReferenceError if there is no reference to hold it against.
     """
     reference = _reference(config, layout)
-    brought, model = read_model(source), config.model
+    brought, model = read_model(source, pyfunc=pyfunc), config.model
     labels = sample_of(reference.table, model).labels
     spread = float(np.std(labels)) if model.task == "regression" else 1.0
     conversion = convert_brought(brought, model, feature_matrix(reference.table, model), spread, tolerance)
-    if conversion.apart is not None:
+    if not isinstance(conversion.exported, bytes) and conversion.apart is not None:
         conversion.exported.graph.name = model.name  # a converter draws one: the same model is to be the same file
     say(f"{brought.source}: {conversion.describe()}")
     for note in conversion.notes:

@@ -5,10 +5,10 @@ from pathlib import Path
 from pydantic import Field
 
 from monitoring.contract.log_settings import LogReaderSettings
-from monitoring.contract.settings import Settings
+from monitoring.contract.logins import MLflowLogin
 
 
-class FlowSettings(LogReaderSettings):
+class FlowSettings(LogReaderSettings, MLflowLogin):
     """Settings of `python -m flows` and of the flow runs that it starts."""
 
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
@@ -18,13 +18,23 @@ class FlowSettings(LogReaderSettings):
     flows_wait_seconds: float = Field(default=300, gt=0)
     flows_run_seconds: float = Field(default=1800, gt=0)
 
+    def client_environment(self) -> dict[str, str]:
+        """Return what Prefect's and MLflow's own clients read of this from the environment."""
+        login = self.mlflow_login
+        names = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+        return {
+            "PREFECT_API_URL": self.prefect_api_url,
+            "MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
+            **(dict(zip(names, login, strict=True)) if login else {}),
+        }
+
     @property
     def mlflow_links(self) -> str:
         """Return the address that links to MLflow's pages start with."""
         return (self.mlflow_ui_url or self.mlflow_tracking_uri).rstrip("/")
 
 
-class TriggerSettings(Settings):
+class TriggerSettings(MLflowLogin):
     """Settings of `python -m flows.trigger`."""
 
     trigger_host: str = "127.0.0.1"

@@ -118,6 +118,7 @@ def converted(trained: Any) -> bytes:
             f"{told}. A trainer returns a fitted scikit-learn estimator of the config's features, or an ONNX model"
         )
     sys.stdout.write("".join(f"{line}\n" for line in (found.describe(), *found.notes)))
+    assert not isinstance(found.exported, bytes)  # what was fitted here has become ONNX
     return bytes(found.exported.SerializeToString())
 
 

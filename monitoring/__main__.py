@@ -23,6 +23,7 @@ exit status: 0 all passes, 1 a test fails or rows are refused, 2 the command can
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__, epilog=STATUSES)
+    parser.set_defaults(run_folder=None)  # a command that takes a folder of configs too
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="watch the model until told to stop").set_defaults(run=_watch, config=None)
     add_check(commands)
@@ -38,7 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     options.settings = MonitorSettings.read()
     options.config = options.config or options.settings.driftloop_config
-    code: int = options.run(options, load_config(options.config))
+    if options.run_folder is not None and options.config.is_dir():
+        code: int = options.run_folder(options)
+    else:
+        code = options.run(options, load_config(options.config))
     sys.stdout.flush()
     return code
 

@@ -45,6 +45,7 @@ SPELLED = {
     "BSD 3-Clause License": "BSD-3-Clause",
     "BSD License": "BSD",
     "CC0": "CC0-1.0",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
     "ISC License": "ISC",
     "MIT License": "MIT",
     "MIT license": "MIT",
@@ -54,13 +55,20 @@ SPELLED = {
     "ZPL 2.1": "ZPL-2.1",
 }
 
-# Read in the distribution's licence file, for its metadata say nothing, or not enough.
+# Read by a person: metadata say nothing, or not enough, or the distribution is for some versions of Python alone.
 READ = {
-    "async-timeout": "Apache-2.0",  # not installed: for Python before 3.11.3
+    "async-timeout": "Apache-2.0",  # before 3.11.3
+    "audioop-lts": "PSF-2.0",  # from 3.13 on, as the next ones with "standard"
+    "deprecated": "MIT",  # of two versions, one from 3.12 on
     "huey": "MIT",
+    "pendulum": "MIT",  # before 3.13
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",  # metadata: "Dual License"
     "skops": "MIT",  # metadata: "OSI Approved"
+    "standard-aifc": "PSF-2.0",
+    "standard-chunk": "PSF-2.0",
+    "standard-sunau": "PSF-2.0",
     "text-unidecode": "Artistic-1.0",  # or GPL-2.0-or-later, whichever the user takes
+    "whenever": "MIT",  # from 3.13 on
 }
 
 NOTES = {

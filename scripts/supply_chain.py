@@ -1,6 +1,6 @@
 """Ask others about what is locked: `python -m scripts.supply_chain audit` or `sbom`, that is `make audit`, `make sbom`.
 
-The tools are pinned here and run by uv in environments of their own, so that what they need does not meet what we lock.
+pip-audit is pinned here and run by uv in an environment of its own, so that what it needs does not meet what we lock.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from scripts.licences import locked_names
 ROOT = Path(__file__).resolve().parent.parent
 UV = str(Path(sys.executable).parent / "uv")
 PIP_AUDIT = "pip-audit==2.10.0"
-CYCLONEDX = "cyclonedx-bom==7.5.0"
 IGNORED = ROOT / "scripts/ignored_vulnerabilities.yml"
 
 
@@ -88,13 +87,8 @@ def audit(arguments: list[str]) -> str:
 def sbom(target: Path) -> str:
     """Write a CycloneDX list of every locked distribution; raise SupplyChainError if one is missing."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        requirements = Path(folder) / "requirements.txt"
-        export(requirements)
-        options = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-format=JSON", "--output-file", str(target)]
-        done = tool(CYCLONEDX, "cyclonedx-py", "requirements", *options, str(requirements))
-    if done.returncode:
-        raise SupplyChainError(f"cyclonedx-py failed:\n{_end(done.stderr)}")
+    command = [UV, "export", "--frozen", "--all-extras", "--format", "cyclonedx1.5", "--quiet"]
+    subprocess.run([*command, "--output-file", str(target)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     named = {component["name"] for component in json.loads(target.read_text())["components"]}
     if missing := locked_names() - named:
         raise SupplyChainError(f"not in {target}: {', '.join(sorted(missing))}")

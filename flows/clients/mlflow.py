@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field, field_validator
 
 from flows.clients.rest import RejectedError, UnavailableError, send
+from monitoring.contract.logins import Login
 from monitoring.contract.names import CHAMPION
 
 VERSIONS = 20
@@ -46,6 +47,7 @@ class MLflow:
     """MLflow's REST API."""
 
     url: str
+    login: Login | None = None
 
     def champion(self, name: str) -> str:
         """Return the champion's version; raise UnavailableError if there is none yet."""
@@ -78,4 +80,4 @@ class MLflow:
 
     def _get(self, path: str, **query: str | int) -> Any:
         url = f"{self.url.rstrip('/')}/api/2.0/mlflow/{path}"
-        return send("MLflow", "GET", url, params=query).json()
+        return send("MLflow", "GET", url, params=query, auth=self.login).json()

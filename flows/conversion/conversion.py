@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from flows.conversion.errors import BroughtModelError
+from flows.conversion.errors import AS_PYFUNC, BroughtModelError
 from flows.conversion.probes import probes
 from flows.conversion.reading import Brought
 from flows.conversion.sklearn_models import Estimator, as_estimator, convert
@@ -14,6 +14,7 @@ from flows.training.export import TOLERANCE, least_unit
 from flows.training.sample import Rows
 from monitoring.contract.config import Model
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
+from monitoring.contract.onnx.pyfunc import is_bundle
 from monitoring.contract.onnx.trial_process import try_apart
 
 __all__ = ["TOLERANCE", "Conversion", "convert_brought"]
@@ -24,10 +25,11 @@ class Conversion:
     """A model as ONNX, and how far its answers are from the original's.
 
     `apart` is the largest difference on the rows that both were asked for: of a probability, or of a regression's
-    answer as a share of the labels' standard deviation; None for a file that was ONNX. `notes` are for a person.
+    answer as a share of the labels' standard deviation; None for a file that was ONNX, and for a pyfunc.
+    `notes` are for a person.
     """
 
-    exported: onnx.ModelProto
+    exported: onnx.ModelProto | bytes
     onnx: OnnxModel
     kind: str
     apart: float | None = None
@@ -36,6 +38,8 @@ class Conversion:
 
     def describe(self) -> str:
         """Say how it became ONNX."""
+        if self.onnx.kind == "pyfunc":
+            return "it is served as it is, in a process of its own, which runs its code and is slower than ONNX"
         if self.apart is None:
             return "it is ONNX already"
         return f"converted from {self.kind}; the largest difference on {self.rows} rows is {self.apart:.2g}"
@@ -71,6 +75,8 @@ def _as_it_is(brought: Brought, model: Model, rows: Rows) -> Conversion:
     try_apart(brought.content, model)  # it may hold a loop that never ends
     loaded = load_onnx(brought.content, model)
     loaded.require_answers(rows, "the reference")
+    if is_bundle(brought.content):
+        return Conversion(brought.content, loaded, "pyfunc", notes=brought.notes)
     return Conversion(onnx.load_from_string(brought.content), loaded, "ONNX", notes=brought.notes)
 
 
@@ -114,7 +120,7 @@ def _converted(estimator: Estimator, brought: Brought, asked: _Asked) -> Convers
             _require_alike(found[-1], estimator, asked)
             return found[-1]
     if not found:
-        raise refusals[-1]
+        raise BroughtModelError(f"{refusals[-1]}. {AS_PYFUNC}") from refusals[-1]
     nearest = min(found, key=lambda one: one.apart or 0.0)
     raise BroughtModelError(
         f"the converted model's answers differ from the original's by {nearest.apart:.2g} on {asked.source}'s rows "

@@ -38,12 +38,16 @@ class Brought:
 Read = Callable[[Path], tuple[Any, tuple[str, ...]]]
 
 
-def read_model(source: str) -> Brought:
-    """Read a model by its path or URI; raise BroughtModelError if it cannot be read."""
+def read_model(source: str, *, pyfunc: bool = False) -> Brought:
+    """Read a model by its path or URI, or as a pyfunc without loading it; raise BroughtModelError if it cannot be."""
     if source.startswith(mlflow_models.SCHEMES):
-        return Brought(source, mlflow_models.read_uri(source))
+        return Brought(source, mlflow_models.read_uri(source, pyfunc=pyfunc))
     if "://" not in source and Path(source).is_dir():
-        return Brought(source, mlflow_models.read_folder(Path(source), source))
+        return Brought(source, mlflow_models.read_folder(Path(source), source, pyfunc=pyfunc))
+    if pyfunc:
+        raise BroughtModelError(
+            f"{shown(source)}: --pyfunc takes what MLflow has logged (runs:/…, models:/…, a folder)"
+        )
     reader = _READERS.get(Path(source.partition("?")[0]).suffix.lower())
     if reader is None:
         raise BroughtModelError(f"{shown(source)}: its name ends in none of {', '.join(_READERS)}")

@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
+from typing import TypeAlias
 
 import mlflow
 import mlflow.artifacts
@@ -25,12 +27,24 @@ from flows.registry.tags import TRAINER
 from flows.training.sample import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
-from monitoring.contract.names import CHAMPION, LEAD_SECONDS, LEARNED_THROUGH, MODEL_SHA256, PREVIOUS, SERVES_FROM
+from monitoring.contract.names import (
+    CHAMPION,
+    LEAD_SECONDS,
+    LEARNED_THROUGH,
+    MODEL_FILE,
+    MODEL_SHA256,
+    ONNX_FILE,
+    PREVIOUS,
+    PYFUNC_FILE,
+    SERVES_FROM,
+)
 from monitoring.contract.onnx.model import OnnxModel, UnfitModelError, load_onnx
 from monitoring.contract.onnx.trial_process import try_apart
 from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
 from monitoring.contract.times import Micros, latest_time
+
+Exported: TypeAlias = onnx.ModelProto | bytes  # the latter is of a pyfunc: `monitoring.contract.onnx.pyfunc.bundle`
 
 TRAINED = ("bootstrap", "retrain")  # the origins of versions that a flow has trained
 
@@ -114,25 +128,37 @@ def version_of(name: str, alias: str) -> str | None:
     try:
         return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
     except MlflowException as error:
-        if error.error_code in _ABSENT:
+        if error.error_code in _ABSENT or (
+            error.get_http_status_code() == HTTPStatus.FORBIDDEN and not _is_registered(name)
+        ):
             return None
         raise RegistryError(f"MLflow cannot say which version of {name} is {alias}: {error}") from error
+
+
+def _is_registered(name: str) -> bool:
+    """Say whether there is a model of that name: with accounts, MLflow refuses to look for an alias of none."""
+    try:
+        mlflow.MlflowClient().get_registered_model(name)
+    except MlflowException as error:
+        return error.error_code not in _ABSENT
+    return True
 
 
 def load_version(model: Model, version: str) -> Champion:
     """Load a version's ONNX model; raise UnusableVersionError or UnfitVersionError if that cannot be done."""
     name, client = model.name, mlflow.MlflowClient()
+    tags = tags_of(name, version)
+    file = PYFUNC_FILE if tags.get(MODEL_FILE) == PYFUNC_FILE else ONNX_FILE
     try:
         uri = client.get_model_version_download_uri(name, version)
         with tempfile.TemporaryDirectory() as folder:
-            path = mlflow.artifacts.download_artifacts(f"{uri.rstrip('/')}/model.onnx", dst_path=folder)
+            path = mlflow.artifacts.download_artifacts(f"{uri.rstrip('/')}/{file}", dst_path=folder)
             content = Path(path).read_bytes()
     except (MlflowException, RequestException, OSError) as error:
-        raise UnusableVersionError(f"model.onnx of {name} version {version} cannot be fetched: {error}") from error
-    tags = tags_of(name, version)
+        raise UnusableVersionError(f"{file} of {name} version {version} cannot be fetched: {error}") from error
     digest = tags.get(MODEL_SHA256)
     if digest is not None and digest != hashlib.sha256(content).hexdigest():
-        raise UnusableVersionError(f"model.onnx of {name} version {version} is not the file that was registered")
+        raise UnusableVersionError(f"{file} of {name} version {version} is not the file that was registered")
     is_brought = tags.get("origin") not in TRAINED or TRAINER in tags
     try:
         if is_brought:
@@ -154,7 +180,7 @@ def _learned_through(tags: Mapping[str, str]) -> Micros | None:
 
 
 def register(
-    exported: onnx.ModelProto,
+    exported: Exported,
     model: Model,
     *,
     parameters: Mapping[str, object],
@@ -163,29 +189,44 @@ def register(
 ) -> Registered:
     """Log a model with its parameters and metrics, and register it as a new version that carries the tags."""
     tags = {**tags, MODEL_SHA256: digest_of(exported)}
+    if isinstance(exported, bytes):
+        tags[MODEL_FILE] = PYFUNC_FILE
     try:
         mlflow.set_experiment(model.name)
         with mlflow.start_run(tags={key: text for key, text in tags.items() if len(text) <= _LONGEST_RUN_TAG}) as run:
             mlflow.log_params(dict(parameters))
             mlflow.log_metrics(dict(metrics))
-            logged = mlflow.onnx.log_model(
-                exported,
-                name="model",
-                signature=_signature(exported),
-                pip_requirements=["onnxruntime"],
-                save_as_external_data=False,  # one file holds all of the model
-            )
+            source = _log(exported)
         step("model logged")
-        version = mlflow.register_model(logged.model_uri, model.name, tags=tags)
+        version = mlflow.register_model(source, model.name, tags=tags)
         step("version registered")
     except (MlflowException, RequestException) as error:
         raise RegistryError(f"MLflow did not take the new version of {model.name}: {error}") from error
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
 
 
-def digest_of(exported: onnx.ModelProto) -> str:
+def _log(exported: Exported) -> str:
+    """Log a model in the run that is under way, and return its URI."""
+    if isinstance(exported, bytes):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / PYFUNC_FILE
+            path.write_bytes(exported)
+            mlflow.log_artifact(str(path), "model")
+        return str(mlflow.get_artifact_uri("model"))
+    logged = mlflow.onnx.log_model(
+        exported,
+        name="model",
+        signature=_signature(exported),
+        pip_requirements=["onnxruntime"],
+        save_as_external_data=False,  # one file holds all of the model
+    )
+    return str(logged.model_uri)
+
+
+def digest_of(exported: Exported) -> str:
     """Return the SHA-256 of a model's file, which a version's tag MODEL_SHA256 holds."""
-    return hashlib.sha256(exported.SerializeToString()).hexdigest()
+    content = exported if isinstance(exported, bytes) else exported.SerializeToString()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _signature(exported: onnx.ModelProto) -> ModelSignature:

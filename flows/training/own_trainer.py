@@ -38,7 +38,7 @@ from monitoring.contract.plain_files import OddEntryError, read_plain
 
 _ROOT = Path(__file__).parents[2]
 _MEGABYTE = 1_000_000
-_SECRETS = ("PREFECT_API_AUTH_STRING",)  # of ours, which no trainer needs
+_SECRETS = ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD")  # of ours, which no trainer needs
 
 
 class TrainerError(ModelError):

@@ -47,7 +47,7 @@ def create_app(settings: TriggerSettings) -> Flask:
     registry = CollectorRegistry()
     metrics = TriggerMetrics(registry)
     prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
-    mlflow = MLflow(settings.mlflow_tracking_uri)
+    mlflow = MLflow(settings.mlflow_tracking_uri, settings.mlflow_login)
     config = load_config(settings.driftloop_config)
     model, cooldown = config.model.name, timedelta(seconds=settings.trigger_cooldown_seconds)
     upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry, cooldown=cooldown)

@@ -24,7 +24,7 @@ from monitoring.contract.part_reader import UNREADABLE, read_groups, reason_of
 from monitoring.contract.parts import Part, Unreadable, covered, is_merged, is_ours, list_parts
 from monitoring.contract.rereading import attempts
 from monitoring.contract.storage import LARGE, Place, open_parquet
-from monitoring.contract.times import Micros
+from monitoring.contract.times import BEFORE_ALL, Micros
 from monitoring.profile.kernel import hash_ids
 
 Keys = npt.NDArray[np.uint64]
@@ -41,7 +41,8 @@ class PartProgress:
     """How far a part was taken: its first `groups` row groups, and the first `rows` rows of a large next one.
 
     `keys` (n,) are those of the rows that were taken from it. `before` (k,) are those of rows that were taken from
-    other parts and may be in this one. `first` and `last` are the part's times.
+    other parts and may be in this one. `first` and `last` are the part's times. Rows up to `after` were taken from
+    files of a watched log whose place this one took.
     """
 
     first: Micros
@@ -51,6 +52,7 @@ class PartProgress:
     keys: Keys = field(default_factory=lambda: _NO_KEYS)
     before: Keys = field(default_factory=lambda: _NO_KEYS)
     rows: int = 0
+    after: Micros = BEFORE_ALL
 
     def overlaps(self, part: Part) -> bool:
         """Return whether rows of this part may have been merged into another."""
@@ -164,6 +166,8 @@ class LogCursor:
         fresh = PartProgress(part.first, part.last, done=part.last <= self._after)
         if not fresh.done and (written := _written_before(part, gone)) is not None:
             return _continued(part, fresh, *written)
+        if not fresh.done and (after := _taken_before(part, gone)) is not None:
+            return replace(fresh, done=part.last <= after, after=after)
         if fresh.done or not is_merged(part.name):
             return fresh
         known = [gone[name] for name in merged_from if name in gone]
@@ -200,7 +204,8 @@ class LogCursor:
             if is_ours(part) and (part.rows < FINAL_ROWS or len(taken.before)):
                 keys.append(_keys(table))
                 rows = table.filter(pa.array(~np.isin(keys[-1], taken.before)))
-            tables.append(rows if self._after < 0 else rows.filter(pc.greater(_times(rows), self._after)))
+            after = max(self._after, taken.after)
+            tables.append(rows if after < 0 else rows.filter(pc.greater(_times(rows), after)))
         if end and not reached:
             return PartProgress(part.first, part.last, groups.stop, done=True, keys=_keys_to_keep(part, keys)), tables
         begin = groups.start if reached else groups.stop
@@ -230,6 +235,15 @@ def _written_before(part: Part, gone: Mapping[str, PartProgress]) -> tuple[PartP
         (one, known[1]) for name, one in gone.items() if this and (known := known_as(name)) and known[0] == this[0]
     ]
     return max(found, key=lambda pair: pair[1], default=None)
+
+
+def _taken_before(part: Part, gone: Mapping[str, PartProgress]) -> Micros | None:
+    """Return the last time of rows that were taken from files whose place this one took; None if none were."""
+    if not part.replaces:
+        return None
+    places = {*part.replaces}
+    found = [one.last for name, one in gone.items() if one.done and (known := known_as(name)) and known[0] in places]
+    return max(found, default=None)
 
 
 def _continued(part: Part, fresh: PartProgress, before: PartProgress, rows: int) -> PartProgress:
@@ -287,11 +301,11 @@ def _keys_to_keep(part: Part, keys: Iterable[Keys]) -> Keys:
 
 def _to_list(taken: PartProgress) -> list[Any]:
     keys = (base64.b64encode(keys.astype("<u8").tobytes()).decode() for keys in (taken.keys, taken.before))
-    return [taken.first, taken.last, taken.groups, taken.done, *keys, taken.rows]
+    return [taken.first, taken.last, taken.groups, taken.done, *keys, taken.rows, taken.after]
 
 
 def _from_list(values: list[Any]) -> PartProgress:
     first, last, groups, done, *texts = values[:6]
     keys, before = (np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64) for text in texts)
-    rows = values[6:]  # a state of a former version has none
-    return PartProgress(first, last, groups, done, keys, before, *rows)
+    later = values[6:]  # a state of a former version has none
+    return PartProgress(first, last, groups, done, keys, before, *later)

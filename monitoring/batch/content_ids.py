@@ -1,8 +1,8 @@
 """Ids for rows that have none: UUIDs of version 7, made from the row's time and from what stands in it.
 
 The same row has the same id whenever, wherever and from whichever file it is read, so that a batch that is given twice
-is known. A label is no part of it: it may come later. Where rows of one file are equal, they are told apart by their
-number.
+is known. Where the log's numbers are float32 they are rounded to it first, or a file of such would hold other rows. A
+label is no part of it: it may come later. Where rows of one file are equal, they are told apart by their number.
 """
 
 import hashlib
@@ -41,6 +41,9 @@ def _contents(rows: pa.Table, model: Model) -> Iterator[bytes]:
     columns = [rows[name] for name in sorted(rows.column_names) if name not in left_out]
     numbers = [column.to_numpy() + 0.0 for column in columns if pa.types.is_floating(column.type)]  # -0.0 is 0.0
     matrix = np.array(numbers, "<f8").reshape(len(numbers), len(rows)).T.copy()
+    if model.dtype == "float32":
+        with np.errstate(over="ignore"):  # infinite in the log, too
+            matrix = matrix.astype("<f4").astype("<f8")
     matrix[np.isnan(matrix)] = np.nan
     texts = [column.to_pylist() for column in columns if not pa.types.is_floating(column.type)]
     for place in range(len(rows)):

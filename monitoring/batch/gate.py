@@ -4,10 +4,12 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from monitoring.batch.ingest import add_input_options, reading_of
 from monitoring.batch.inputs import find_inputs, read_table
@@ -115,6 +117,12 @@ def _read_input(options: argparse.Namespace, config: Config) -> list[pa.Table]:
 def _read_window(layout: Layout, config: Config, reference: Reference) -> list[pa.Table]:
     found = read_rows(layout, config.model, config.window, after=reference.through)
     sys.stdout.writelines(f"{file.shown}: left out: {file.reason}\n" for file in found.unreadable)
+    times = pc.min_max(found.table["timestamp"])
+    if (first := times["min"].as_py()) is not None:
+        last = times["max"].as_py()
+        days = (datetime.now(UTC) - last).days
+        aside = f", {days:,} day{'s' if days > 1 else ''} ago" if days > 0 else ""
+        sys.stdout.write(f"the log's rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC{aside}\n")
     return [found.table]
 
 

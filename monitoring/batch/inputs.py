@@ -1,11 +1,14 @@
 """A batch job's files: those that paths, patterns, folders and URIs name, and their rows, whatever wrote them."""
 
+import contextlib
 import glob
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs
@@ -13,7 +16,7 @@ import pyarrow.fs
 from monitoring.batch.csv_files import CsvOptions, is_csv, read_csv
 from monitoring.contract.column_names import Columns, absent, with_our_names
 from monitoring.contract.config import Model
-from monitoring.contract.delta import require_no_delta
+from monitoring.contract.delta import is_table, require_no_delta, table_files
 from monitoring.contract.listing import DataFile, DatasetError, LeftOut, list_files
 from monitoring.contract.partitions import Partition, typed, with_our_texts, with_partition
 from monitoring.contract.schemas import TIMESTAMP, log_schema
@@ -56,13 +59,26 @@ def find_inputs(sources: Iterable[str], model: Model) -> tuple[list[InputFile], 
     files: dict[str, DataFile] = {}
     left_out: dict[str, LeftOut] = {}
     for source in sources:
-        found, none = _matching(source)
-        _require_no_delta(source, found)
+        found, none = _files_of(source)
         files |= {file.uri: file for file in found}
         left_out |= {one.uri: one for one in none}
     given = [replace(file, partition=with_our_texts(file.partition, model.names)) for file in files.values()]
     partitions = typed((file.partition for file in given), model.numbers)
     return [InputFile(f.uri, p) for f, p in zip(given, partitions, strict=True)], list(left_out.values())
+
+
+def _files_of(source: str) -> tuple[Sequence[DataFile], Sequence[LeftOut]]:
+    """Return a Delta table's files, or those that a path, a pattern or a URI names."""
+    where, mark, options = source.partition("?") if "://" in source else (source, "", "")
+    with contextlib.suppress(pa.ArrowException, OSError):  # whoever lists it says so
+        folder = place(source)
+        if is_table(*((pa.fs.LocalFileSystem(), str(folder)) if isinstance(folder, Path) else folder.address)):
+            begin = folder.absolute().as_uri() if isinstance(folder, Path) else where.rstrip("/")
+            files = ((f"{begin}/{quote(file.name, safe='/=')}{mark}{options}", file) for file in table_files(folder))
+            return [DataFile(uri, file.partition) for uri, file in files], ()
+    found, none = _matching(source)
+    _require_no_delta(source, found)
+    return found, none
 
 
 def _require_no_delta(source: str, found: Iterable[DataFile]) -> None:

@@ -70,6 +70,18 @@ class Audio(_Section):
     options: dict[str, int | Number | str | bool] = {}
 
 
+class Pyfunc(_Section):
+    """That models of MLflow's flavour pyfunc may serve, and what the process may take that runs one's code.
+
+    `python` is the interpreter, which has MLflow and what the model needs; None: the service's own. `seconds` are those
+    of one request, `memory_mb` those of the process.
+    """
+
+    python: Annotated[str, Field(min_length=1)] | None = None
+    seconds: float = Field(default=10.0, gt=0, le=600)
+    memory_mb: int = Field(default=2048, ge=64)
+
+
 class Model(_Section):
     """The watched model's inputs and outputs; `dtype` is the type of the log's numeric columns.
 
@@ -93,6 +105,7 @@ class Model(_Section):
     columns: Mapping[Literal["timestamp", "prediction_id", "confidence", "model_version"], Name] = {}
     audio: Audio | None = None
     segments: Annotated[tuple[Name, ...], Field(max_length=5)] = ()  # features whose levels or bins are groups of rows
+    pyfunc: Pyfunc | None = None  # None: models that run code of theirs are refused
     source: Annotated[str, Field(min_length=1)] | None = None  # path or URI of a model that is to be the first champion
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Reading config.yml, and saying all that is wrong with it."""
+"""Reading config.yml, or a folder of such files, and saying all that is wrong with it."""
 
 import os
 import textwrap
@@ -13,12 +13,17 @@ from monitoring.contract.config_yaml import ConfigYAMLError, dotted, parse_yaml
 from monitoring.contract.errors import ConfigError
 
 _SHOWN = 20  # mistakes
+_SUFFIXES = (".yml", ".yaml")
+_LONGEST_NAME = 128  # characters of a model's name that names a folder too
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
     """Read and validate config.yml; raise ConfigError with every key that is wrong and what it takes."""
     try:
         content = parse_yaml(Path(path).read_bytes())
+    except IsADirectoryError as error:
+        what = "is a folder; only check-config takes many models' files, everything else takes one file"
+        raise ConfigError(_told(path, [what])) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ConfigYAMLError as error:
@@ -33,6 +38,41 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         lines = [_explain(one) for one in found if one["type"] != "too_short" or one["loc"] not in inside]
         lines.insert(0, f"{len(lines)} value(s) cannot be used:")
         raise ConfigError(_told(path, lines)) from error
+
+
+def load_configs(folder: Path) -> dict[Path, Config | ConfigError]:
+    """Read each *.yml and *.yaml of a folder, one model each: its config, or why it has none, by file name.
+
+    Of files that name one model the first counts. Names that differ in case alone are one, since they are one folder on
+    some disks. Hidden files, such as editors leave, are left out. Raise ConfigError if the folder cannot be listed.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIXES))
+    except OSError as error:
+        raise ConfigError(_told(folder, [f"cannot be listed: {error.strerror}"])) from error
+    first: dict[str, Path] = {}
+    return {path: _read_one_of_many(path, first) for path in paths if not path.name.startswith(".")}
+
+
+def _read_one_of_many(path: Path, first: dict[str, Path]) -> Config | ConfigError:
+    """Read one of many files; `first` holds the file of each name so far."""
+    try:
+        config = _load_one_of_many(path)
+    except ConfigError as error:
+        return error
+    counts = first.setdefault(config.model.name.casefold(), path)
+    if counts != path:
+        return ConfigError(_told(path, [f"names the model {config.model.name}, as {counts} does, which counts"]))
+    return config
+
+
+def _load_one_of_many(path: Path) -> Config:
+    if path.exists() and not path.is_file():  # to read a pipe would wait for its writer
+        raise ConfigError(_told(path, ["is no file"]))
+    config = load_config(path)
+    if len(config.model.name) > _LONGEST_NAME:
+        raise ConfigError(_told(path, [f"model.name is longer than {_LONGEST_NAME} characters; it names a folder too"]))
+    return config
 
 
 def _told(path: str | os.PathLike[str], lines: list[str]) -> str:

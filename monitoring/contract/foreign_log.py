@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.fs
 
 from monitoring.contract.config import Model
-from monitoring.contract.delta import DELTA, delta_error, require_no_delta
+from monitoring.contract.delta import DELTA, delta_error, is_table, require_no_delta, table_files
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.listing import is_data, walk
 from monitoring.contract.part_reader import UNREADABLE, TimeRange, join_ranges, reason_of, time_ranges
-from monitoring.contract.partitions import Partition, texts_in, typed, with_our_texts
+from monitoring.contract.partitions import Partition, Texts, texts_in, typed, with_our_texts
 from monitoring.contract.plain_files import stat_plain
 from monitoring.contract.renamed_file import Foreign
 from monitoring.contract.storage import Named, Remote, Stamp, place, stamp_of
@@ -40,16 +40,27 @@ class Placed:
     file: Named
     times: TimeRange
     problem: str | None = None
+    replaces: tuple[str, ...] = ()  # the files, as `known_as` calls them, whose rows it may hold
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A file: its path from the log's folder, its place, what changes with it, and why it cannot be read."""
+    """A file: its path from the log's folder, its place, what changes with it, and why it cannot be read.
+
+    Of a Delta table's file also its partition, and the files that it took the place of.
+    """
 
     name: str
     at: Path | Remote
     stamp: Stamp
     problem: str | None = None
+    partition: Texts | None = None
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> Texts:
+        """Return what is said of the file's rows, by a table's log or by the names of its folders."""
+        return texts_in(self.name) if self.partition is None else self.partition
 
 
 def watched_log(source: str, model: Model) -> Named:
@@ -60,7 +71,7 @@ def watched_log(source: str, model: Model) -> Named:
 def list_log(log: Named) -> list[Placed]:
     """List a log's files; raise DriftloopError if there is no such folder, or it is none whose files can be read."""
     found = list(_files(log.at))
-    texts = [with_our_texts(texts_in(file.name), log.foreign.columns) for file in found]
+    texts = [with_our_texts(file.texts, log.foreign.columns) for file in found]
     partitions = typed(texts, log.foreign.numbers)
     files = [
         (file, replace(log.foreign, partition=partition, rows_of=file.name))
@@ -78,6 +89,10 @@ def known_as(name: str) -> tuple[str, int] | None:
 
 def _files(folder: Path | Remote) -> Iterator[_Found]:
     """Yield the files below a folder, and what cannot be looked into."""
+    if is_table(*_address(folder)):
+        for file in table_files(folder):
+            yield _Found(file.name, folder / file.name, file.stamp, None, file.partition, file.replaces)
+        return
     if isinstance(folder, Remote):
         yield from _remote_files(folder)
         return
@@ -105,6 +120,10 @@ def _remote_files(folder: Remote) -> Iterator[_Found]:
             yield _Found(name, folder / name, (info.mtime_ns or 0, info.size or 0))
 
 
+def _address(folder: Path | Remote) -> tuple[pa.fs.FileSystem, str]:
+    return (pa.fs.LocalFileSystem(), str(folder)) if isinstance(folder, Path) else folder.address
+
+
 def _stamp(path: Path) -> Stamp:
     try:
         return stamp_of(path.stat())
@@ -124,8 +143,14 @@ def _placed(file: tuple[_Found, Foreign]) -> Placed:
     except UNREADABLE as error:
         return Placed(Named(at, foreign), _NOWHERE, reason_of(error))
     rows = times.rows + times.timeless
-    key = f"{at.name[-_SHOWN:]}~{_digest(foreign.rows_of)}~{rows}~{_digest(stamp, foreign.partition)}"
-    return Placed(Named(at, foreign, key), times, None if times.rows or not rows else times.problem)
+    key = f"{_known(found.name)}~{rows}~{_digest(stamp, foreign.partition)}"
+    problem = None if times.rows or not rows else times.problem
+    return Placed(Named(at, foreign, key), times, problem, tuple(map(_known, found.replaces)))
+
+
+def _known(name: str) -> str:
+    """Return by what a file is known, whatever is written into it."""
+    return f"{name.rpartition('/')[2][-_SHOWN:]}~{_digest(name)}"
 
 
 @lru_cache(maxsize=65_536)

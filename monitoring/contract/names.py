@@ -6,7 +6,7 @@ from typing import Final
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 
-# tags of a registered version: the SHA-256 of its model.onnx, and of the reference that its promotion replaced; the
+# tags of a registered version: the SHA-256 of its artifact, and of the reference that its promotion replaced; the
 # time of the newest logged row that it has learned from, in microseconds; the moment (RFC 3339) at which all API
 # containers change over to it, which is that many seconds after the alias has moved
 MODEL_SHA256: Final = "model_sha256"
@@ -14,6 +14,11 @@ REFERENCE_DIGEST: Final = "reference_digest"
 LEARNED_THROUGH: Final = "learned_through"
 SERVES_FROM: Final = "serves_from"
 LEAD_SECONDS: Final = 10.0
+
+# the artifact of a version: an ONNX file, unless its tag names the other one, of an MLflow pyfunc
+MODEL_FILE: Final = "model_file"
+ONNX_FILE: Final = "model.onnx"
+PYFUNC_FILE: Final = "pyfunc.zip"
 
 # metadata of a model.onnx: JSON lists of the features and of the categories, in the order of its input and output
 ONNX_FEATURES: Final = "features"

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Part:
     rows: int
     path: Place
     partial: str | None = None
+    replaces: tuple[str, ...] = field(default=(), compare=False)  # files of a watched log whose rows it may hold
 
     @property
     def name(self) -> str:
@@ -161,7 +162,7 @@ def _list_foreign(folder: Named) -> tuple[list[Part], list[Unreadable]]:
             unreadable.append(Unreadable(one.file, one.problem))
         elif one.times.rows:
             times = one.times
-            parts.append(Part(times.last, times.first, times.rows, one.file, times.problem))
+            parts.append(Part(times.last, times.first, times.rows, one.file, times.problem, one.replaces))
     if unreadable and not parts:
         first = unreadable[0]
         raise DriftloopError(

@@ -1,4 +1,4 @@
-"""`python -m monitoring check-config`: whether config.yml is sound, and what the drift alarm can promise."""
+"""`python -m monitoring check-config`: whether configs are sound, and what the drift alarm can promise."""
 
 import argparse
 import sys
@@ -13,6 +13,8 @@ from monitoring.alarms.drift.rhythm import SECONDS, amount, duration, find_rhyth
 from monitoring.alarms.drift.support import EXTRAPOLATED, Support
 from monitoring.alarms.drift.vocabulary import rows_of
 from monitoring.contract.config import Config, Model
+from monitoring.contract.config_file import load_configs
+from monitoring.contract.errors import ConfigError
 from monitoring.contract.exit_status import PASSES
 from monitoring.contract.kinds import KINDS
 from monitoring.contract.layout import Layout
@@ -28,9 +30,9 @@ from monitoring.offline.reference_advice import advise_of_reference
 def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's options."""
     check = commands.add_parser("check-config", help="check config.yml, and say what the drift alarm can promise")
-    check.add_argument("--config", type=Path, help="default: DRIFTLOOP_CONFIG")
+    check.add_argument("--config", type=Path, help="the file, or a folder of them; default: DRIFTLOOP_CONFIG")
     check.add_argument("--reference", help="a Parquet file or its URI; default: the one in DATA_DIR, if it is there")
-    check.set_defaults(run=check_config)
+    check.set_defaults(run=check_config, run_folder=check_configs)
 
 
 def check_config(options: argparse.Namespace, config: Config) -> int:
@@ -51,6 +53,25 @@ def check_config(options: argparse.Namespace, config: Config) -> int:
     sys.stdout.writelines(f"{line}\n" for line in lines)
     if options.settings.prediction_log is not None:
         sys.stdout.writelines(f"{line}\n" for line in describe_log(options.settings.layout(config.model), config.model))
+    return PASSES
+
+
+def check_configs(options: argparse.Namespace) -> int:
+    """Check each config file of a folder, with the reference in the model's own folder under DATA_DIR.
+
+    Raise ConfigError, after all that is sound is told, with all that is not.
+    """
+    if options.reference:
+        raise ConfigError("--reference: is one model's; it takes one config file, no folder of them")
+    configs = load_configs(options.config)
+    if not configs:
+        raise ConfigError(f"{options.config}: holds no *.yml or *.yaml")
+    for path, config in configs.items():
+        if isinstance(config, Config):
+            settings = options.settings.of_model(config.model.name)
+            check_config(argparse.Namespace(config=path, settings=settings, reference=None), config)
+    if faulty := [str(config) for config in configs.values() if isinstance(config, ConfigError)]:
+        raise ConfigError("\n".join([*faulty, f"{len(faulty)} of {len(configs)} config files cannot be used"]))
     return PASSES
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 import requests
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
+from monitoring.contract.logins import Login
 from monitoring.page.remembered import TIMEOUT, Remembered
 
 _LIFETIME = 5.0  # seconds
@@ -50,7 +51,8 @@ class FiringAlerts:
 class AlertReader:
     """Asks Prometheus for the alerts that fire, at most once in a few seconds."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: Login | None = None) -> None:
+        self._login = login
         self._url = f"{url.rstrip('/')}/api/v1/alerts"
         self._seen = Remembered(self._ask, FiringAlerts(problem="Prometheus has not said yet what fires"), _LIFETIME)
 
@@ -60,7 +62,7 @@ class AlertReader:
 
     def _ask(self) -> FiringAlerts:
         try:
-            answer = requests.get(self._url, timeout=TIMEOUT)
+            answer = requests.get(self._url, auth=self._login, timeout=TIMEOUT)
             answer.raise_for_status()
             found = _Answer.model_validate_json(answer.content).data.alerts
         except (requests.RequestException, ValidationError) as error:

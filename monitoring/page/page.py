@@ -1,7 +1,10 @@
 """The monitor over HTTP: a page for a person, Evidently's reports, metrics, health."""
 
+import base64
+import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import flask
@@ -11,6 +14,7 @@ from werkzeug.exceptions import NotFound
 
 from monitoring.contract.history import KEPT, read_history
 from monitoring.contract.layout import Layout
+from monitoring.contract.logins import Login
 from monitoring.monitor import Monitor
 from monitoring.page.firing_alerts import AlertReader
 from monitoring.page.score_history import ScoreReader
@@ -24,6 +28,8 @@ REPORT_POLICY = (
 )
 NO_REPORT = "There is no report yet: the first is made when the window holds enough rows."
 ABSENT = "\N{EN DASH}"
+OPEN = ("/metrics", "/health", "/ready")
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="monitor", charset="UTF-8"'}
 EPISODES = 10  # of the loop's history that the page shows
 
 
@@ -31,7 +37,10 @@ def create_app(monitor: Monitor, registry: CollectorRegistry, watching: Callable
     """Return the Flask app that shows what the monitor saw last; `watching` tells whether its loop is alive."""
     app = flask.Flask(__name__)
     prometheus = monitor.settings.prometheus_api_url or monitor.settings.prometheus_url
-    alerts, scores = AlertReader(prometheus), ScoreReader(prometheus, monitor.config.model.task)
+    login = monitor.settings.prometheus_login()
+    alerts, scores = AlertReader(prometheus, login), ScoreReader(prometheus, monitor.config.model.task, login)
+    if (asked := monitor.settings.monitor_login()) is not None:
+        app.before_request(partial(_ask_for, asked))
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["absent"] = ABSENT
@@ -94,6 +103,17 @@ def _add_reports(app: flask.Flask, monitor: Monitor) -> None:
     @app.errorhandler(NotFound)
     def not_found(error: NotFound) -> flask.Response:
         return flask.Response(f"{error.description}\n", 404, mimetype="text/plain")
+
+
+def _ask_for(login: Login) -> flask.Response | None:
+    """Answer 401 to who does not send this login; figures and states alone, which machines read, are open."""
+    if flask.request.path in OPEN:
+        return None
+    wanted = f"{login[0]}:{login[1]}".encode()
+    scheme, _, sent = flask.request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic" and hmac.compare_digest(sent.encode(), base64.b64encode(wanted)):
+        return None
+    return flask.Response("This page asks for a name and a password.\n", 401, CHALLENGE, mimetype="text/plain")
 
 
 def _newest(monitor: Monitor) -> KeptReport:

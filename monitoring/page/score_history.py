@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import requests
 from pydantic import BaseModel, ValidationError
 
+from monitoring.contract.logins import Login
 from monitoring.contract.tasks import TaskName
 from monitoring.page.remembered import TIMEOUT, Remembered
 
@@ -56,7 +57,8 @@ class ScoreHistory:
 class ScoreReader:
     """Asks Prometheus for a task's score, at most once in a quarter of a minute."""
 
-    def __init__(self, url: str, task: TaskName) -> None:
+    def __init__(self, url: str, task: TaskName, login: Login | None = None) -> None:
+        self._login = login
         self._url, self._names = f"{url.rstrip('/')}/api/v1/query_range", SCORES[task]
         self._seen = Remembered(self._ask, ScoreHistory(problem="Prometheus has not said yet how it was"), _LIFETIME)
 
@@ -79,7 +81,7 @@ class ScoreReader:
         return ScoreHistory(end - seconds, end, score, held_to)
 
     def _lines(self, query: dict[str, str | float], step: float) -> tuple[tuple[Point, ...], ...]:
-        answer = requests.get(self._url, params=query, timeout=TIMEOUT)
+        answer = requests.get(self._url, params=query, auth=self._login, timeout=TIMEOUT)
         answer.raise_for_status()
         found = _Answer.model_validate_json(answer.content).data.result
         points = [point for series in found for point in series.values if math.isfinite(point[1])]

@@ -216,6 +216,11 @@ class Assessment:
         return sum(f.drift.drifted for f in self.features)
 
     @property
+    def tested_features(self) -> int:
+        """Return how many features their own drift test could judge."""
+        return sum(f.drift.p_value is not None or f.drift.distance is not None for f in self.features)
+
+    @property
     def drift_remains(self) -> bool:
         """Return whether drift remains after adjusting for the number of columns.
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Panel
+from grafana_foundation_sdk.models.table import Options as Table
 
 from scripts.dashboards.feature_monitoring import feature_monitoring
 from scripts.dashboards.model_performance import model_performance
@@ -17,6 +19,8 @@ def documents() -> dict[str, str]:
     for board in boards:
         for number, panel in enumerate(board.panels or [], start=1):
             panel.id_val = number
+            if isinstance(panel, Panel) and isinstance(panel.options, Table):
+                panel.options.footer = None  # the builder's default, which Grafana 12.4 knows no more
     encoder = JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False)
     return {f"{board.uid}.json": encoder.encode(board) + "\n" for board in boards}
 

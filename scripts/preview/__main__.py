@@ -11,6 +11,7 @@ from scripts.dashboards.queries.prometheus import Prometheus
 from scripts.dashboards.queries.sections import load_dashboard, sections_of
 from scripts.dashboards.queries.time_range import read_range
 from scripts.dashboards.queries.variables import resolve
+from scripts.make_secrets import USER
 from scripts.preview.annotations import marks_of
 from scripts.preview.page import Drawing, DrawnSection, page
 from scripts.preview.panels import Drawn, draw
@@ -44,7 +45,8 @@ def _source(path: Path) -> str:
 
 def run(folder: Path, out: Path, url: str, since: str = "") -> bool:
     """Write a page per dashboard of a folder, say what failed or is empty, and return whether nothing failed."""
-    prometheus = Prometheus(url)
+    password = os.environ.get("PROMETHEUS_PASSWORD_FILE")
+    prometheus = Prometheus(url, (USER, Path(password).read_text(encoding="ascii").strip()) if password else None)
     prometheus.require_ready()
     paths = sorted(folder.glob("*.json"))
     if not paths:

@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import requests
 from tests.processes import ROOT, eventually
 
 PROJECT = "driftloop-test"
+PROMETHEUS = "http://127.0.0.1:9090"
+ENDING = ("secrets", "databases")  # services that do their work at each start, and end
 PACE = 15  # by which the rules' and the routes' waiting times are divided, as in `make demo`
 _WAITS = re.compile(r"^(\s*)(for|scrape_interval|evaluation_interval|group_wait|group_interval|repeat_interval): (\w+)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -46,6 +48,7 @@ class Compose:
     """One project; `environment` is what is set beside the process's own."""
 
     environment: dict[str, str]
+    _read: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the repository; fail with its output."""
@@ -76,12 +79,12 @@ class Compose:
         self.compose("--profile", "demo", "down", "--remove-orphans")
 
     def services(self) -> list[str]:
-        """Name the services that have containers, but for the one that ends."""
+        """Name the services that have containers, but for those that end."""
         return sorted({c["Config"]["Labels"]["com.docker.compose.service"] for c in self.lasting()})
 
     def lasting(self) -> list[dict[str, Any]]:
-        """Return what `docker inspect` says of the containers that are to run: the secrets' one ends."""
-        return [c for c in self.containers() if c["Config"]["Labels"]["com.docker.compose.service"] != "secrets"]
+        """Return what `docker inspect` says of the containers that are to run."""
+        return [c for c in self.containers() if c["Config"]["Labels"]["com.docker.compose.service"] not in ENDING]
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """Return what `docker inspect` says of the project's containers, or of one service's."""
@@ -101,7 +104,7 @@ class Compose:
 
     def situation(self) -> str:
         """Return the containers with their states, the alerts, and the last lines that each service has said."""
-        alerts = self.run("curl", "-s", "http://127.0.0.1:9090/api/v1/query?query=ALERTS", check=False).stdout
+        alerts = requests.get(f"{PROMETHEUS}/api/v1/query?query=ALERTS", auth=self.login("prometheus"), timeout=10).text
         listed, said = self.compose("ps", "--all", check=False), self.compose("logs", "--tail", "8", check=False)
         return f"{listed.stdout}\n{alerts}\n{said.stdout}"
 
@@ -115,6 +118,22 @@ class Compose:
     def prefect_login(self) -> tuple[str, str]:
         """User and password of Prefect's API."""
         return "driftloop", self.execute("prefect-server", "cat", "/run/secrets/prefect_password").stdout
+
+    def login(self, service: str, user: str = "driftloop", secret: str = "") -> tuple[str, str]:
+        """User and password of a service, read where it is handed over; `secret` where it is not named after it."""
+        return user, self.secrets(service)[secret or f"{service}_password"]
+
+    def secrets(self, service: str) -> dict[str, str]:
+        """Return what a service reads, by name."""
+        if service not in self._read:
+            said = self.execute(service, "sh", "-c", "cd /run/secrets; grep -H '' *").stdout
+            self._read[service] = dict(line.split(":", 1) for line in said.splitlines())
+        return self._read[service]
+
+    @property
+    def mlflow_login(self) -> tuple[str, str]:
+        """The account that reads the registry."""
+        return self.login("api", "api", "mlflow_api_password")
 
     def predict(self, rows: int, session: requests.Session | None = None) -> list[str]:
         """Send rows in one request; return their ids."""
@@ -147,14 +166,16 @@ while True:
     def query(self, expression: str, at: float | None = None) -> float | None:
         """Return the value of a Prometheus expression; None if it has none."""
         parameters: dict[str, Any] = {"query": expression, **({"time": at} if at else {})}
-        answer = requests.get("http://127.0.0.1:9090/api/v1/query", params=parameters, timeout=10)
+        url, login = f"{PROMETHEUS}/api/v1/query", self.login("prometheus")
+        answer = requests.get(url, params=parameters, auth=login, timeout=10)
         result = answer.json()["data"]["result"]
         return float(result[0]["value"][1]) if result else None
 
     def champion(self) -> str:
         """Return the champion's version in the registry."""
         url = "http://127.0.0.1:5000/api/2.0/mlflow/registered-models/alias"
-        answer = requests.get(url, params={"name": "genre-classifier", "alias": "champion"}, timeout=10)
+        named = {"name": "genre-classifier", "alias": "champion"}
+        answer = requests.get(url, params=named, auth=self.mlflow_login, timeout=10)
         return str(answer.json()["model_version"]["version"])
 
     def flow_runs(self) -> dict[str, str]:

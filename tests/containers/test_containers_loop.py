@@ -11,14 +11,16 @@ from tests.processes import eventually
 pytestmark = pytest.mark.timeout(1200)
 
 
-def firing(label: str) -> list[str]:
-    alerts = requests.get("http://127.0.0.1:9093/api/v2/alerts", params={"filter": label}, timeout=10).json()
+def firing(stack: Compose, label: str) -> list[str]:
+    url, login = "http://127.0.0.1:9093/api/v2/alerts", stack.login("alertmanager")
+    alerts = requests.get(url, params={"filter": label}, auth=login, timeout=10).json()
     return [alert["labels"]["alertname"] for alert in alerts]
 
 
 def test_every_target_is_scraped(stack: Compose) -> None:
     """Prometheus reaches every service, the exporters and the proxy too."""
-    targets = requests.get("http://127.0.0.1:9090/api/v1/targets", timeout=10).json()["data"]["activeTargets"]
+    url, login = "http://127.0.0.1:9090/api/v1/targets", stack.login("prometheus")
+    targets = requests.get(url, auth=login, timeout=10).json()["data"]["activeTargets"]
     assert {target["labels"]["job"] for target in targets} >= {
         "api",
         "monitor",
@@ -56,11 +58,11 @@ def test_the_loop_closes(stack: Compose) -> None:
     former = stack.champion()
     arguments = ("--rate=60", "--batch=5", "--label-delay=2", "--drift=gain", "--drift-after=25")
     with stack.simulator(*arguments) as counts:
-        eventually("ModelDrift to reach Alertmanager", lambda: "ModelDrift" in firing('action="retrain"'), 180)
+        eventually("ModelDrift to reach Alertmanager", lambda: "ModelDrift" in firing(stack, 'action="retrain"'), 180)
         version = eventually("another champion", lambda: (v := stack.champion()) != former and v, 180)
         served = eventually("the API to serve it", lambda: _served() == version, 60)
         assert served
-        eventually("the alert to resolve", lambda: not firing('action="retrain"'), 120)
+        eventually("the alert to resolve", lambda: not firing(stack, 'action="retrain"'), 120)
         eventually(
             "new rows without drift", lambda: stack.query("drift_detected == bool 0 and drift_rows_seen > 200"), 180
         )

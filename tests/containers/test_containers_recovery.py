@@ -17,9 +17,10 @@ def model_digest(stack: Compose) -> str:
     """Return the digest of the champion's model, as MLflow serves it from its artifacts."""
     registry = "http://127.0.0.1:5000/api/2.0"
     version = {"name": "genre-classifier", "version": stack.champion()}
-    answer = requests.get(f"{registry}/mlflow/model-versions/get-download-uri", params=version, timeout=10)
+    asked, login = f"{registry}/mlflow/model-versions/get-download-uri", stack.mlflow_login
+    answer = requests.get(asked, params=version, auth=login, timeout=10)
     path = answer.json()["artifact_uri"].removeprefix("mlflow-artifacts:/")
-    model = requests.get(f"{registry}/mlflow-artifacts/artifacts/{path}/model.onnx", timeout=10)
+    model = requests.get(f"{registry}/mlflow-artifacts/artifacts/{path}/model.onnx", auth=login, timeout=10)
     model.raise_for_status()
     return hashlib.sha256(model.content).hexdigest()
 

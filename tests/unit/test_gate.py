@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,10 @@ def test_text_among_a_csv_s_numbers_is_bad_quality(tmp_path, capsys):
 def test_without_input_the_log_s_window_is_judged(tmp_path, data, capsys):
     log_rows(data, wine(tmp_path), make_rows(wine(tmp_path), 800, seed=8))
     assert gate() == 0
-    assert "500 rows against 2,000: passing" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "500 rows against 2,000: passing" in told
+    days = (datetime.now(UTC) - START).days
+    assert re.match(rf"the log's rows from 2026-01-01 00:\d\d to 2026-01-01 00:\d\d UTC, {days:,} days ago\n", told)
     log_rows(data, wine(tmp_path), make_rows(wine(tmp_path), 800, seed=9, shift=1), START + timedelta(hours=1))
     assert gate("--html", tmp_path / "report.html") == 1
     assert "<html" in (tmp_path / "report.html").read_text()

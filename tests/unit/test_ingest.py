@@ -332,7 +332,7 @@ def test_names_of_theirs_folders_and_a_time_for_all(data, tmp_path, capsys):
     assert "no file is named so" in capsys.readouterr().err
     (tmp_path / "out/_delta_log").mkdir()
     assert ingest(tmp_path / "out") == 2
-    assert "is a Delta table" in capsys.readouterr().err
+    assert "out: the Delta table cannot be read" in capsys.readouterr().err
 
 
 def test_a_delta_table_is_refused_however_it_is_named(data, tmp_path, capsys):
@@ -342,7 +342,14 @@ def test_a_delta_table_is_refused_however_it_is_named(data, tmp_path, capsys):
     (tmp_path / "plain").mkdir()
     for file in (table / "a.parquet", table / "day=1/b.parquet", tmp_path / "plain/c.parquet"):
         batch(5).to_parquet(file)
-    for named in ("out/table", "out", "out/table/a.parquet", "out/table/*.parquet", "out/table/day=*/*.parquet", "o*"):
+    for named in (
+        "out",
+        "out/table/a.parquet",
+        "out/table/*.parquet",
+        "out/table/day=*/*.parquet",
+        "o*",
+        "out/table/day=1/b.parquet",
+    ):
         for source in (str(tmp_path / named), (tmp_path / named).as_uri().replace("%2A", "*")):
             assert ingest(source) == 2
             assert f"{table}: is a Delta table" in capsys.readouterr().err
@@ -366,8 +373,12 @@ def test_numbers_are_narrowed_as_the_log_s_are_and_known_all_the_same(data, tmp_
     write_config(tmp_path, TRIPS, dtype="float32")
     rows = batch(40)
     rows.to_parquet(tmp_path / "a.parquet")
-    for _ in range(2):
-        assert ingest(tmp_path / "a.parquet") == 0
+    narrow = {name: "float32" for name, kind in rows.dtypes.items() if kind == "float64"}
+    assert {"distance", TRIPS.model.prediction} <= narrow.keys()
+    rows.astype(narrow).to_parquet(tmp_path / "narrow.parquet")
+    rows.astype(narrow).to_csv(tmp_path / "narrow.csv", index=False)
+    for name in ("a.parquet", "a.parquet", "narrow.parquet", "narrow.csv"):
+        assert ingest(tmp_path / name) == 0
     (part,) = list_parts(data / "current.parquet")[0]
     assert pq.read_schema(part.path).field("distance").type == pa.float32()
     assert part.rows == 40

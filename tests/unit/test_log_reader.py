@@ -1,6 +1,8 @@
 """Reading the log's window, with late labels, from real files."""
 
+import re
 import tempfile
+import textwrap
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import part_name
 from monitoring.contract.row_lookup import find_targets
 from monitoring.contract.schemas import labels_schema, log_schema
+from tests.processes import ROOT
 from tests.unit.contract_fixtures import MODEL, T0, log_table, new_id, offsets, write_labels, write_table
 
 
@@ -128,6 +131,24 @@ def test_of_two_labels_the_later_counts(layout: Layout) -> None:
     write_labels(layout, ids, "b", T0 + 300)
     write_labels(layout, ids, "a", T0 + 200)
     assert read_rows(layout, MODEL, Window(rows=10)).table["actual"].to_pylist() == ["b"]
+
+
+def test_the_page_s_example_joins_labels_as_the_window_does(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late over a row's own, the newest of several, none where there is none."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    (code,) = (one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "labels.parquet" in one)
+    table = log_table([T0, T0 + 1, T0 + 2, T0 + 3], actual=pa.array(["a", "a", None, None]))
+    ids = table["prediction_id"].to_pylist()
+    write_table(layout.current, table)
+    write_labels(layout, ids[1:3], "b", T0 + 300)
+    write_labels(layout, ids[1:3], "a", T0 + 200)
+    (layout.root / "data").symlink_to(layout.root)
+    monkeypatch.chdir(layout.root)
+    names: dict[str, pd.DataFrame] = {}
+    exec(textwrap.dedent(code).replace("actual_genre", MODEL.target), names)
+    joined = [None if pd.isna(one) else one for one in names["rows"].sort_values("timestamp")["actual"]]
+    assert joined == ["a", "b", "b", None]
+    assert joined == read_rows(layout, MODEL, Window(rows=4)).table["actual"].to_pylist()
 
 
 def test_labels_before_and_after_the_window_do_not_matter(layout: Layout) -> None:

@@ -69,6 +69,17 @@ def test_a_start_that_waits_for_a_model_is_said(tmp_path: Path) -> None:
     assert "runs/flow-run/1" not in page
 
 
+def test_page_and_reports_ask_for_the_password(tmp_path: Path) -> None:
+    """Without it, with a wrong one and with another user nothing is shown; what machines read stays open."""
+    (tmp_path / "password").write_text("of the monitor\n")
+    client = _client(*monitor_of(tmp_path, monitor_password_file=tmp_path / "password"))
+    logins = [None, ("driftloop", "wrong"), ("admin", "of the monitor"), ("driftloop", "of the monitor")]
+    assert [client.get("/", auth=login).status_code for login in logins] == [401, 401, 401, 200]
+    assert [client.get("/report", auth=login).status_code for login in logins] == [401, 401, 401, 404]
+    assert client.get("/").headers["WWW-Authenticate"].startswith("Basic")
+    assert [client.get(path).status_code for path in ("/metrics", "/health", "/ready")] == [200, 200, 503]
+
+
 def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
     """Verdict, tests with what was found, features with their numbers, the reference's origin, a picture, links."""
     text = _watch(tmp_path, shift=2).get("/").text
@@ -129,6 +140,18 @@ def test_page_and_report_name_the_tests_that_were_skipped(tmp_path: Path) -> Non
     assert ">skipped</td>" in text
     for shown in (text, client.get("/report").text):
         assert "not run: 0 of 20 labels" in shown
+
+
+def test_features_that_no_test_can_judge_count_for_none(tmp_path: Path) -> None:
+    """A column that holds no value agrees with nothing: the page says that it was not tested."""
+    keep_reference(tmp_path, LOANS, make_rows(LOANS, 200))
+    log_rows(tmp_path, LOANS, make_rows(LOANS, 120, seed=1).assign(age=float("nan")))
+    monitor, registry = monitor_of(tmp_path)
+    monitor.cycle()
+    text = " ".join(_client(monitor, registry).get("/").text.split())
+    number = len(LOANS.model.features)
+    assert f"0 of {number - 1} features that could be tested drifted by their own test" in text
+    assert f"The drift of 1 of {number} features was not tested." in text
 
 
 def test_the_page_loads_nothing(tmp_path: Path) -> None:

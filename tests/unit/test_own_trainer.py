@@ -126,7 +126,8 @@ from sklearn.linear_model import LogisticRegression
 rows = pd.read_parquet(os.environ["TRAINER_ROWS"])
 columns = ["acidity", "sugar", "alcohol", "density"]
 model = LogisticRegression().fit(rows[columns], rows["truth"])
-print(os.environ["DRIFTLOOP_CONFIG"], os.environ.get("PREFECT_API_AUTH_STRING"))
+secrets = [os.environ.get(name) for name in ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD")]
+print(os.environ["DRIFTLOOP_CONFIG"], *secrets)
 joblib.dump(model, os.path.join(os.environ["TRAINER_OUTPUT"], "model.joblib"))
 """
 
@@ -134,12 +135,13 @@ joblib.dump(model, os.path.join(os.environ["TRAINER_OUTPUT"], "model.joblib"))
 def test_a_command_leaves_an_estimator(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its script is found from where the flows were started, and our password is not handed on."""
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "driftloop:secret")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     monkeypatch.chdir(trials.folder)
     (trials.folder / "train.py").write_text(COMMAND)
     trainer = trials.command(sys.executable, "train.py")
     found = trainer.train(lesson(trials.config()))
     assert load_onnx(found.exported.SerializeToString(), trials.config().model).classes == ("red", "white")
-    assert trials.said[0] == f"{trials.folder}/wine.yml None"
+    assert trials.said[0] == f"{trials.folder}/wine.yml None None"
     assert found.name == f"a model by {sys.executable} train.py"
 
 

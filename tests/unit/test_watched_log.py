@@ -247,7 +247,7 @@ def test_a_log_that_is_not_there_is_an_error_and_an_empty_one_waits(layout, log,
     (tmp_path / "empty").mkdir()
     assert list_parts(watched_log(str(tmp_path / "empty"), MODEL)) == ([], [])
     (log / "_delta_log").mkdir()
-    with pytest.raises(DriftloopError, match="is a Delta table"):
+    with pytest.raises(DriftloopError, match="the Delta table cannot be read"):
         list_parts(layout.current)
     _check_config(tmp_path, monkeypatch, layout, log)
     night(0).to_parquet(tmp_path / "batch.parquet")

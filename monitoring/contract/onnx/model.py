@@ -7,6 +7,7 @@ and whoever has rows decides.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from monitoring.contract.onnx.inputs import Mask, Rows
 from monitoring.contract.onnx.layouts import describe, in_order, read_inputs
 from monitoring.contract.onnx.names import listed, listed_names
 from monitoring.contract.onnx.onnx_runtime import first_line, open_session
+from monitoring.contract.onnx.pyfunc import ModelLostError, ModelRaisedError, PyfuncSession, is_bundle
 from monitoring.contract.onnx.regression import RegressionAnswers
 from monitoring.contract.onnx.runner import Runner
 from monitoring.contract.onnx.tensors import Value, missing
@@ -47,9 +49,13 @@ class UnfitModelError(DriftloopError):
         return [*self.faults, *self.misfits]
 
 
+class InterruptedTrialError(UnfitModelError):
+    """A trial has ended before the model had: the system has ended it, or was too busy. Another one may succeed."""
+
+
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model that fits the config; it never changes.
+    """A loaded model that fits the config; it never changes. An MLflow pyfunc is one too, whose session is a process.
 
     `about` tells what inputs and outputs there are, and how features and classes are known.
     """
@@ -64,6 +70,17 @@ class OnnxModel:
     def classes(self) -> tuple[str, ...]:
         """Return the classes in the order of the probabilities; none of a regression."""
         return self._runner.answers.classes
+
+    @property
+    def kind(self) -> Literal["onnx", "pyfunc"]:
+        """Return what answers: ONNX Runtime, or the process of an MLflow pyfunc."""
+        return "pyfunc" if isinstance(self._runner.session, PyfuncSession) else "onnx"
+
+    @property
+    def fault(self) -> str | None:
+        """Say why it cannot be asked at present; None if it can."""
+        session = self._runner.session
+        return session.fault if isinstance(session, PyfuncSession) else None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -134,8 +151,11 @@ class OnnxModel:
 
 
 def load_onnx(content: bytes, model: Model) -> OnnxModel:
-    """Load an ONNX model; raise UnfitModelError with all that is wrong if it is none that fits the config."""
-    file = _read(content)
+    """Load a model; raise UnfitModelError with all that is wrong if it is none that fits the config.
+
+    Raise InterruptedTrialError if the process of a pyfunc was ended by others.
+    """
+    file = _start(content, model) if is_bundle(content) else _read(content)
     faults: list[str] = []
     misfits: list[str] = []
     named = listed_names(file.metadata, ONNX_FEATURES, faults)
@@ -149,8 +169,10 @@ def load_onnx(content: bytes, model: Model) -> OnnxModel:
     trials = try_out(file, inputs, faults) if inputs else Trials(())
     answers: Answers | None = _TASKS[model.task].find(file, model, trials, (faults, misfits))
     runner = Runner(file.session, inputs, answers) if inputs and answers else None
+    needed = runner.needed() if runner else ()
     if runner is not None:
         faults += far_faults(runner)
+    _require_process(file.session, faults)
     if faults or misfits or inputs is None or runner is None:
         raise UnfitModelError(faults, misfits)
     about = {
@@ -160,7 +182,33 @@ def load_onnx(content: bytes, model: Model) -> OnnxModel:
         "features": f"{', '.join(inputs.features)} ({inputs.origin})",
         **({"levels": inputs.about_levels} if inputs.levels else {}),
     }
-    return OnnxModel(inputs.features, about, runner, runner.needed(), model.dtype)
+    return OnnxModel(inputs.features, about, runner, needed, model.dtype)
+
+
+def _start(content: bytes, model: Model) -> OnnxFile:
+    """Start the process of a pyfunc."""
+    if model.pyfunc is None:
+        raise UnfitModelError(
+            ["it is an MLflow pyfunc, which runs code of its own; `model.pyfunc: {}` in config.yml allows it"],
+            [],
+        )
+    try:
+        session = PyfuncSession(content, model)
+    except ModelRaisedError as error:
+        raise UnfitModelError([str(error)], []) from error
+    except ModelLostError as error:
+        raise (InterruptedTrialError if error.interrupted else UnfitModelError)([str(error)], []) from error
+    return OnnxFile(session, session.metadata, session.get_inputs(), session.get_outputs(), [])
+
+
+def _require_process(session: Any, faults: list[str]) -> None:
+    """Raise the error of a pyfunc whose process was lost in the trials; let one that has passed them serve."""
+    if not isinstance(session, PyfuncSession):
+        return
+    if session.fault is not None:
+        raise (InterruptedTrialError if session.interrupted else UnfitModelError)([session.fault], [])
+    if not faults:
+        session.prove()
 
 
 def _read(content: bytes) -> OnnxFile:

@@ -19,17 +19,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from monitoring.contract.config import Model
-from monitoring.contract.onnx.model import UnfitModelError, load_onnx
+from monitoring.contract.onnx.model import InterruptedTrialError, UnfitModelError, load_onnx
+from monitoring.contract.onnx.pyfunc import is_bundle
 
 CPU_SECONDS = 60  # of computing, beyond its imports, which a busy machine does not shorten
 PATIENCE = 10  # times as long by the clock, for a model that waits instead
 MEMORY = 2_000_000_000  # bytes that the process may take, and
 MEMORY_PER_BYTE = 8  # times the file's size
 _NICE = 5  # requests go before a trial
-
-
-class InterruptedTrialError(UnfitModelError):
-    """A trial has ended before the model had: the system has ended it, or was too busy. Another one may succeed."""
 
 
 def try_apart(content: bytes, model: Model) -> None:
@@ -39,6 +36,8 @@ def try_apart(content: bytes, model: Model) -> None:
 
     Whoever goes on to load it finds all that `load_onnx` finds; what this adds is that it comes to an end.
     """
+    if is_bundle(content):  # a pyfunc is never loaded in another process than its own
+        return
     limits = {"seconds": CPU_SECONDS, "memory": MEMORY + MEMORY_PER_BYTE * len(content)}
     about = json.dumps({"limits": limits, "model": model.model_dump(mode="json")})
     try:

@@ -21,9 +21,10 @@ class QueryError(DashboardError):
 class Prometheus:
     """A Prometheus server at an address."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
         self._session = requests.Session()
+        self._session.auth = login
 
     def require_ready(self) -> None:
         """Raise PrometheusUnreachableError that says what to do, unless the server answers a query."""

@@ -1,2 +1,0 @@
--- Runs once, on an empty volume. The database `prefect` is there already: POSTGRES_DB.
-CREATE DATABASE mlflow;

@@ -40,7 +40,6 @@ from monitoring.settings import MonitorSettings
 from monitoring.snapshot import quality
 from monitoring.snapshot.exporter import CycleMetrics, SnapshotCollector
 from monitoring.snapshot.report_archive import ReportArchive
-from monitoring.snapshot.segments import compare_groups
 from monitoring.snapshot.snapshot import Origin, Snapshot
 from monitoring.suite.assessment import assess
 from monitoring.suite.frames import Frames, to_arrow
@@ -125,7 +124,7 @@ def extract_prometheus_metrics(
         missing_p_values=quality.missing_p_values(reference, current),
         reference_origin=None,
         assessment=assess(config, monitoring_suite, reference, current) if monitoring_suite else None,
-        segments=compare_groups(reference, current) if monitoring_suite else (),
+        segments=monitoring_suite.segments if monitoring_suite else None,
     )
 
 

@@ -23,11 +23,11 @@ from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
 from monitoring.profile.error_bins import ErrorBins, ErrorEdges
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.kernel import hash_rows, hash_text
-from monitoring.profile.label_errors import ErrorSums
+from monitoring.profile.label_errors import ErrorSums, scorable
 from monitoring.profile.label_scores import ScoreCounts, columns_read, label_places, read_cells
 from monitoring.profile.numeric import NumericGrid
 from monitoring.profile.profile import NEVER, Counts, Floats, Profile, merge
-from monitoring.profile.segments import SegmentGrid
+from monitoring.profile.segments import GroupOutcomes, SegmentGrid
 
 CHUNK_ROWS = 65_536  # profiled at once
 PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
@@ -92,6 +92,15 @@ class _Columns:
         return dict(numbers) | dict(zip(self.grid.texts, self.texts, strict=True))
 
     @cached_property
+    def groups(self) -> Counts:
+        """Return each row's group of each segment (segments, n)."""
+        return self.grid.segments.places(self.by_name, self.numbers.shape[1])
+
+    def outcomes(self, losses: Floats) -> GroupOutcomes:
+        """Sum up the rows' losses (n,), NaN where there is no label, by group."""
+        return GroupOutcomes.of(self.groups, losses, self.grid.segments.shape[0])
+
+    @cached_property
     def words(self) -> tuple[Hashes, ...]:
         """Return a hash of each word of each column of text, and last that of none."""
         ours = tuple(self.grid.categorical.hash(index, column) for index, column in enumerate(self.levels))
@@ -150,7 +159,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         listed=grid.bounds.count_listed(grid.categorical.names, columns.levels),
         **grid.bounds.count(grid.numeric.names, x),
         apart_texts=columns.apart,
-        groups=grid.segments.count(columns.by_name),
+        groups=grid.segments.count(columns.groups, columns.by_name),
         confidence=_confidence(rows, model),
         first=first,
         last=last,
@@ -177,7 +186,15 @@ def _categories(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "errors": ErrorSums(),
         "scores": _scores(targets, rows, columns.grid.model),
         "error_bins": ErrorBins(),
+        "outcomes": columns.outcomes(_wrong(targets, predictions)),
     }
+
+
+def _wrong(targets: TextColumn, predictions: TextColumn) -> Floats:
+    """Return 1 for a row whose prediction is another category than its label, 0 for an equal one, NaN for neither."""
+    same = pc.index_in(targets.words, value_set=predictions.words).fill_null(-1).to_numpy(zero_copy_only=False)
+    wrong = np.append(same, -1)[targets.codes] != predictions.codes
+    return np.where((targets.codes >= 0) & (predictions.codes >= 0), wrong, np.nan)
 
 
 def _scores(targets: TextColumn, rows: pa.Table, model: Model) -> ScoreCounts:
@@ -200,6 +217,7 @@ def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "errors": ErrorSums.of(predictions, labels),
         "scores": ScoreCounts.none(),
         "error_bins": columns.grid.error_bins(predictions, labels),
+        "outcomes": columns.outcomes(np.where(scorable(predictions, labels), np.abs(predictions - labels), np.nan)),
     }
 
 

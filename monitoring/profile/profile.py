@@ -24,6 +24,7 @@ from monitoring.profile.error_bins import ErrorBins
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.label_scores import ScoreCounts
+from monitoring.profile.segments import GroupOutcomes
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -83,7 +84,7 @@ class Profile:
 
     With g groups of `Grid.segments`, and w cells of all columns:
 
-    - `groups` (g, w): how many of each group's rows lie in each cell.
+    - `groups` (g, w): how many of each group's rows lie in each cell. `outcomes`: the losses of its labelled rows.
 
     Of predictions and labels:
 
@@ -119,6 +120,7 @@ class Profile:
     next_above: Floats = field(metadata={"merge": np.minimum})
     listed: Counts = field(metadata={"merge": _add})
     groups: Counts = field(metadata={"merge": _add})
+    outcomes: GroupOutcomes = field(metadata={"merge": operator.add})
     predictions: Counter[str] = field(metadata={"merge": operator.add})
     unpredicted: int = field(metadata={"merge": operator.add})
     confusion: Counter[tuple[str, str]] = field(metadata={"merge": operator.add})
@@ -155,6 +157,7 @@ class Profile:
             next_above=np.full(len(grid.bounds.places), np.inf),
             listed=np.zeros(len(grid.bounds.listed), np.int64),
             groups=np.zeros(grid.segments.shape, np.int64),
+            outcomes=GroupOutcomes(),
             predictions=Counter(),
             unpredicted=0,
             confusion=Counter(),

@@ -1,8 +1,8 @@
 """Groups of rows, and their counts: how many rows of each group lie in which cell of each tested column.
 
 A group is a level of a segment's feature, or a bin of a numeric one. The reference fixes groups and cells, so that
-counts add up over parts as all others do. Cells are few: groups say where a change is; whether there is one is said by
-the whole window's tests, which look at every value.
+counts add up over parts as all others do, and so do the losses of the labelled rows. Cells are few: groups say where a
+change is; whether there is one is said by the whole window's tests, which look at every value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.profile.categorical import TextColumn
+from monitoring.profile.label_errors import exact_sum, mean_of
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -139,17 +140,75 @@ class SegmentGrid:
     def _all(self) -> list[tuple[str, LevelCells | NumberCells | NumberGroups]]:
         return [*self.groups.items(), *self.cells.items()]
 
-    def count(self, columns: Mapping[str, TextColumn | Floats]) -> Counts:
-        """Count rows by group and by cell of each column, in turn (groups, cells)."""
-        if not self.groups:
-            return np.zeros(self.shape, np.int64)
-        placed = [(len(one.names), one.place(columns[name])) for name, one in self.cells.items()]  # type: ignore[arg-type]
-        blocks = []
-        for name, one in self.groups.items():
-            groups, number = one.place(columns[name]), len(one.names)  # type: ignore[arg-type]
-            counted = [np.bincount(groups * width + cell, minlength=number * width) for width, cell in placed]
-            blocks.append(np.hstack([c.reshape(number, -1) for c in counted]))
-        return np.vstack(blocks)
+    def places(self, columns: Mapping[str, TextColumn | Floats], rows: int) -> Counts:
+        """Return each row's group of each segment (segments, n), by its place among the groups of all."""
+        found = np.empty((len(self.groups), rows), np.int64)
+        begin = 0
+        for place, (name, one) in enumerate(self.groups.items()):
+            found[place] = begin + one.place(columns[name])  # type: ignore[arg-type]
+            begin += len(one.names)
+        return found
+
+    def count(self, places: Counts, columns: Mapping[str, TextColumn | Floats]) -> Counts:
+        """Count rows, whose groups are at these places (segments, n), by group and cell of each column, in turn."""
+        total, _ = self.shape
+        counted = [np.zeros((total, 0), np.int64)]
+        for name, cells in self.cells.items():
+            width, cell = len(cells.names), cells.place(columns[name])  # type: ignore[arg-type]
+            counts = sum(np.bincount(groups * width + cell, minlength=total * width) for groups in places)
+            counted.append(np.asarray(counts).reshape(total, width))
+        return np.hstack(counted)
+
+
+@dataclass(frozen=True)
+class GroupOutcomes:
+    """Of each group, in turn: how many rows are labelled, and the exact sum of their losses in units of 2^-1126.
+
+    A loss is 1 for a wrong category and 0 for the right one, or a regression's absolute error. No sums are all zero.
+    """
+
+    rows: tuple[int, ...] = ()
+    losses: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, places: Counts, losses: Floats, groups: int) -> "GroupOutcomes":
+        """Sum up rows' losses (n,), NaN where there is no label, by their groups (segments, n)."""
+        known = ~np.isnan(losses)
+        if not (groups and known.any()):
+            return cls()
+        rows, sums = np.zeros(groups, np.int64), [0] * groups
+        for some in places[:, known]:
+            order = np.argsort(some, kind="stable")
+            found, begins = np.unique(some[order], return_index=True)
+            for group, part in zip(found.tolist(), np.split(losses[known][order], begins[1:]), strict=True):
+                rows[group], sums[group] = len(part), exact_sum(part)
+        return cls(tuple(rows.tolist()), tuple(sums))
+
+    def __add__(self, other: "GroupOutcomes") -> "GroupOutcomes":
+        """Return the sums of both samples."""
+        return self._summed(other, 1)
+
+    def __sub__(self, other: "GroupOutcomes") -> "GroupOutcomes":
+        """Return the sums without those of rows that are among these."""
+        return self._summed(other, -1)
+
+    def _summed(self, other: "GroupOutcomes", sign: int) -> "GroupOutcomes":
+        if not other.rows:
+            return self
+        ours = self if self.rows else GroupOutcomes((0,) * len(other.rows), (0,) * len(other.rows))
+        rows, losses = (
+            tuple(a + sign * b for a, b in zip(mine, theirs, strict=True))
+            for mine, theirs in ((ours.rows, other.rows), (ours.losses, other.losses))
+        )
+        return GroupOutcomes(rows, losses)
+
+    def labelled(self, group: int) -> int:
+        """Return how many rows of a group are labelled."""
+        return self.rows[group] if self.rows else 0
+
+    def mean_loss(self, group: int) -> float:
+        """Return a group's mean loss; NaN without labels."""
+        return mean_of(self.losses[group], self.rows[group]) if self.labelled(group) else float("nan")
 
 
 def _groups_of(column: TextColumn | Floats) -> LevelCells | NumberGroups:

@@ -5,7 +5,9 @@ takes the profiles of the reference and of the current rows, on the same grid, t
 and for each of the two whether its infinite values count.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -77,13 +79,32 @@ def two_sample_chi_square(reference: Mapping[str, int], current: Mapping[str, in
     return float(stats.chi2_contingency(table, correction=False).pvalue)
 
 
-def homogeneity(table: Counts) -> float:
-    """Return what `two_sample_chi_square` does, of both samples' counts (2, k); 1 where there is nothing to test."""
+@dataclass(frozen=True)
+class Homogeneity:
+    """What counts of two samples say of their being drawn alike.
+
+    `distance` is the chi-square distance of both distributions beyond what chance makes of such samples.
+    """
+
+    p_value: float
+    distance: float
+
+    @property
+    def effect(self) -> float:
+        """Return the share of values that would have to move: at most half the root of the chi-square distance."""
+        return min(1.0, 0.5 * math.sqrt(self.distance))
+
+
+def homogeneity(table: Counts) -> Homogeneity:
+    """Test as `two_sample_chi_square` does, of both samples' counts (2, k); p is 1 where there is nothing to test."""
     table = _with_rare_together(table[:, table.any(axis=0)])
-    if table.shape[1] <= 1:
-        return 1.0
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0) / table.sum())
-    return float(special.chdtrc(table.shape[1] - 1, ((table - expected) ** 2 / expected).sum()))
+    rows = table.sum(axis=1)
+    if table.shape[1] <= 1 or not rows.all():
+        return Homogeneity(1.0, 0.0)
+    expected = np.outer(rows, table.sum(axis=0) / table.sum())
+    statistic, degrees = float(((table - expected) ** 2 / expected).sum()), table.shape[1] - 1
+    distance = max(0.0, statistic - degrees) * float((1 / rows).sum())
+    return Homogeneity(float(special.chdtrc(degrees, statistic)), distance)
 
 
 def _with_rare_together(table: Counts) -> Counts:

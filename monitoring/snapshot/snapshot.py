@@ -11,7 +11,7 @@ from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.alarms.loss import LossVerdict
 from monitoring.alarms.loss_estimate import LossEstimate
 from monitoring.contract.kinds import KindName
-from monitoring.snapshot.segments import Group
+from monitoring.snapshot.segments import Segments
 
 Status = Literal["success", "warning", "fail", "error", "skipped"]
 STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error", "skipped")
@@ -271,7 +271,7 @@ class Snapshot:
     estimate: Estimate | None = None
     loss_estimate: LossEstimate | None = None
     loss: LossVerdict | None = None  # what the test of a regression says, in accuracy's stead
-    segments: tuple[Group, ...] = ()  # the worst first; none while the window has too few rows
+    segments: Segments | None = None  # none without `model.segments`, and while the window has too few rows
 
     @property
     def reference_ahead(self) -> float:

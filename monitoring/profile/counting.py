@@ -46,7 +46,7 @@ def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> 
         bare,
         known=KnownRows.of(columns.hashes),
         error_edges=_EDGES[model.task](model, reference),
-        segments=SegmentGrid.of(model.segments, columns.by_name),
+        segments=SegmentGrid.of(model.segments, columns.by_name, _all_times(reference)),
     )
 
 
@@ -327,13 +327,24 @@ def _confidence(rows: pa.Table, model: Model) -> Counts:
     return np.bincount(bins, minlength=CONFIDENCE_BINS)
 
 
+def _all_times(rows: pa.Table) -> npt.NDArray[np.int64] | None:
+    """Return the rows' times (n,), each as `Micros`; None unless each row has one."""
+    times = _read_times(rows)
+    return None if times is None or times.null_count or not len(times) else times.to_numpy()
+
+
+def _read_times(rows: pa.Table) -> pa.ChunkedArray | None:
+    if "timestamp" not in rows.schema.names:
+        return None
+    try:
+        return convert(rows["timestamp"], pa.field("timestamp", TIMESTAMP)).cast(pa.int64())
+    except UnfitColumnError:  # no test needs them
+        return None
+
+
 def _time_range(rows: pa.Table) -> tuple[Micros, Micros]:
     """Return the earliest and the latest time of the rows; NEVER and BEFORE_ALL if they have none."""
-    if "timestamp" not in rows.schema.names:
+    if (times := _read_times(rows)) is None:
         return NEVER, BEFORE_ALL
-    try:
-        times = convert(rows["timestamp"], pa.field("timestamp", TIMESTAMP))
-    except UnfitColumnError:  # no test needs them
-        return NEVER, BEFORE_ALL
-    bounds = pc.min_max(times.cast(pa.int64())).as_py()
+    bounds = pc.min_max(times).as_py()
     return (NEVER, BEFORE_ALL) if bounds["max"] is None else (bounds["min"], bounds["max"])

@@ -6,7 +6,7 @@ change is; whether there is one is said by the whole window's tests, which look 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -25,6 +25,8 @@ GROUPS_KEPT = 50  # the most frequent levels of a segment in the reference; all 
 LEVELS_KEPT = 20  # the most frequent levels of a tested column, likewise
 QUARTERS = 4  # bins of a segment's numeric feature
 TENTHS = 10  # bins of a tested numeric column
+DAY = 86_400_000_000  # microseconds
+FEWEST_SPANS, MOST_SPANS = 5, 60  # of the reference's time
 OTHER = "(other)"
 MISSING = "(missing)"
 
@@ -110,19 +112,67 @@ def _quantiles(column: Floats, parts: int) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
+class Clusters:
+    """Spans of the reference's time, within which rows are alike: their number, and what that does to the tests.
+
+    `inflation` (groups, columns): the factor by which it makes a group's chi-square statistic larger, 1 or more.
+    """
+
+    number: int
+    inflation: Floats
+
+
+def _spans(times: Counts) -> Counts | None:
+    """Return the number of each row's span of time (n,): a day, or longer ones of many, or tenths of few."""
+    last = int(times.max()) - int(times.min())
+    length = max(DAY, -(-last // MOST_SPANS)) if last >= FEWEST_SPANS * DAY else last // TENTHS
+    if length <= 0:
+        return None
+    _, spans = np.unique((times - times.min()) // length, return_inverse=True)
+    return spans if spans.max() + 1 >= FEWEST_SPANS else None
+
+
+def _inflation(counts: Counts) -> Floats:
+    """Return the mean square between spans over what independent rows would have, of counts (groups, spans, cells)."""
+    whole, rows = counts.sum(axis=1, keepdims=True), counts.sum(axis=2, keepdims=True)
+    expected = rows * whole / np.maximum(rows.sum(axis=1, keepdims=True), 1)
+    statistic = np.divide((counts - expected) ** 2, expected, out=np.zeros(counts.shape), where=expected > 0)
+    degrees = ((rows > 0).sum(axis=(1, 2)) - 1) * ((whole > 0).sum(axis=(1, 2)) - 1)
+    found: Floats = np.maximum(1.0, statistic.sum(axis=(1, 2)) / np.maximum(degrees, 1))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
 class SegmentGrid:
     """What groups are counted against: `groups` by segment, and `cells` by tested column."""
 
     groups: Mapping[str, LevelCells | NumberGroups]
     cells: Mapping[str, LevelCells | NumberCells]
+    clusters: Clusters | None = None  # of the reference's rows, where these have times
 
     @classmethod
-    def of(cls, segments: Sequence[str], columns: Mapping[str, TextColumn | Floats]) -> "SegmentGrid":
-        """Make the grid of a reference's tested columns; without segments it is empty."""
+    def of(
+        cls, segments: Sequence[str], columns: Mapping[str, TextColumn | Floats], times: Counts | None
+    ) -> "SegmentGrid":
+        """Make the grid of a reference's tested columns and times (n,); without segments it is empty."""
         if not segments:
             return cls({}, {})
         groups = {name: _groups_of(columns[name]) for name in segments}
-        return cls(groups, {name: _cells_of(column) for name, column in columns.items()})
+        bare = cls(groups, {name: _cells_of(column) for name, column in columns.items()})
+        spans = None if times is None else _spans(times)
+        return bare if spans is None else replace(bare, clusters=bare.cluster(columns, spans))
+
+    def cluster(self, columns: Mapping[str, TextColumn | Floats], spans: Counts) -> Clusters:
+        """Return how much alike the rows of one span of time are, of spans (n,) that are numbered from 0."""
+        number, (total, _) = int(spans.max()) + 1, self.shape
+        places = self.places(columns, len(spans))
+        inflation = np.ones((total, len(self.cells)))
+        for index, (name, cells) in enumerate(self.cells.items()):
+            width, cell = len(cells.names), cells.place(columns[name])  # type: ignore[arg-type]
+            flat = ((some * number + spans) * width + cell for some in places)
+            counts = sum(np.bincount(one, minlength=total * number * width) for one in flat)
+            inflation[:, index] = _inflation(np.asarray(counts).reshape(total, number, width))
+        return Clusters(number, inflation)
 
     @cached_property
     def shape(self) -> tuple[int, int]:

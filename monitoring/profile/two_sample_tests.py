@@ -95,16 +95,23 @@ class Homogeneity:
         return min(1.0, 0.5 * math.sqrt(self.distance))
 
 
-def homogeneity(table: Counts) -> Homogeneity:
-    """Test as `two_sample_chi_square` does, of both samples' counts (2, k); p is 1 where there is nothing to test."""
+def homogeneity(table: Counts, inflation: float = 1.0, clusters: int | None = None) -> Homogeneity:
+    """Test as `two_sample_chi_square` does, of both samples' counts (2, k); p is 1 where there is nothing to test.
+
+    Rows that come in clusters are alike within one. The statistic is divided by `inflation`, the factor by which they
+    make it larger, and is then F with the clusters' degrees of freedom (Rao and Scott 1984; Thomas and Rao 1987).
+    """
     table = _with_rare_together(table[:, table.any(axis=0)])
     rows = table.sum(axis=1)
     if table.shape[1] <= 1 or not rows.all():
         return Homogeneity(1.0, 0.0)
     expected = np.outer(rows, table.sum(axis=0) / table.sum())
-    statistic, degrees = float(((table - expected) ** 2 / expected).sum()), table.shape[1] - 1
-    distance = max(0.0, statistic - degrees) * float((1 / rows).sum())
-    return Homogeneity(float(special.chdtrc(degrees, statistic)), distance)
+    degrees = table.shape[1] - 1
+    statistic = float(((table - expected) ** 2 / expected).sum()) / inflation
+    distance = inflation * max(0.0, statistic - degrees) * float((1 / rows).sum())
+    if clusters is None:
+        return Homogeneity(float(special.chdtrc(degrees, statistic)), distance)
+    return Homogeneity(float(special.fdtrc(degrees, degrees * (clusters - 1), statistic / degrees)), distance)
 
 
 def _with_rare_together(table: Counts) -> Counts:

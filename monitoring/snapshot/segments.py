@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from monitoring.profile.profile import Counts, Profile
+from monitoring.profile.segments import Clusters
 from monitoring.profile.two_sample_tests import Homogeneity, homogeneity
 
 LEAST_ROWS = 50  # of a group, in the window and in the reference, from which on it is tested
@@ -110,20 +110,30 @@ class Segments:
         return (differ, *(untested if few else ()), *((self.explanation.said,) if self.explanation else ()))
 
 
-class _Column(NamedTuple):
-    """A tested column's cells: of which column, from which to which."""
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """A tested column's cells: of which column, from which to which; and by how much each group's statistic is larger.
+
+    `inflation` (groups,) is that of the reference's spans of time, of which there are `clusters`, or None.
+    """
 
     name: str
     begin: int
     end: int
+    inflation: npt.NDArray[np.float64]
+    clusters: int | None
+
+    def test(self, table: Counts, inflation: float) -> Homogeneity:
+        """Test a table of all columns' cells (2, cells)."""
+        return homogeneity(table[:, self.begin : self.end], inflation, self.clusters)
 
 
 def compare_groups(reference: Profile, current: Profile) -> Segments | None:
     """Hold each group that has rows against the reference's; None without segments.
 
-    Each column but the segment's own is tested in each group by the two-sample chi-square test. The p-values of all
-    groups and columns are adjusted together (Benjamini and Hochberg 1995, scipy.stats.false_discovery_control), which
-    takes rows for independent of each other; so a difference counts from EFFECT on, as traffic's rhythm rarely makes.
+    Each column but the segment's own is tested in each group by the two-sample chi-square test, which knows by how much
+    the reference's days differ from each other, if its rows have times. The p-values of all groups and columns are
+    adjusted together (Benjamini and Hochberg 1995, scipy.stats.false_discovery_control).
     """
     if not current.grid.segments.groups:
         return None
@@ -136,9 +146,11 @@ def compare_groups(reference: Profile, current: Profile) -> Segments | None:
 
 
 def _columns(profile: Profile) -> list[_Column]:
-    cells = profile.grid.segments.cells
-    ends = np.cumsum([0, *(len(one.names) for one in cells.values())]).tolist()
-    return [_Column(name, begin, end) for name, begin, end in zip(cells, ends[:-1], ends[1:], strict=True)]
+    grid = profile.grid.segments
+    ends = np.cumsum([0, *(len(one.names) for one in grid.cells.values())]).tolist()
+    known = grid.clusters or Clusters(0, np.ones((grid.shape[0], len(grid.cells))))
+    spans = zip(grid.cells, ends[:-1], ends[1:], known.inflation.T, strict=True)
+    return [_Column(*one, known.number or None) for one in spans]
 
 
 def _groups(reference: Profile, current: Profile, tables: Counts) -> Iterator[Group]:
@@ -150,9 +162,9 @@ def _groups(reference: Profile, current: Profile, tables: Counts) -> Iterator[Gr
         if not (rows or reference_rows):
             continue
         enough = min(rows, reference_rows) >= LEAST_ROWS
-        tested = _tests(columns, tables[place], segment) if enough else None
-        performances = (_performance(one, place) for one in (current, reference))
-        yield Group(segment, name, rows, reference_rows, current.outcomes.labelled(place), *performances, tested)
+        tested = _tests(columns, tables[place], segment, place) if enough else None
+        labelled, now, then = current.outcomes.labelled(place), *(_performance(p, place) for p in (current, reference))
+        yield Group(segment, name, rows, reference_rows, labelled, now, then, tested)
 
 
 def _performance(profile: Profile, place: int) -> float | None:
@@ -162,9 +174,9 @@ def _performance(profile: Profile, place: int) -> float | None:
     return loss if profile.grid.model.task == "regression" else 1 - loss
 
 
-def _tests(columns: Sequence[_Column], table: Counts, segment: str) -> tuple[GroupColumn, ...]:
+def _tests(columns: Sequence[_Column], table: Counts, segment: str, place: int) -> tuple[GroupColumn, ...]:
     """Test a group's columns, whose cells are those of a table (2, cells)."""
-    found = ((one.name, homogeneity(table[:, one.begin : one.end])) for one in columns if one.name != segment)
+    found = ((one.name, one.test(table, one.inflation[place])) for one in columns if one.name != segment)
     return tuple(GroupColumn(name, test.p_value, test.effect) for name, test in found)
 
 
@@ -188,15 +200,10 @@ def _explain(current: Profile, tables: Counts) -> Explanation | None:
     columns = _columns(current)
     begin, found = 0, []
     for segment, groups in current.grid.segments.groups.items():
-        own = tables[begin : begin + len(groups.names)]
-        begin += len(groups.names)
-        whole = own.sum(axis=0)
-        tests = {one: homogeneity(whole[:, one.begin : one.end]) for one in columns if one.name != segment}
-        differ = {one: test for one, test in tests.items() if test.p_value * len(tests) < LEVEL}
-        shares = _shares(own, columns[0])
-        for place in np.flatnonzero((shares > 0) & (shares <= HALF)) if differ else ():
-            explained = _explained(differ, whole - own[place])
-            names = tuple(one.name for one in sorted(differ, key=lambda one: -differ[one].distance))
+        places = slice(begin, begin := begin + len(groups.names))
+        shares = _shares(tables[places], columns[0])
+        asked = np.flatnonzero((shares > 0) & (shares <= HALF)).tolist()
+        for place, explained, names in _each_explained(segment, columns, tables[places], places, asked):
             found.append(Explanation(segment, groups.names[place], float(shares[place]), explained, names))
     best = max(found, key=lambda one: one.explained, default=None)
     return best if best is not None and best.explained >= EXPLAINED else None
@@ -208,6 +215,15 @@ def _shares(tables: Counts, column: _Column) -> npt.NDArray[np.float64]:
     return np.asarray(rows / max(1, rows.sum()))
 
 
-def _explained(differ: dict[_Column, Homogeneity], rest: Counts) -> float:
-    left = sum(homogeneity(rest[:, one.begin : one.end]).distance for one in differ)
-    return 1 - left / sum(test.distance for test in differ.values())
+def _each_explained(
+    segment: str, columns: Sequence[_Column], tables: Counts, places: slice, asked: Sequence[int]
+) -> Iterator[tuple[int, float, tuple[str, ...]]]:
+    """Yield for each group that is asked what share of the differences is gone without it, and in which columns."""
+    whole = tables.sum(axis=0)
+    others = {one: float(one.inflation[places].max()) for one in columns if one.name != segment}
+    tests = {one: one.test(whole, inflation) for one, inflation in others.items()}
+    differ = [one for one, test in tests.items() if test.p_value * len(tests) < LEVEL]
+    differ.sort(key=lambda one: -tests[one].distance)
+    for place in asked if differ else ():
+        left = sum(one.test(whole - tables[place], others[one]).distance for one in differ)
+        yield place, 1 - left / sum(tests[one].distance for one in differ), tuple(one.name for one in differ)

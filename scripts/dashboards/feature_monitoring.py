@@ -15,6 +15,7 @@ KS = '{__name__=~".+_ks_statistic",feature!=""}'
 EFFECT = '{__name__=~".+_effect_size",feature!=""}'
 # between backticks nothing but a backtick ends the text, whatever a feature is called
 CHOSEN = "feature=~`${feature:regex}`"
+GROUPS = "Groups of rows: where is it worst?"
 CATEGORIES = "Which categories hold what is new? Of categorical features alone"
 SHIFTS = "sum by (feature_a, feature_b) (feature_correlation_shift)"
 
@@ -247,7 +248,7 @@ def _missing(board: builders.Dashboard) -> None:
 
 
 def _groups(board: builders.Dashboard) -> None:
-    board.with_row(builders.Row("Groups of rows: where is it worst?"))
+    board.with_row(builders.Row(GROUPS))
     named = 'label_join({}, "of", " = ", "segment", "group")'
     columns = (
         ("segment_effect_size", "effect size"),

@@ -196,7 +196,7 @@ def register(
         with mlflow.start_run(tags={key: text for key, text in tags.items() if len(text) <= _LONGEST_RUN_TAG}) as run:
             mlflow.log_params(dict(parameters))
             mlflow.log_metrics(dict(metrics))
-            source = _log(exported)
+            source = _log(exported, run.info.run_id)
         step("model logged")
         version = mlflow.register_model(source, model.name, tags=tags)
         step("version registered")
@@ -205,14 +205,14 @@ def register(
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
 
 
-def _log(exported: Exported) -> str:
+def _log(exported: Exported, run_id: str) -> str:
     """Log a model in the run that is under way, and return its URI."""
     if isinstance(exported, bytes):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / PYFUNC_FILE
             path.write_bytes(exported)
             mlflow.log_artifact(str(path), "model")
-        return str(mlflow.get_artifact_uri("model"))
+        return f"runs:/{run_id}/model"  # a server takes no source whose run it is not told
     logged = mlflow.onnx.log_model(
         exported,
         name="model",

@@ -11,9 +11,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from monitoring.contract.storage import replaced
 
 NICENESS = 5  # behind the API and the cycles of the monitor, yet not without a share where all cores are busy
 SEED = 20_261_125
+LONGEST = 1800.0  # seconds: a calibration that takes longer keeps no other waiting
 
 
 class CalibrationError(DriftloopError):
@@ -36,6 +38,15 @@ class CalibrationError(DriftloopError):
 
 class CalibrationJob:
     """A running calibration for a reference, which ends with the file."""
+
+    _running: ClassVar[dict[threading.Thread, float]] = {}  # of this process, and since when
+
+    @classmethod
+    def busy(cls) -> bool:
+        """Return whether this process has a calibration under way: those of many models take turns."""
+        return any(
+            thread.is_alive() and time.monotonic() - begun < LONGEST for thread, begun in tuple(cls._running.items())
+        )
 
     def __init__(
         self,
@@ -65,6 +76,7 @@ class CalibrationJob:
         self._thread = threading.Thread(
             target=self._communicate, args=(content.getvalue(),), name="calibration", daemon=True
         )
+        self._running[self._thread] = time.monotonic()
         self._thread.start()
 
     def _communicate(self, content: bytes) -> None:
@@ -79,6 +91,7 @@ class CalibrationJob:
                 self.progress = float(line)
             self._error = self._process.stderr.read().decode(errors="replace")
         self._process.wait()  # its pipes close a moment before it has ended
+        self._running.pop(threading.current_thread(), None)
 
     def done(self) -> bool:
         """Return whether the process has ended; raise CalibrationError if it failed."""

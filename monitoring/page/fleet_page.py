@@ -1,5 +1,6 @@
 """A monitor of many models over HTTP: all of them on one page, each on pages of its own, and Prometheus' targets."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,9 +26,17 @@ from monitoring.page.page import (
 )
 from monitoring.snapshot.snapshot import Snapshot
 
-# The order in which models are listed: who needs somebody comes first.
 Trouble = Literal["unwatched", "failing", "waiting", "collecting", "passing"]
-ORDER: tuple[Trouble, ...] = ("unwatched", "failing", "waiting", "collecting", "passing")
+# In the order in which models are listed, who needs attention first: what is said of one, and of several.
+SAID: Mapping[Trouble, tuple[str, str]] = {
+    "unwatched": ("is not watched", "are not watched"),
+    "failing": ("drifts or fails its tests", "drift or fail their tests"),
+    "waiting": ("waits for a first look", "wait for a first look"),
+    "collecting": ("has too few rows yet", "have too few rows yet"),
+    "passing": ("is well", "are well"),
+}
+ORDER = tuple(SAID)
+UNITS = (("days", 86_400), ("hours", 3_600), ("minutes", 60))
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,13 @@ class Row:
     since: datetime | None
     last_run: Episode | None
     unreadable: int
+
+    @property
+    def lasts(self) -> str:
+        """Say how long the drift has lasted."""
+        seconds = (datetime.now(UTC) - self.since).total_seconds() if self.since else 0.0
+        unit, length = next((one for one in UNITS if seconds >= 2 * one[1]), UNITS[-1])
+        return f"for {seconds / length:.0f} {unit}"
 
     @property
     def place(self) -> tuple[int, bool, datetime, str]:
@@ -107,6 +123,8 @@ def _overview(fleet: Fleet) -> Mapping[str, Any]:
     rows = sorted((_row(fleet, member) for member in fleet.members.values()), key=lambda row: row.place)
     return {
         "rows": rows,
+        "said": SAID,
+        "counts": Counter(row.trouble for row in rows),
         "troubled": sum(row.trouble in ("unwatched", "failing") for row in rows),
         "judged": sum(row.trouble in ("failing", "passing") for row in rows),
         "faults": fleet.faults,

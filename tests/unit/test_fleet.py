@@ -77,7 +77,8 @@ def test_drift_in_one_shows_only_there(folder: Folder) -> None:
     _look(fleet)
     client = _client(fleet)
     page = client.get("/").text
-    assert "1 of 3 models needs somebody" in page
+    assert "1 of 3 models needs attention" in page
+    assert "1 drifts or fails its tests, 2 are well." in page
     assert page.index("/models/drifting/") < page.index("/models/calm/") < page.index("/models/still/")
     verdicts = {name: member.monitor.state.report.snapshot.verdict for name, member in fleet.members.items()}
     assert verdicts == {"calm": "passing", "drifting": "failing", "still": "passing"}

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +41,15 @@ class CalibrationJob:
 
     _running: ClassVar[dict[threading.Thread, float]] = {}  # of this process, and since when
 
+    _starting: ClassVar = threading.Lock()
+
     @classmethod
-    def busy(cls) -> bool:
-        """Return whether this process has a calibration under way: those of many models take turns."""
-        return any(
-            thread.is_alive() and time.monotonic() - begun < LONGEST for thread, begun in tuple(cls._running.items())
-        )
+    def in_turn(cls, *of: Any, earlier: Observations | None = None) -> Self | None:
+        """Start a calibration; return None while another of this process is under way: many models take turns."""
+        with cls._starting:
+            now = time.monotonic()
+            busy = any(thread.is_alive() and now - begun < LONGEST for thread, begun in tuple(cls._running.items()))
+            return None if busy else cls(*of, earlier=earlier)
 
     def __init__(
         self,

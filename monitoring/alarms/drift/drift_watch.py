@@ -209,13 +209,10 @@ class DriftWatch:
             self._job = None
             raise
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            self._job = None
-            if CalibrationJob.busy():
-                return None
             _drop_oldest(self._folder)
             categories = len(self._config.model.categories)
             asked = self._config.rhythm, self._config.timezone
-            self._job = CalibrationJob(path, self._reference, categories, *asked, earlier=self._earlier)
+            self._job = CalibrationJob.in_turn(path, self._reference, categories, *asked, earlier=self._earlier)
         return None
 
     def _start(self, calibration: Calibration, parts: Iterable[Part]) -> None:

@@ -1,12 +1,16 @@
 """Many models in one monitor: a folder of configs that changes, and what one model's trouble is to the others."""
 
 import itertools
+import json
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
@@ -18,7 +22,7 @@ from monitoring.fleet.rounds import Rounds
 from monitoring.monitor import Monitor
 from monitoring.page.fleet_page import create_fleet_app
 from monitoring.settings import MonitorSettings
-from tests.processes import eventually
+from tests.processes import eventually, free_port, process
 from tests.unit.models import _LOANS, loans
 from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows
 
@@ -315,3 +319,36 @@ def test_a_monitor_that_is_replaced_ends_what_it_began(folder: Folder, monkeypat
     monkeypatch.setattr(old, "cycle", changed_meanwhile)
     fleet._look("one")
     assert stopped == [old]
+
+
+def test_one_process_watches_a_folder(folder: Folder, tmp_path: Path) -> None:
+    """A log of 300,000 rows holds up none of ten; a file that is removed ends its target, one that comes has one."""
+    folder.fill("huge", rows=300_000)
+    folder.fill("tiny", rows=10)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = os.environ | {
+        "DATA_DIR": str(folder.data), "DRIFTLOOP_CONFIG": str(folder.configs), "MONITOR_PORT": str(port),
+        "MONITOR_INTERVAL_SECONDS": "1", "DRIFT_ALARM": "off", "PROMETHEUS_API_URL": NOWHERE,
+    }  # fmt: skip
+
+    def get(path: str) -> str:
+        return requests.get(f"{url}{path}", timeout=5).text
+
+    with process([sys.executable, "-m", "monitoring", "run"], tmp_path / "log", environment) as monitor:
+        both = 'monitor_models{state="ok"} 2.0'
+        eventually("a cycle of both", lambda: both in get("/metrics"), 90)
+        rows = [
+            re.search(r"^rowcount (.*)$", get(f"/models/{name}/metrics"), re.MULTILINE) for name in ("huge", "tiny")
+        ]
+        assert [found and found[1] for found in rows] == ["500.0", "10.0"]
+        assert "process_resident_memory_bytes" in get("/metrics")
+        assert "Collecting rows: 10 of 50" in get("/")
+        (folder.configs / "huge.yml").unlink()
+        folder.fill("new")
+        eventually("the models that are there now", lambda: '"huge"' not in get("/sd") and '"new"' in get("/sd"), 30)
+        eventually("a cycle of the new one", lambda: both in get("/metrics"), 30)
+        assert requests.get(f"{url}/models/huge/metrics", timeout=5).status_code == 404
+    assert monitor.returncode == 0
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {event["model"] for event in events if event["event"] == "cycle_done"} == {"huge", "tiny", "new"}

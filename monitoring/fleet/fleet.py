@@ -21,6 +21,7 @@ from monitoring.settings import MonitorSettings
 log = structlog.get_logger(__name__)
 
 SCAN_SECONDS = 2.0  # from one look into the folder to the next
+STOP_SECONDS = 5.0  # for the cycles under way
 
 Standing = Literal["ok", "waiting", "failing"]
 
@@ -92,8 +93,8 @@ class Fleet:
         return state.problem
 
     def stop(self) -> None:
-        """End what runs in the background."""
-        self._rounds.stop()
+        """End what runs in the background; a cycle that is cut off in the middle could abort the process."""
+        self._rounds.stop(STOP_SECONDS)
         for member in self.members.values():
             member.monitor.stop()
 

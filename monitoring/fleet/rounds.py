@@ -62,11 +62,14 @@ class Rounds:
                 self._threads.add(thread)
                 thread.start()
 
-    def stop(self) -> None:
-        """Begin no more looks."""
+    def stop(self, patience: float = 0.0) -> None:
+        """Begin no more looks; wait so many seconds for those that are under way."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        ends = time.monotonic() + patience
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
 
     def long_looks(self) -> dict[str, float]:
         """Return whose look takes long, and since when, in seconds of the monotonic clock."""

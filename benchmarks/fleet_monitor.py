@@ -92,7 +92,6 @@ def start(folder: Path, models: int, seconds: float, interval: float, config: Co
         "DRIFTLOOP_CONFIG": str(configs),
         "MONITOR_PORT": str(port),
         "MONITOR_INTERVAL_SECONDS": str(interval),
-        "REPORT_INTERVAL_SECONDS": "60",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "monitoring", "run"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL

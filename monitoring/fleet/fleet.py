@@ -14,13 +14,14 @@ from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_configs
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.storage import stamp
-from monitoring.fleet.rounds import LONG, Rounds
+from monitoring.fleet.rounds import Rounds
 from monitoring.monitor import Monitor
 from monitoring.settings import MonitorSettings
 
 log = structlog.get_logger(__name__)
 
 SCAN_SECONDS = 2.0  # from one look into the folder to the next
+ENDLESS = 120.0  # seconds: a cycle that takes longer is taken for one that does not end
 STOP_SECONDS = 5.0  # for the cycles under way
 
 Standing = Literal["ok", "waiting", "failing"]
@@ -43,15 +44,15 @@ class Member:
 class Fleet:
     """The models of a folder. What is wrong with a file, or with one model, holds up no other."""
 
-    def __init__(self, folder: Path, settings: MonitorSettings, long: float = LONG) -> None:
-        """Raise ConfigError where a setting is one model's; a cycle of more than `long` seconds is told of."""
+    def __init__(self, folder: Path, settings: MonitorSettings) -> None:
+        """Raise ConfigError where a setting is one model's."""
         settings.of_model("any")
         self.folder, self.settings = folder, settings
         # Both are replaced and never changed, so that who reads them needs no lock.
         self.members: Mapping[str, Member] = {}
         self.faults: Mapping[Path, str] = {}
         self._seen: object = None
-        self._rounds = Rounds(settings.monitor_interval_seconds, self._look, long)
+        self._rounds = Rounds(settings.monitor_interval_seconds, self._look)
 
     def run(self, stop: threading.Event) -> None:
         """Watch until told to stop; what changes in the folder takes effect within seconds."""
@@ -81,13 +82,13 @@ class Fleet:
         if state.problem is None and monitor.fresh:
             return "ok"
         begins = state.last_success is None and (state.problem is None or state.waiting)
-        return "waiting" if begins and member.name not in self._rounds.long_looks() else "failing"
+        return "waiting" if begins and self._rounds.lasts(member.name) < ENDLESS else "failing"
 
     def trouble(self, member: Member) -> str | None:
         """Say why a model's figures are not those of now; None if they are."""
         state = member.monitor.state
-        if member.name in self._rounds.long_looks():
-            return "a cycle is under way that does not come to an end"
+        if (lasts := self._rounds.lasts(member.name)) > ENDLESS:
+            return f"a cycle has been under way for {lasts / 60:.0f} minutes"
         if state.problem is None and state.last_success is not None and not member.monitor.fresh:
             return "no cycle has succeeded lately"
         return state.problem

@@ -1,16 +1,18 @@
-"""Whose turn it is: the cycles of many models on a few threads, spread evenly over the interval."""
+"""Whose turn it is: the cycles of many models one after the other, spread evenly over the interval.
+
+Cycles are Python's work, which threads do in turns: a second one would end none of them sooner, and scrapes later.
+"""
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
-THREADS = 2  # a long first look at one log leaves the other models a thread
-LONG = 60.0  # seconds: a cycle that takes longer is given a thread of its own, however long it lasts
+LONG = 10.0  # seconds: a look that takes longer has the thread to itself, and the others get another one
 GOLDEN = (math.sqrt(5) - 1) / 2  # the multiples of it, less whole numbers, are spread evenly however many there are
 
 
@@ -24,14 +26,14 @@ class Rounds:
         self._due: dict[str, float] = {}
         self._phases: dict[str, float] = {}  # seconds into the interval
         self._looking: dict[str, tuple[threading.Thread, float]] = {}  # who looks, and since when
-        self._threads: set[threading.Thread] = set()
+        self._thread: threading.Thread | None = None
         self._admitted = 0
         self._stopped = False
 
     def admit(self, name: str) -> None:
-        """Give a name its first turn at once, and then one an interval; for one that is known, a turn at once.
+        """Give a name a turn at once, and then one an interval.
 
-        A look of its that takes long counts no more.
+        A look at a name that is known ends before, unless it takes long: then that thread is left to itself.
         """
         with self._changed:
             if name not in self._phases:
@@ -39,6 +41,7 @@ class Rounds:
                 self._admitted += 1
             self._due[name] = time.monotonic()
             if self._takes_long(name):
+                self._leave_thread_to(name)
                 del self._looking[name]
             self._changed.notify_all()
 
@@ -49,38 +52,36 @@ class Rounds:
             self._phases.pop(name, None)
 
     def tend(self) -> None:
-        """Start threads until so many are free for looks that do not take long; to be called now and then."""
+        """See to it that there is a thread for looks that do not take long; to be called now and then."""
         with self._changed:
-            for name in self._long_looks():
-                thread, _ = self._looking[name]
-                if thread in self._threads:
-                    log.warning("cycle_takes_long", model=name, seconds=self._long)
-                    self._threads.remove(thread)
-            self._threads = {thread for thread in self._threads if thread.is_alive()}
-            for _ in range(THREADS - len(self._threads)):
-                thread = threading.Thread(target=self._take_turns, name="cycles", daemon=True)
-                self._threads.add(thread)
-                thread.start()
+            for name in filter(self._takes_long, self._looking):
+                self._leave_thread_to(name)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._take_turns, name="cycles", daemon=True)
+                self._thread.start()
 
     def stop(self, patience: float = 0.0) -> None:
         """Begin no more looks; wait so many seconds for those that are under way."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        ends = time.monotonic() + patience
-        for thread in self._threads:
+            ends = time.monotonic() + patience
+            looking = [thread for thread, _ in self._looking.values()]
+        for thread in looking:
             thread.join(max(0.0, ends - time.monotonic()))
 
-    def long_looks(self) -> dict[str, float]:
-        """Return whose look takes long, and since when, in seconds of the monotonic clock."""
-        with self._changed:
-            return {name: self._looking[name][1] for name in self._long_looks()}
-
-    def _long_looks(self) -> Iterable[str]:
-        return [name for name in self._looking if self._takes_long(name)]
+    def lasts(self, name: str) -> float:
+        """Return for how many seconds a look has been under way; 0 if none is."""
+        begun = self._looking.get(name)
+        return 0.0 if begun is None else time.monotonic() - begun[1]
 
     def _takes_long(self, name: str) -> bool:
-        return name in self._looking and time.monotonic() - self._looking[name][1] > self._long
+        return self.lasts(name) > self._long
+
+    def _leave_thread_to(self, name: str) -> None:
+        if self._looking[name][0] is self._thread:
+            log.warning("cycle_takes_long", model=name, seconds=self._long)
+            self._thread = None
 
     def _take_turns(self) -> None:
         while (name := self._next()) is not None:
@@ -92,7 +93,7 @@ class Rounds:
     def _next(self) -> str | None:
         """Wait for a turn; None if this thread is no longer wanted."""
         with self._changed:
-            while not self._stopped and threading.current_thread() in self._threads:
+            while not self._stopped and threading.current_thread() is self._thread:
                 now = time.monotonic()
                 due, name = min(
                     ((due, name) for name, due in self._due.items() if name not in self._looking),

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-import yaml
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
@@ -21,46 +20,13 @@ from monitoring.fleet.fleet_metrics import FleetCollector
 from monitoring.fleet.rounds import Rounds
 from monitoring.monitor import Monitor
 from monitoring.page.fleet_page import create_fleet_app
-from monitoring.settings import MonitorSettings
 from tests.processes import eventually, free_port, process
-from tests.unit.models import _LOANS, loans
-from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows
-
-NOWHERE = "http://127.0.0.1:9"
-
-
-class Folder:
-    """A folder of configs, and DATA_DIR."""
-
-    def __init__(self, root: Path) -> None:
-        self.configs, self.data = root / "configs", root / "data"
-        self.configs.mkdir()
-
-    def write(self, name: str, file: str | None = None, **changes: Any) -> None:
-        content = _LOANS | changes | {"model": {**_LOANS["model"], "name": name}}
-        (self.configs / (file or f"{name}.yml")).write_text(yaml.safe_dump(content))
-
-    def fill(self, name: str, rows: int = 120, shift: float = 0.0) -> None:
-        self.write(name)
-        config = loans(model={**_LOANS["model"], "name": name})
-        keep_reference(self.data / name, config, make_rows(config, 200))
-        log_rows(self.data / name, config, make_rows(config, rows, seed=1, shift=shift))
-
-    def fleet(self, **settings: Any) -> Fleet:
-        given = {"data_dir": self.data, "prometheus_api_url": NOWHERE, "drift_alarm": "off"} | settings
-        return Fleet(self.configs, MonitorSettings(**given))
+from tests.unit.fleet_fixtures import NOWHERE, Folder, look
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
-
-
-def _look(fleet: Fleet) -> None:
-    """Scan, and give each model its turn, as `run` does in threads."""
-    fleet.scan()
-    for name in fleet.members:
-        fleet._look(name)
 
 
 def _client(fleet: Fleet) -> FlaskClient:
@@ -78,7 +44,7 @@ def test_drift_in_one_shows_only_there(folder: Folder) -> None:
     for name, shift in (("calm", 0.0), ("drifting", 2.0), ("still", 0.0)):
         folder.fill(name, shift=shift)
     fleet = folder.fleet()
-    _look(fleet)
+    look(fleet)
     client = _client(fleet)
     page = client.get("/").text
     assert "1 of 3 models needs attention" in page
@@ -114,13 +80,13 @@ def test_files_come_change_and_go(folder: Folder) -> None:
     folder.fill("one")
     folder.fill("two")
     fleet = folder.fleet()
-    _look(fleet)
+    look(fleet)
     client, one = _client(fleet), fleet.members["one"]
     folder.fill("three")
-    _look(fleet)
+    look(fleet)
     assert _models(client) == ["one", "three", "two"]
     folder.write("two", minimum_rows=60)
-    _look(fleet)
+    look(fleet)
     assert fleet.members["two"].monitor.config.minimum_rows == 60
     (folder.configs / "two.yml").unlink()
     fleet.scan()
@@ -138,7 +104,7 @@ def test_faulty_files_hold_up_no_model(folder: Folder) -> None:
     folder.write("up/down", "slash.yml")
     folder.write("SOUND", "twin.yml")
     fleet = folder.fleet()
-    _look(fleet)
+    look(fleet)
     client = _client(fleet)
     page, metrics = client.get("/").text, client.get("/metrics").text
     assert "3 config files cannot be used" in page
@@ -154,7 +120,7 @@ def test_a_file_that_becomes_faulty_stops_no_watch(folder: Folder) -> None:
     """The model is watched on by what the file said before, until it is removed."""
     folder.fill("one")
     fleet = folder.fleet()
-    _look(fleet)
+    look(fleet)
     one = fleet.members["one"]
     (folder.configs / "one.yml").write_text("model: [")
     fleet.scan()
@@ -190,14 +156,14 @@ def test_a_models_trouble_is_its_own(folder: Folder, monkeypatch: pytest.MonkeyP
     (folder.data / "damaged/reference.parquet").write_bytes(b"no Parquet")
     next((folder.data / "unreadable/current.parquet").iterdir()).write_bytes(b"no Parquet")
     fleet = folder.fleet()
-    _look(fleet)
+    look(fleet)
     (folder.data / "gone/reference.parquet").unlink()
 
     def crash() -> None:
         raise RuntimeError("as no stage tells")
 
     monkeypatch.setattr(fleet.members["crashed"].monitor, "cycle", crash)
-    _look(fleet)
+    look(fleet)
     standing = {name: fleet.standing(member) for name, member in fleet.members.items()}
     assert standing == {
         "absent": "waiting", "crashed": "failing", "damaged": "failing", "gone": "failing", "unreadable": "ok",
@@ -250,7 +216,7 @@ def rounds() -> Iterator[Callable[..., Rounds]]:
 
 
 def test_looks_that_do_not_end_take_no_others_turn(rounds: Callable[..., Rounds]) -> None:
-    """As many as there are threads, and more: each is told of, and is not begun again."""
+    """However many there are: none is begun again before it has ended."""
     ended, seen = threading.Event(), []
 
     def look(name: str) -> None:
@@ -264,12 +230,31 @@ def test_looks_that_do_not_end_take_no_others_turn(rounds: Callable[..., Rounds]
 
     def others_go_on() -> bool:
         turns.tend()
-        return len(turns.long_looks()) == 3 and seen.count("well") > 20
+        return all(turns.lasts(f"endless {n}") > 0.05 for n in (1, 2, 3)) and seen.count("well") > 20
 
     eventually("the turns of the one that is well", others_go_on, 20)
     assert all(seen.count(f"endless {n}") == 1 for n in (1, 2, 3))
     ended.set()
-    eventually("the end of the long looks", lambda: not turns.long_looks() and seen.count("endless 1") > 1, 20)
+    eventually("the end of the long looks", lambda: seen.count("endless 1") > 1, 20)
+
+
+def test_a_model_that_changed_waits_for_no_look_that_does_not_end(rounds: Callable[..., Rounds]) -> None:
+    """Its next look begins beside the one that is left to itself."""
+    ended, seen = threading.Event(), []
+
+    def look(name: str) -> None:
+        seen.append(name)
+        if len(seen) == 1:
+            ended.wait()
+
+    turns = rounds(60.0, look, long=0.05)
+    turns.admit("one")
+    turns.tend()
+    eventually("a look that takes long", lambda: turns.lasts("one") > 0.05, 20)
+    turns.admit("one")
+    turns.tend()
+    eventually("the next look", lambda: len(seen) == 2, 20)
+    ended.set()
 
 
 def test_turns_are_spread_over_the_interval(rounds: Callable[..., Rounds]) -> None:

@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__, epilog=STATUSES)
     parser.set_defaults(run_folder=None)  # a command that takes a folder of configs too
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="watch the model until told to stop").set_defaults(run=_watch, config=None)
+    watch = commands.add_parser("run", help="watch the model, or a folder's models, until told to stop")
+    watch.set_defaults(run=_watch, run_folder=_watch_folder, config=None)
     add_check(commands)
     add_suggestions(commands)
     add_commands(commands)
@@ -51,6 +52,13 @@ def _watch(options: argparse.Namespace, config: Config) -> int:
     from monitoring.serve import serve  # noqa: PLC0415 - the other commands need no server
 
     serve(config, options.settings)
+    return PASSES
+
+
+def _watch_folder(options: argparse.Namespace) -> int:
+    from monitoring.serve import serve_folder  # noqa: PLC0415 - as above
+
+    serve_folder(options.config, options.settings)
     return PASSES
 
 

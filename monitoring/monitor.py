@@ -162,11 +162,15 @@ class Watched:
 
 @dataclass(frozen=True)
 class MonitorState:
-    """What the page shows: the last report, when a cycle last succeeded, why no later one did, and what it left out."""
+    """What the page shows: the last report, when a cycle last succeeded, why no later one did, and what it left out.
+
+    While it is `waiting` for a first reference, the problem is no failure.
+    """
 
     report: Report | None = None
     last_success: datetime | None = None
     problem: str | None = None
+    waiting: bool = False
     unreadable: tuple[Unreadable, ...] = ()
 
 
@@ -243,16 +247,20 @@ class Monitor:
         except WaitingForReferenceError as waiting:
             if self.state.problem is None:
                 log.warning("waiting_for_reference", reason=str(waiting))
-            self.state = replace(self.state, problem=str(waiting))
+            self.state = replace(self.state, problem=str(waiting), waiting=True)
         except CycleError as error:
-            log.exception("cycle_failed", stage=error.stage, reason=str(error))
-            self._metrics.failures.labels(error.stage).inc()
-            self.state = replace(self.state, problem=f"{error.stage}: {error}")
+            self.note_failure(error.stage, str(error), error)
         else:
             self._cycle_seconds = time.monotonic() - started
             self._publish(report)
             self._archive(report)
         release_memory()
+
+    def note_failure(self, stage: str, reason: str, error: Exception) -> None:
+        """Log, count and show why a cycle came to nothing."""
+        log.error("cycle_failed", stage=stage, reason=reason, exc_info=error)
+        self._metrics.failures.labels(stage).inc()
+        self.state = replace(self.state, problem=f"{stage}: {reason}", waiting=False)
 
     def _look(self) -> Report:
         watched = self._read_reference()
@@ -367,7 +375,9 @@ class Monitor:
         export_metrics_to_prometheus(report, self._collector, self._lifetime)
         self._metrics.seconds.set(self._cycle_seconds)
         self._metrics.last_success.set(report.snapshot.taken_at.timestamp())
-        self.state = replace(self.state, report=report, last_success=report.snapshot.taken_at, problem=None)
+        self.state = replace(
+            self.state, report=report, last_success=report.snapshot.taken_at, problem=None, waiting=False
+        )
         log.info("cycle_done", rows=report.snapshot.rows, verdict=report.snapshot.verdict, seconds=self._cycle_seconds)
 
     def _archive(self, report: Report) -> None:

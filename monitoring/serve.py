@@ -6,8 +6,11 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
+import flask
 import prometheus_client
 import waitress
 
@@ -23,23 +26,50 @@ CONNECTIONS = 800  # within the 1,024 files that a process commonly may open; sl
 
 
 def serve(config: Config, settings: MonitorSettings) -> None:
-    """Serve until told to stop."""
+    """Watch one model, and serve until told to stop."""
+    _prepare()
+    from monitoring.monitor import Monitor  # noqa: PLC0415 - takes seconds, in which the log should not be silent
+    from monitoring.page.page import create_app  # noqa: PLC0415
+
+    monitor = Monitor(config, settings, prometheus_client.REGISTRY)
+    watching = _watch(monitor.run, monitor.stop)
+    _answer(create_app(monitor, prometheus_client.REGISTRY, watching.is_alive), settings)
+
+
+def serve_folder(folder: Path, settings: MonitorSettings) -> None:
+    """Watch the models of a folder of config files, and serve until told to stop."""
+    _prepare()
+    from monitoring.fleet.fleet import Fleet  # noqa: PLC0415 - as above
+    from monitoring.fleet.fleet_metrics import FleetCollector  # noqa: PLC0415
+    from monitoring.page.fleet_page import create_fleet_app  # noqa: PLC0415
+
+    fleet = Fleet(folder, settings)
+    prometheus_client.REGISTRY.register(FleetCollector(fleet))
+    watching = _watch(fleet.run, fleet.stop)
+    _answer(create_fleet_app(fleet, prometheus_client.REGISTRY, watching.is_alive), settings)
+
+
+def _prepare() -> None:
+    """Set up the process before Evidently is imported."""
     start_logging("monitor")
     logging.captureWarnings(capture=True)
     signal.signal(signal.SIGTERM, _stop)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     use_one_allocator()
     leave_out_the_rest()
-    from monitoring.monitor import Monitor  # noqa: PLC0415 - takes seconds, in which the log should not be silent
-    from monitoring.page.page import create_app  # noqa: PLC0415
 
+
+def _watch(run: Callable[[threading.Event], None], stop: Callable[[], None]) -> threading.Thread:
+    """Start the loop in a thread; what it began ends with the process."""
     gc.freeze()  # else each full collection walks through all that was imported, and stops scrapes for 0.2 s
     sys.setswitchinterval(TURN)
-    monitor = Monitor(config, settings, prometheus_client.REGISTRY)
-    watching = threading.Thread(target=monitor.run, args=(threading.Event(),), name="monitor", daemon=True)
+    watching = threading.Thread(target=run, args=(threading.Event(),), name="monitor", daemon=True)
     watching.start()
-    app = create_app(monitor, prometheus_client.REGISTRY, watching.is_alive)
-    atexit.register(monitor.stop)
+    atexit.register(stop)
+    return watching
+
+
+def _answer(app: flask.Flask, settings: MonitorSettings) -> None:
     waitress.serve(
         app,
         host=settings.monitor_host,

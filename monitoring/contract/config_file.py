@@ -22,7 +22,7 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     try:
         content = parse_yaml(Path(path).read_bytes())
     except IsADirectoryError as error:
-        what = "is a folder; only check-config takes many models' files, everything else takes one file"
+        what = "is a folder of many models' files; this takes one file"
         raise ConfigError(_told(path, [what])) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

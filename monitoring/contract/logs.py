@@ -16,6 +16,7 @@ def start_logging(service: str) -> None:
 
     shared: list[structlog.typing.Processor] = [
         add_service,
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -30,7 +30,7 @@ class _Answer(BaseModel):
 
 @dataclass(frozen=True)
 class FiringAlert:
-    """An alert and what it says; series of one name are one, since the first of them."""
+    """An alert and what it says; series of one name are one, since the first of them, of so many models."""
 
     name: str
     severity: str
@@ -38,6 +38,7 @@ class FiringAlert:
     since: datetime
     series: int
     runbook: str
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class FiringAlerts:
 class AlertReader:
     """Asks Prometheus for the alerts that fire, at most once in a few seconds."""
 
-    def __init__(self, url: str, login: Login | None = None) -> None:
-        self._login = login
+    def __init__(self, url: str, login: Login | None = None, model: str | None = None) -> None:
+        """Of many models', the alerts of another `model` are left out."""
+        self._login, self._model = login, model
         self._url = f"{url.rstrip('/')}/api/v1/alerts"
         self._seen = Remembered(self._ask, FiringAlerts(problem="Prometheus has not said yet what fires"), _LIFETIME)
 
@@ -67,7 +69,9 @@ class AlertReader:
             found = _Answer.model_validate_json(answer.content).data.alerts
         except (requests.RequestException, ValidationError) as error:
             return FiringAlerts(problem=f"Prometheus cannot say what fires: {type(error).__name__} at {self._url}")
-        return FiringAlerts(_summed(found))
+        return FiringAlerts(
+            _summed([one for one in found if self._model in (None, one.labels.get("model", self._model))])
+        )
 
 
 def _summed(alerts: Sequence[_Alert]) -> tuple[FiringAlert, ...]:
@@ -89,4 +93,5 @@ def _one(name: str, series: list[_Alert]) -> FiringAlert:
         since=first.active_at,
         series=len(series),
         runbook=first.annotations.get("runbook_url", ""),
+        models=tuple(sorted({alert.labels["model"] for alert in series if "model" in alert.labels})),
     )

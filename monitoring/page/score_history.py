@@ -57,8 +57,9 @@ class ScoreHistory:
 class ScoreReader:
     """Asks Prometheus for a task's score, at most once in a quarter of a minute."""
 
-    def __init__(self, url: str, task: TaskName, login: Login | None = None) -> None:
-        self._login = login
+    def __init__(self, url: str, task: TaskName, login: Login | None = None, model: str | None = None) -> None:
+        """Of many models', ask for the score of the `model`."""
+        self._login, self._of = login, "" if model is None else f'{{model="{model}"}}'
         self._url, self._names = f"{url.rstrip('/')}/api/v1/query_range", SCORES[task]
         self._seen = Remembered(self._ask, ScoreHistory(problem="Prometheus has not said yet how it was"), _LIFETIME)
 
@@ -77,7 +78,7 @@ class ScoreReader:
         end = time.time()
         step = seconds / POINTS
         span = {"start": end - seconds, "end": end, "step": step}
-        score, held_to = (self._lines({"query": f"max({name})", **span}, step) for name in self._names)
+        score, held_to = (self._lines({"query": f"max({name}{self._of})", **span}, step) for name in self._names)
         return ScoreHistory(end - seconds, end, score, held_to)
 
     def _lines(self, query: dict[str, str | float], step: float) -> tuple[tuple[Point, ...], ...]:

@@ -26,7 +26,7 @@ def drift_metrics(verdict: DriftVerdict) -> Iterator[Metric]:
         "Until when rows of the log join a re-based reference; 0 once they do not.",
         0.0 if until is None else until / MICROSECONDS,
     )
-    if until is None:
+    if until is None and verdict.progress is not None:
         yield _gauge("drift_calibration_progress", "Share of the calibration that is done.", verdict.progress)
     yield _gauge("drift_false_alarm_every_rows", "Rows between false alarms that are promised.", verdict.promise)
     if verdict.detector is not None:

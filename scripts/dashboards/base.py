@@ -1,11 +1,13 @@
 """What the three dashboards have in common: name, links, the data source, the marks of promotions.
 
 There are no variables for job and instance: a stack has one of each service, and another stack is another data source.
+Of many models one is chosen.
 """
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard
 
+from scripts.dashboards.chosen_model import model_variable, of_model
 from scripts.dashboards.panels import DATASOURCE
 
 TITLES = {
@@ -25,5 +27,6 @@ def frame(uid: str, description: str, refresh: str = "10s", start: str = "now-1h
             link = builders.DashboardLink(title).type(dashboard.DashboardLinkType.LINK).url(f"/d/{other}")
             board.link(link.keep_time(True).include_vars(True))
     board.with_variable(builders.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+    board.with_variable(model_variable(DATASOURCE))
     mark = builders.AnnotationQuery().name("Promotions").enable(True).icon_color("blue").datasource(DATASOURCE)
-    return board.annotation(mark.expr(PROMOTIONS))
+    return board.annotation(mark.expr(of_model(PROMOTIONS)))

@@ -5,6 +5,7 @@ from grafana_foundation_sdk.models import dashboard
 
 from monitoring.contract.config_file import load_config
 from scripts.dashboards.base import frame
+from scripts.dashboards.chosen_model import of_model
 from scripts.dashboards.limits import CONFIG, limit_of
 from scripts.dashboards.model_performance import ADJUSTED, P_VALUES
 from scripts.dashboards.panels import DATASOURCE, Display, Query, bars, heat, levels, number, rows, time_series
@@ -24,7 +25,9 @@ def feature_monitoring() -> builders.Dashboard:
     """Return the dashboard."""
     board = frame("feature-monitoring", "Which features moved, how far, and what moved with them?")
     feature = builders.QueryVariable("feature").label("Feature").datasource(DATASOURCE).multi(True).include_all(True)
-    feature.query({"query": "label_values(feature_distribution, feature)", "refId": "feature", "qryType": 1})
+    feature.query(
+        {"query": f"label_values({of_model('feature_distribution')}, feature)", "refId": "feature", "qryType": 1}
+    )
     feature.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.NATURAL_ASC)
     everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
     board.with_variable(feature.current(everything).all_value(".*"))

@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from scripts.dashboards.chosen_model import of_model
 from scripts.dashboards.limits import Limit
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -132,7 +133,7 @@ def _targets(
     """Ask for values now, in a shape, or for their course."""
     targets: list[Builder[Dataquery]] = []
     for index, query in enumerate(queries):
-        target = prometheus.Dataquery().ref_id(_ref_id(index)).expr(query.expr).datasource(DATASOURCE)
+        target = prometheus.Dataquery().ref_id(_ref_id(index)).expr(of_model(query.expr)).datasource(DATASOURCE)
         targets.append(target.instant().format(shape) if instant else target.range().legend_format(query.legend))
     return targets
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from scripts.dashboards.base import TITLES
+from scripts.dashboards.chosen_model import of_model
 from scripts.dashboards.export import FOLDER, documents
 from scripts.dashboards.queries.time_range import TimeRange
 from scripts.dashboards.queries.variables import Scope, Variable
@@ -30,7 +31,10 @@ FOREIGN = re.compile(r"(prometheus|alertmanager|process|container)_[a-z_]+|up|AL
 
 def expand(expr: str) -> str:
     """Put a value in the place of each variable, as Grafana does."""
-    return Scope(TimeRange(0, 3600)).having(Variable("feature", [], all_value=".*")).fill(expr, step=15)
+    scope = Scope(TimeRange(0, 3600))
+    for name in ("feature", "model"):
+        scope = scope.having(Variable(name, [], all_value=".*"))
+    return scope.fill(expr, step=15)
 
 
 def expressions(board: dict[str, Any]) -> list[str]:
@@ -91,6 +95,24 @@ def test_a_panel_shows_metrics_that_exist(board: dict[str, Any], panel: dict[str
         found = metrics_of(target["expr"])
         assert found or target["expr"].startswith("count(ALERTS")
         assert not {metric for metric in found if not documented(metric)}
+
+
+@pytest.mark.parametrize(
+    ("expr", "chosen"),
+    [
+        pytest.param("max(rowcount)", 'max(rowcount{model=~"$model"})', id="a bare name"),
+        pytest.param(
+            "a{b=~`${c:regex}`} * on (d) group_left () e", 'a{b=~`${c:regex}`,model=~"$model"} * on (d) group_left () '
+            'e{model=~"$model"}', id="a join",
+        ),
+        pytest.param('{__name__=~".+_x",y!=""}[5m]', '{__name__=~".+_x",y!="",model=~"$model"}[5m]', id="no name"),
+        pytest.param("time() - (up > 0)", "time() - (up > 0)", id="of no model"),
+        pytest.param("sum by (le) (api_x_total)", "sum by (le) (api_x_total)", id="the API's"),
+    ],
+)  # fmt: skip
+def test_series_of_models_are_those_of_the_chosen_one(expr: str, chosen: str) -> None:
+    """Each selector of a model's series has the variable, and no other has."""
+    assert of_model(expr) == chosen
 
 
 def test_a_metric_that_nobody_exports_would_be_found() -> None:

@@ -17,7 +17,10 @@ from flows.trigger.metrics import TriggerMetrics, watch
 from monitoring.alarms.loss import LossTest
 from monitoring.alarms.loss_estimate import LossEstimate
 from monitoring.contract.reference import Performance, ReliabilityCurve
+from monitoring.fleet.fleet import Fleet
+from monitoring.fleet.fleet_metrics import FleetCollector
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
+from monitoring.settings import MonitorSettings
 from monitoring.snapshot.alarm_metrics import loss_estimate_metrics, loss_metrics
 from monitoring.snapshot.exporter import SnapshotCollector
 from tests.unit.mixed import tips, trip_rows, trips
@@ -62,7 +65,7 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1, shift=3.0))
     monitor, registry = monitor_of(tmp_path, GENRES, drift_alarm="on")
     monitor.cycle()
-    shown = _exported(registry) | _of_errors()
+    shown = _exported(registry) | _of_errors() | _of_many_models(tmp_path)
     in_groups = trips(metrics=PREFIX)
     in_groups = in_groups.model_copy(update={"model": in_groups.model.model_copy(update={"segments": ("zone",)})})
     for config in (in_groups, tips(metrics=PREFIX, drift=BY_DISTANCE)):  # what a genre's config has not
@@ -74,6 +77,17 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
         export_metrics_to_prometheus(generate_evidently_report(*frames, config=config), collector)
         shown = _exported(others) | shown
     assert shown == _documented("Monitor")
+
+
+def _of_many_models(folder: Path) -> dict[str, frozenset[str]]:
+    """Return the metrics of a monitor of many models, one of whose files is faulty."""
+    configs, registry = folder / "configs", CollectorRegistry()
+    configs.mkdir()
+    (configs / "faulty.yml").write_text("model: [")
+    fleet = Fleet(configs, MonitorSettings(data_dir=folder))
+    fleet.scan()
+    registry.register(FleetCollector(fleet))
+    return _exported(registry)
 
 
 def _of_errors() -> dict[str, frozenset[str]]:

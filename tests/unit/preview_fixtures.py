@@ -10,8 +10,9 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
+from scripts.dashboards.chosen_model import model_variable
 from scripts.dashboards.limits import Limit
-from scripts.dashboards.panels import Display, Query, bars, heat, levels, number, rows, time_series
+from scripts.dashboards.panels import DATASOURCE, Display, Query, bars, heat, levels, number, rows, time_series
 from scripts.prometheus_tools import find_tools
 from tests.processes import answers, eventually, free_port, process
 
@@ -51,6 +52,7 @@ def write_dashboard(folder: Path, *panels: object, name: str = "one") -> Path:
     kind.query({"query": "label_values(share, kind)", "refId": "kind"}).sort(model.VariableSort.NATURAL_ASC)
     board = build.Dashboard(f"Board {name}").uid(name).time("now-20m", "now").refresh("")
     board = board.with_variable(build.DatasourceVariable("datasource").type("prometheus"))
+    board = board.with_variable(model_variable(DATASOURCE))
     board = board.with_variable(kind.current(model.VariableOption(text="All", value="$__all")))
     mark = build.AnnotationQuery().name("Promotions").enable(True).icon_color("blue")
     board = board.annotation(mark.expr("promoted > 0"))

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Browser, Page, sync_playwright
+from prometheus_client import CollectorRegistry
 from werkzeug.serving import make_server
 
 from monitoring.contract.history import Episode, Scored, TriggeringAlert, keep_episode
 from monitoring.contract.layout import Layout
+from monitoring.page.fleet_page import create_fleet_app
 from monitoring.page.page import create_app
+from tests.unit.fleet_fixtures import Folder, look
 from tests.unit.models import LOANS
 from tests.unit.monitor_fixtures import keep_reference, log_rows, make_rows, monitor_of
 
@@ -59,7 +63,26 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         keep_episode(Layout(data), episode(outcome, name=name))
     monitor, registry = monitor_of(data)
     monitor.cycle()
-    server = make_server("127.0.0.1", 0, create_app(monitor, registry, lambda: True), threaded=True)
+    yield from _serve(create_app(monitor, registry, lambda: True))
+
+
+@pytest.fixture(scope="module")
+def overview(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the pages of a model that drifts, one that is well, one without a reference, and a faulty file."""
+    folder = Folder(tmp_path_factory.mktemp("fleet"))
+    for name, shift in (("drifting", 2.0), ("well", 0.0)):
+        folder.fill(name, shift=shift)
+    folder.write("new")
+    (folder.configs / "faulty.yml").write_text("model: [")
+    for outcome in ("Promoted", "Failed"):
+        keep_episode(Layout(folder.data / "well"), episode(outcome, name="ModelDrift"))
+    fleet = folder.fleet()
+    look(fleet)
+    yield from _serve(create_fleet_app(fleet, CollectorRegistry(), lambda: True))
+
+
+def _serve(app: Flask) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -78,8 +101,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [pytest.param(1600, id="desk"), pytest.param(390, id="phone")])
-def test_everybody_can_read_the_page(address: str, browser: Browser, width: int, scheme: str) -> None:
+@pytest.mark.parametrize("shown", ["address", "overview"])
+def test_everybody_can_read_the_page(
+    request: pytest.FixtureRequest, browser: Browser, shown: str, width: int, scheme: str
+) -> None:
     """Nothing scrolls sideways, text has contrast, headings order, tables heads; nothing comes from elsewhere."""
+    address = request.getfixturevalue(shown)
     page: Page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     asked: list[str] = []
     said: list[str] = []
@@ -125,4 +152,23 @@ def test_a_person_finds_the_verdict_the_reason_and_the_report(address: str, brow
     page.go_back()
     page.get_by_role("link", name="Monitor").click()
     assert page.get_by_role("heading", name=LOANS.model.name).is_visible()
+    page.close()
+
+
+def test_a_person_finds_the_model_that_needs_attention(overview: str, browser: Browser) -> None:
+    """It stands first; its page leads to its report and back to all models."""
+    page: Page = browser.new_page()
+    page.goto(overview)
+    models = page.get_by_role("table").filter(has_text="how it is")
+    assert models.get_by_role("link").all_inner_texts() == ["drifting", "new", "well"]
+    assert page.locator(".verdict strong").all_inner_texts() == [
+        "1 of 3 models needs attention",
+        "1 config file cannot be used",
+    ]
+    models.get_by_role("link", name="drifting").click()
+    page.get_by_role("link", name="Evidently report").click()
+    page.get_by_text("Drift per Column").first.wait_for()
+    page.go_back()
+    page.get_by_role("link", name="All models").click()
+    assert page.get_by_role("heading", name="3 models").is_visible()
     page.close()

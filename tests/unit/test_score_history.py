@@ -54,6 +54,12 @@ def test_a_day_is_drawn_with_its_gaps(url: str) -> None:
     assert found.span == pytest.approx((12.0, 13.0), abs=0.01)
 
 
+def test_one_of_many_models_is_asked_for_by_its_name(url: str) -> None:
+    """The others' scores are not its own."""
+    Prometheus.series = {'max(model_mae{model="loans"})': lambda _at: 3.0, "max(model_mae)": lambda _at: 9.0}
+    assert ScoreReader(url, "regression", model="loans").read().span == (3.0, 3.0)
+
+
 def test_a_young_stack_is_drawn_over_an_hour(url: str) -> None:
     now = time.time()
     Prometheus.series = {"max(model_accuracy)": lambda at: 0.7 if now - at < 600 else float("nan")}

@@ -11,9 +11,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from monitoring.contract.storage import replaced
 
 NICENESS = 5  # behind the API and the cycles of the monitor, yet not without a share where all cores are busy
 SEED = 20_261_125
+LONGEST = 1800.0  # seconds: a calibration that takes longer keeps no other waiting
 
 
 class CalibrationError(DriftloopError):
@@ -36,6 +38,18 @@ class CalibrationError(DriftloopError):
 
 class CalibrationJob:
     """A running calibration for a reference, which ends with the file."""
+
+    _running: ClassVar[dict[threading.Thread, float]] = {}  # of this process, and since when
+
+    _starting: ClassVar = threading.Lock()
+
+    @classmethod
+    def in_turn(cls, *of: Any, earlier: Observations | None = None) -> Self | None:
+        """Start a calibration; return None while another of this process is under way: many models take turns."""
+        with cls._starting:
+            now = time.monotonic()
+            busy = any(thread.is_alive() and now - begun < LONGEST for thread, begun in tuple(cls._running.items()))
+            return None if busy else cls(*of, earlier=earlier)
 
     def __init__(
         self,
@@ -65,6 +79,7 @@ class CalibrationJob:
         self._thread = threading.Thread(
             target=self._communicate, args=(content.getvalue(),), name="calibration", daemon=True
         )
+        self._running[self._thread] = time.monotonic()
         self._thread.start()
 
     def _communicate(self, content: bytes) -> None:
@@ -79,6 +94,7 @@ class CalibrationJob:
                 self.progress = float(line)
             self._error = self._process.stderr.read().decode(errors="replace")
         self._process.wait()  # its pipes close a moment before it has ended
+        self._running.pop(threading.current_thread(), None)
 
     def done(self) -> bool:
         """Return whether the process has ended; raise CalibrationError if it failed."""

@@ -60,13 +60,13 @@ ATTRIBUTED_EVERY = timedelta(seconds=30)  # while an alarm lasts, for more rows 
 class DriftVerdict:
     """The detector's state after an update; before it is calibrated, `detector` is None.
 
-    `progress` of the calibration is 0 to 1; `promise` is the mean number of rows between false alarms that config.yml
-    asks for. There is an `attribution` while an alarm lasts. `logged` is how many rows the log holds since the
-    reference. `support` says how far the calibration supports the promise. Until `learning_until` rows of the log are
-    taken as the reference's, and nothing is tested.
+    `progress` of the calibration is 0 to 1, None while another model's is under way; `promise` is the mean number of
+    rows between false alarms that config.yml asks for. There is an `attribution` while an alarm lasts. `logged` is how
+    many rows the log holds since the reference. `support` says how far the calibration supports the promise. Until
+    `learning_until` rows of the log are taken as the reference's, and nothing is tested.
     """
 
-    progress: float
+    progress: float | None
     promise: float
     detector: DetectorStatus | None = None
     attribution: Attribution | None = None
@@ -137,7 +137,7 @@ class DriftWatch:
         if self._detector is None:
             calibration = self._calibrated()
             if calibration is None:
-                return DriftVerdict(self._job.progress if self._job else 0.0, promise, logged=logged)
+                return DriftVerdict(self._job.progress if self._job else None, promise, logged=logged)
             self._start(calibration, parts)
         assert self._detector is not None
         assert self._cursor is not None
@@ -198,7 +198,7 @@ class DriftWatch:
         return self.calibration_path.with_suffix(".parquet")
 
     def _calibrated(self) -> Calibration | None:
-        """Return the calibration; if there is none, None, and start making one unless that is under way."""
+        """Return the calibration; if there is none, None, and start making one unless one is under way."""
         path = self.calibration_path
         try:
             if self._job is None or self._job.done():
@@ -212,7 +212,7 @@ class DriftWatch:
             _drop_oldest(self._folder)
             categories = len(self._config.model.categories)
             asked = self._config.rhythm, self._config.timezone
-            self._job = CalibrationJob(path, self._reference, categories, *asked, earlier=self._earlier)
+            self._job = CalibrationJob.in_turn(path, self._reference, categories, *asked, earlier=self._earlier)
         return None
 
     def _start(self, calibration: Calibration, parts: Iterable[Part]) -> None:

@@ -89,11 +89,11 @@ def resolve(dashboard: Json, time: TimeRange, prometheus: Prometheus) -> Scope:
     """Return the scope of a dashboard; raise DashboardError for a variable of a kind that is not known."""
     scope = Scope(time)
     for definition in dashboard.get("templating", {}).get("list", []):
-        scope = scope.having(_variable(definition, time, prometheus))
+        scope = scope.having(_variable(definition, scope, prometheus))
     return scope
 
 
-def _variable(definition: Json, time: TimeRange, prometheus: Prometheus) -> Variable:
+def _variable(definition: Json, scope: Scope, prometheus: Prometheus) -> Variable:
     kind, name = definition["type"], definition["name"]
     if kind not in _KNOWN:
         raise DashboardError(f"variable {name}: the preview knows no variables of type {kind}")
@@ -105,7 +105,8 @@ def _variable(definition: Json, time: TimeRange, prometheus: Prometheus) -> Vari
     found = _LABEL_VALUES.fullmatch(query.strip())
     if found is None or not definition.get("allValue"):
         raise DashboardError(f"variable {name}: the preview asks label_values(metric, label) with an allValue for all")
-    values = sorted(prometheus.label_values(found[2], found[1].strip(), time), key=natural)
+    series = scope.fill(found[1].strip(), step=0)
+    values = sorted(prometheus.label_values(found[2], series, scope.time), key=natural)
     return Variable(name, values, all_value=definition["allValue"], label=label)
 
 

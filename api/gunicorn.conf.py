@@ -18,14 +18,13 @@ from gunicorn.glogging import Logger
 
 from api.settings import APISettings
 from api.workers import Worker
-from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.logs import start_logging
 from monitoring.contract.plain_files import discard, make_folder
 
 try:
     _settings = APISettings.read()
-    load_config(_settings.driftloop_config)
+    _settings.read_configs()
     _keys = _settings.read_keys()
 except ConfigError as error:
     raise SystemExit(str(error)) from None
@@ -88,8 +87,7 @@ def post_worker_init(worker: Any) -> None:
     """Spare the garbage collector what a worker has loaded for good: its rounds took a third of a batch's time."""
 
     def freeze() -> None:
-        if (extractor := worker.wsgi.extensions["driftloop"].extractor) is not None:
-            extractor.warmed_up.wait()
+        worker.wsgi.extensions["driftloop"].wait_until_warm()
         gc.collect()
         gc.freeze()
 

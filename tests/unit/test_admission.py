@@ -36,7 +36,7 @@ class Server:
         self.now = until
 
     def _begin(self) -> bool:
-        for arrived in self.admission.begin():
+        for arrived, _ in self.admission.begin():
             self.waits.append((self.now, self.now - arrived))
             self.working.append(self.now + self.seconds)
         return bool(self.working)

@@ -201,11 +201,12 @@ def ready(fleet: Fleet) -> Response:
     if not fleet.many:
         with fleet.used(fleet.first) as service:
             return ready_model(service)
-    told = {name: service.unready() or "ready" for name, service in fleet.services.items()}
-    if "ready" not in told.values():
-        why = "; ".join(f"{name}: {reason}" for name, reason in (told | fleet.faults).items())
+    services = fleet.services
+    unready = {name: why for name, service in services.items() if (why := service.unready())}
+    if len(unready) == len(services):
+        why = "; ".join(f"{name}: {reason}" for name, reason in (unready | fleet.faults).items())
         raise Problem(503, "not_ready", why or "the folder of config files is empty", retry_after=_RETRY_SECONDS)
-    return _json({"status": "ready", "models": told, "faults": fleet.faults})
+    return _json({"status": "ready", "not_ready": unready | fleet.faults})
 
 
 def ready_model(service: Service) -> Response:

@@ -115,6 +115,7 @@ class Fleet:
                 self._take_over(load_configs(self._folder))
                 self._seen = files
         except (OSError, ConfigError) as error:  # each model serves on as it did
+            self._seen = None
             self._tell({**self.faults, str(self._folder): f"{self._folder}: cannot be listed: {error}"})
 
     def _follow(self) -> None:

@@ -1,18 +1,18 @@
 """Who may write: who has a key with the scope, where keys are asked for, or else whoever is no page of another site."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flask import g, request
 
-from api.keys import Keys
+from api.keys import Key, Keys
 from api.problems import Problem
 from monitoring.contract.local_names import is_local
 
 
-def require_key(keys: Keys, scopes: Mapping[str, str]) -> None:
-    """Raise the 401 of a request that would write and carries no key, or the 403 of a key without the endpoint's scope.
+def require_key(keys: Keys, scopes: Mapping[str, str], asked: Callable[[], str]) -> None:
+    """Raise the 401 of a request that would write and carries no key, or the 403 of a key that does not open it.
 
-    `scopes` has the scope that each endpoint takes.
+    `scopes` has the scope that each endpoint takes, and `asked` says which model the request is for.
     """
     if request.method != "POST":
         return
@@ -23,6 +23,7 @@ def require_key(keys: Keys, scopes: Mapping[str, str]) -> None:
         raise Problem(401, "api_key", detail, field="Authorization")
     if (scope := scopes.get(request.endpoint or "")) is not None:
         require_scope(scope, f"POST {request.path}")
+        _require_model(g.key, asked())
 
 
 def require_scope(scope: str, what: str) -> None:
@@ -31,6 +32,13 @@ def require_scope(scope: str, what: str) -> None:
         has = ", ".join(sorted(key.scopes))
         detail = f"Authorization: {what} takes a key with the scope {scope}; that of {key.name} has {has}"
         raise Problem(403, "scope", detail, field="Authorization")
+
+
+def _require_model(key: Key, model: str) -> None:
+    """Raise the 403 of a key that is for other models; whether there is such a model it does not say."""
+    if key.models is not None and model not in key.models:
+        detail = f"Authorization: the key of {key.name} is for {', '.join(sorted(key.models))} alone"
+        raise Problem(403, "model", detail, field="Authorization")
 
 
 def refuse_foreign_pages() -> None:

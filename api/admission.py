@@ -7,10 +7,13 @@ one of time on any machine, for single rows and for large batches.
 
 A burst is no overload. While requests have waited for a moment only, many may wait; once they wait without a break, few
 may (as CoDel tells good queues from bad ones: Nichols and Jacobson, 2012).
+
+Of many models each has its own queue. The room is shared evenly by those whose requests wait, who take turns, and the
+last free thread is kept for a model that has none: one that is flooded, or slow, leaves the others theirs.
 """
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -37,52 +40,79 @@ class Admission(Generic[Request]):
         self._pace = _PACE  # seconds from one answer to the next, while requests wait
         self._answered = 0.0
         self._behind: float | None = None  # since when requests wait without a break
-        self._waiting: dict[bool, deque[tuple[float, Request]]] = {False: deque(), True: deque()}  # by: writes
-        self._turn = False  # whose it is, where both wait
+        self._asking: deque[tuple[float, Request]] = deque()  # how things are
+        self._writing: dict[str, deque[tuple[float, Request]]] = {}  # by model, whose turn it is first; none is empty
+        self._running: Counter[str] = Counter()  # threads that a model's requests have
+        self._writes_next = False  # whose turn it is, where both wait
 
-    def take(self, request: Request, *, writes: bool) -> bool:
-        """Let a request in, one that writes only if there is room; say whether it was."""
-        if writes and not self.has_room():
+    def take(self, request: Request, *, writes: bool, model: str = "") -> bool:
+        """Let a request in, one that writes only if there is room for its model's; say whether it was."""
+        if not writes:
+            self._asking.append((self._clock(), request))
+            return True
+        if not self.has_room(model):
             return False
-        self._waiting[writes].append((self._clock(), request))
+        self._writing.setdefault(model, deque()).append((self._clock(), request))
         return True
 
-    def has_room(self) -> bool:
-        """Say whether a request would be let in now."""
+    def has_room(self, model: str = "") -> bool:
+        """Say whether a request that writes to the model would be let in now."""
         now = self._clock()
         if self._behind is None and now - self._answered > _REMEMBERED:
             self._pace = _PACE  # what slow requests took a while ago says nothing of these
         burst = self._behind is None or now - self._behind < _BURST_ENDS
         room = max(self._least, (_BURST if burst else _PATIENCE) / self._pace)
-        return len(self._waiting[True]) - self._free < room
+        waiting = len(self._writing.get(model, ()))
+        if sharing := len(self._writing.keys() - {model}):
+            return waiting < max(_FOR_EACH_THREAD, room / (sharing + 1))
+        return waiting - self._free < room
 
     @property
     def behind(self) -> bool:
         """Say whether requests wait."""
         return self._behind is not None
 
-    def begin(self) -> Iterator[Request]:
-        """Return the requests whose turn it is; those that ask how things are take turns with those that write."""
-        while self._free and any(self._waiting.values()):
+    def begin(self) -> Iterator[tuple[Request, str]]:
+        """Return the requests whose turn it is, each with its model; those that ask take turns with those that write.
+
+        For each of them `end` is called with that model.
+        """
+        while self._free and (begun := self._next()):
             self._free -= 1
-            which = self._turn if self._waiting[self._turn] else not self._turn
-            self._turn = not which
-            yield self._waiting[which].popleft()[1]
-        if not any(self._waiting.values()):
+            self._running[begun[1]] += 1
+            yield begun
+        if not (self._asking or self._writing):
             self._behind = None
         elif self._behind is None:
             self._behind = self._clock()
 
+    def _next(self) -> tuple[Request, str] | None:
+        models = (model for model in self._writing if self._free > 1 or not model or not self._running[model])
+        model = next(models, None)
+        if self._asking and (model is None or not self._writes_next):
+            self._writes_next = True
+            return self._asking.popleft()[1], ""
+        if model is None:
+            return None
+        self._writes_next = False
+        queue = self._writing.pop(model)
+        request = queue.popleft()[1]
+        if queue:
+            self._writing[model] = queue  # behind the others
+        return request, model
+
     def overdue(self) -> Iterator[Request]:
         """Return the requests that have waited too long."""
-        for waiting in self._waiting.values():
+        for waiting in (self._asking, *self._writing.values()):
             while waiting and self._clock() - waiting[0][0] > _LONGEST:
                 yield waiting.popleft()[1]
+        self._writing = {model: waiting for model, waiting in self._writing.items() if waiting}
 
-    def end(self) -> None:
+    def end(self, model: str = "") -> None:
         """Note that a request was answered: its thread is free."""
         now = self._clock()
         if self._behind is not None:
             self._pace += _WEIGHT * (now - max(self._answered, self._behind) - self._pace)
         self._answered = now
         self._free += 1
+        self._running[model] -= 1

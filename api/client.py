@@ -22,6 +22,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import requests
@@ -41,8 +42,9 @@ _OK, _TOO_LARGE, _UNFIT = 200, 413, (400, 413, 415, 422)
 class LogClient:
     """Logs predictions, in batches, from a thread that each process starts with its first row.
 
-    `prediction` is the name of the prediction's field, as `model.prediction` in the config of the API at `url`. `key`
-    is its API key, if it asks for one. At most `most_bytes` of rows wait, and are sent when there are `batch_rows` of
+    `prediction` is the name of the prediction's field, as `model.prediction` in the config of the API at `url`. `model`
+    is the model's name, where the API has many; without it the first one is meant. `key` is an API key, if it asks for
+    one. At most `most_bytes` of rows wait, and are sent when there are `batch_rows` of
     them or the first has waited for `batch_seconds`.
     """
 
@@ -51,12 +53,13 @@ class LogClient:
         url: str,
         *,
         prediction: str = "prediction",
+        model: str | None = None,
         key: str | None = None,
         batch_rows: int = 500,
         batch_seconds: float = 1.0,
         most_bytes: int = 64_000_000,
     ) -> None:
-        self._url = url.rstrip("/") + "/log"
+        self._url = url.rstrip("/") + ("/log" if model is None else f"/models/{quote(model, safe='')}/log")
         self._prediction = prediction
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._batch_rows = batch_rows

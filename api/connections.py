@@ -60,6 +60,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.parser = get_parser(cfg, self, client)
         self.initialized = self.data_ready = True
         self.keep = False
+        self.model = ""  # that its request is for, while a thread has it; of many models
         self.waits_for: tuple[int, Any] | None = None  # what the event loop watches it for, and what it does then
         self.unsent = 0  # bytes of an answer that are on their way out
         self.closes_at: float | None = None

@@ -1,7 +1,8 @@
 """API keys: each has a name and scopes; a file holds their hashes and is read again whenever it changes.
 
-A line of the file is NAME SCOPE,SCOPE SHA256; `python -m api.keys NAME SCOPE...` makes a key and its line. A key is 256
-random bits, so that one round of SHA-256 is enough: nobody finds such a key by trying.
+A line of the file is NAME SCOPE,SCOPE SHA256, and where the key is for some models alone models:NAME,NAME. `python -m
+api.keys NAME SCOPE... [models:NAME,NAME]` makes a key and its line. A key is 256 random bits, so that one round of
+SHA-256 is enough: nobody finds such a key by trying.
 """
 
 import hashlib
@@ -22,16 +23,18 @@ LARGEST = 1_000_000  # bytes of a file of keys
 
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
-_TAKES = f"takes NAME SCOPE,SCOPE SHA256, with the scopes {', '.join(SCOPES)}"
+_MODELS = re.compile(r"models:([A-Za-z0-9][A-Za-z0-9._-]*(?:,[A-Za-z0-9][A-Za-z0-9._-]*)*)")
+_TAKES = f"takes NAME SCOPE,SCOPE SHA256, with the scopes {', '.join(SCOPES)}, and models:NAME,NAME if not for all"
 
 logger = structlog.get_logger(__name__)
 
 
 class Key(NamedTuple):
-    """Whose key it is, and what it opens."""
+    """Whose key it is, and what it opens: of all models, or of those alone."""
 
     name: str
     scopes: frozenset[str]
+    models: frozenset[str] | None = None
 
 
 class Keys:
@@ -99,22 +102,25 @@ def read_keys(path: Path) -> tuple[dict[str, Key], list[str]]:
 
 
 def _parse(words: list[str]) -> tuple[str, Key] | None:
-    if len(words) != 3:  # noqa: PLR2004 - name, scopes, hash
+    if len(words) not in (3, 4):  # name, scopes, hash, models
         return None
-    name, scopes, digest = words[0], frozenset(words[1].split(",")), words[2]
-    fits = _NAME.fullmatch(name) and scopes <= set(SCOPES) and _HASH.fullmatch(digest)
-    return (digest, Key(name, scopes)) if fits else None
+    name, scopes, digest, bound = words[0], frozenset(words[1].split(",")), words[2], words[3:]
+    models = _MODELS.fullmatch(bound[0]) if bound else None
+    if not (_NAME.fullmatch(name) and scopes <= set(SCOPES) and _HASH.fullmatch(digest)) or (bound and not models):
+        return None
+    return digest, Key(name, scopes, frozenset(models[1].split(",")) if models else None)
 
 
 def main(arguments: list[str]) -> None:
     """Make a key; print it and its line."""
-    name, *scopes = arguments or [""]
-    if not (_NAME.fullmatch(name) and scopes and {*scopes} <= {*SCOPES}):
-        sys.exit(f"usage: python -m api.keys NAME SCOPE...; scopes: {', '.join(SCOPES)}")
+    name, *words = arguments or [""]
+    bound = [word for word in words if word.startswith("models:")]
+    scopes = [word for word in words if word not in bound]
     key = secrets.token_urlsafe(32)
-    sys.stdout.write(
-        f"the client's key:         {key}\nthe line in API_KEYS_FILE: {name} {','.join(scopes)} {hashed(key)}\n"
-    )
+    line = [name, ",".join(scopes), hashed(key), *bound]
+    if _parse(line) is None:
+        sys.exit(f"usage: python -m api.keys NAME SCOPE... [models:NAME,NAME]; scopes: {', '.join(SCOPES)}")
+    sys.stdout.write(f"the client's key:         {key}\nthe line in API_KEYS_FILE: {' '.join(line)}\n")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 import os
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 
 from api.metric_files import MetricFiles, use_metric_files
 from monitoring.contract.config import Model
@@ -20,7 +23,40 @@ LOAD_OUTCOMES = ("loaded", "late", "refused", "unreachable", "copy_failed", "cop
 ROW_OUTCOMES = ("logged", "known")
 EVENT_OUTCOMES = ("joined", "waiting", "dropped")
 LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
+M = TypeVar("M", bound=MetricWrapperBase)
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Labelled(Generic[M]):
+    """A metric with labels, the first of which is the model's name where there are many."""
+
+    metric: M
+    first: tuple[str, ...] = ()
+
+    def labels(self, *values: object) -> M:
+        """Return the series of these values."""
+        return self.metric.labels(*self.first, *values)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the metrics of one model in its registry: with the label `model` where there are many, else without."""
+
+    registry: CollectorRegistry
+    model: str | None = None
+
+    def labelled(self, kind: type[M], name: str, text: str, labels: Sequence[str] = (), **more: Any) -> Labelled[M]:
+        """Make a metric with labels."""
+        if self.model is None:
+            return Labelled(kind(name, text, labels, registry=self.registry, **more))
+        return Labelled(kind(name, text, ["model", *labels], registry=self.registry, **more), (self.model,))
+
+    def single(self, kind: type[M], name: str, text: str, **more: Any) -> M:
+        """Make a metric that has no label of its own."""
+        made = self.labelled(kind, name, text, **more)
+        return made.metric if self.model is None else made.labels()
 
 
 @dataclass(frozen=True)
@@ -33,36 +69,30 @@ class LogMetrics:
     retired: Counter
     files: Gauge
     lag: Gauge
-    failures: Counter
+    failures: Labelled[Counter]
 
     def failed(self, stage: str, count: int = 1) -> None:
         """Count a failure of one stage."""
         self.failures.labels(stage).inc(count)
 
 
-def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
+def log_metrics(prefix: str, make: Maker) -> LogMetrics:
     """Make the metrics of the log of that name."""
-    failures = Counter(f"{prefix}_failures", "Failures by stage.", ["stage"], registry=registry)
+    failures = make.labelled(Counter, f"{prefix}_failures", "Failures by stage.", ["stage"])
     for stage in LOG_STAGES:
         failures.labels(stage)  # there from the start: a counter that begins at 1 has not increased, for Prometheus
+    newest = {"multiprocess_mode": "livemostrecent"}
     return LogMetrics(
-        rows=Counter(f"{prefix}_rows", "Rows appended.", registry=registry),
-        parts=Counter(f"{prefix}_parts_sealed", "Journals sealed into Parquet parts.", registry=registry),
-        merged=Counter(f"{prefix}_parts_merged", "Parts made of smaller ones.", registry=registry),
-        retired=Counter(
-            f"{prefix}_parts_retired", "Parts that left for their age or the log's size.", registry=registry
-        ),
-        files=Gauge(
-            f"{prefix}_parts",
-            "Parts in the log, when they were last looked after.",
-            multiprocess_mode="livemostrecent",
-            registry=registry,
-        ),
-        lag=Gauge(
+        rows=make.single(Counter, f"{prefix}_rows", "Rows appended."),
+        parts=make.single(Counter, f"{prefix}_parts_sealed", "Journals sealed into Parquet parts."),
+        merged=make.single(Counter, f"{prefix}_parts_merged", "Parts made of smaller ones."),
+        retired=make.single(Counter, f"{prefix}_parts_retired", "Parts that left for their age or the log's size."),
+        files=make.single(Gauge, f"{prefix}_parts", "Parts in the log, when they were last looked after.", **newest),
+        lag=make.single(
+            Gauge,
             f"{prefix}_seal_lag_seconds",
             "How long a row has been in a journal and in no part, when the log was last looked after.",
-            multiprocess_mode="livemostrecent",
-            registry=registry,
+            **newest,
         ),
         failures=failures,
     )
@@ -71,8 +101,8 @@ def log_metrics(prefix: str, registry: CollectorRegistry) -> LogMetrics:
 class _Categories:
     """The predictions of a classification, by category."""
 
-    def __init__(self, model: Model, registry: CollectorRegistry) -> None:
-        counter = Counter("api_predictions", "Rows predicted, by prediction.", [model.label], registry=registry)
+    def __init__(self, model: Model, make: Maker) -> None:
+        counter = make.labelled(Counter, "api_predictions", "Rows predicted, by prediction.", [model.label])
         self._counters = {name: counter.labels(name) for name in model.categories}
 
     def count(self, answers: Sequence[str | float]) -> None:
@@ -86,8 +116,8 @@ class _Categories:
 class _Numbers:
     """The predictions of a regression, all together: a series per number would be one per row."""
 
-    def __init__(self, _model: Model, registry: CollectorRegistry) -> None:
-        self._counter = Counter("api_predictions", "Rows predicted.", registry=registry)
+    def __init__(self, _model: Model, make: Maker) -> None:
+        self._counter = make.single(Counter, "api_predictions", "Rows predicted.")
 
     def count(self, answers: Sequence[str | float]) -> None:
         self._counter.inc(len(answers))
@@ -96,64 +126,30 @@ class _Numbers:
 _PREDICTIONS: dict[TaskName, type[_Categories | _Numbers]] = {"classification": _Categories, "regression": _Numbers}
 
 
-class APIMetrics:
-    """The metrics of one worker process."""
+class RequestMetrics:
+    """What is counted of requests, be they for a model or not."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: str | None = None) -> None:
         use_metric_files()
-        self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "api_requests", "Requests answered.", ["endpoint", "method", "status"], registry=registry
-        )
-        self._seconds = Histogram(
+        self.registry = CollectorRegistry()
+        self.make = Maker(self.registry, model)
+        make = self.make.labelled
+        self._requests = make(Counter, "api_requests", "Requests answered.", ["endpoint", "method", "status"])
+        self._seconds = make(
+            Histogram,
             "api_request_duration_seconds",
             "Time from the request's headers to the answer.",
             ["endpoint"],
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._predictions = _PREDICTIONS[model.task](model, registry)
-        self._shed = Counter(
+        self._shed = make(
+            Counter,
             "api_requests_shed",
             "Requests refused unread because no thread would have come to them soon.",
             ["endpoint"],
-            registry=registry,
         )
-        self.batch_size = Histogram("api_batch_size", "Rows of a prediction request.", buckets=_ROWS, registry=registry)
-        self.rejected = Counter(
-            "api_rejected_requests", "Requests refused for what they hold, by reason.", ["reason"], registry=registry
-        )
-        labels = Counter("api_labels", "Labels sent, by what became of them.", ["outcome"], registry=registry)
-        self._labels = {name: labels.labels(name) for name in LABEL_OUTCOMES}  # there from the start, as log stages are
-        rows = Counter("api_log_rows", "Rows sent to /log, by what became of them.", ["outcome"], registry=registry)
-        self._rows = {name: rows.labels(name) for name in ROW_OUTCOMES}  # there from the start, too
-        events = Counter(
-            "api_inference_events", "Events sent to /log/cloudevents, by what became of them.", ["outcome"],
-            registry=registry,
-        )  # fmt: skip
-        self._events = {name: events.labels(name) for name in EVENT_OUTCOMES}
-        self.log = log_metrics("prediction_log", registry)
-        self.labels = log_metrics("labels_log", registry)
-        self.model_loads = Counter(
-            "api_model_loads",
-            "Tries to follow the champion, by what came of them.",
-            ["outcome"],
-            registry=registry,
-        )
-        for outcome in LOAD_OUTCOMES:
-            self.model_loads.labels(outcome)  # there from the start, as log stages are
-        self._model_info = Gauge(
-            "api_model_info",
-            "1 for the version that a worker serves, 0 for one that was served before.",
-            ["version"],
-            multiprocess_mode="livemax",
-            registry=registry,
-        )
-        self._model_version = Gauge(
-            "api_model_version",
-            "The number of the champion's version that is served.",
-            multiprocess_mode="livemostrecent",
-            registry=registry,
+        self.rejected = make(
+            Counter, "api_rejected_requests", "Requests refused for what they hold, by reason.", ["reason"]
         )
         self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -173,6 +169,45 @@ class APIMetrics:
         """Count one request that was refused unread."""
         self._shed.labels(endpoint).inc()
         self._requests.labels(endpoint, "POST", 503).inc()
+
+
+class APIMetrics(RequestMetrics):
+    """The metrics of one model in one worker process; with its name as a label where there are many."""
+
+    def __init__(self, model: Model, *, many: bool = False) -> None:
+        super().__init__(model.name if many else None)
+        labelled, single = self.make.labelled, self.make.single
+        self._predictions = _PREDICTIONS[model.task](model, self.make)
+        self.batch_size = single(Histogram, "api_batch_size", "Rows of a prediction request.", buckets=_ROWS)
+        labels = labelled(Counter, "api_labels", "Labels sent, by what became of them.", ["outcome"])
+        self._labels = {name: labels.labels(name) for name in LABEL_OUTCOMES}  # there from the start, as log stages are
+        rows = labelled(Counter, "api_log_rows", "Rows sent to /log, by what became of them.", ["outcome"])
+        self._rows = {name: rows.labels(name) for name in ROW_OUTCOMES}  # there from the start, too
+        events = labelled(
+            Counter, "api_inference_events", "Events sent to /log/cloudevents, by what became of them.", ["outcome"]
+        )
+        self._events = {name: events.labels(name) for name in EVENT_OUTCOMES}
+        self.log = log_metrics("prediction_log", self.make)
+        self.labels = log_metrics("labels_log", self.make)
+        self.model_loads = labelled(
+            Counter, "api_model_loads", "Tries to follow the champion, by what came of them.", ["outcome"]
+        )
+        for outcome in LOAD_OUTCOMES:
+            self.model_loads.labels(outcome)  # there from the start, as log stages are
+        self._model_info = labelled(
+            Gauge,
+            "api_model_info",
+            "1 for the version that a worker serves, 0 for one that was served before.",
+            ["version"],
+            multiprocess_mode="livemax",
+        )
+        self._serves: str | None = None
+        self._model_version = single(
+            Gauge,
+            "api_model_version",
+            "The number of the champion's version that is served.",
+            multiprocess_mode="livemostrecent",
+        )
 
     def predicted(self, answers: Sequence[str | float]) -> None:
         """Count the predictions of one request."""
@@ -198,12 +233,35 @@ class APIMetrics:
         if before is not None:
             self._model_info.labels(before).set(0)  # a series cannot be removed in multiprocess mode
         self._model_info.labels(version).set(1)
+        self._serves = version
         self._model_version.set(float(version))
 
-    def render(self) -> bytes:
-        """Return all processes' metrics as Prometheus text."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self.registry)
-        gathered = CollectorRegistry()
-        gathered.register(MetricFiles())
-        return generate_latest(gathered)
+    def ended(self) -> None:
+        """Note that this process serves the model no longer."""
+        if self._serves is not None:
+            self._model_info.labels(self._serves).set(0)
+        self.log.lag.set(0)
+        self.labels.lag.set(0)
+
+
+def render(registries: Sequence[CollectorRegistry]) -> bytes:
+    """Return all processes' metrics as Prometheus text; where they are not shared, those of this one's registries."""
+    gathered = CollectorRegistry()
+    gathered.register(MetricFiles() if "PROMETHEUS_MULTIPROC_DIR" in os.environ else _Merged(registries))
+    return generate_latest(gathered)
+
+
+class _Merged:
+    """A collector of several registries that have metrics of the same names."""
+
+    def __init__(self, registries: Sequence[CollectorRegistry]) -> None:
+        self._registries = registries
+
+    def collect(self) -> Iterable[Metric]:
+        """Merge them by name."""
+        merged: dict[str, Metric] = {}
+        for family in (family for registry in self._registries for family in registry.collect()):
+            merged.setdefault(family.name, Metric(family.name, family.documentation, family.type)).samples.extend(
+                family.samples
+            )
+        return merged.values()

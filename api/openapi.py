@@ -27,6 +27,7 @@ def describe(model: Model, *, secured: bool = False) -> Schema:
                 "ready", "A model is loaded, the log is writable and the audio path is warm", _status("ready"), 503
             ),
             "/model": _get("model", "The version that serves", ref("Model"), 503),
+            "/models": _get("models", "The models that are served", {"type": "object"}),
             "/metrics": {
                 "get": {
                     "operationId": "metrics",

@@ -257,7 +257,7 @@ class Follower:
         ahead = (release.serves_from or 0) - time.time()
         if replaces and 0 < ahead <= 2 * LEAD_SECONDS and self._stop.wait(ahead):
             return
-        logger.info("model_committed", version=release.version, workers_not_ready=waiting)
+        logger.info("model_committed", model=self._model.name, version=release.version, workers_not_ready=waiting)
         self._handover.commit()
         self._serving.current()
         self._note(None)
@@ -273,13 +273,13 @@ class Follower:
     def _note(self, state: str | None) -> None:
         """Keep what the last poll found, and log it once when it changes."""
         if state != self._error:
-            logger.info("model_poll_changed", state=state or "follows the registry")
+            logger.info("model_poll_changed", model=self._model.name, state=state or "follows the registry")
         self._error = state
         self._handover.tell(state or "")
 
     def _fail(self, outcome: str, reason: str) -> None:
         self._metrics.model_loads.labels(outcome).inc()
         if reason != self._error:
-            logger.error("model_poll_failed", outcome=outcome, reason=reason)
+            logger.error("model_poll_failed", model=self._model.name, outcome=outcome, reason=reason)
         self._error = reason
         self._handover.tell(reason)

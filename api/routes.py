@@ -13,6 +13,7 @@ from api import openapi
 from api.access import require_scope
 from api.cloud_events import STRUCTURED, parse_event
 from api.feedback import take_labels
+from api.fleet import Fleet
 from api.joined_events import take_event
 from api.json_body import require_plain
 from api.log.own_ids import new_id
@@ -34,13 +35,17 @@ _RETRY_SECONDS = 5
 
 @dataclass(frozen=True)
 class Rule:
-    """One endpoint."""
+    """One endpoint: `process` answers at its path, `model` below `/models/<name>`.
+
+    Without `process` the path is the first model's.
+    """
 
     method: str
     path: str
     name: str
-    view: Callable[[Service], Response]
     summary: str
+    process: Callable[[Fleet], Response] | None = None
+    model: Callable[[Service], Response] | None = None
     scope: str | None = None  # that a key must have
 
 
@@ -183,24 +188,47 @@ def cloudevents(service: Service) -> Response:
     return _json(answer) if answer is not None else Response(b'{"status":"waiting"}', 202, mimetype="application/json")
 
 
-def health(_service: Service) -> Response:
+def health(_fleet: Fleet) -> Response:
     """Say that the process lives."""
     return _json({"status": "alive"})
 
 
-def ready(service: Service) -> Response:
-    """Say whether a model is loaded, the log is writable and the audio path is warm."""
-    follower, extractor = service.follower, service.extractor
-    served = follower.serving()
-    checks = {
-        "model": served.onnx.fault if served else follower.error or "the registry has not been asked yet",
-        "log": service.predictions.probe() or service.labels.probe(),
-        "audio": extractor.error if extractor else None,
-    }
-    if failing := {name: why for name, why in checks.items() if why}:
-        detail = "; ".join(f"{name}: {why}" for name, why in failing.items())
-        raise Problem(503, "not_ready", detail, retry_after=_RETRY_SECONDS)
+def ready(fleet: Fleet) -> Response:
+    """Say whether models are loaded, their logs writable and their audio paths warm; of many, one is enough.
+
+    A container that was taken out of service for one of its models would take the others along.
+    """
+    if not fleet.many:
+        with fleet.used(fleet.first) as service:
+            return ready_model(service)
+    services = fleet.services
+    unready = {name: why for name, service in services.items() if (why := service.unready())}
+    if len(unready) == len(services):
+        why = "; ".join(f"{name}: {reason}" for name, reason in (unready | fleet.faults).items())
+        raise Problem(503, "not_ready", why or "the folder of config files is empty", retry_after=_RETRY_SECONDS)
+    return _json({"status": "ready", "not_ready": unready | fleet.faults})
+
+
+def ready_model(service: Service) -> Response:
+    """Say whether a model is loaded, its log writable and its audio path warm."""
+    if why := service.unready():
+        raise Problem(503, "not_ready", why, retry_after=_RETRY_SECONDS)
     return _json({"status": "ready"})
+
+
+def models(fleet: Fleet) -> Response:
+    """List the models that are served, the one first that paths without a name mean, and files that give none."""
+    told = {name: service.follower.serving() for name, service in fleet.services.items()}
+    return _json(
+        {
+            "models": [
+                {"name": name, "version": served and served.release.version, "path": f"/models/{name}"}
+                for name, served in told.items()
+            ],
+            "first": fleet.first or None,
+            "faults": fleet.faults,
+        }
+    )
 
 
 def model(service: Service) -> Response:
@@ -222,24 +250,28 @@ def model(service: Service) -> Response:
     )
 
 
-def metrics(service: Service) -> Response:
+def metrics(fleet: Fleet) -> Response:
     """Return the metrics of all workers."""
-    return Response(service.metrics.render(), content_type=CONTENT_TYPE_LATEST)
+    return Response(fleet.render(), content_type=CONTENT_TYPE_LATEST)
 
 
 def describe(service: Service) -> Response:
-    """Return the OpenAPI description, made from the config."""
-    return _json(openapi.describe(service.config.model, secured=service.keys is not None))
+    """Return the OpenAPI description, made from the config; of a model that was asked for by name, its own paths."""
+    described = openapi.describe(service.config.model, secured=service.keys is not None)
+    if request.view_args:
+        of_models = {rule.path for rule in RULES if rule.model}
+        named = f"/models/{service.config.model.name}"
+        described["paths"] = {named + path: what for path, what in described["paths"].items() if path in of_models}
+    return _json(described)
 
 
-def index(service: Service) -> Response:
+def index(fleet: Fleet) -> Response:
     """List the endpoints."""
-    return _json(
-        {
-            "service": f"predictions of {service.config.model.name}",
-            "endpoints": {f"{rule.method} {rule.path}": rule.summary for rule in RULES},
-        }
-    )
+    endpoints = {f"{rule.method} {rule.path}": rule.summary for rule in RULES}
+    for rule in RULES:
+        if rule.model is not None:
+            endpoints[f"{rule.method} /models/NAME{rule.path}"] = f"{rule.name} of the model NAME"
+    return _json({"service": f"predictions of {', '.join(fleet.services) or 'no model yet'}", "endpoints": endpoints})
 
 
 def _json(content: Any) -> Response:
@@ -247,14 +279,24 @@ def _json(content: Any) -> Response:
 
 
 RULES = (
-    Rule("GET", "/", "index", index, "this list"),
-    Rule("POST", "/predict", "predict", predict, "predict one row, a batch, or an audio clip", "predict"),
-    Rule("POST", "/log", "log", log, "log predictions that another service made", "log"),
-    Rule("POST", "/log/cloudevents", "cloudevents", cloudevents, "the same, as KServe and Seldon tell them", "log"),
-    Rule("POST", "/feedback", "feedback", feedback, "labels that arrive later", "feedback"),
-    Rule("GET", "/health", "health", health, "the process lives"),
-    Rule("GET", "/ready", "ready", ready, "a model is loaded, the log is writable, and audio, if configured, is warm"),
-    Rule("GET", "/model", "model", model, "the version that serves"),
-    Rule("GET", "/metrics", "metrics", metrics, "Prometheus metrics"),
-    Rule("GET", "/openapi.json", "openapi", describe, "this API in OpenAPI 3.1"),
+    Rule("GET", "/", "index", "this list", process=index),
+    Rule("POST", "/predict", "predict", "predict one row, a batch, or an audio clip", model=predict, scope="predict"),
+    Rule("POST", "/log", "log", "log predictions that another service made", model=log, scope="log"),
+    Rule(
+        "POST", "/log/cloudevents", "cloudevents", "the same, as KServe and Seldon tell them", None, cloudevents, "log"
+    ),
+    Rule("POST", "/feedback", "feedback", "labels that arrive later", model=feedback, scope="feedback"),
+    Rule("GET", "/health", "health", "the process lives", process=health),
+    Rule(
+        "GET",
+        "/ready",
+        "ready",
+        "a model is loaded, the log is writable, and audio, if configured, is warm",
+        process=ready,
+        model=ready_model,
+    ),
+    Rule("GET", "/model", "model", "the version that serves", model=model),
+    Rule("GET", "/models", "models", "the models that are served", process=models),
+    Rule("GET", "/metrics", "metrics", "Prometheus metrics", process=metrics),
+    Rule("GET", "/openapi.json", "openapi", "this API in OpenAPI 3.1", model=describe),
 )

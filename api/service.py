@@ -1,4 +1,4 @@
-"""The parts of one worker process: the model that serves, the logs, the audio path and the metrics."""
+"""The parts of one model in one worker process: what serves, the logs, the audio path and the metrics."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,7 +13,7 @@ from api.metrics import APIMetrics
 from api.registry import Follower
 from api.settings import APISettings
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_config
+from monitoring.contract.errors import ConfigError
 from monitoring.contract.layout import Layout
 from monitoring.contract.storage import place
 
@@ -33,10 +33,14 @@ class Service:
     clock: Clock
 
     @classmethod
-    def start(cls, settings: APISettings) -> Self:
-        """Build the parts and start their background threads; raise ConfigError if the config cannot be used."""
-        config = load_config(settings.driftloop_config)
-        model, metrics, sealing = config.model, APIMetrics(config.model), _sealing(settings)
+    def start(cls, settings: APISettings, config: Config, *, keys: Keys | None, many: bool) -> Self:
+        """Build the parts of a model, which may be one of many, and start their background threads.
+
+        Raise ConfigError if the model cannot be one of many.
+        """
+        if many and config.model.label == "model":
+            raise ConfigError("model.label = model: is taken; of many models each metric has the label model")
+        model, metrics, sealing = config.model, APIMetrics(config.model, many=many), _sealing(settings)
         layout = Layout(settings.data_dir, settings.parts_uri)
         predictions = AppendLog(
             layout.journals(layout.current), prediction_format(model), metrics.log, sealing, layout.current
@@ -58,7 +62,7 @@ class Service:
             labels=labels,
             maintenance=Maintenance(predictions, labels, _retention(settings), sealing.seconds),
             extractor=Extractor(model) if model.audio else None,
-            keys=settings.read_keys(),
+            keys=keys,
             clock=Clock(),
         )
         service.follower.start()
@@ -69,6 +73,16 @@ class Service:
         if service.extractor:
             service.extractor.start()
         return service
+
+    def unready(self) -> str | None:
+        """Say why the model cannot answer now; None if it is loaded, its log writable and its audio path warm."""
+        served = self.follower.serving()
+        checks = {
+            "model": served.onnx.fault if served else self.follower.error or "the registry has not been asked yet",
+            "log": self.predictions.probe() or self.labels.probe(),
+            "audio": self.extractor.error if self.extractor else None,
+        }
+        return "; ".join(f"{name}: {why}" for name, why in checks.items() if why) or None
 
     def close(self) -> None:
         """Stop the threads and seal the journals."""

@@ -146,6 +146,7 @@ class Serving:
         self._metrics.model_loads.labels(outcome).inc()
         logger.info(
             "model_loaded",
+            model=self._model.name,
             version=served.release.version,
             before=before.release.version if before else None,
             source=served.source,
@@ -157,5 +158,5 @@ class Serving:
         self._metrics.model_loads.labels(outcomes.get(type(error), "refused")).inc()
         reason = f"{which}: {error}"
         if reason != self.error:
-            logger.error("model_copy_refused", reason=reason)
+            logger.error("model_copy_refused", model=self._model.name, reason=reason)
         self.error = reason

@@ -1,11 +1,15 @@
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from api.keys import Keys
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config, load_configs
 from monitoring.contract.config_values import Duration
+from monitoring.contract.errors import ConfigError
 from monitoring.contract.logins import MLflowLogin
+from monitoring.contract.uris import below
 
 Positive = Annotated[float, Field(gt=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -36,6 +40,17 @@ class APISettings(MLflowLogin):
     def model_cache(self) -> Path:
         """Return the folder of the champion's local copy."""
         return self.model_cache_dir or self.data_dir / "_model"
+
+    def of_model(self, name: str) -> Self:
+        """Return the settings for one of many models: its copy and its archive lie in folders of its name too."""
+        cache = self.model_cache_dir and self.model_cache_dir / name
+        own = {"model_cache_dir": cache, "prediction_log_archive": below(self.prediction_log_archive, name)}
+        return super().of_model(name).model_copy(update=own)
+
+    def read_configs(self) -> dict[Path, Config | ConfigError]:
+        """Read the config file, or each one of a folder; raise ConfigError if the one cannot be used, or the other."""
+        path = self.driftloop_config
+        return load_configs(path) if path.is_dir() else {path: load_config(path)}
 
     def read_keys(self) -> Keys | None:
         """Read the keys that open what writes; None if none is asked for. Raise ConfigError if one is unfit."""

@@ -100,7 +100,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _let_in(self, conn: Connection) -> None:
         """Let a request wait for a thread, or refuse it if none would come to it soon."""
-        if self._admission.take(conn, writes=conn.request.writes):
+        if self._admission.take(conn, writes=conn.request.writes, model=self._model_of(conn)):
             self._unwatch(conn)
         else:
             self._shed(conn)
@@ -108,10 +108,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _let_come(self, conn: Connection) -> None:
         """Tell a client who asks that it may send the body, if the request would be let in now."""
         conn.request.waits_for_continue = False
-        if self._admission.has_room():
+        if self._admission.has_room(self._model_of(conn)):
             self._send(conn, _CONTINUE)
         else:
             self._shed(conn)
+
+    def _model_of(self, conn: Connection) -> str:
+        model: str = self.wsgi.extensions["driftloop.model_of"](conn.request.path)
+        return model
 
     def _shed(self, conn: Connection) -> None:
         request = conn.request
@@ -139,7 +143,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Go on with a connection whose request a thread has answered."""
-        self._admission.end()
+        self._admission.end(conn.model)
         if time.monotonic() > self._next_begin:
             self._begin()
         self._discard_request(conn)
@@ -215,7 +219,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._next_begin = time.monotonic() + _LONGEST_TURN
         for conn in self._admission.overdue():
             self._shed(conn)
-        for conn in self._admission.begin():
+        for conn, conn.model in self._admission.begin():
             self.enqueue_req(conn)
 
     def _cut_off(self) -> None:

@@ -17,7 +17,8 @@ def with_log() -> Flask:
 def without_log() -> Flask:
     """Make the same application with the log off: rows are made and go nowhere."""
     app = create_app()
-    app.extensions["driftloop"].predictions.append = lambda _rows: None
+    for service in app.extensions["driftloop"].services.values():
+        service.predictions.append = lambda _rows: None
     return app
 
 
@@ -42,11 +43,13 @@ def _answering(parse: Callable[[], Any]) -> Flask:
     app.add_url_rule("/ready", view_func=dict)
     app.extensions["driftloop"] = _Nothing()
     app.extensions["driftloop.shed"] = lambda _path: None
+    app.extensions["driftloop.model_of"] = lambda _path: ""
     return app
 
 
 class _Nothing:
-    extractor = None
+    def wait_until_warm(self) -> None:
+        """Be asked as a Fleet is."""
 
     def close(self) -> None:
-        """Be closed as a Service is."""
+        """Be closed as a Fleet is."""

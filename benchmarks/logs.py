@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from uuid_utils import uuid7
 
 from api.log.append_log import AppendLog, Sealing, prediction_format
-from api.metrics import log_metrics
+from api.metrics import Maker, log_metrics
 from benchmarks.servers import CATEGORY, MODEL, features
 
 NEVER = Sealing(seconds=1e9, rows=10**9)
@@ -19,7 +19,7 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
 
 def open_log(folder: Path) -> AppendLog:
     """Open a log that is sealed when it is told to."""
-    return AppendLog(folder, prediction_format(MODEL), log_metrics("log", CollectorRegistry()), NEVER)
+    return AppendLog(folder, prediction_format(MODEL), log_metrics("log", Maker(CollectorRegistry())), NEVER)
 
 
 def make_rows(count: int, at: int | None = None) -> list[list[Any]]:

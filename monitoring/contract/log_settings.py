@@ -15,16 +15,10 @@ class LogReaderSettings(Settings):
     prediction_log: str | None = None  # another system's log, in the place of DATA_DIR/current.parquet
 
     def of_model(self, name: str) -> Self:
-        """Return the settings for one of many models: all that is its own lies in a folder of its name.
-
-        Raise ConfigError for a PREDICTION_LOG, which is one model's.
-        """
+        """Return the settings for one of many models; raise ConfigError for a PREDICTION_LOG, which is one model's."""
         if self.prediction_log is not None:
             raise ConfigError("PREDICTION_LOG: is one model's log; it takes one config file, no folder of them")
-        uri, mark, options = (self.parts_uri or "").partition("?")
-        parts_uri = f"{uri.rstrip('/')}/{name}{mark}{options}" if uri else None
-        places = {"data_dir": self.data_dir / name, "local_dir": self.local_dir / name, "parts_uri": parts_uri}
-        return self.model_copy(update=places)
+        return super().of_model(name)
 
     def layout(self, model: Model) -> Layout:
         """Return where the files lie; the log may be one of others, with names of its own for columns of ours."""

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from monitoring.contract.config_values import StorageURI
 from monitoring.contract.errors import ConfigError
-from monitoring.contract.uris import without_keys
+from monitoring.contract.uris import below, without_keys
 
 
 class Settings(BaseSettings):
@@ -37,6 +37,11 @@ class Settings(BaseSettings):
         except ValidationError as error:
             lines = "\n".join(f"  {_explain_variable(e)}" for e in error.errors())
             raise ConfigError(f"the environment cannot be used:\n{lines}") from error
+
+    def of_model(self, name: str) -> Self:
+        """Return the settings for one of many models: all that is its own lies in a folder of its name."""
+        places = {"data_dir": self.data_dir / name, "local_dir": self.local_dir / name}
+        return self.model_copy(update={**places, "parts_uri": below(self.parts_uri, name)})
 
     def read_secret(self, variable: str, path: Path) -> str:
         """Read the secret in a file that a variable names; raise ConfigError if it is none that a header can carry."""

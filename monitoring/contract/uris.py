@@ -19,6 +19,14 @@ def uri_of(source: str) -> str:
     return f"{scheme}{mark}{quote(host, safe=_LEGAL + '[]')}{slash}{quote(path, safe=_LEGAL)}"
 
 
+def below(source: str | None, name: str) -> str | None:
+    """Return the folder of that name below a path or a URI, whose options stay; None of None."""
+    if source is None:
+        return None
+    where, mark, options = source.partition("?") if "://" in source else (source, "", "")
+    return f"{where.rstrip('/')}/{name}{mark}{options}"
+
+
 def shown(uri: str) -> str:
     """Return a URI as people write it: a path on this machine, and without user, options and escapes."""
     scheme, mark, rest = uri.partition("://")

@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from api.app import create_app
+from api.fleet import Fleet
 from api.model import Release, save_copy
 from api.service import Service
 from api.settings import APISettings
@@ -65,12 +66,13 @@ def running(chosen: APISettings) -> Iterator[Flask]:
     try:
         yield app
     finally:
-        service_of(app).close()
+        app.extensions["driftloop"].close()
 
 
 def service_of(app: Flask) -> Service:
-    service: Service = app.extensions["driftloop"]
-    return service
+    """Return the service of the only model, or the first one's."""
+    fleet: Fleet = app.extensions["driftloop"]
+    return fleet.services[fleet.first]
 
 
 def features_of(config: Config, first: float = 0.0) -> dict[str, float]:

@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from api.metrics import APIMetrics
+from api.metrics import APIMetrics, render
 from tests.unit.models import GENRES
 
 FEW, MANY = 30, 2_000  # keys; the many are more than a file's first size holds
@@ -25,7 +25,7 @@ def fill(folder: Path) -> Path:
 
 def counted(metrics: APIMetrics) -> dict[str, float]:
     """Return what a scrape says of each reason."""
-    lines = metrics.render().decode().splitlines()
+    lines = render([metrics.registry]).decode().splitlines()
     found = (line.split('api_rejected_requests_total{reason="') for line in lines)
     return {pair[1].partition('"')[0]: float(pair[1].rpartition(" ")[2]) for pair in found if len(pair) == 2}
 

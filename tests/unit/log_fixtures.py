@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 from api.log.append_log import AppendLog, Sealing, prediction_format
 from api.log.journal_lines import LogFormat, Row
-from api.metrics import log_metrics
+from api.metrics import Maker, log_metrics
 from monitoring.contract.config import Window
 from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
@@ -33,7 +33,7 @@ class Log(AppendLog):
     def __init__(self, folder: Path, *, form: LogFormat = FORM, parts: Place | None = None, **sealing: Any) -> None:
         self.registry = CollectorRegistry()
         chosen = Sealing(**{"seconds": 60.0, "rows": 10_000, **sealing})
-        super().__init__(folder, form, log_metrics("prediction_log", self.registry), chosen, parts)
+        super().__init__(folder, form, log_metrics("prediction_log", Maker(self.registry)), chosen, parts)
 
     def count(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"prediction_log_{name}", labels) or 0.0

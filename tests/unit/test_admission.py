@@ -36,7 +36,7 @@ class Server:
         self.now = until
 
     def _begin(self) -> bool:
-        for arrived in self.admission.begin():
+        for arrived, _ in self.admission.begin():
             self.waits.append((self.now, self.now - arrived))
             self.working.append(self.now + self.seconds)
         return bool(self.working)
@@ -118,6 +118,21 @@ def test_who_asks_how_things_are_is_let_in_and_takes_nobodys_place() -> None:
         pass
     assert server.refused
     assert server.admission.take(server.now, writes=False)
+
+
+def test_of_many_models_each_has_its_share() -> None:
+    """One that is flooded fills its own queue; another's requests are let in, and wait for one of its own at most."""
+    admission: Admission[str] = Admission(THREADS, lambda: 100.0)
+    flood = sum(admission.take("flood", writes=True, model="a") for _ in range(500))
+    assert 0 < flood < 500
+    assert [model for _, model in admission.begin()] == ["a"] * (THREADS - 1)  # the last thread is kept for others
+    for model in ("b", "c", "b", "c"):
+        assert admission.take(model, writes=True, model=model)
+    assert not admission.take("flood", writes=True, model="a")
+    assert [model for _, model in admission.begin()] == ["b"]
+    for ended in ("a", "b", "a"):
+        admission.end(ended)
+    assert [model for _, model in admission.begin()] == ["a", "c", "b"]
 
 
 def test_who_has_waited_for_hung_threads_is_given_back() -> None:

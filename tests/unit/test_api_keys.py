@@ -132,5 +132,5 @@ def test_the_command_makes_a_key_and_its_line(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(line)
     keys = APISettings(data_dir=tmp_path, api_keys_file=tmp_path / "keys").read_keys()
     assert keys is not None
-    assert keys.find(key) == ("web", {"predict", "log"})
+    assert keys.find(key) == ("web", {"predict", "log"}, None)
     assert keys.find("another") is None

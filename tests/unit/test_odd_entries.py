@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from api.log.append_log import LogUnavailableError
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
-from api.metrics import APIMetrics
+from api.metrics import APIMetrics, render
 from flows.registry.publication import BusyError, complete, sole_run, stage
 from monitoring.contract.history import read_history
 from monitoring.contract.layout import Layout
@@ -414,8 +414,8 @@ def test_a_scrape_passes_odd_files_by(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "counter_1.db")
     (tmp_path / "counter_2.db").touch()
     (tmp_path / "gauge_livemax_3.db").mkdir()
-    code = "from api.metrics import APIMetrics; from tests.unit.models import GENRES as g;"
-    code += "m = APIMetrics(g.model); m.rejected.labels('odd').inc(); print(m.render().decode())"
+    code = "from api.metrics import APIMetrics, render; from tests.unit.models import GENRES as g;"
+    code += "m = APIMetrics(g.model); m.rejected.labels('odd').inc(); print(render([m.registry]).decode())"
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -470,7 +470,7 @@ def test_an_error_of_the_system_is_told_as_it_is(tmp_path: Path) -> None:
 def test_each_stage_of_the_logs_failures_is_counted_from_the_start() -> None:
     """The lock's too: a counter that begins at 1 has not increased, for Prometheus."""
     metrics = APIMetrics(MODEL)
-    assert b'labels_log_failures_total{stage="lock"} 0.0' in metrics.render()
+    assert b'labels_log_failures_total{stage="lock"} 0.0' in render([metrics.registry])
 
 
 def test_parts_are_named_in_ascii_digits(tmp_path: Path) -> None:

@@ -181,6 +181,10 @@ dashboards: setup ## write grafana/dashboards/*.json from scripts/dashboards
 mixin: setup ## write rules and dashboards as a bundle for a Prometheus and a Grafana that you have, into .local/mixin (TO=folder)
 	@$(BIN)/python -m scripts.mixin $(TO)
 
+.PHONY: chart
+chart: setup ## write what the Helm chart holds of rules, dashboards and configurations, into deploy/helm/driftloop/files
+	@$(BIN)/python -m scripts.chart
+
 .PHONY: dashboards-preview
 dashboards-preview: setup ## draw the dashboards without Grafana, as pages in .local/dashboards (PROMETHEUS_URL, ARGS="--since 30m")
 	@$(BIN)/python -m scripts.preview $(ARGS)

@@ -127,7 +127,9 @@ def test_servers_with_a_disk_each_share_the_parts(tmp_path: Path, bucket: str) -
             eventually("traffic", lambda: all(len(one.acknowledged) > 100 for one in traffic))
             for server in (first, more):
                 os.kill(server.workers()[0], signal.SIGKILL)
-            theirs = {"rows": [{"prediction_id": "theirs", "features": features, model.prediction: model.categories[0]}]}
+            theirs = {
+                "rows": [{"prediction_id": "theirs", "features": features, model.prediction: model.categories[0]}]
+            }
             told = [requests.post(f"{first.url}/log", json=theirs, timeout=10).json() for _ in range(2)]
             label = {"prediction_id": traffic[1].acknowledged[0], model.target: model.categories[0]}
             eventually("the label's row", lambda: requests.post(f"{first.url}/feedback", json=label, timeout=10).ok)

@@ -109,11 +109,11 @@ def test_a_server_on_storage_loses_nothing_when_it_is_killed(tmp_path: Path, buc
 
 
 def test_servers_with_a_disk_each_share_the_parts(tmp_path: Path, bucket: str) -> None:
-    """As the Helm chart runs them: one merges, and is given labels and others' rows; the other predicts, and merges not.
+    """As the Helm chart runs them: one merges, and is given labels and others' rows; the other predicts alone.
 
-    A worker of each is killed meanwhile, and one server is gone before the other. Each acknowledged row is in the bucket
-    exactly once, with parts merged; a label finds the other server's row once that is in a part, and rows that are sent
-    again are known.
+    A worker of each is killed meanwhile, and one server is gone before the other. Each acknowledged row is in the
+    bucket exactly once, with parts merged; a label finds the other server's row once that is in a part, and rows that
+    are sent again are known.
     """
     config, places = write_config(tmp_path), [tmp_path / name / "data" for name in ("first", "more")]
     model, features = load_config(config).model, features_of(load_config(config))

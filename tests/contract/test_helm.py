@@ -3,18 +3,21 @@
 import base64
 import gzip
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import helm_python as helm
 import kubernetes_validate
 import pytest
+import requests
 import yaml
 
 from scripts.chart import CHART, files, in_namespace, rules_in_namespace
@@ -22,9 +25,10 @@ from scripts.mixin import config_maps, rule_files
 from scripts.prometheus_tools import find_tools
 from tests.contract.promql import metrics_in, run
 from tests.contract.test_settings_docs import documented
-from tests.processes import ROOT
+from tests.processes import ROOT, QuietHandler, answers, eventually, free_ports, process, serving
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+HAPROXY = shutil.which("haproxy")
 NAMESPACE = "ml"
 STORAGE = {"objectStorage": {"uri": "s3://bucket/rows?region=eu-central-1", "existingSecret": "storage"}}
 EXTERNAL = {
@@ -315,15 +319,48 @@ def test_the_proxy_is_composes_and_gives_labels_and_others_rows_to_one_pod(case:
     """HAProxy takes the configuration; where pods have a volume each, what one of them knows is asked of that one."""
     text = of_kind(case, "ConfigMap")["driftloop-proxy"]["data"]["haproxy.cfg"]
     stored = "objectStorage" in CASES[case].get("data", {})
-    assert ("use_backend first if { path /log /log/cloudevents /feedback }" in text) is stored
+    assert ("use_backend first if { path,url_dec /log /log/cloudevents /feedback }" in text) is stored
     service = "driftloop-api.ml.svc.cluster.local"
     assert text.count(f"server-template api 10 {service}:5050") == 2
     assert of_kind(case, "Service")["driftloop-api"]["spec"]["clusterIP"] == "None"
-    if (haproxy := shutil.which("haproxy")) is not None:
+    if HAPROXY is not None:
         (tmp_path / "haproxy.cfg").write_text(text)
-        command = [haproxy, "-c", "-f", str(tmp_path / "haproxy.cfg")]
+        command = [HAPROXY, "-c", "-f", str(tmp_path / "haproxy.cfg")]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env={"API_RATE_LIMIT": "3000"})
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed; the containers have it")
+def test_labels_and_others_rows_reach_the_first_pod_however_they_are_written(tmp_path: Path) -> None:
+    """By HAProxy itself, before two servers that say their names: the first one, and one of all pods."""
+    text = of_kind("object storage", "ConfigMap")["driftloop-proxy"]["data"]["haproxy.cfg"]
+    with serving(_Named("first")) as first, serving(_Named("any")) as any_pod:
+        text = re.sub(r"server-template first .*", f"server first 127.0.0.1:{first}", text)
+        text = re.sub(r"server-template api .*", f"server api 127.0.0.1:{any_pod}", text)
+        (port, metrics), log = free_ports(2), tmp_path / "log"
+        text = text.replace("bind :5050", f"bind 127.0.0.1:{port}").replace("bind :8404", f"bind 127.0.0.1:{metrics}")
+        (tmp_path / "haproxy.cfg").write_text(text.replace("resolvers docker init-addr none", ""))
+        command, url = [HAPROXY, "-db", "-f", tmp_path / "haproxy.cfg"], f"http://127.0.0.1:{port}"
+        with process(command, log, {**os.environ, "API_RATE_LIMIT": "3000"}) as child:
+            eventually("the proxy to pass requests on", answers(f"{url}/ready", child, log), 20)
+            for path in ("/log", "/log?x=1", "/%6Cog", "/log/cloudevents", "/feedback", "/feedbac%6B"):
+                assert requests.post(f"{url}{path}", timeout=5).text == "first", path
+            assert {requests.post(f"{url}{path}", timeout=5).text for path in ("/predict", "/logs", "/model")} == {
+                "any"
+            }
+
+
+class _Named(ThreadingHTTPServer):
+    """A server that answers with its name."""
+
+    def __init__(self, name: str) -> None:
+        class Handler(QuietHandler):
+            def do_GET(self) -> None:  # noqa: N802
+                self.answer(200, name)
+
+            do_POST = do_GET  # noqa: N815
+
+        super().__init__(("127.0.0.1", 0), Handler)
 
 
 def test_the_files_are_current(tmp_path: Path) -> None:
@@ -490,8 +527,7 @@ def test_who_may_reach_whom_is_as_in_compose(case: str) -> None:
     comes = {edge for policy in policies.values() for edge in _edges(policy, "ingress", "from")}
     goes = {edge for policy in policies.values() for edge in _edges(policy, "egress", "to")}
     goes = {(there, here, port) for here, there, port in goes}
-    assert comes <= goes
-    assert {edge for edge in goes - comes if edge[0] != "proxy"} == set()  # anybody may ask the proxy
+    assert comes == goes
     for here, there, _ in goes:
         assert {*COMPOSE[here]["networks"]} & {*COMPOSE[there]["networks"]}
     for policy in policies.values():
@@ -527,6 +563,7 @@ BAD = [
     ({"api": {"resources": {"limits": {"cpu": "1", "memory": "1GB"}}}}, "at '/api/resources/limits/memory'"),
     ({"monitor": {"resources": {"limits": None}}}, "at '/monitor/resources': missing property 'limits'"),
     ({"data": {"objectStorage": {"uri": "s3://key:secret@bucket/rows"}}}, "at '/data/objectStorage/uri'"),
+    ({"data": {"objectStorage": {"uri": "s3://bucket/rows?secret_key=a"}}}, "objectStorage/uri': 'not' failed"),
     ({"data": {"objectStorage": {"uri": "/rows"}}}, "at '/data/objectStorage/uri'"),
     ({"data": {"objectStorage": {"existingSecret": "storage"}}}, "data.objectStorage.uri: is empty"),
     ({"data": {"volume": {"accessMode": "ReadWriteOncePod"}}}, "'ReadWriteOnce', 'ReadWriteMany'"),

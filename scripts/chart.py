@@ -79,8 +79,8 @@ def files() -> Iterator[tuple[str, str]]:
     yield "config.yml", _text("monitoring/config.yml")
     yield "haproxy.cfg", _haproxy(_text("api/proxy/haproxy.cfg"))
     yield "basic_auth.ini", _text("flows/basic_auth.ini").replace("mlflow@postgres/mlflow", POSTGRES)
-    yield "databases", _text("postgres/databases").replace("--host=postgres", f"--host={POSTGRES}")
-    yield "database.sql", _text("postgres/database.sql")
+    yield "databases", _secrets(_text("postgres/databases").replace("--host=postgres", f"--host={POSTGRES}"))
+    yield "database.sql", _secrets(_text("postgres/database.sql"))
     routing = yaml.safe_load(_text("alertmanager/alertmanager.yml"))
     yield "inhibit_rules.yaml", _yaml([_inhibit_rule(rule) for rule in routing["inhibit_rules"]])
     for path in rule_files():
@@ -92,6 +92,11 @@ def files() -> Iterator[tuple[str, str]]:
 
 def _text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _secrets(text: str) -> str:
+    """Return a script that finds its secrets where pods have them, which leaves room for a cloud's own beside them."""
+    return text.replace("/run/secrets/", "/run/secrets/driftloop/")
 
 
 def _yaml(content: Any) -> str:

@@ -170,7 +170,9 @@ def test_images_are_those_that_compose_builds(case: str) -> None:
     """Each comes from a Dockerfile of ours, by the chart's version; without a registry none is pulled."""
     values = CASES[case].get("image", {"tag": "0.2.0"})
     prefix = f"{values['registry']}/" if "registry" in values else ""
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] in (ROOT / ".env").read_text()
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    version = re.findall(r"^DRIFTLOOP_VERSION=(.*)$", (ROOT / ".env").read_text(), re.MULTILINE)
+    assert [about["appVersion"]] == [about["version"]] == version
     for component, container in containers(case):
         built = {service["image"].partition(":")[0] for service in COMPOSE.values() if "build" in service}
         image = COMPOSE[component]["image"].partition(":")[0]
@@ -203,6 +205,7 @@ def test_ports_commands_and_probes_are_those_of_compose(case: str) -> None:
 
 def _named(command: list[str]) -> list[str]:
     """Return a command with Compose's names of services, and without the hosts that MLflow answers to."""
+    command = [text.replace("/run/secrets/driftloop", "/run/secrets").replace("@driftloop/", "@") for text in command]
     texts = [re.sub(r"driftloop-(mlflow|postgres)(:5432)?(?=[/:]|$)", r"\1", text) for text in command]
     return [re.sub(r"^(--allowed-hosts=).*", r"\1", re.sub("^driftloop:", "proxy:", text)) for text in texts]
 
@@ -226,19 +229,22 @@ def test_variables_are_documented_and_those_of_compose(case: str) -> None:
             assert missing - {"PROMETHEUS_PASSWORD_FILE"} == set()
             files = {name: value for name, value in theirs.items() if str(value).startswith("/run/secrets/")}
             files.pop("PROMETHEUS_PASSWORD_FILE", None)
-            assert files.items() <= given.items()
+            assert {name: _named([value])[0] for name, value in given.items() if name in files} == files
 
 
 def test_compose_s_optional_password_is_given_where_it_is_asked_for() -> None:
     """The one file that a Prometheus of the cluster's may not need."""
     monitor = dict(containers("existing secrets"))["monitor"]
-    assert environment(monitor)["PROMETHEUS_PASSWORD_FILE"] == "/run/secrets/prometheus_password"
+    assert environment(monitor)["PROMETHEUS_PASSWORD_FILE"] == "/run/secrets/driftloop/prometheus_password"
     assert "PROMETHEUS_PASSWORD_FILE" not in environment(dict(containers("default"))["monitor"])
 
 
 @EACH_CASE
 def test_each_pod_reads_the_secrets_that_it_has_in_compose(case: str) -> None:
-    """And no other; each key is in the Secret that the chart makes, or in one that the values name."""
+    """And no other; each key is in the Secret that the chart makes, or in one that the values name.
+
+    They lie in a folder of their own: a cloud's identity is mounted into /run/secrets, too, which cannot be read-only.
+    """
     readers = dict(one.split("=", 1) for one in COMPOSE["secrets"]["command"] if "=" in one)
     made = of_kind(case, "Secret")
     for pod in pods(case).values():
@@ -251,8 +257,10 @@ def test_each_pod_reads_the_secrets_that_it_has_in_compose(case: str) -> None:
             assert all(item["key"] == item["path"] for item in source["items"])
             assert source["name"] in _secrets_of(CASES[case]) or keys <= made[source["name"]]["data"].keys()
         (container,) = pod["spec"]["containers"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts.get("secrets") == ("/run/secrets/driftloop" if sources else None)
         text = json.dumps([container.get("args"), container["env"], container.get("readinessProbe")])
-        named = {*re.findall(r"=(?:\w+:)?@(\w+)", text), *re.findall(r"/run/secrets/(\w+)", text)}
+        named = {*re.findall(r"=(?:\w+:)?@driftloop/(\w+)", text), *re.findall(r"/run/secrets/driftloop/(\w+)", text)}
         assert named <= {item["key"] for of in sources for source in of for item in source["secret"]["items"]}
     for secret in made.values():
         values = {key: base64.b64decode(value) for key, value in secret.get("data", {}).items()}
@@ -367,7 +375,7 @@ def test_the_files_are_current(tmp_path: Path) -> None:
     """`make chart` would change nothing: rules, dashboards and configurations are the repository's."""
     kept = {str(path.relative_to(CHART / "files")): path.read_text() for path in (CHART / "files").rglob("*.*")}
     kept["databases"] = (CHART / "files/databases").read_text()
-    assert kept == dict(files())
+    assert kept == dict(files()), "run `make chart`"
 
 
 def test_the_rules_are_ours_in_the_releases_namespace(tmp_path: Path) -> None:

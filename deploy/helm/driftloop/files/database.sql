@@ -1,5 +1,5 @@
 -- The database :name and its user, the only one to enter it beside driftloop. May run again at any time.
-\set file '/run/secrets/' :name '_database_password'
+\set file '/run/secrets/driftloop/' :name '_database_password'
 \set password `cat :'file'`
 
 SELECT format('CREATE ROLE %I LOGIN', :'name') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec

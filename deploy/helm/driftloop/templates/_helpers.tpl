@@ -52,7 +52,7 @@ driftloop/{{ .image }}:{{ .root.Values.image.tag | default .root.Chart.AppVersio
 {{- if or .root.Values.mlflow.enabled .root.Values.mlflow.external.existingSecret -}}
 {{- $users := ternary (dict "api" "api" "flows" "flows" "trigger" "trigger") .root.Values.mlflow.external.users .root.Values.mlflow.enabled -}}
 {{- $_ := set $env "MLFLOW_TRACKING_USERNAME" (index $users .account) -}}
-{{- $_ := set $env "MLFLOW_TRACKING_PASSWORD_FILE" (printf "/run/secrets/mlflow_%s_password" .account) -}}
+{{- $_ := set $env "MLFLOW_TRACKING_PASSWORD_FILE" (printf "/run/secrets/driftloop/mlflow_%s_password" .account) -}}
 {{- end -}}
 {{- toJson $env -}}
 {{- end -}}
@@ -76,9 +76,9 @@ driftloop/{{ .image }}:{{ .root.Values.image.tag | default .root.Chart.AppVersio
 {{/* Prefect's password, for a command that with-secrets starts; nothing where none is asked for. */}}
 {{- define "driftloop.withPrefect" -}}
 {{- if .root.Values.prefect.enabled -}}
-{{- toJson (concat (list "with-secrets" "PREFECT_API_AUTH_STRING=driftloop:@prefect_password" "--") .command) -}}
+{{- toJson (concat (list "with-secrets" "PREFECT_API_AUTH_STRING=driftloop:@driftloop/prefect_password" "--") .command) -}}
 {{- else if .root.Values.prefect.external.existingSecret -}}
-{{- toJson (concat (list "with-secrets" "PREFECT_API_AUTH_STRING=@prefect_auth" "--") .command) -}}
+{{- toJson (concat (list "with-secrets" "PREFECT_API_AUTH_STRING=@driftloop/prefect_auth" "--") .command) -}}
 {{- else -}}
 {{- toJson .command -}}
 {{- end -}}
@@ -231,7 +231,7 @@ spec:
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
         {{- if .secrets }}
-        - {name: secrets, mountPath: /run/secrets, readOnly: true}
+        - {name: secrets, mountPath: /run/secrets/driftloop, readOnly: true}   # beside a cloud's own identity
         {{- end }}
         {{- if .config }}
         - {name: config, mountPath: /etc/driftloop, readOnly: true}

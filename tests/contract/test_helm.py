@@ -35,12 +35,12 @@ EXTERNAL = {
     "mlflow": {"enabled": False, "external": {"url": "https://mlflow.example.com:8443", "existingSecret": "accounts"}},
     "prefect": {"enabled": False, "external": {"url": "https://prefect.example.com/api", "existingSecret": "prefect"}},
 }
-DATABASE = {"postgresql": {"enabled": False, "external": {"host": "db.example.com", "existingSecret": "database"}}}
+DATABASE = {"host": "db.example.com", "existingSecret": "database", "sslMode": "verify-full", "caSecret": "ca"}
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "object storage": {"data": STORAGE, "api": {"replicas": 3}},
     "external services": EXTERNAL,
-    "external database": DATABASE,
+    "external database": {"postgresql": {"enabled": False, "external": DATABASE}},
     "existing secrets": {
         "secrets": {"existingSecret": "ours"},
         "existingConfigMap": "our-config",
@@ -551,6 +551,24 @@ def _edges(policy: Resource, direction: str, peers: str) -> Iterator[tuple[str, 
                 yield own, other, rule["ports"][0]["port"]
 
 
+def test_a_database_of_ones_own_is_spoken_to_as_asked() -> None:
+    """By MLflow and Prefect alike: the address, the users, and whose certificate it must show."""
+    given = {component: environment(container) for component, container in containers("external database")}
+    assert not {"postgres", "databases"} & given.keys()
+    for component in ("mlflow", "prefect-server"):
+        assert given[component]["PGSSLMODE"] == "verify-full"
+        assert given[component]["PGSSLROOTCERT"] == "/etc/database-ca/ca.crt"
+    prefect = given["prefect-server"].items()
+    assert {name.rpartition("_")[2]: value for name, value in prefect if "_DATABASE_" in name} == {
+        "DRIVER": "postgresql+asyncpg", "HOST": "db.example.com", "PORT": "5432", "USER": "prefect", "NAME": "prefect",
+    }  # fmt: skip
+    address = "postgresql+psycopg://mlflow@db.example.com:5432/mlflow"
+    (server,) = [one for component, one in containers("external database") if component == "mlflow"]
+    assert f"--backend-store-uri={address}" in server["args"]
+    accounts = of_kind("external database", "ConfigMap")["driftloop-mlflow"]["data"]["basic_auth.ini"]
+    assert f"database_uri = {address}\n" in accounts
+
+
 def test_a_drain_of_a_volumes_node_is_not_stopped() -> None:
     """All pods there have to go before the first can come back elsewhere; on nodes of their own one goes at a time."""
     with helm.Chart.load(CHART) as chart:
@@ -580,6 +598,7 @@ BAD = [
     ({"mlflow": {"enabled": False}}, "mlflow.external.url: with mlflow.enabled=false"),
     ({"prefect": {"enabled": False}}, "prefect.external.url: with prefect.enabled=false"),
     ({"postgresql": {"enabled": False}}, "postgresql.external: with postgresql.enabled=false"),
+    ({"postgresql": {"enabled": False, "external": {**DATABASE, "caSecret": ""}}}, "external.caSecret: with"),
     ({"postgresql": {"external": {"sslMode": "yes"}}}, "at '/postgresql/external/sslMode'"),
     ({"config": "model: {}", "existingConfigMap": "ours"}, "two configurations"),
     ({"secrets": {"existingSecret": "Not A Name"}}, "at '/secrets/existingSecret'"),

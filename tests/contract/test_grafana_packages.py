@@ -1,8 +1,6 @@
 """The dashboards, held against Grafana's own npm packages where node is: its types, and what its registries know."""
 
-import hashlib
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,32 +8,15 @@ from typing import Any
 import pytest
 
 from scripts.dashboards.export import FOLDER
+from tests.contract.npm import install
 from tests.processes import ROOT
 
 PACKAGES = ROOT / "tests/contract/grafana"
-_NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
 
 
 @pytest.fixture(scope="module", name="installed")
-def install() -> Path:
-    """Install the packages once into .local, in the exact versions of the lock."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not here: the dashboards are not held against Grafana's packages")
-    digest = hashlib.sha256((PACKAGES / "package-lock.json").read_bytes()).hexdigest()[:16]
-    folder = ROOT / ".local/grafana-packages" / digest
-    if not (folder / ".ready").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(PACKAGES / name, folder)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        command += ["--fetch-retries=1", "--fetch-timeout=60000"]  # milliseconds
-        done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
-        if done.returncode and any(code in done.stderr for code in _NO_NETWORK):
-            pytest.skip("npm's registry cannot be reached: the dashboards are not held against Grafana's packages")
-        assert done.returncode == 0, done.stderr
-        (folder / ".ready").touch()
-    return folder
+def install_grafana() -> Path:
+    return install(PACKAGES)
 
 
 def check(installed: Path, *boards: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ MODEL = load_config(ROOT / "monitoring/config.yml").model
 
 TOP = {
     ".ci", ".dockerignore", ".env", ".env.example", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "Procfile",
-    "README.md", "alertmanager", "api", "benchmarks", "data", "docker-compose.secrets.yml",
+    "README.md", "alertmanager", "api", "benchmarks", "data", "deploy", "docker-compose.secrets.yml",
     "docker-compose.yml", "docs", "flows", "grafana", "monitoring", "postgres", "prometheus", "pyproject.toml",
     "scripts", "tests", "uv.lock",
 }  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import requests
 
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
@@ -18,7 +19,7 @@ from monitoring.contract.log_reader import read_rows
 from monitoring.contract.parts import covered, list_parts
 from monitoring.contract.storage import place
 from tests.processes import eventually
-from tests.unit.api_fixtures import gunicorn, keep_champion
+from tests.unit.api_fixtures import features_of, gunicorn, keep_champion
 from tests.unit.log_fixtures import ALL, MODEL, Log, ids, rows
 from tests.unit.log_traffic import Traffic
 from tests.unit.models import write_config
@@ -105,3 +106,39 @@ def test_a_server_on_storage_loses_nothing_when_it_is_killed(tmp_path: Path, buc
     found = table["prediction_id"].to_pylist()
     assert len(found) == len(set(found))
     assert set(acknowledged) <= set(found)
+
+
+def test_servers_with_a_disk_each_share_the_parts(tmp_path: Path, bucket: str) -> None:
+    """As the Helm chart runs them: one merges, and is given labels and others' rows; the other predicts alone.
+
+    A worker of each is killed meanwhile, and one server is gone before the other. Each acknowledged row is in the
+    bucket exactly once, with parts merged; a label finds the other server's row once that is in a part, and rows that
+    are sent again are known.
+    """
+    config, places = write_config(tmp_path), [tmp_path / name / "data" for name in ("first", "more")]
+    model, features = load_config(config).model, features_of(load_config(config))
+    for local in places:
+        keep_champion(local, load_config(config))
+    shared = {"DATA_DIR": bucket, "DRIFTLOOP_CONFIG": str(config), **KEY}
+    settings = [{**shared, "LOCAL_DIR": str(local)} for local in places]
+    with gunicorn(places[0], **settings[0]) as first:
+        with gunicorn(places[1], **settings[1], PREDICTION_LOG_MERGE="off") as more:
+            traffic = [Traffic(server.url, load_config(config), clients=1) for server in (first, more)]
+            eventually("traffic", lambda: all(len(one.acknowledged) > 100 for one in traffic))
+            for server in (first, more):
+                os.kill(server.workers()[0], signal.SIGKILL)
+            theirs = {
+                "rows": [{"prediction_id": "theirs", "features": features, model.prediction: model.categories[0]}]
+            }
+            told = [requests.post(f"{first.url}/log", json=theirs, timeout=10).json() for _ in range(2)]
+            label = {"prediction_id": traffic[1].acknowledged[0], model.target: model.categories[0]}
+            eventually("the label's row", lambda: requests.post(f"{first.url}/feedback", json=label, timeout=10).ok)
+            layout = Layout(places[0], bucket)
+            eventually("a merged part", lambda: any(covered(part) for part in list_parts(layout.current)[0]))
+            acknowledged = [i for one in traffic for i in one.stop()]
+        assert list_journals(places[1] / "current.parquet") == []  # it took its leave
+        eventually("the journals to be sealed", lambda: not list_journals(places[0] / "current.parquet"))
+    assert [(one["logged"], one["known"]) for one in told] == [(1, 0), (0, 1)]
+    found = read_rows(layout, model, ALL).table["prediction_id"].to_pylist()
+    assert len(found) == len(set(found))
+    assert {*acknowledged, "theirs"} <= set(found)

@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="make what is missing, then serve the flows")
-    commands.add_parser("rollback", help="go back to the version that served before, and to its reference")
+    back = commands.add_parser("rollback", help="go back to the version that served before, and to its reference")
+    back.add_argument("--of", metavar="NAME", help="which of many models; needed where DRIFTLOOP_CONFIG is a folder")
     add_command(commands)
     add_commands(commands)
     options = parser.parse_args(arguments)
@@ -38,12 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         return run_command(lambda: check_model(options))
     if options.command in ("register", "propose"):
         return run_command(lambda: _bring(options))
-    return run_command(_rollback if options.command == "rollback" else _serve)
+    return run_command((lambda: _rollback(options.of)) if options.command == "rollback" else _serve)
 
 
-def _rollback() -> int:
+def _rollback(model: str | None) -> int:
     """Print the outcome of a rollback; return PASSES if there was one, CANNOT if not."""
-    run = request_run("rollback", FlowSettings.read(), print)
+    run = request_run("rollback", FlowSettings.read(), print, model)
     return PASSES if run.state_name == "RolledBack" else CANNOT
 
 

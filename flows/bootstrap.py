@@ -23,24 +23,26 @@ from flows.training.metrics import TITLES
 from flows.training.pipeline import choose_recipe, predict_out_of_fold, train, with_predictions
 from flows.training.sample import sample_of
 from flows.training.tasks import TASKS
+from flows.watched_models import watched_model
 from monitoring.contract.config import Config, Model
-from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import CHAMPION
 from monitoring.contract.reference import read_reference
 
 
 @flow(name="bootstrap", description="Make the reference and the first champion, where there is none.")
-def bootstrap() -> State[None]:
+def bootstrap(model: str | None = None) -> State[None]:
     """Make the reference and the first champion; a champion that is there stays.
+
+    `model` names one of many models (DRIFTLOOP_CONFIG is a folder).
 
     Ends COMPLETED as `Ready` (there is a champion; its reference is completed), `Promoted` (a version was trained, or
     registered from `model.source`, and is champion) or `Waiting` (`bootstrap: wait`, and no model is registered yet);
     FAILED if the reference, or the champion, does not fit the config.
     """
     settings = FlowSettings.read()
-    config = load_config(settings.driftloop_config)
-    layout = settings.layout(config.model)
+    of = watched_model(settings, model)
+    config, layout = of.config, of.layout
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "bootstrap") as record:
         return _start(config, layout, record)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.settings import FlowSettings
+from flows.watched_models import watched_model
 from monitoring.contract.config_file import load_config
 from monitoring.contract.exit_status import CANNOT, FAILS, PASSES
 from monitoring.contract.times import parse_moment
@@ -49,6 +50,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "--config", type=Path, metavar="FILE", help="the config.yml, instead of DRIFTLOOP_CONFIG's"
         )
         command.add_argument(
+            "--of", metavar="NAME", help="which of many models; needed where DRIFTLOOP_CONFIG is a folder"
+        )
+        command.add_argument(
             "--tolerance",
             type=float,
             default=TOLERANCE,
@@ -79,7 +83,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def bring(options: argparse.Namespace) -> int:
     """Register or propose a model, and print what became of it; raise DriftloopError if it cannot be used."""
     settings = FlowSettings.read()
-    config = load_config(options.config or settings.driftloop_config)
+    watched = watched_model(settings, options.of) if options.config is None else None
+    config = load_config(options.config) if watched is None else watched.config
 
     import mlflow  # noqa: PLC0415 - after the environment is set; it takes seconds, as those below do
 
@@ -89,7 +94,7 @@ def bring(options: argparse.Namespace) -> int:
     from flows.run_history import recorded  # noqa: PLC0415
 
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    layout = settings.layout(config.model)
+    layout = settings.layout(config.model) if watched is None else watched.layout
     with recorded(layout, options.command) as record:
         # before the lock: what it takes to load and convert a model of others is their own affair
         of = prepare(

@@ -36,8 +36,8 @@ from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
 from flows.training.collection import Collected, collect, require_reference, shortage
 from flows.training.own_trainer import OwnTrainer, trainer_name
+from flows.watched_models import watched_model
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_config
 from monitoring.contract.drift_state import DriftState, drift_key, read_drift_state
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import LEARNED_THROUGH, REFERENCE_DIGEST
@@ -75,8 +75,10 @@ class Compared:
 
 
 @flow(name="retrain", description="Train a candidate on what came since the change; promote it if it is no worse.")
-def retrain(alert: dict[str, Any] | None = None) -> State[None]:
+def retrain(alert: dict[str, Any] | None = None, model: str | None = None) -> State[None]:
     """Train a candidate on the labelled rows since the change, and promote it if the gate passes.
+
+    `model` names one of many models (DRIFTLOOP_CONFIG is a folder).
 
     Ends COMPLETED as `Promoted`, `Accepted` (the data changed, the champion is as right as at its promotion and stays,
     and the reference is re-based), `NotPromoted` (the gate refused), `TooFewLabels` (no candidate) or `Rebased` (a
@@ -84,11 +86,11 @@ def retrain(alert: dict[str, Any] | None = None) -> State[None]:
     but `Rebased` leaves the Markdown artifact `retrain-comparison`.
     """
     settings = FlowSettings.read()
-    config = load_config(settings.driftloop_config)
-    layout = settings.layout(config.model)
+    of = watched_model(settings, model)
+    config, layout = of.config, of.layout
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "retrain", alert) as record:
-        run = RetrainRun(config, layout, settings.mlflow_links, record, alert, settings.driftloop_config)
+        run = RetrainRun(config, layout, settings.mlflow_links, record, alert, of.path)
         champion = _champion(config)
         record.version = champion.version
         if complete(layout, champion.version):

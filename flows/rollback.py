@@ -21,8 +21,8 @@ from flows.rollback_gate import SIGNIFICANCE_LEVEL, compare_versions
 from flows.run_history import RunRecord, recorded, requesting_alert
 from flows.settings import FlowSettings
 from flows.training.collection import newest_row
+from flows.watched_models import watched_model
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_config
 from monitoring.contract.layout import Layout
 from monitoring.contract.names import CHAMPION, PREVIOUS
 from monitoring.contract.reference import Reference, read_reference
@@ -51,8 +51,10 @@ class RollbackRun:
 
 
 @flow(name="rollback", description="Go back to the version that served before the champion, and to its reference.")
-def rollback(alert: dict[str, Any] | None = None) -> State[None]:
+def rollback(alert: dict[str, Any] | None = None, model: str | None = None) -> State[None]:
     """Go back to the version that served before the champion, and to its reference; the champion itself is not needed.
+
+    `model` names one of many models (DRIFTLOOP_CONFIG is a folder).
 
     Ends COMPLETED as `RolledBack`, `NothingToRollBackTo` (no version served before, this promotion was rolled back
     already, or the alert is about a version that is not champion any more), or, if an alert requested it,
@@ -60,8 +62,8 @@ def rollback(alert: dict[str, Any] | None = None) -> State[None]:
     and the labels are not consulted.
     """
     settings = FlowSettings.read()
-    config = load_config(settings.driftloop_config)
-    layout = settings.layout(config.model)
+    of = watched_model(settings, model)
+    config, layout = of.config, of.layout
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     with sole_run(layout), recorded(layout, "rollback", alert) as record:
         champion = version_of(config.model.name, CHAMPION)

@@ -4,22 +4,26 @@ import time
 import uuid
 from collections.abc import Callable
 
-from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
+from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect, parameters_of, tags_of
 from flows.clients.rest import UnavailableError
 from flows.settings import FlowSettings
+from flows.watched_models import watched_model
 
 
-def request_run(flow: str, settings: FlowSettings, say: Callable[[str], None]) -> FlowRun:
-    """Request a run, report its id and how it ended through `say`, and return it.
+def request_run(flow: str, settings: FlowSettings, say: Callable[[str], None], model: str | None = None) -> FlowRun:
+    """Request a run, for one of many models if it is named; say its id and how it ended, and return it.
 
-    Raise UnavailableError if nobody serves the flow, or if it has not ended after `flows_wait_seconds`.
+    Raise ConfigError if there is no such model, UnavailableError if nobody serves the flow, or if it has not ended
+    after `flows_wait_seconds`.
     """
+    watched_model(settings, model)
     prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
     name = f"{flow}/{DEPLOYMENT}"
     deployment = prefect.deployment_id(flow, DEPLOYMENT)
     if prefect.deployment_status(flow, DEPLOYMENT) != "READY":
         raise UnavailableError(f"nobody serves {name} now: the service `flows` does not run")
-    run, _ = prefect.create_run(deployment, uuid.uuid4().hex, ["by hand"], {}, who="a person")
+    tags = ["by hand", *tags_of(model)]
+    run, _ = prefect.create_run(deployment, uuid.uuid4().hex, tags, parameters_of(model), who="a person")
     say(f"{name}: asked for run {run.id}")
     deadline = time.monotonic() + settings.flows_wait_seconds
     while not run.ended:

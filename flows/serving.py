@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import requests
 import structlog
@@ -16,12 +18,14 @@ from prefect.states import Crashed
 
 from flows.bootstrap import bootstrap
 from flows.clients.prefect import DEPLOYMENT, Prefect
+from flows.first_starts import FirstStarts
 from flows.registry.publication import sole_run
 from flows.registry.versions import UnusableVersionError
 from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.run_limit import RunLimit
 from flows.settings import FlowSettings
+from flows.watched_models import usable_models, watches_many
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 
@@ -54,14 +58,17 @@ def wait_for(name: str, url: str, seconds: float) -> None:
     raise UnreachableError(f"{name} did not answer at {url} within {seconds:g} s: {reason}")
 
 
-def end_orphans(layout: Layout) -> None:
+def end_orphans(layouts: Iterable[Layout]) -> None:
     """End runs whose process died with a former runner: nobody else would, and the trigger waits on them.
 
     They end as CRASHED; an alert that still fires starts a new run, which completes what they left.
     """
-    with sole_run(layout), get_client(sync_client=True) as client:
+    with contextlib.ExitStack() as held:
+        for layout in layouts:
+            held.enter_context(sole_run(layout))
+        client = held.enter_context(get_client(sync_client=True))
         orphans = client.read_flow_runs(
-            flow_filter=FlowFilter.model_validate({"name": {"any_": [flow.name for flow in SERVED]}}),
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [flow.name for flow in (*SERVED, bootstrap)]}}),
             flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": _BEGUN}}}),
             sort=FlowRunSort.START_TIME_ASC,
             limit=200,
@@ -78,16 +85,30 @@ def serve(settings: FlowSettings) -> None:
     """
     wait_for("Prefect", f"{settings.prefect_api_url.rstrip('/')}/health", settings.flows_wait_seconds)
     wait_for("MLflow", f"{settings.mlflow_tracking_uri.rstrip('/')}/health", settings.flows_wait_seconds)
+    served = _start_many(settings) if watches_many(settings.driftloop_config) else _start_one(settings)
+    log.info("serving", deployments=[f"{flow.name}/{DEPLOYMENT}" for flow in served])
+    prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
+    RunLimit(prefect, tuple(flow.name for flow in served), settings.flows_run_seconds).start()
+    runner = Runner(limit=1, pause_on_shutdown=False)  # one run at a time, of whichever flow: the others queue
+    for flow in served:
+        runner.add_flow(flow, name=DEPLOYMENT, concurrency_limit=1)  # nor do two runners take two of it
+    if bootstrap in served:
+        FirstStarts(prefect, settings.driftloop_config).start()
+    with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())
+
+
+def _start_one(settings: FlowSettings) -> tuple[Any, ...]:
     try:
         bootstrap()
     except UnusableVersionError as error:
         log.error("champion_unusable", reason=str(error), remedy="make rollback")  # noqa: TRY400 - for a person
-    end_orphans(Layout(settings.data_dir, settings.parts_uri))
-    log.info("serving", deployments=[f"{flow.name}/{DEPLOYMENT}" for flow in SERVED])
-    prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
-    RunLimit(prefect, tuple(flow.name for flow in SERVED), settings.flows_run_seconds).start()
-    runner = Runner(limit=1, pause_on_shutdown=False)  # one run at a time, of whichever flow: the others queue
-    for flow in SERVED:
-        runner.add_flow(flow, name=DEPLOYMENT, concurrency_limit=1)  # nor do two runners take two of it
-    with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
-        asyncio.run(runner.start())
+    end_orphans([Layout(settings.data_dir, settings.parts_uri)])
+    return SERVED
+
+
+def _start_many(settings: FlowSettings) -> tuple[Any, ...]:
+    """Leave each model's first start to a run of its own, so that one that fails holds up no other."""
+    names = usable_models(settings.driftloop_config)
+    end_orphans(settings.of_model(name).layout(config.model) for name, config in names.items())
+    return (*SERVED, bootstrap)

@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from monitoring.contract.config_file import load_config
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config, load_configs
 from monitoring.contract.config_values import parse_duration
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
@@ -281,7 +282,12 @@ def auth_from_environment() -> bool:
 
 def require_usable(data: Path) -> None:
     """Raise ConfigError or InvalidReferenceError now, with all that is wrong, and not a service at a time later."""
-    config = load_config(os.environ.get("DRIFTLOOP_CONFIG", ROOT / "monitoring/config.yml"))
+    path = Path(os.environ.get("DRIFTLOOP_CONFIG") or ROOT / "monitoring/config.yml")
+    if path.is_dir():  # of many models one that cannot be used holds up no other
+        if not any(isinstance(one, Config) for one in load_configs(path).values()):
+            raise StackError(f"{path}: holds no config file that can be used; `check-config --config {path}` says why")
+        return
+    config = load_config(path)
     if Layout(data).reference.exists():
         read_reference(Layout(data), config.model, predicted=False)
 

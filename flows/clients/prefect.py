@@ -21,6 +21,19 @@ BUSY_PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before a request that was answered
 _CREATED = 201
 
 
+OF_MODEL = "model:"  # what the tag begins with that says whose run it is, among many models
+
+
+def tags_of(model: str | None) -> list[str]:
+    """Return the tags of a run for one of many models; none where there is but one."""
+    return [] if model is None else [f"{OF_MODEL}{model}"]
+
+
+def parameters_of(model: str | None) -> dict[str, Any]:
+    """Return the flows' parameters for one of many models; none where there is but one."""
+    return {} if model is None else {"model": model}
+
+
 class RunState(BaseModel):
     """A run's state in Prefect, as far as it is needed."""
 
@@ -38,6 +51,11 @@ class FlowRun(BaseModel):
     end_time: AwareDatetime | None = None
     tags: list[str] = Field(default_factory=list)
     state: RunState | None = None
+
+    @property
+    def model(self) -> str | None:
+        """Return which of many models it is for; None where there is but one."""
+        return next((tag.removeprefix(OF_MODEL) for tag in self.tags if tag.startswith(OF_MODEL)), None)
 
     @property
     def ended(self) -> bool:

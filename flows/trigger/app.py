@@ -17,10 +17,11 @@ from flows.clients.prefect import Prefect
 from flows.clients.rest import RejectedError, UnavailableError
 from flows.settings import TriggerSettings
 from flows.trigger.decision import Trigger
-from flows.trigger.metrics import TriggerMetrics, Upstreams, watch
+from flows.trigger.metrics import TriggerMetrics, Upstreams, Watched, watch
 from flows.trigger.notification import RETRAIN, NotificationError, parse_notification
 from flows.trigger.scheduler import Scheduler
-from monitoring.contract.config_file import load_config
+from flows.trigger.triggers import Triggers
+from monitoring.contract.config import Config
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.logs import start_logging
 
@@ -48,25 +49,31 @@ def create_app(settings: TriggerSettings) -> Flask:
     metrics = TriggerMetrics(registry)
     prefect = Prefect(settings.prefect_api_url, settings.prefect_api_auth_string)
     mlflow = MLflow(settings.mlflow_tracking_uri, settings.mlflow_login)
-    config = load_config(settings.driftloop_config)
-    model, cooldown = config.model.name, timedelta(seconds=settings.trigger_cooldown_seconds)
-    upstreams = watch(prefect, mlflow, model, settings.trigger_poll_seconds, registry, cooldown=cooldown)
+    cooldown = timedelta(seconds=settings.trigger_cooldown_seconds)
+
+    def trigger_of(config: Config, is_one_of_many: bool) -> Trigger:  # noqa: FBT001 - of its one caller
+        forward = config.retrain.forward
+        return Trigger(
+            prefect=prefect,
+            mlflow=mlflow,
+            model=config.model.name,
+            cooldown=cooldown,
+            is_one_of_many=is_one_of_many,
+            notify_only=frozenset({RETRAIN} if config.retrain.mode == "notify" else ()),
+            scheduler=Scheduler(forward, settings.read_forward_token()) if forward else None,
+        )
+
+    triggers = Triggers(settings.driftloop_config, trigger_of)
+    watched = Watched(lambda: triggers.names, triggers.many, cooldown)
+    upstreams = watch(prefect, mlflow, watched, settings.trigger_poll_seconds, registry)
     app.extensions["upstreams"] = upstreams
-    trigger = Trigger(
-        prefect=prefect,
-        mlflow=mlflow,
-        model=model,
-        cooldown=cooldown,
-        notify_only=frozenset({RETRAIN} if config.retrain.mode == "notify" else ()),
-        scheduler=Scheduler(config.retrain.forward, settings.read_forward_token()) if config.retrain.forward else None,
-    )
-    _add_alerts(app, trigger, metrics, settings.read_token())
+    _add_alerts(app, triggers, metrics, settings.read_token())
     _add_errors(app, metrics)
     _add_status(app, registry, upstreams)
     return app
 
 
-def _add_alerts(app: Flask, trigger: Trigger, metrics: TriggerMetrics, token: str) -> None:
+def _add_alerts(app: Flask, triggers: Triggers, metrics: TriggerMetrics, token: str) -> None:
     expected = f"Bearer {token}".encode()
 
     @app.post("/alerts")
@@ -75,7 +82,7 @@ def _add_alerts(app: Flask, trigger: Trigger, metrics: TriggerMetrics, token: st
         if not hmac.compare_digest(given, expected):
             metrics.notifications.labels("refused").inc()
             return problem(401, "a bearer token is required: the one that the trigger reads from WEBHOOK_TOKEN_FILE")
-        decision = trigger.decide(parse_notification(request.get_data()))
+        decision = triggers.decide(parse_notification(request.get_data()))
         metrics.notifications.labels(decision.outcome).inc()
         log.info("notification", **decision.as_json())
         return jsonify(decision.as_json())

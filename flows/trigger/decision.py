@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from flows.clients.mlflow import MLflow
-from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect
+from flows.clients.prefect import DEPLOYMENT, FlowRun, Prefect, parameters_of, tags_of
 from flows.trigger.notification import ACTIONS, RETRAIN, ROLLBACK, Notification, digest
 from flows.trigger.scheduler import Scheduler
 from flows.trigger.waiting import EPISODE, UNCHANGED, held_until, inconclusive, newest_first, wait_since
@@ -70,6 +70,7 @@ class Trigger:
     mlflow: MLflow
     model: str
     cooldown: timedelta
+    is_one_of_many: bool = False  # its runs bear its name
     notify_only: frozenset[str] = frozenset()
     scheduler: Scheduler | None = None
 
@@ -89,6 +90,15 @@ class Trigger:
             return self._forward(self.scheduler, notification, champion, now)
         return self._run(flow, notification, champion, now)
 
+    @property
+    def _named(self) -> str | None:
+        return self.model if self.is_one_of_many else None
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """Return the filter of the model's own runs: others hold off none of its."""
+        return {"tags": {"all_": tags_of(self._named)}} if self.is_one_of_many else {}
+
     def _run(self, flow: str, notification: Notification, champion: str, now: datetime) -> Decision:
         episode = notification.episode(champion)
         tag = f"{EPISODE}{episode[:16]}"
@@ -103,7 +113,8 @@ class Trigger:
             until, why = held
             return Decision("cooldown", until=until, inconclusive=failed, ahead=ahead, detail=f"it may ask again {why}")
         key = digest(episode, former[0].id) if former else episode
-        run, new = self.prefect.create_run(deployment, key, [tag], {"alert": notification.describe(champion)})
+        told = {"alert": notification.describe(champion), **parameters_of(self._named)}
+        run, new = self.prefect.create_run(deployment, key, [tag, *tags_of(self._named)], told)
         return Decision("accepted" if new else "known", run.id, inconclusive=failed, ahead=ahead)
 
     def _forward(self, scheduler: Scheduler, notification: Notification, champion: str, now: datetime) -> Decision:
@@ -126,7 +137,7 @@ class Trigger:
         """Return until when nothing is run, for the flow's cooldown or the episode's wait, and why; None if neither."""
         newest = [
             run
-            for run in self.prefect.newest_runs(flow, limit=_RUNS)
+            for run in self.prefect.newest_runs(flow, limit=_RUNS, **self._own)
             if run.state_name not in UNCHANGED and not run.is_ahead(now)
         ]
         if flow == ROLLBACK and sum(not run.ended for run in newest) < _MOST_ROLLBACKS:

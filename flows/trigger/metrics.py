@@ -1,5 +1,6 @@
 """The trigger's metrics: outcomes of notifications, and the last poll of Prefect and of MLflow."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -34,7 +35,7 @@ class Upstreams:
     """The polls of the two servers behind the trigger."""
 
     prefect: Poll[FlowHistories]
-    mlflow: Poll[Versions]
+    mlflow: Poll[Mapping[str, Versions]]
 
     @property
     def polls(self) -> tuple[Poll[Any], ...]:
@@ -42,21 +43,22 @@ class Upstreams:
         return self.prefect, self.mlflow
 
 
-def watch(
-    prefect: Prefect,
-    mlflow: MLflow,
-    model: str,
-    seconds: float,
-    registry: CollectorRegistry,
-    *,
-    cooldown: timedelta = timedelta(0),
-) -> Upstreams:
+@dataclass(frozen=True)
+class Watched:
+    """The models' names, whether they are many, whose runs and versions are told apart, and a run's cooldown."""
+
+    names: Callable[[], Sequence[str]]
+    many: bool = False
+    cooldown: timedelta = timedelta(0)
+
+
+def watch(prefect: Prefect, mlflow: MLflow, watched: Watched, seconds: float, registry: CollectorRegistry) -> Upstreams:
     """Make the polls, and register their series; the caller starts them."""
     upstreams = Upstreams(
-        Poll("prefect", lambda: read_histories(prefect), seconds),
-        Poll("mlflow", VersionsReader(mlflow, model), seconds),
+        Poll("prefect", lambda: read_histories(prefect, watched.names() if watched.many else (None,)), seconds),
+        Poll("mlflow", VersionsReader(mlflow, watched.names), seconds),
     )
-    registry.register(FlowStates(upstreams.prefect, cooldown))
-    registry.register(RegisteredVersions(upstreams.mlflow, model))
+    registry.register(FlowStates(upstreams.prefect, watched.cooldown, many=watched.many))
+    registry.register(RegisteredVersions(upstreams.mlflow))
     registry.register(PollHealth(upstreams.polls))
     return upstreams

@@ -73,6 +73,10 @@ class Notification(_Payload):
         """Return the flow that it asks for; None if it asks for none."""
         return self.requesting[0].requested_flow if self.requesting else None
 
+    def about(self, model: str) -> "Notification":
+        """Return the notification of one of many models' alerts alone."""
+        return self.model_copy(update={"alerts": tuple(a for a in self.alerts if a.labels.get("model") == model)})
+
     def episode(self, champion: str) -> str:
         """Return the key of this alert's episode: its group, its earliest start, and the champion that it is about."""
         return digest(self.group_key, self.requesting[0].starts_at.isoformat(), champion)

@@ -1,6 +1,6 @@
 """The registered model's versions as metrics, as of the last poll of MLflow."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -23,28 +23,31 @@ class Versions:
 
 
 class VersionsReader:
-    """Reads the versions from MLflow; a run's metrics are read once, as they are final when a version exists."""
+    """Reads models' versions from MLflow; a run's metrics are read once, as they are final when a version exists."""
 
-    def __init__(self, mlflow: MLflow, model: str) -> None:
-        self._mlflow, self._model = mlflow, model
+    def __init__(self, mlflow: MLflow, names: Callable[[], Sequence[str]]) -> None:
+        self._mlflow, self._names = mlflow, names
         self._metrics: dict[str, Mapping[str, float]] = {}
 
-    def __call__(self) -> Versions:
-        """Return MLflow's present versions: two requests, and one more per new version."""
-        newest = tuple(self._mlflow.newest_versions(self._model))
+    def __call__(self) -> Mapping[str, Versions]:
+        """Return each model's present versions: two requests a model, and one more per new version."""
         former, self._metrics = self._metrics, {}
+        return {name: self._read(name, former) for name in self._names()}
+
+    def _read(self, model: str, former: Mapping[str, Mapping[str, float]]) -> Versions:
+        newest = tuple(self._mlflow.newest_versions(model))
         for version in newest[:MEASURED]:
             known = former.get(version.run_id)
             self._metrics[version.run_id] = self._mlflow.run_metrics(version.run_id) if known is None else known
         metrics = {version.version: self._metrics[version.run_id] for version in newest[:MEASURED]}
-        return Versions(newest, self._mlflow.aliases(self._model) if newest else {}, metrics)
+        return Versions(newest, self._mlflow.aliases(model) if newest else {}, metrics)
 
 
 class RegisteredVersions(Collector):
-    """The series of the model's versions; absent after a poll that failed."""
+    """The series of the models' versions; absent after a poll that failed."""
 
-    def __init__(self, poll: Poll[Versions], model: str) -> None:
-        self._poll, self._model = poll, model
+    def __init__(self, poll: Poll[Mapping[str, Versions]]) -> None:
+        self._poll = poll
 
     def collect(self) -> Iterator[Metric]:
         """Yield the series of the last poll."""
@@ -62,15 +65,15 @@ class RegisteredVersions(Collector):
             "Metrics of the run that made a version; the newest 10.",
             labels=[*label, "version", "metric"],
         )
-        if (seen := self._poll.seen) is not None:
-            count.add_metric([self._model], seen.newest[0].number if seen.newest else 0)
+        for model, seen in (self._poll.seen or {}).items():
+            count.add_metric([model], seen.newest[0].number if seen.newest else 0)
             for name, version in seen.aliases.items():
-                alias.add_metric([self._model, version, name], 1)
+                alias.add_metric([model, version, name], 1)
                 if name == CHAMPION:
-                    champion.add_metric([self._model], float(version))
+                    champion.add_metric([model], float(version))
             for one in seen.newest:
-                created.add_metric([self._model, one.version, one.gate], one.created)
+                created.add_metric([model, one.version, one.gate], one.created)
             for version, metrics in seen.metrics.items():
                 for name, value in metrics.items():
-                    measured.add_metric([self._model, version, name], value)
+                    measured.add_metric([model, version, name], value)
         yield from (count, champion, alias, created, measured)

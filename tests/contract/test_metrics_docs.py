@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from api.metrics import APIMetrics
 from flows.clients.mlflow import MLflow
 from flows.clients.prefect import Prefect
-from flows.trigger.metrics import TriggerMetrics, watch
+from flows.trigger.metrics import TriggerMetrics, Watched, watch
 from monitoring.alarms.loss import LossTest
 from monitoring.alarms.loss_estimate import LossEstimate
 from monitoring.contract.reference import Performance, ReliabilityCurve
@@ -107,7 +107,7 @@ def test_the_triggers_metrics_are_documented() -> None:
     """Every metric of the trigger is documented, and no other is."""
     registry = CollectorRegistry()
     TriggerMetrics(registry)
-    watch(Prefect(""), MLflow(""), "model", 1, registry)
+    watch(Prefect(""), MLflow(""), Watched(lambda: ["model"]), 1, registry)
     assert {*_exported(registry)} == {*_documented("Trigger")}
 
 

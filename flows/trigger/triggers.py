@@ -1,0 +1,51 @@
+"""Which model a notification is about: the one of the config file, or by the label `model` one of a folder's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.trigger.decision import Decision, Trigger
+from flows.trigger.notification import Notification
+from flows.watched_models import usable_models, watches_many
+from monitoring.contract.config import Config
+from monitoring.contract.config_file import load_config
+
+MakeTrigger = Callable[[Config, bool], Trigger]
+
+
+@dataclass
+class Triggers:
+    """A trigger for each model, made when it is first asked for, and anew when its file has changed."""
+
+    path: Path
+    make: MakeTrigger
+    _made: dict[str, tuple[Config, Trigger]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError now if the one config file cannot be used."""
+        self.many = watches_many(self.path)
+        if not self.many:
+            config = load_config(self.path)
+            self._made[config.model.name] = config, self.make(config, False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the models, as the folder is now."""
+        return tuple(usable_models(self.path)) if self.many else tuple(self._made)
+
+    def decide(self, notification: Notification) -> Decision:
+        """Start a run of the model that it is about, or say why not; raise as `Trigger.decide` does."""
+        if not self.many:
+            ((_, trigger),) = self._made.values()
+            return trigger.decide(notification)
+        alerts = notification.requesting or notification.alerts
+        models, name = usable_models(self.path), alerts[0].labels.get("model", "")
+        if name not in models:
+            about = f"is about {name}, of which no file can be used" if name else "bears no label `model`"
+            return Decision("ignored", detail=f"the alert {about}; the models are {', '.join(models) or 'none'}")
+        return self._of(name, models[name]).decide(notification.about(name))
+
+    def _of(self, name: str, config: Config) -> Trigger:
+        if name not in self._made or self._made[name][0] != config:
+            self._made[name] = config, self.make(config, True)
+        return self._made[name][1]

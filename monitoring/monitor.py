@@ -124,6 +124,7 @@ def extract_prometheus_metrics(
         missing_p_values=quality.missing_p_values(reference, current),
         reference_origin=None,
         assessment=assess(config, monitoring_suite, reference, current) if monitoring_suite else None,
+        segments=monitoring_suite.segments if monitoring_suite else None,
     )
 
 

@@ -99,7 +99,8 @@ def main(procfile: Path = PROCFILE) -> None:
     """Run until one process gives up at its start, or until SIGTERM or Ctrl-C."""
     local = Local()
     for name, command in parse_procfile(procfile.read_text(encoding="utf-8")).processes.items():
-        local.add_process(name, command, cwd=procfile.parent)
+        if name != "grafana" or os.environ.get("GRAFANA_HOME"):  # only where scripts.stack has found one
+            local.add_process(name, command, cwd=procfile.parent)
     local.loop()
     sys.exit(local.returncode)
 

@@ -25,6 +25,8 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.plain_files import discard_tree, make_folder
 from monitoring.contract.reference import read_reference
+from scripts.grafana import PORT as GRAFANA_PORT
+from scripts.grafana import Grafana, dashboards_provider, find_grafana
 from scripts.make_secrets import USER, web_config
 from scripts.owner import claim
 from scripts.prometheus_tools import ToolsError, find_tools
@@ -51,6 +53,7 @@ _COMPOSE_NAMES = {"prefect-server": "prefect", "localhost": "prometheus"}
 SECRETS = (
     "alertmanager_password",
     "api_key",
+    "grafana_password",
     "mlflow_admin_password",
     "mlflow_api_password",
     "mlflow_flows_password",
@@ -60,6 +63,7 @@ SECRETS = (
     "prefect_password",
     "prometheus_password",
 )
+_LOGINS = {"basic_auth", "basicAuth", "basicAuthUser", "secureJsonData"}  # Prometheus' and Grafana's names
 _TIMES = {"for", "scrape_interval", "evaluation_interval", "group_wait", "group_interval", "repeat_interval"}
 
 
@@ -79,6 +83,7 @@ class Stack:
     ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
     pace: int = 1
     auth: bool = False  # ask for passwords and the API's key, as in containers
+    grafana: Grafana | None = None  # beside the others, on the port `grafana`
 
     @property
     def secrets(self) -> Path:
@@ -113,7 +118,15 @@ class Stack:
             "OMP_NUM_THREADS": "1",  # the models are small; threads of several processes would wait for each other
             "PATH": path,
         }
-        return {**os.environ, **local, "AUTH": "true" if self.auth else "", **(self._logins() if self.auth else {})}
+        local["AUTH"] = "true" if self.auth else ""
+        return {**os.environ, **local, **(self._logins() if self.auth else {}), **self._grafana()}
+
+    def _grafana(self) -> dict[str, str]:
+        told = {"GRAFANA_HOME": str(self.grafana.home) if self.grafana else ""}  # scripts.local starts it by this
+        if self.grafana:
+            password = (self.secrets / "grafana_password").read_text() if self.auth else None
+            told |= self.grafana.environment(self.state / "grafana", self.ports["grafana"], password)
+        return told
 
     def _logins(self) -> dict[str, str]:
         """Return what the processes ask for, and what they send to each other."""
@@ -155,6 +168,10 @@ class Stack:
         shutil.copytree(ROOT / "alertmanager/templates", self.state / "alertmanager/templates", dirs_exist_ok=True)
         for rules in (ROOT / "monitoring/alert_rules").glob("*_alerts.yml"):
             self._render(rules, self.state / "prometheus/rules" / rules.name)
+        if self.grafana is not None:
+            for file in ("dashboards/driftloop.yml", "datasources/prometheus.yml"):
+                make_folder((self.state / "grafana/provisioning" / file).parent)
+                self._render(ROOT / "grafana/provisioning" / file, self.state / "grafana/provisioning" / file)
 
     def _make_logins(self) -> None:
         """Make the secrets that are missing, and the configurations that ask for them."""
@@ -182,6 +199,8 @@ class Stack:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
         if "scrape_configs" in content:
             content["scrape_configs"] = self._local_jobs(content["scrape_configs"])
+        if "providers" in content:
+            content = dashboards_provider(content)
         text = yaml.safe_dump(self._localised(content), sort_keys=False, width=1000)
         target.write_text(text, encoding="utf-8")
 
@@ -197,12 +216,12 @@ class Stack:
 
     def _localised(self, node: Any, key: str = "") -> Any:
         if isinstance(node, dict):
-            asked = {k: v for k, v in node.items() if self.auth or k != "basic_auth"}
+            asked = {k: v for k, v in node.items() if self.auth or k not in _LOGINS}
             return {k: self._localised(v, k) for k, v in asked.items()}
         if isinstance(node, list):
             return [self._localised(v, key) for v in node]
-        if key in {"credentials_file", "password_file"}:
-            return str((self.state if key == "credentials_file" else self.secrets) / Path(node).name)
+        if key in {"credentials_file", "password_file", "basicAuthPassword"}:  # the last is `$__file{path}`
+            return str(node).replace("/run/secrets", str(self.state if key == "credentials_file" else self.secrets))
         if key in _TIMES:
             return f"{max(1, round(parse_duration(node).total_seconds() / self.pace))}s"
         if key in {"targets", "url"}:
@@ -241,10 +260,10 @@ def _both_names(url: str) -> tuple[str, str]:
     return url, url.replace("127.0.0.1", "localhost")
 
 
-def ports_from_environment() -> dict[str, int]:
-    """Return the ports, each the default or what <NAME>_PORT says."""
+def ports_from_environment(*, grafana: bool = False) -> dict[str, int]:
+    """Return the ports, each the default or what <NAME>_PORT says; Grafana's only where it is started."""
     ports = {}
-    for name, default in PORTS.items():
+    for name, default in (PORTS | ({"grafana": GRAFANA_PORT} if grafana else {})).items():
         value = os.environ.get(f"{name.upper()}_PORT", str(default))
         if not value.isdigit() or not 0 < int(value) < 1 << 16:
             raise StackError(f"{name.upper()}_PORT = {value!r}: takes a port number from 1 to 65535")
@@ -286,6 +305,22 @@ def become(stack: Stack, environment: Mapping[str, str]) -> NoReturn:
     os.execve(command[0], command, environment)  # noqa: S606 - see above
 
 
+def _say_where(stack: Stack) -> None:
+    """Print each service's address, and who may come in."""
+    pages = {"the monitor's page": "monitor", "the API": "api", "Prefect": "prefect", "MLflow": "mlflow"}
+    pages |= {"Prometheus": "prometheus", "Alertmanager": "alertmanager", "the trigger": "trigger"}
+    pages |= {"Grafana": "grafana"} if stack.grafana else {}
+    print("Starting; the first start trains a model and takes about a minute. Ctrl-C stops everything.")
+    for page, service in pages.items():
+        print(f"  {page:<19} {stack.url(service)}")
+    if stack.auth:
+        print(f"  passwords and the API's key are in {stack.secrets}; the user is {USER}, MLflow's and Grafana's admin")
+    if stack.grafana is None:
+        given = "" if stack.ports["prometheus"] == PORTS["prometheus"] else f"PROMETHEUS_URL={stack.url('prometheus')} "
+        print("  Grafana is started too where `grafana`, of a package or an archive from grafana.com, is on PATH;")
+        print(f"    without it `{given}make dashboards-preview` draws the dashboards in .local/dashboards")
+
+
 def main() -> None:
     """Start the stack in the foreground; Ctrl-C stops all of it."""
     parser = argparse.ArgumentParser(description="Run the whole stack as local processes.")
@@ -293,21 +328,14 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=ROOT / ".local/state", help="databases, tokens, time series")
     arguments = parser.parse_args()
     try:
-        stack = Stack(
-            arguments.data.resolve(), arguments.state.resolve(), ports_from_environment(), auth=auth_from_environment()
-        )
+        grafana = find_grafana()
+        ports = ports_from_environment(grafana=grafana is not None)
+        data, state = arguments.data.resolve(), arguments.state.resolve()
+        stack = Stack(data, state, ports, auth=auth_from_environment(), grafana=grafana)
         environment = ready(stack)
     except (DriftloopError, ToolsError) as error:
         sys.exit(f"driftloop: {error}")
-    pages = {"the monitor's page": "monitor", "the API": "api", "Prefect": "prefect", "MLflow": "mlflow"}
-    pages |= {"Prometheus": "prometheus", "Alertmanager": "alertmanager", "the trigger": "trigger"}
-    print("Starting; the first start trains a model and takes about a minute. Ctrl-C stops everything.")
-    for page, service in pages.items():
-        print(f"  {page:<19} {stack.url(service)}")
-    if stack.auth:
-        print(f"  passwords and the API's key are in {stack.secrets}; the user is {USER}, MLflow's is admin")
-    given = "" if stack.ports["prometheus"] == PORTS["prometheus"] else f"PROMETHEUS_URL={stack.url('prometheus')} "
-    print(f"  {'the dashboards':<19} without Grafana: `{given}make dashboards-preview` draws them in .local/dashboards")
+    _say_where(stack)
     sys.stdout.flush()
     become(stack, environment)
 

@@ -18,6 +18,7 @@ import mlflow.onnx
 import numpy as np
 import onnx
 import pyarrow as pa
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -198,11 +199,24 @@ def register(
             mlflow.log_metrics(dict(metrics))
             source = _log(exported)
         step("model logged")
-        version = mlflow.register_model(source, model.name, tags=tags)
+        if isinstance(exported, bytes):  # no MLmodel file lies there, and a server asks whose run it is
+            version = _create_version(model.name, source, run.info.run_id, tags)
+        else:
+            version = mlflow.register_model(source, model.name, tags=tags)
         step("version registered")
     except (MlflowException, RequestException) as error:
         raise RegistryError(f"MLflow did not take the new version of {model.name}: {error}") from error
     return Registered(str(version.version), run.info.run_id, run.info.experiment_id)
+
+
+def _create_version(name: str, source: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.create_model_version(name, source, run_id=run_id, tags=dict(tags))
 
 
 def _log(exported: Exported) -> str:

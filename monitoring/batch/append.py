@@ -7,7 +7,7 @@ and run again leaves the same file.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Appended:
     known: int = 0
     labels: int = 0
     misdated: int = 0  # ids of version 7 that tell another time than their row
+    moved: int = 0  # known rows that the log has at another time
     unreadable: tuple[Unreadable, ...] = ()
     new_ids: pa.ChunkedArray = field(default_factory=lambda: _NO_IDS)  # of rows that had none
     known_ids: pa.ChunkedArray = field(default_factory=lambda: _NO_IDS)
@@ -58,6 +59,7 @@ def append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
     rows = _with_ids(rows, given, model)
     known, unreadable = _known(layout, model, rows, given)
     is_known = pc.is_in(rows["prediction_id"], value_set=_ids(known))
+    moved = _moved(rows, known)
     new = _first_of_each(rows.filter(pc.invert(is_known)))
     if len(new):
         _write_part(layout.current, new.sort_by(list(_ORDER)), log_schema(model), new["timestamp"])
@@ -67,8 +69,8 @@ def append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
     late = rows.filter(pc.is_in(rows["prediction_id"], value_set=_ids(known)))
     labels, more = _add_labels(layout, model, late, known)
     made = [rows.filter(pc.and_not(mask, given))["prediction_id"] for mask in (pc.invert(is_known), is_known)]
-    appended = Appended(len(new), len(rows) - len(new), labels, 0, (*unreadable, *more), *made)
-    return replace(appended, misdated=_misdated(new) if pc.any(given).as_py() else 0)
+    misdated = _misdated(new) if pc.any(given).as_py() else 0
+    return Appended(len(new), len(rows) - len(new), labels, misdated, moved, (*unreadable, *more), *made)
 
 
 def _with_ids(rows: pa.Table, given: pa.ChunkedArray, model: Model) -> pa.Table:
@@ -101,6 +103,13 @@ def _looked_up(model: Model) -> tuple[str, ...]:
 
 def _ids(rows: pa.Table) -> pa.Array:
     return rows["prediction_id"].combine_chunks()
+
+
+def _moved(rows: pa.Table, known: pa.Table) -> int:
+    """Return how many rows the log has at another time."""
+    places = pc.index_in(rows["prediction_id"].combine_chunks(), value_set=_ids(known))
+    times = known["timestamp"].combine_chunks().cast(pa.int64()).take(places)
+    return int(pc.sum(pc.not_equal(rows["timestamp"].combine_chunks().cast(pa.int64()), times)).as_py() or 0)
 
 
 def _first_of_each(rows: pa.Table) -> pa.Table:

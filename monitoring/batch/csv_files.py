@@ -101,6 +101,8 @@ def _as_utf_8(content: bytes, encoding: str) -> bytes:
 
 def _header(content: bytes, known: Collection[str], delimiter: str | None) -> tuple[str, Sequence[str]]:
     """Return the delimiter and the names in the first line: the one by which most of them are known."""
+    if not content.strip(b"\xef\xbb\xbf \r\n"):
+        raise CsvError("is empty; a CSV file begins with the names of its columns")
     line = content.partition(b"\n")[0].decode().lstrip("\ufeff").rstrip("\r")
     try:
         splits = {

@@ -21,9 +21,10 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.log_reader import read_rows
 from monitoring.contract.part_reader import UNREADABLE, reason_of
 from monitoring.contract.reference import Reference
+from monitoring.contract.schemas import TIMESTAMP
 from monitoring.contract.times import Micros
 from monitoring.contract.uris import shown
-from monitoring.contract.values import narrowed, narrowest
+from monitoring.contract.values import UnfitColumnError, convert, narrowed, narrowest
 from monitoring.offline.commands import load_reference, write_whole
 from monitoring.offline.unknown_categories import unknown_in
 from monitoring.profile.bounds import Bounds
@@ -111,7 +112,20 @@ def _read_input(options: argparse.Namespace, config: Config) -> list[pa.Table]:
             tables.append(read_table(file, reading))
         except UNREADABLE as error:
             raise DriftloopError(f"{shown(file.uri)}: {reason_of(error)}") from error
+    sys.stdout.writelines(
+        f"the rows' times are not used: {problem}\n" for problem in {*map(_times_problem, tables)} if problem
+    )
     return tables
+
+
+def _times_problem(table: pa.Table) -> str | None:
+    """Say why a file's times cannot be read, by which its rows would be held against days of the reference."""
+    if "timestamp" in table.column_names:
+        try:
+            convert(table["timestamp"], pa.field("timestamp", TIMESTAMP))
+        except UnfitColumnError as error:
+            return str(error)
+    return None
 
 
 def _read_window(layout: Layout, config: Config, reference: Reference) -> list[pa.Table]:
@@ -131,7 +145,10 @@ def _compare(config: Config, reference: Reference, tables: Sequence[pa.Table], e
     table = narrowed(reference.table, narrowest((table.schema for table in tables), config.model.numbers))
     grid = grid_of(config.model, table, Bounds.of(config))
     pieces = (table.slice(n, _ROWS_AT_ONCE) for table in tables for n in range(0, len(table), _ROWS_AT_ONCE))
-    ours, current = profile_rows(grid, table), merge(grid, (profile_rows(grid, piece) for piece in pieces))
+    try:
+        ours, current = profile_rows(grid, table), merge(grid, (profile_rows(grid, piece) for piece in pieces))
+    except UnfitColumnError as error:  # a prediction or label of another kind: no test is about these
+        raise DriftloopError(str(error)) from error
     if current.rows < config.minimum_rows:
         raise DriftloopError(f"{current.rows:,} rows cannot be judged; minimum_rows is {config.minimum_rows:,}")
     return Compared(ours, current, effect, usual_effects(table, ours, current, config.minimum_rows))

@@ -150,6 +150,11 @@ def _doubts(of: Appended, earlier: pa.ChunkedArray) -> Iterator[str]:
         )
     for file in of.unreadable:
         yield f"{file.shown}: cannot be read ({file.reason}), so rows that are only there are not known"
+    if of.moved:
+        yield (
+            f"{of.moved:,} known row{'s have' if of.moved > 1 else ' has'} another time in the log, whose rows stay as"
+            " they are: if these are other rows, they need other ids"
+        )
     if of.misdated:
         yield (
             f"{of.misdated:,} ids are UUIDs of version 7 that tell another time than their row: labels that come later"

@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.contract.config import Model
 from monitoring.contract.labels import are_given
 from monitoring.contract.times import Micros
+from monitoring.contract.values import without_nan
 
 _NAMED = 5  # rows that a refusal names
 
@@ -46,3 +49,25 @@ def _reasons(rows: pa.Table, model: Model, latest: Micros) -> Iterator[tuple[str
     yield "dated before 1970", pc.less(times, 0)
     yield "dated more than an hour ahead of this clock", pc.greater(times, latest)
     yield f"no {model.prediction}", pc.invert(are_given(rows[model.prediction]))
+    yield "the id of an earlier row of the file, which holds other values", _contradicting(rows, model)
+
+
+def _contradicting(rows: pa.Table, model: Model) -> pa.ChunkedArray:
+    """Return which rows have the id of an earlier one, but not its features, prediction and time."""
+    ids = pc.if_else(pc.equal(rows["prediction_id"], ""), pa.scalar(None, pa.string()), rows["prediction_id"])
+    codes = pc.fill_null(ids.dictionary_encode().combine_chunks().indices, -1).to_numpy(zero_copy_only=False)
+    again = np.zeros(len(rows), np.bool_)
+    known, firsts, places = np.unique(codes, return_index=True, return_inverse=True)
+    if len(known) < len(rows):
+        earlier, given = pa.array(firsts[places]), codes >= 0
+        for name in (*model.features, model.prediction, "timestamp"):
+            again |= given & ~_equal(rows[name], rows[name].take(earlier))
+    return pa.chunked_array([pa.array(again)])
+
+
+def _equal(ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Return which values are equal (n,); two that are missing, or no numbers, are."""
+    ours, theirs = without_nan(ours), without_nan(theirs)
+    both = pc.and_(pc.is_null(ours), pc.is_null(theirs))
+    same: npt.NDArray[np.bool_] = pc.or_(pc.fill_null(pc.equal(ours, theirs), fill_value=False), both).to_numpy()
+    return same

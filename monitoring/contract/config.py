@@ -104,6 +104,7 @@ class Model(_Section):
     dtype: Literal["float32", "float64"] = "float64"
     columns: Mapping[Literal["timestamp", "prediction_id", "confidence", "model_version"], Name] = {}
     audio: Audio | None = None
+    segments: Annotated[tuple[Name, ...], Field(max_length=5)] = ()  # features whose levels or bins are groups of rows
     pyfunc: Pyfunc | None = None  # None: models that run code of theirs are refused
     source: Annotated[str, Field(min_length=1)] | None = None  # path or URI of a model that is to be the first champion
 
@@ -135,6 +136,13 @@ class Model(_Section):
             raise ValueError("audio gives numbers: with it no feature is categorical")
         if beyond := sorted(set(self.kinds) - set(self.features)):
             raise ValueError(f"kinds names {beyond[0]!r}, which is no feature")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_features(self) -> Self:
+        require_unique(self.segments)
+        if beyond := [name for name in self.segments if name not in self.features]:
+            raise ValueError(f"segments names {beyond[0]!r}, which is no feature; there are {', '.join(self.features)}")
         return self
 
     @model_validator(mode="after")

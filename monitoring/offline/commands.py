@@ -136,6 +136,8 @@ def make_report(options: argparse.Namespace, config: Config) -> int:
     for verdict in report.run.verdicts:
         sys.stdout.write(f"{verdict.status.upper():7} {verdict.test}: {verdict.found}\n")
     sys.stdout.writelines(f"{line}\n" for line in unknown)
+    if report.run.segments:
+        sys.stdout.writelines(f"{line}\n" for line in report.run.segments.said)
     if current.left_out:
         sys.stdout.write(f"{_files(current.left_out)} left out, wholly or in part, when the profile was made\n")
     verdicts = report.run.verdicts

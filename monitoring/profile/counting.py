@@ -23,10 +23,11 @@ from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
 from monitoring.profile.error_bins import ErrorBins, ErrorEdges
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.kernel import hash_rows, hash_text
-from monitoring.profile.label_errors import ErrorSums
+from monitoring.profile.label_errors import ErrorSums, scorable
 from monitoring.profile.label_scores import ScoreCounts, columns_read, label_places, read_cells
 from monitoring.profile.numeric import NumericGrid
 from monitoring.profile.profile import NEVER, Counts, Floats, Profile, merge
+from monitoring.profile.segments import GroupOutcomes, SegmentGrid
 
 CHUNK_ROWS = 65_536  # profiled at once
 PROBE_ROWS = 64  # the first rows, in which most pairs of columns differ already
@@ -41,7 +42,12 @@ def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> 
     levels = LevelGrid.of(categorical, [_texts(reference, name) for name in categorical])
     bare = Grid(model, numeric, levels, KnownRows.of(np.empty(0, np.uint64)), None, bounds)
     columns = _Columns.of(bare, reference)
-    return replace(bare, known=KnownRows.of(columns.hashes), error_edges=_EDGES[model.task](model, reference))
+    return replace(
+        bare,
+        known=KnownRows.of(columns.hashes),
+        error_edges=_EDGES[model.task](model, reference),
+        segments=SegmentGrid.of(model.segments, columns.by_name, _all_times(reference)),
+    )
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
@@ -78,6 +84,21 @@ class _Columns:
     def levels(self) -> tuple[TextColumn, ...]:
         """Return the categorical features."""
         return self.texts[: len(self.grid.categorical.names)]
+
+    @property
+    def by_name(self) -> Mapping[str, TextColumn | Floats]:
+        """Return all tested columns."""
+        numbers = zip(self.grid.numeric.names, self.numbers, strict=True)
+        return dict(numbers) | dict(zip(self.grid.texts, self.texts, strict=True))
+
+    @cached_property
+    def groups(self) -> Counts:
+        """Return each row's group of each segment (segments, n)."""
+        return self.grid.segments.places(self.by_name, self.numbers.shape[1])
+
+    def outcomes(self, losses: Floats) -> GroupOutcomes:
+        """Sum up the rows' losses (n,), NaN where there is no label, by group."""
+        return GroupOutcomes.of(self.groups, losses, self.grid.segments.shape[0])
 
     @cached_property
     def words(self) -> tuple[Hashes, ...]:
@@ -138,6 +159,7 @@ def _profile_chunk(grid: Grid, rows: pa.Table, *, hashes: bool) -> Profile:
         listed=grid.bounds.count_listed(grid.categorical.names, columns.levels),
         **grid.bounds.count(grid.numeric.names, x),
         apart_texts=columns.apart,
+        groups=grid.segments.count(columns.groups, columns.by_name),
         confidence=_confidence(rows, model),
         first=first,
         last=last,
@@ -164,7 +186,15 @@ def _categories(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "errors": ErrorSums(),
         "scores": _scores(targets, rows, columns.grid.model),
         "error_bins": ErrorBins(),
+        "outcomes": columns.outcomes(_wrong(targets, predictions)),
     }
+
+
+def _wrong(targets: TextColumn, predictions: TextColumn) -> Floats:
+    """Return 1 for a row whose prediction is another category than its label, 0 for an equal one, NaN for neither."""
+    same = pc.index_in(targets.words, value_set=predictions.words).fill_null(-1).to_numpy(zero_copy_only=False)
+    wrong = np.append(same, -1)[targets.codes] != predictions.codes
+    return np.where((targets.codes >= 0) & (predictions.codes >= 0), wrong, np.nan)
 
 
 def _scores(targets: TextColumn, rows: pa.Table, model: Model) -> ScoreCounts:
@@ -187,6 +217,7 @@ def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "errors": ErrorSums.of(predictions, labels),
         "scores": ScoreCounts.none(),
         "error_bins": columns.grid.error_bins(predictions, labels),
+        "outcomes": columns.outcomes(np.where(scorable(predictions, labels), np.abs(predictions - labels), np.nan)),
     }
 
 
@@ -296,13 +327,24 @@ def _confidence(rows: pa.Table, model: Model) -> Counts:
     return np.bincount(bins, minlength=CONFIDENCE_BINS)
 
 
+def _all_times(rows: pa.Table) -> npt.NDArray[np.int64] | None:
+    """Return the rows' times (n,), each as `Micros`; None unless each row has one."""
+    times = _read_times(rows)
+    return None if times is None or times.null_count or not len(times) else times.to_numpy()
+
+
+def _read_times(rows: pa.Table) -> pa.ChunkedArray | None:
+    if "timestamp" not in rows.schema.names:
+        return None
+    try:
+        return convert(rows["timestamp"], pa.field("timestamp", TIMESTAMP)).cast(pa.int64())
+    except UnfitColumnError:  # no test needs them
+        return None
+
+
 def _time_range(rows: pa.Table) -> tuple[Micros, Micros]:
     """Return the earliest and the latest time of the rows; NEVER and BEFORE_ALL if they have none."""
-    if "timestamp" not in rows.schema.names:
+    if (times := _read_times(rows)) is None:
         return NEVER, BEFORE_ALL
-    try:
-        times = convert(rows["timestamp"], pa.field("timestamp", TIMESTAMP))
-    except UnfitColumnError:  # no test needs them
-        return NEVER, BEFORE_ALL
-    bounds = pc.min_max(times.cast(pa.int64())).as_py()
+    bounds = pc.min_max(times).as_py()
     return (NEVER, BEFORE_ALL) if bounds["max"] is None else (bounds["min"], bounds["max"])

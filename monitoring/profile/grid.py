@@ -11,8 +11,9 @@ from monitoring.profile.distinct_rows import KnownRows
 from monitoring.profile.error_bins import ErrorBins, ErrorEdges, Floats
 from monitoring.profile.label_scores import FARTHEST, STEPS
 from monitoring.profile.numeric import NumericGrid
+from monitoring.profile.segments import SegmentGrid
 
-FORMAT = 5
+FORMAT = 6
 CONFIDENCE_BINS = 1000
 
 
@@ -20,7 +21,7 @@ CONFIDENCE_BINS = 1000
 class Grid:
     """What rows are counted against, by kind of column; `known` are the reference's rows, to tell their repetitions.
 
-    `bounds` are those that the config's tests name.
+    `bounds` are those that the config's tests name, `segments` the groups that it does.
     `error_edges` are those of a regression's errors; a classification has none.
     """
 
@@ -30,6 +31,7 @@ class Grid:
     known: KnownRows
     error_edges: ErrorEdges | None
     bounds: Bounds = field(default_factory=Bounds)
+    segments: SegmentGrid = field(default_factory=lambda: SegmentGrid({}, {}))
 
     @cached_property
     def digest(self) -> str:
@@ -44,6 +46,7 @@ class Grid:
             digest.update(len(marks).to_bytes(8, "little") + marks.values.tobytes())
         digest.update(self.known.hashes.tobytes())
         digest.update(repr((*self.bounds.places, *self.bounds.listed)).encode())
+        digest.update(self.segments.key.encode() if self.segments.groups else b"")
         if self.error_edges is not None:
             digest.update(self.error_edges.errors.tobytes() + self.error_edges.answers.tobytes())
         return digest.hexdigest()

@@ -24,6 +24,7 @@ from monitoring.profile.error_bins import ErrorBins
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.label_scores import ScoreCounts
+from monitoring.profile.segments import GroupOutcomes
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -81,6 +82,10 @@ class Profile:
     - `beside` (b, 2): how many finite values of its column lie below each bound, and at it. `next_below`, `next_above`
       (b,): the greatest value below it, and the least above it. `listed` (v,): how often each value occurs.
 
+    With g groups of `Grid.segments`, and w cells of all columns:
+
+    - `groups` (g, w): how many of each group's rows lie in each cell. `outcomes`: the losses of its labelled rows.
+
     Of predictions and labels:
 
     - `predictions`, `confusion`: categories, and pairs of (target, prediction) of the labelled rows; `errors`,
@@ -114,6 +119,8 @@ class Profile:
     next_below: Floats = field(metadata={"merge": np.maximum})
     next_above: Floats = field(metadata={"merge": np.minimum})
     listed: Counts = field(metadata={"merge": _add})
+    groups: Counts = field(metadata={"merge": _add})
+    outcomes: GroupOutcomes = field(metadata={"merge": operator.add})
     predictions: Counter[str] = field(metadata={"merge": operator.add})
     unpredicted: int = field(metadata={"merge": operator.add})
     confusion: Counter[tuple[str, str]] = field(metadata={"merge": operator.add})
@@ -149,6 +156,8 @@ class Profile:
             next_below=np.full(len(grid.bounds.places), -np.inf),
             next_above=np.full(len(grid.bounds.places), np.inf),
             listed=np.zeros(len(grid.bounds.listed), np.int64),
+            groups=np.zeros(grid.segments.shape, np.int64),
+            outcomes=GroupOutcomes(),
             predictions=Counter(),
             unpredicted=0,
             confusion=Counter(),
@@ -251,6 +260,7 @@ def compact(profile: Profile) -> Profile:
         profile,
         cells=narrow(profile.cells),
         levels=narrow(profile.levels),
+        groups=narrow(profile.groups),
         confidence=narrow(profile.confidence),
         scores=ScoreCounts(profile.scores.keys, narrow(profile.scores.counts)),
         known=narrow(profile.known),

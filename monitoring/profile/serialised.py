@@ -16,6 +16,7 @@ from monitoring.profile.grid import FORMAT, Grid
 from monitoring.profile.label_errors import ErrorSums
 from monitoring.profile.label_scores import ScoreCounts
 from monitoring.profile.profile import MERGED, Profile, ProfileMismatchError, narrow, other_reference
+from monitoring.profile.segments import GroupOutcomes
 
 _HEADER = b"driftloop.profile"
 _DIGEST = hashlib.sha256().digest_size
@@ -31,7 +32,7 @@ def to_bytes(profile: Profile) -> bytes:
     header |= {name: list(value.items()) for name, value in values.items() if isinstance(value, Counter)}
     header |= {"unseen": [astuple(one) for one in profile.unseen], "errors": asdict(profile.errors)}
     arrays |= {"score_keys": profile.scores.keys, "score_counts": narrow(profile.scores.counts)}
-    header["error_bins"] = astuple(profile.error_bins)
+    header |= {"error_bins": astuple(profile.error_bins), "outcomes": astuple(profile.outcomes)}
     numeric = profile.grid.numeric
     types = dict(zip(numeric.names, map(str, numeric.types), strict=True))
     header |= {"format": FORMAT, "grid": profile.grid.digest, "types": types}
@@ -84,5 +85,6 @@ def from_bytes(grid: Grid, content: bytes) -> Profile:
     values["errors"] = ErrorSums(**header["errors"] | {"largest": tuple(header["errors"]["largest"])})
     values["scores"] = ScoreCounts(keys, counts)
     values["error_bins"] = ErrorBins(*map(tuple, header["error_bins"]))
+    values["outcomes"] = GroupOutcomes(*map(tuple, header["outcomes"]))
     values["unseen"] = tuple(Unseen(total, named) for total, named in header["unseen"])
     return Profile(grid, **values)

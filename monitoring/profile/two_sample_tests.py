@@ -5,11 +5,13 @@ takes the profiles of the reference and of the current rows, on the same grid, t
 and for each of the two whether its infinite values count.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 from scipy.spatial import distance
 
 from monitoring.profile.profile import Counts, Profile
@@ -75,6 +77,41 @@ def two_sample_chi_square(reference: Mapping[str, int], current: Mapping[str, in
     if table.shape[1] <= 1:  # a single category on both sides: nothing to test
         return 1.0
     return float(stats.chi2_contingency(table, correction=False).pvalue)
+
+
+@dataclass(frozen=True)
+class Homogeneity:
+    """What counts of two samples say of their being drawn alike.
+
+    `distance` is the chi-square distance of both distributions beyond what chance makes of such samples.
+    """
+
+    p_value: float
+    distance: float
+
+    @property
+    def effect(self) -> float:
+        """Return the share of values that would have to move: at most half the root of the chi-square distance."""
+        return min(1.0, 0.5 * math.sqrt(self.distance))
+
+
+def homogeneity(table: Counts, inflation: float = 1.0, clusters: int | None = None) -> Homogeneity:
+    """Test as `two_sample_chi_square` does, of both samples' counts (2, k); p is 1 where there is nothing to test.
+
+    Rows that come in clusters are alike within one. The statistic is divided by `inflation`, the factor by which they
+    make it larger, and is then F with the clusters' degrees of freedom (Rao and Scott 1984; Thomas and Rao 1987).
+    """
+    table = _with_rare_together(table[:, table.any(axis=0)])
+    rows = table.sum(axis=1)
+    if table.shape[1] <= 1 or not rows.all():
+        return Homogeneity(1.0, 0.0)
+    expected = np.outer(rows, table.sum(axis=0) / table.sum())
+    degrees = table.shape[1] - 1
+    statistic = float(((table - expected) ** 2 / expected).sum()) / inflation
+    distance = inflation * max(0.0, statistic - degrees) * float((1 / rows).sum())
+    if clusters is None:
+        return Homogeneity(float(special.chdtrc(degrees, statistic)), distance)
+    return Homogeneity(float(special.fdtrc(degrees, degrees * (clusters - 1), statistic / degrees)), distance)
 
 
 def _with_rare_together(table: Counts) -> Counts:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from monitoring.snapshot.alarm_metrics import accuracy_metrics, drift_metrics, loss_estimate_metrics, loss_metrics
 from monitoring.snapshot.error_metrics import error_metrics
+from monitoring.snapshot.segment_metrics import segment_metrics
 from monitoring.snapshot.snapshot import STATUSES, Assessment, FeatureDrift, Snapshot
 
 STAGES = ("reference", "read", "read_part", "suite", "alarms", "report")
@@ -42,6 +43,7 @@ class SnapshotCollector(Collector):
         yield from accuracy_metrics(snapshot.accuracy, snapshot.estimate)
         yield from loss_estimate_metrics(snapshot.loss_estimate)
         yield from loss_metrics(snapshot.loss)
+        yield from segment_metrics(snapshot.segments)
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: the families depend on the snapshot, and registering must not collect."""

@@ -11,6 +11,7 @@ from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.alarms.loss import LossVerdict
 from monitoring.alarms.loss_estimate import LossEstimate
 from monitoring.contract.kinds import KindName
+from monitoring.snapshot.segments import Segments
 
 Status = Literal["success", "warning", "fail", "error", "skipped"]
 STATUSES: tuple[Status, ...] = ("success", "warning", "fail", "error", "skipped")
@@ -270,6 +271,7 @@ class Snapshot:
     estimate: Estimate | None = None
     loss_estimate: LossEstimate | None = None
     loss: LossVerdict | None = None  # what the test of a regression says, in accuracy's stead
+    segments: Segments | None = None  # none without `model.segments`, and while the window has too few rows
 
     @property
     def reference_ahead(self) -> float:

@@ -4,7 +4,7 @@ import html
 
 from monitoring.snapshot.snapshot import ErrorShape
 
-_STYLE = "padding:1rem 2rem;font:14px sans-serif;color:#222;background:#fff;overflow-x:auto"
+STYLE = "padding:1rem 2rem;font:14px sans-serif;color:#222;background:#fff;overflow-x:auto"
 _CELL = "padding:2px 12px;text-align:{align}"
 _BAR = "display:inline-block;height:9px;background:{color};width:{width:.1f}px"
 _WIDTH = 160  # pixels of the largest share
@@ -24,15 +24,16 @@ def error_section(shape: ErrorShape) -> str:
         for one in shape.ranges
     ]
     return (
-        f'<section style="{_STYLE}"><h3>Errors of the labelled rows: predictions less labels</h3>'
-        + _table(["range", "window", "reference"], errors, "left")
+        f'<section style="{STYLE}"><h3>Errors of the labelled rows: predictions less labels</h3>'
+        + table(["range", "window", "reference"], errors, "left")
         + "<h3>Predicted against actual, by range of the prediction</h3>"
-        + _table(["range", "rows", "mean prediction", "mean label", "mean label in the reference"], ranges, "right")
+        + table(["range", "rows", "mean prediction", "mean label", "mean label in the reference"], ranges, "right")
         + "</section>"
     )
 
 
-def _table(head: list[str], rows: list[list[str]], align: str) -> str:
+def table(head: list[str], rows: list[list[str]], align: str) -> str:
+    """Return a table of HTML of cells that are HTML."""
     style = _CELL.format(align=align)
     heads = "".join(f'<th scope="col" style="{style}">{name}</th>' for name in head)
     body = "".join("<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell in row) + "</tr>" for row in rows)

@@ -35,12 +35,14 @@ from monitoring.profile.profile import Profile
 from monitoring.profile.quantiles import quantile
 from monitoring.profile.two_sample_tests import total_variation, two_sample_chi_square
 from monitoring.snapshot.error_shapes import shape_errors
+from monitoring.snapshot.segments import Segments, compare_groups
 from monitoring.snapshot.shapes import shape_of
 from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, ColumnDrift, ErrorShape, Status, Verdict
 from monitoring.suite.engine import ProfileEngine
 from monitoring.suite.error_section import error_section
 from monitoring.suite.frames import Frames
 from monitoring.suite.score_tests import not_scored, score_mapping, score_tests
+from monitoring.suite.segment_section import segment_section
 
 NewEngine = Callable[[], ProfileEngine]
 Measure = Callable[[pd.Series, pd.Series], float]
@@ -125,6 +127,7 @@ class SuiteRun:
     scores: Mapping[str, float]  # of the label tests, by their names
     suite: TestSuite
     error_shape: ErrorShape | None = None  # of a regression with enough labels
+    segments: Segments | None = None  # where the config names some
 
     @property
     def accuracy(self) -> float | None:
@@ -144,6 +147,7 @@ class SuiteRun:
         context.renderers = RenderersDefinitions(typed_renderers=renderers)
         report = _DATA.sub(lambda data: data[0].replace("<", r"\u003c"), str(self.suite.get_html()))
         ours = self._not_run() + (error_section(self.error_shape) if self.error_shape else "")
+        ours += segment_section(self.segments) if self.segments else ""
         return _BODY.sub(lambda body: body[0] + ours, report, count=1)
 
     def _not_run(self) -> str:
@@ -218,6 +222,7 @@ def run_suite(
         scores=scores,
         suite=suite,
         error_shape=shape_errors(reference, current) if _has_errors(config, current) else None,
+        segments=compare_groups(reference, current),
     )
 
 

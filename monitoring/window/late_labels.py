@@ -23,7 +23,7 @@ from monitoring.contract.schemas import TIMESTAMP, labels_schema, log_schema
 from monitoring.profile.kernel import hash_ids
 from monitoring.profile.label_scores import columns_read
 from monitoring.profile.profile import Profile
-from monitoring.window.label_changes import Matches, label_changes
+from monitoring.window.label_changes import Matches, Segments, label_changes
 
 MILLISECOND = 1000  # microseconds; an id tells the time of its row no finer
 FOREVER = np.iinfo(np.int64).max
@@ -58,13 +58,12 @@ class LateLabels:
         self._rows_schema = pa.schema(
             [("prediction_id", pa.string()), ("timestamp", TIMESTAMP)]
             + [(name, model.rules.values) for name in (model.prediction, model.target)]
-            + [field for field in log_schema(model) if field.name in columns_read(model)[1:]]
+            + [field for field in log_schema(model) if field.name in {*columns_read(model)[1:], *model.segments}]
         )
-        self._changes = label_changes(model)
+        self._changes, self._segments = label_changes(model), Segments(model)
         values = [(name, self._changes.dtype) for name in ("label", "prediction", "inline")]
-        self._kept = np.dtype(
-            [("key", "u8"), ("time", "i8"), ("moment", "i8"), *values, ("cells", "i4", (len(model.scored),))]
-        )
+        arrays = [("cells", "i4", (len(model.scored),)), ("segments", "f8", (len(model.segments),))]
+        self._kept = np.dtype([("key", "u8"), ("time", "i8"), ("moment", "i8"), *values, *arrays])
         self._clear()
 
     def _clear(self) -> None:
@@ -97,7 +96,8 @@ class LateLabels:
         """Return a window's profile with late labels, of rows in whole parts and in those that `cut` divides."""
         held = [self._matches[part] for part in whole if part in self._matches]
         held += [m[cut.holds(m)] for m in (self._matches[part] for part in divided if part in self._matches)]
-        return self._changes.apply(profile, held)
+        changed = self._changes.apply(profile, held)
+        return self._segments.change(changed, held, self._changes) if self._model.segments else changed
 
     def _follow_merges(self, parts: Mapping[str, Part]) -> None:
         """Keep what is known of parts that were merged, and let go what is known of those that have gone."""
@@ -191,6 +191,7 @@ class LateLabels:
         matches["prediction"] = self._changes.encode(rows[self._model.prediction])
         matches["cells"] = self._changes.cells(rows)
         matches["inline"] = self._changes.encode(rows[self._model.target])
+        matches["segments"] = self._segments.encode(rows)
         return matches
 
 

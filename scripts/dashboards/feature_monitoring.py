@@ -16,6 +16,7 @@ KS = '{__name__=~".+_ks_statistic",feature!=""}'
 EFFECT = '{__name__=~".+_effect_size",feature!=""}'
 # between backticks nothing but a backtick ends the text, whatever a feature is called
 CHOSEN = "feature=~`${feature:regex}`"
+GROUPS = "Groups of rows: where is it worst?"
 CATEGORIES = "Which categories hold what is new? Of categorical features alone"
 SHIFTS = "sum by (feature_a, feature_b) (feature_correlation_shift)"
 
@@ -30,7 +31,7 @@ def feature_monitoring() -> builders.Dashboard:
     feature.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.NATURAL_ASC)
     everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
     board.with_variable(feature.current(everything).all_value(".*"))
-    for row in (_blamed, _tests, _each, _categories, _together, _missing):
+    for row in (_blamed, _tests, _each, _categories, _together, _missing, _groups):
         row(board)
     return board
 
@@ -245,5 +246,38 @@ def _missing(board: builders.Dashboard) -> None:
             "Values of the window outside the bounds that a test gives, or else the reference's range, per feature.",
             Display(span=24, minimum=0),
             Query(f"out_of_range{{{CHOSEN}}}", "{{feature}}"),
+        )
+    )
+
+
+def _groups(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row(GROUPS))
+    named = 'label_join({}, "of", " = ", "segment", "group")'
+    columns = (
+        ("segment_effect_size", "effect size"),
+        ("segment_rows", "rows"),
+        ("segment_performance", "performance"),
+        ("segment_reference_performance", "in the reference"),
+        ("segment_explains", "explains"),
+    )
+    board.with_panel(
+        rows(
+            "Worst groups",
+            "The ten worst groups of `model.segments`: the largest effect size among their columns that differ from "
+            "the reference (false discovery rate 5 %), accuracy or mean absolute error, and the share of the window's "
+            "difference that is gone without the group, where that is most of it.",
+            Display(span=16, height=10, unit="none", decimals=3),
+            *(Query(f"sum by (of) ({named.format(name)})", label) for name, label in columns),
+            names={"of": "group"},
+            by="of",
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Groups that differ",
+            "Groups in which a column differs from the same group in the reference.",
+            Display(span=8, height=10, unit="none", minimum=0),
+            Query("max(segments_drifted)", "differ"),
+            Query("max(segments_tested)", "tested"),
         )
     )

@@ -66,11 +66,14 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     monitor, registry = monitor_of(tmp_path, GENRES, drift_alarm="on")
     monitor.cycle()
     shown = _exported(registry) | _of_errors() | _of_many_models(tmp_path)
-    for config in (trips(metrics=PREFIX), tips(metrics=PREFIX, drift=BY_DISTANCE)):  # what a genre's config has not
+    in_groups = trips(metrics=PREFIX)
+    in_groups = in_groups.model_copy(update={"model": in_groups.model.model_copy(update={"segments": ("zone",)})})
+    for config in (in_groups, tips(metrics=PREFIX, drift=BY_DISTANCE)):  # what a genre's config has not
         others = CollectorRegistry()
         collector = SnapshotCollector()
         others.register(collector)
-        frames = [pa.table(trip_rows(300, seed)).to_pandas().assign(confidence=0.8) for seed in (0, 1)]
+        frames = [pa.table(trip_rows(600, seed)).to_pandas().assign(confidence=0.8) for seed in (0, 1)]
+        frames[1].loc[frames[1]["zone"] == "station", "distance"] *= 9  # which explains what differs
         export_metrics_to_prometheus(generate_evidently_report(*frames, config=config), collector)
         shown = _exported(others) | shown
     assert shown == _documented("Monitor")

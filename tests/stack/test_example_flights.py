@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dashboards.feature_monitoring import CATEGORIES
+from scripts.dashboards.feature_monitoring import CATEGORIES, GROUPS
 from scripts.dashboards.model_performance import REGRESSION
 from tests.processes import free_ports
 from tests.stack.demo_run import HOPS, SERVICES, run_demo
 
-# what a regression has none of, categories and their probabilities, and what categorical features have none of
+# what a regression has none of, categories and their probabilities, what categorical features have none of, and a
+# group that explains what differs once nothing does
 OTHERS = re.compile(
-    r"model_accuracy|model_f1|model_roc_auc|model_log_loss|confidence|accuracy_|api_predictions|ks_statistic.*`(carrier|origin|dest)`"
+    r"segment_explains|model_accuracy|model_f1|model_roc_auc|model_log_loss|confidence|accuracy_|api_predictions"
+    r"|ks_statistic.*`(carrier|origin|dest)`"
 )
 
 
@@ -31,7 +33,7 @@ def test_real_flights_close_the_loop(tmp_path: Path) -> None:
     old, new = map(float, re.findall(r"version \d+ ([0-9.]+)", finished.stdout.partition("mae on held-out")[2]))
     assert new < old / 2
     found = json.loads(answers.read_text())
-    assert {CATEGORIES, REGRESSION} <= {one["section"] for one in found if one["values"]}
+    assert {CATEGORIES, GROUPS, REGRESSION} <= {one["section"] for one in found if one["values"]}
     empty = [one for one in found if not one["values"] and not OTHERS.search(one["expr"])]
     assert not [(one["panel"], one["expr"]) for one in empty]
 

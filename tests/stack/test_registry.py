@@ -4,19 +4,27 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import onnx
+import pyarrow.parquet as pq
 import pytest
 import requests
+import yaml
 
-from tests.processes import answers, eventually, free_port
+from flows.registry import versions
+from monitoring.contract.config_file import load_config
+from monitoring.contract.layout import Layout
+from monitoring.contract.onnx.pyfunc import bundle
+from tests.processes import ROOT, answers, eventually, free_port
 from tests.unit.answer_order import Change, asking, require_no_way_back
 from tests.unit.api_fixtures import features_of, gunicorn, onnx_model
-from tests.unit.models import GENRES
+from tests.unit.flows_fixtures import draw_wine
+from tests.unit.models import GENRES, WINE
+from tests.unit.test_pyfunc import logged
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -119,3 +127,41 @@ def test_the_champion_is_followed_without_a_failed_request(tmp_path: Path, regis
         assert about()["version"] == "2"
         assert about()["source"] == "local copy"
         assert shares() == present
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's client, not ours
+def test_a_pyfunc_is_registered_on_a_server_swapped_and_taken_back(tmp_path: Path, registry: MLflow) -> None:
+    """A server asks for the run of a version's source; while models and processes change no request fails."""
+    config = tmp_path / "wine.yml"
+    config.write_text(yaml.safe_dump({**WINE, "model": {**WINE["model"], "pyfunc": {"seconds": 30}}}))
+    layout, model = Layout(tmp_path / "data"), load_config(config).model
+    layout.root.mkdir()
+    pq.write_table(draw_wine(300, seed=8), layout.reference)
+    environment = {"MLFLOW_TRACKING_URI": registry.url, "DRIFTLOOP_CONFIG": str(config), "MODEL_POLL_SECONDS": "0.3"}
+    command = [sys.executable, "-m", "flows", "register", "--pyfunc", "--model", str(logged(tmp_path))]
+    told = {**os.environ, **environment, "DATA_DIR": str(layout.root), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "other").mkdir()
+    other = bundle(logged(tmp_path / "other", 'pd.DataFrame({"white": white * 0, "red": white * 0 + 1})'))
+    second = versions.register(other, model, parameters={}, metrics={}, tags={"origin": "registered"}).version
+    with gunicorn(layout.root, wait_for="/health", **environment) as server:
+
+        def answer() -> tuple[str, str]:
+            row = dict.fromkeys(model.features, 1.0)
+            asked = requests.post(f"{server.url}/predict", json={"features": row}, timeout=30)
+            assert asked.status_code == 200, asked.text
+            found = asked.json()
+            return found["model_version"], found[model.label]
+
+        def serves(version: str) -> Callable[[], bool]:
+            return lambda: answer()[0] == version
+
+        eventually("a model", lambda: requests.get(f"{server.url}/ready", timeout=30).status_code == 200, 60)
+        assert answer()[0] == "1"
+        registered = mlflow.MlflowClient().set_registered_model_alias
+        registered(model.name, "champion", second)
+        eventually("version 2", serves(second), 60)
+        assert answer() == (second, "red")
+        registered(model.name, "champion", "1")
+        eventually("version 1 again", serves("1"), 60)

@@ -165,6 +165,12 @@ def test_text_among_a_csv_s_numbers_is_bad_quality(tmp_path, capsys):
     assert "FAIL    TestColumnsType" in capsys.readouterr().out
 
 
+def test_times_that_cannot_be_read_are_named(tmp_path, capsys):
+    """Rows without times are judged, but not held against the reference's days."""
+    assert gate("--input", batch(tmp_path, timestamp="22.02.2017 02:47")) == 0
+    assert "the rows' times are not used: column timestamp" in capsys.readouterr().out
+
+
 def test_without_input_the_log_s_window_is_judged(tmp_path, data, capsys):
     log_rows(data, wine(tmp_path), make_rows(wine(tmp_path), 800, seed=8))
     assert gate() == 0

@@ -111,8 +111,24 @@ def test_ids_are_kept_and_known_whatever_else_has_changed(data, tmp_path, capsys
     assert "10 rows appended, 2 known already" in capsys.readouterr().out
     rows.assign(distance=1.0, timestamp=BEGIN + timedelta(days=9)).to_parquet(tmp_path / "b.parquet")
     assert ingest(tmp_path / "b.parquet") == 0
-    assert "0 rows appended, 10 known already" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "0 rows appended, 10 known already" in told
+    assert "10 known rows have another time in the log" in told
     assert sorted(logged(data)["prediction_id"].to_pylist()) == sorted(rows["prediction_id"])
+
+
+def test_other_rows_with_the_id_of_an_earlier_one_are_refused(data, tmp_path, capsys):
+    """A constant where an id is due loses nothing in silence; equal rows are known, with a label more, too."""
+    rows = batch(6, prediction_id="job 7")
+    rows.to_parquet(tmp_path / "constant.parquet")
+    assert ingest(tmp_path / "constant.parquet") == 1
+    told = capsys.readouterr().out
+    assert "1 row appended, 0 known already, 5 refused" in told
+    assert "5 rows refused: the id of an earlier row of the file, which holds other values (2, 3, 4, 5, 6)" in told
+    first = rows.iloc[:1].assign(prediction_id="job 8", distance=float("nan"))
+    pd.concat([first, first.assign(minutes=4.0)]).to_parquet(tmp_path / "twice.parquet")
+    assert ingest(tmp_path / "twice.parquet") == 0
+    assert "1 row appended, 1 known already, 0 refused; 1 label of known rows added" in capsys.readouterr().out
 
 
 def test_rows_come_into_their_place_in_time(data, tmp_path):
@@ -220,7 +236,7 @@ ROW = b"2026-01-05T00:00:00Z,1.5,2,station,True,9.5\n"
         ),
         pytest.param("a.csv", ROW, "its first line names none of the config's columns", id="no header"),
         pytest.param("a.csv", b"x" * 200_000 + HEAD + ROW, "its first line cannot be read: field larger", id="long"),
-        pytest.param("a.csv", b"", "its first line names none", id="empty"),
+        pytest.param("a.csv", b"", "is empty; a CSV file begins with the names", id="empty"),
         pytest.param("a.csv", HEAD.replace(b",", b"^") + ROW, "--delimiter says what stands between", id="delimiter"),
         pytest.param("a.csv", HEAD + ROW + b"1,2\n", "Expected 6 columns, got 2", id="a line that is cut off"),
         pytest.param("a.csv", HEAD.replace(b"zone", b"distance") + ROW, "distance stands more than once", id="twice"),

@@ -293,7 +293,7 @@ def test_a_profile_of_an_older_format_is_refused() -> None:
     with pa.ipc.open_file(to_bytes(profile_rows(grid, table))[32:]) as reader:
         batch = reader.get_batch(0)
     ((key, header),) = batch.schema.metadata.items()
-    older = batch.replace_schema_metadata({key: header.replace(b'"format": 5', b'"format": 4')})
+    older = batch.replace_schema_metadata({key: header.replace(b'"format": 6', b'"format": 5')})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, older.schema) as writer:
         writer.write_batch(older)

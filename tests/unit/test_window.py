@@ -177,8 +177,10 @@ def test_the_sum_of_the_parts_is_the_window(tmp_path: Path, window: dict[str, An
 def test_so_it_is_of_every_kind_and_task(
     tmp_path: Path, config_of: Callable[..., Config], narrow: list[str], window: dict[str, Any]
 ) -> None:
-    """Levels, new ones too, and errors, which late labels correct to the last bit."""
-    _follow(tmp_path, config_of(window=window, minimum_rows=2), ROUNDS // 4, narrow)
+    """Levels, new ones too, errors and groups, whose losses late labels correct to the last bit."""
+    config = config_of(window=window, minimum_rows=2)
+    model = config.model.model_copy(update={"segments": ("zone", "airport", "distance")})
+    _follow(tmp_path, config.model_copy(update={"model": model}), ROUNDS // 4, narrow)
 
 
 def _follow(folder: Path, config: Config, rounds: int, narrow: Collection[str] = ()) -> None:

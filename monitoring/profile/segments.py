@@ -1,0 +1,269 @@
+"""Groups of rows, and their counts: how many rows of each group lie in which cell of each tested column.
+
+A group is a level of a segment's feature, or a bin of a numeric one. The reference fixes groups and cells, so that
+counts add up over parts as all others do, and so do the losses of the labelled rows. Cells are few: groups say where a
+change is; whether there is one is said by the whole window's tests, which look at every value.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.profile.categorical import TextColumn
+from monitoring.profile.label_errors import exact_sum, mean_of
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+GROUPS_KEPT = 50  # the most frequent levels of a segment in the reference; all others are one group
+LEVELS_KEPT = 20  # the most frequent levels of a tested column, likewise
+QUARTERS = 4  # bins of a segment's numeric feature
+TENTHS = 10  # bins of a tested numeric column
+DAY = 86_400_000_000  # microseconds
+FEWEST_SPANS, MOST_SPANS = 5, 60  # of the reference's time
+OTHER = "(other)"
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True, eq=False)
+class LevelCells:
+    """The cells of a column of text: the levels that are kept, all others, and missing values."""
+
+    levels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: TextColumn, kept: int) -> "LevelCells":
+        """Keep a reference's most frequent levels; of equally frequent ones the first of the alphabet."""
+        counts = zip(column.words.to_pylist(), column.counts.tolist(), strict=True)
+        ranked = sorted((-count, word) for word, count in counts if count)
+        return cls(tuple(word for _, word in ranked[:kept]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the cells' names."""
+        return (*self.levels, OTHER, MISSING)
+
+    def place(self, column: TextColumn) -> Counts:
+        """Return the cell of each row (n,)."""
+        found = pc.index_in(column.words, value_set=pa.array(self.levels, pa.string()))
+        places = found.fill_null(len(self.levels)).to_numpy(zero_copy_only=False).astype(np.int64)
+        cells: Counts = np.append(places, len(self.levels) + 1)[column.codes]  # a missing value's code is -1
+        return cells
+
+
+@dataclass(frozen=True, eq=False)
+class NumberCells:
+    """The cells of a column of numbers: below, at and between its edges, and what is no finite number."""
+
+    edges: Floats
+
+    @classmethod
+    def of(cls, column: Floats) -> "NumberCells":
+        """Take the tenths of a reference's values (n,); frequent values make fewer."""
+        return cls(_quantiles(column, TENTHS))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the cells' names."""
+        return (*map(str, range(2 * len(self.edges) + 1)), MISSING)
+
+    def place(self, column: Floats) -> Counts:
+        """Return the cell of each row (n,)."""
+        places = np.searchsorted(self.edges, column) + np.searchsorted(self.edges, column, "right")
+        return np.where(np.isfinite(column), places, len(self.names) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class NumberGroups:
+    """The groups that a numeric feature makes: the reference's quarters, infinite numbers in the outer two."""
+
+    edges: Floats
+
+    @classmethod
+    def of(cls, column: Floats) -> "NumberGroups":
+        """Take the quarters of a reference's values (n,); frequent values make fewer."""
+        return cls(_quantiles(column, QUARTERS))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the groups' names."""
+        texts = [f"{edge:.6g}" for edge in self.edges]
+        if not texts:
+            return "all numbers", MISSING
+        between = (f"from {low} to below {high}" for low, high in pairwise(texts))
+        return f"below {texts[0]}", *between, f"from {texts[-1]}", MISSING
+
+    def place(self, column: Floats) -> Counts:
+        """Return the group of each row (n,)."""
+        places = np.searchsorted(self.edges, column, "right")
+        return np.where(np.isnan(column), len(self.names) - 1, places)
+
+
+def _quantiles(column: Floats, parts: int) -> Floats:
+    values = column[np.isfinite(column)]
+    inner = np.arange(1, parts) / parts
+    return np.unique(np.quantile(values, inner, method="inverted_cdf")) if len(values) else np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Spans of the reference's time, within which rows are alike: their number, and what that does to the tests.
+
+    `inflation` (groups, columns): the factor by which it makes a group's chi-square statistic larger, 1 or more.
+    """
+
+    number: int
+    inflation: Floats
+
+
+def _spans(times: Counts) -> Counts | None:
+    """Return the number of each row's span of time (n,): a day, or longer ones of many, or tenths of few."""
+    last = int(times.max()) - int(times.min())
+    length = max(DAY, -(-last // MOST_SPANS)) if last >= FEWEST_SPANS * DAY else last // TENTHS
+    if length <= 0:
+        return None
+    _, spans = np.unique((times - times.min()) // length, return_inverse=True)
+    return spans if spans.max() + 1 >= FEWEST_SPANS else None
+
+
+def _inflation(counts: Counts) -> Floats:
+    """Return the mean square between spans over what independent rows would have, of counts (groups, spans, cells)."""
+    whole, rows = counts.sum(axis=1, keepdims=True), counts.sum(axis=2, keepdims=True)
+    expected = rows * whole / np.maximum(rows.sum(axis=1, keepdims=True), 1)
+    statistic = np.divide((counts - expected) ** 2, expected, out=np.zeros(counts.shape), where=expected > 0)
+    degrees = ((rows > 0).sum(axis=(1, 2)) - 1) * ((whole > 0).sum(axis=(1, 2)) - 1)
+    found: Floats = np.maximum(1.0, statistic.sum(axis=(1, 2)) / np.maximum(degrees, 1))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentGrid:
+    """What groups are counted against: `groups` by segment, and `cells` by tested column."""
+
+    groups: Mapping[str, LevelCells | NumberGroups]
+    cells: Mapping[str, LevelCells | NumberCells]
+    clusters: Clusters | None = None  # of the reference's rows, where these have times
+
+    @classmethod
+    def of(
+        cls, segments: Sequence[str], columns: Mapping[str, TextColumn | Floats], times: Counts | None
+    ) -> "SegmentGrid":
+        """Make the grid of a reference's tested columns and times (n,); without segments it is empty."""
+        if not segments:
+            return cls({}, {})
+        groups = {name: _groups_of(columns[name]) for name in segments}
+        bare = cls(groups, {name: _cells_of(column) for name, column in columns.items()})
+        spans = None if times is None else _spans(times)
+        return bare if spans is None else replace(bare, clusters=bare.cluster(columns, spans))
+
+    def cluster(self, columns: Mapping[str, TextColumn | Floats], spans: Counts) -> Clusters:
+        """Return how much alike the rows of one span of time are, of spans (n,) that are numbered from 0."""
+        number, (total, _) = int(spans.max()) + 1, self.shape
+        places = self.places(columns, len(spans))
+        inflation = np.ones((total, len(self.cells)))
+        for index, (name, cells) in enumerate(self.cells.items()):
+            width, cell = len(cells.names), cells.place(columns[name])  # type: ignore[arg-type]
+            flat = ((some * number + spans) * width + cell for some in places)
+            counts = sum(np.bincount(one, minlength=total * number * width) for one in flat)
+            inflation[:, index] = _inflation(np.asarray(counts).reshape(total, number, width))
+        return Clusters(number, inflation)
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Return how many groups there are, of all segments, and how many cells, of all columns."""
+        return sum(len(g.names) for g in self.groups.values()), sum(len(c.names) for c in self.cells.values())
+
+    @cached_property
+    def key(self) -> str:
+        """Return a text that differs where groups or cells do."""
+        return repr([(name, one.names) for name, one in self.groups.items()]) + repr(
+            [(name, one.levels if isinstance(one, LevelCells) else one.edges.tobytes()) for name, one in self._all]
+        )
+
+    @property
+    def _all(self) -> list[tuple[str, LevelCells | NumberCells | NumberGroups]]:
+        return [*self.groups.items(), *self.cells.items()]
+
+    def places(self, columns: Mapping[str, TextColumn | Floats], rows: int) -> Counts:
+        """Return each row's group of each segment (segments, n), by its place among the groups of all."""
+        found = np.empty((len(self.groups), rows), np.int64)
+        begin = 0
+        for place, (name, one) in enumerate(self.groups.items()):
+            found[place] = begin + one.place(columns[name])  # type: ignore[arg-type]
+            begin += len(one.names)
+        return found
+
+    def count(self, places: Counts, columns: Mapping[str, TextColumn | Floats]) -> Counts:
+        """Count rows, whose groups are at these places (segments, n), by group and cell of each column, in turn."""
+        total, _ = self.shape
+        counted = [np.zeros((total, 0), np.int64)]
+        for name, cells in self.cells.items():
+            width, cell = len(cells.names), cells.place(columns[name])  # type: ignore[arg-type]
+            counts = sum(np.bincount(groups * width + cell, minlength=total * width) for groups in places)
+            counted.append(np.asarray(counts).reshape(total, width))
+        return np.hstack(counted)
+
+
+@dataclass(frozen=True)
+class GroupOutcomes:
+    """Of each group, in turn: how many rows are labelled, and the exact sum of their losses in units of 2^-1126.
+
+    A loss is 1 for a wrong category and 0 for the right one, or a regression's absolute error. No sums are all zero.
+    """
+
+    rows: tuple[int, ...] = ()
+    losses: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, places: Counts, losses: Floats, groups: int) -> "GroupOutcomes":
+        """Sum up rows' losses (n,), NaN where there is no label, by their groups (segments, n)."""
+        known = ~np.isnan(losses)
+        if not (groups and known.any()):
+            return cls()
+        rows, sums = np.zeros(groups, np.int64), [0] * groups
+        for some in places[:, known]:
+            order = np.argsort(some, kind="stable")
+            found, begins = np.unique(some[order], return_index=True)
+            for group, part in zip(found.tolist(), np.split(losses[known][order], begins[1:]), strict=True):
+                rows[group], sums[group] = len(part), exact_sum(part)
+        return cls(tuple(rows.tolist()), tuple(sums))
+
+    def __add__(self, other: "GroupOutcomes") -> "GroupOutcomes":
+        """Return the sums of both samples."""
+        return self._summed(other, 1)
+
+    def __sub__(self, other: "GroupOutcomes") -> "GroupOutcomes":
+        """Return the sums without those of rows that are among these."""
+        return self._summed(other, -1)
+
+    def _summed(self, other: "GroupOutcomes", sign: int) -> "GroupOutcomes":
+        if not other.rows:
+            return self
+        ours = self if self.rows else GroupOutcomes((0,) * len(other.rows), (0,) * len(other.rows))
+        rows, losses = (
+            tuple(a + sign * b for a, b in zip(mine, theirs, strict=True))
+            for mine, theirs in ((ours.rows, other.rows), (ours.losses, other.losses))
+        )
+        return GroupOutcomes(rows, losses)
+
+    def labelled(self, group: int) -> int:
+        """Return how many rows of a group are labelled."""
+        return self.rows[group] if self.rows else 0
+
+    def mean_loss(self, group: int) -> float:
+        """Return a group's mean loss; NaN without labels."""
+        return mean_of(self.losses[group], self.rows[group]) if self.labelled(group) else float("nan")
+
+
+def _groups_of(column: TextColumn | Floats) -> LevelCells | NumberGroups:
+    return LevelCells.of(column, GROUPS_KEPT) if isinstance(column, TextColumn) else NumberGroups.of(column)
+
+
+def _cells_of(column: TextColumn | Floats) -> LevelCells | NumberCells:
+    return LevelCells.of(column, LEVELS_KEPT) if isinstance(column, TextColumn) else NumberCells.of(column)

@@ -1,0 +1,230 @@
+"""Groups of rows: counted as their rows are, tested within the false discovery rate, and what explains a change."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from monitoring.contract.config import Config
+from monitoring.monitor import generate_evidently_report
+from monitoring.page.page import create_app
+from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.segments import GROUPS_KEPT, OTHER
+from monitoring.profile.two_sample_tests import homogeneity, two_sample_chi_square
+from monitoring.snapshot.segment_metrics import SHOWN, segment_metrics
+from monitoring.snapshot.segments import LEAST_ROWS, LEVEL, Group, Segments, compare_groups
+from tests.unit.mixed import tips, trip_rows, trips
+from tests.unit.monitor_fixtures import START, keep_reference, label_rows, log_rows, monitor_of
+
+
+def segmented(config: Config, *names: str) -> Config:
+    return config.model_copy(update={"model": config.model.model_copy(update={"segments": names})})
+
+
+TRIPS = segmented(trips(minimum_labels=30), "zone", "distance")
+TIPS = segmented(tips(minimum_labels=30), "zone", "airport")
+
+
+def table(rows: int, seed: int = 0, **columns: Any) -> pa.Table:
+    return pa.table(trip_rows(rows, seed) | columns)
+
+
+def compare(config: Config, reference: pa.Table, current: pa.Table) -> Segments:
+    grid = grid_of(config.model, reference)
+    found = compare_groups(profile_rows(grid, reference), profile_rows(grid, current))
+    assert found is not None
+    return found
+
+
+def group_of(found: Segments, segment: str, name: str) -> Group:
+    return next(one for one in found.groups if (one.segment, one.name) == (segment, name))
+
+
+def moved(zone: str, rows: int = 3000, seed: int = 1) -> pa.Table:
+    """Return rows of which one zone's trips are three times as long."""
+    frame = table(rows, seed).to_pandas()
+    frame.loc[frame["zone"] == zone, "distance"] *= 3
+    return pa.Table.from_pandas(frame)
+
+
+def test_a_group_is_counted_as_its_rows_are() -> None:
+    """Rows, labels and the mean loss of each group are those of the rows that are picked by hand."""
+    reference, current = table(800), table(700, 1)
+    found = compare(TRIPS, reference, current)
+    frame = current.to_pandas()
+    errors = (frame["predicted_minutes"] - frame["minutes"]).abs()
+    for zone, rows in frame.groupby("zone"):
+        group = group_of(found, "zone", str(zone))
+        assert (group.rows, group.labelled_rows) == (len(rows), len(rows))
+        assert group.performance == pytest.approx(errors[rows.index].mean())
+    quarters = [one for one in found.groups if one.segment == "distance"]
+    assert sum(one.rows for one in quarters) == len(frame)
+    assert all(one.reference_rows == pytest.approx(200, abs=15) for one in quarters)
+
+
+def test_a_classs_groups_have_accuracies() -> None:
+    """Answers to missing levels are a group of their own; few labels are no accuracy."""
+    current = table(600, 1).to_pandas()
+    current.loc[current.index[::2], "tip"] = None
+    found = compare(TIPS, table(800), pa.Table.from_pandas(current))
+    labelled = current[current["tip"].notna()]
+    for airport, name in ((True, "true"), (False, "false")):
+        rows = labelled[labelled["airport"] == airport]
+        assert group_of(found, "airport", name).performance == pytest.approx((rows.predicted_tip == rows.tip).mean())
+    missing = group_of(found, "airport", "(missing)")
+    assert missing.rows == current["airport"].isna().sum()
+    assert missing.performance is missing.drifted is None
+
+
+def test_the_worst_group_comes_first_and_explains_the_change() -> None:
+    """Of a change in one zone alone; the sentence says what is left without it."""
+    found = compare(TRIPS, table(4000), moved("museum"))
+    assert (found.groups[0].segment, found.groups[0].name) == ("zone", "museum")
+    assert found.groups[0].drifted is not None
+    assert found.groups[0].drifted[0].column == "distance"
+    assert found.explanation is not None
+    assert (found.explanation.segment, found.explanation.name) == ("zone", "museum")
+    assert "of the difference is gone without zone = museum" in found.said[-1]
+    assert found.explanation.share == pytest.approx(0.15, abs=0.03)
+
+
+def test_a_change_of_all_groups_is_explained_by_none() -> None:
+    """Each of them differs."""
+    frame = table(3000, 1).to_pandas()
+    frame["distance"] *= 3
+    found = compare(segmented(trips(), "zone"), table(4000), pa.Table.from_pandas(frame))
+    assert len(found.drifted) == 5
+    assert found.explanation is None
+
+
+def test_without_change_few_looks_find_a_group() -> None:
+    """Fifty groups: by chance one look in twenty may find one."""
+    rng = np.random.default_rng(7)
+    features = {"distance": "numeric", "passengers": "numeric", "zone": "categorical", "shop": "categorical"}
+    model = TRIPS.model.model_dump(exclude={"kinds"}) | {"features": features, "segments": ["shop"]}
+    config = Config.model_validate({**TRIPS.model_dump(), "model": model})
+
+    def rows(number: int, seed: int) -> pa.Table:
+        return table(number, seed, shop=pa.array(rng.integers(0, 50, number).astype(str)))
+
+    reference = rows(20_000, 0)
+    grid = grid_of(config.model, reference)
+    profile = profile_rows(grid, reference)
+    looks = [compare_groups(profile, profile_rows(grid, rows(8_000, seed))) for seed in range(1, 41)]
+    assert all(one is not None and one.tested == 50 for one in looks)
+    assert sum(bool(one.drifted) for one in looks if one) <= 5  # 2 at most are expected
+
+
+def test_days_that_differ_from_each_other_are_no_change() -> None:
+    """Where each day has its own mean, another day like them is none of the groups' faults; without times it is."""
+    rng = np.random.default_rng(3)
+
+    def days(number: int, seed: int) -> pa.Table:
+        frame = table(number * 300, seed).to_pandas()
+        day = np.repeat(np.arange(number), 300)
+        frame["distance"] *= np.exp(rng.normal(0, 0.3, number))[day]
+        frame["timestamp"] = START + pd.to_timedelta(day, "D") + pd.to_timedelta(np.tile(np.arange(300), number), "s")
+        return pa.Table.from_pandas(frame)
+
+    reference = days(28, 0)
+    grids = [grid_of(TRIPS.model, one) for one in (reference, reference.drop_columns("timestamp"))]
+    assert grids[0].segments.clusters is not None
+    assert grids[0].segments.clusters.number == 28
+    assert grids[1].segments.clusters is None
+    news = [days(2, seed) for seed in range(1, 21)]
+    timed, untimed = (
+        [compare_groups(profile_rows(grid, reference), profile_rows(grid, new)) for new in news] for grid in grids
+    )
+    assert sum(bool(one.drifted) for one in timed if one) <= 2
+    assert sum(bool(one.drifted) for one in untimed if one) >= 10
+
+
+def test_the_test_is_the_suites_own() -> None:
+    """The chi-square test of homogeneity with rare cells together; clusters make it F."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        counts = rng.multinomial(200, rng.dirichlet(np.ones(6)), 2)
+        sides = [{str(n): int(c) for n, c in enumerate(one) if c} for one in counts]
+        assert homogeneity(counts).p_value == pytest.approx(two_sample_chi_square(*sides), rel=1e-9)
+    counts = np.array([[50, 50, 50], [70, 50, 30]])
+    statistic = stats.chi2_contingency(counts, correction=False).statistic
+    found = homogeneity(counts, 2.0, 11).p_value
+    assert found == pytest.approx(stats.f.sf(statistic / 2 / 2, 2, 20), rel=1e-9)
+    assert found > homogeneity(counts).p_value
+
+
+def test_a_segment_of_very_many_levels_has_few_groups() -> None:
+    """The reference's most frequent ones, and all others together; a group of few rows is not tested."""
+    rows = 100_000
+    names = np.random.default_rng(0).permutation(rows).astype(str)
+    names[: rows // 2] = "mine"
+    config = segmented(trips(), "zone")
+    found = compare(config, table(rows, zone=pa.array(names)), table(1000, 1, zone=pa.array(names[-1000:])))
+    assert len(found.groups) <= GROUPS_KEPT + 2
+    assert group_of(found, "zone", OTHER).rows >= 900
+    assert group_of(found, "zone", "mine").drifted is None
+    assert f"fewer than {LEAST_ROWS}" in " ".join(found.said)
+
+
+def test_series_are_few_however_many_groups_there_are() -> None:
+    """Of the worst groups alone; whether one explains the change is there with its name."""
+    zones = np.array([f"zone {n:02d}" for n in range(40)])
+    rng = np.random.default_rng(0)
+    tables = [table(8000, seed, zone=pa.array(zones[rng.integers(0, 40, 8000)])) for seed in (0, 1)]
+    frame = tables[1].to_pandas()
+    frame.loc[frame["zone"] == "zone 07", "distance"] *= 4
+    found = compare(segmented(trips(), "zone"), tables[0], pa.Table.from_pandas(frame))
+    families = {one.name: one for one in segment_metrics(found)}
+    assert len(families["segment_rows"].samples) == SHOWN
+    assert families["segments_tested"].samples[0].value == 40
+    worst = max(families["segment_effect_size"].samples, key=lambda one: one.value)
+    assert worst.labels == {"segment": "zone", "group": "zone 07"}
+    assert not list(segment_metrics(None))
+    assert all(one.drifted is None or all(c.adjusted_p_value < LEVEL for c in one.drifted) for one in found.groups)
+
+
+def test_page_report_and_metrics_tell_the_groups(tmp_path: Path) -> None:
+    """Labels come late; the worst group stands first, with its accuracy, and markup in a level stays text."""
+    config = segmented(tips(minimum_labels=30, minimum_rows=100, window={"rows": 2000}), "zone", "airport")
+    keep_reference(tmp_path, config, table(2000).to_pandas())
+    rows = moved("museum", 1500).to_pandas()
+    rows.loc[:60, "zone"] = "<b>new</b>"
+    labels = rows["tip"].tolist()
+    ids = log_rows(tmp_path, config, rows.assign(tip=None))
+    label_rows(tmp_path, config, ids, labels, START + timedelta(hours=1))
+    monitor, registry = monitor_of(tmp_path, config)
+    monitor.cycle()
+    museum = rows[rows["zone"] == "museum"]
+    value = registry.get_sample_value("segment_performance", {"segment": "zone", "group": "museum"})
+    assert value == pytest.approx((museum.predicted_tip == museum.tip).mean())
+    client = create_app(monitor, registry, lambda: True).test_client()
+    page, report = client.get("/").text, client.get("/report").text
+    for text in (page, report):
+        assert "Where is it worst?" in text
+        assert "<b>new</b>" not in text
+        assert "of the difference is gone without zone = museum" in text
+    kept = json.loads(client.get("/report.json").text)
+    assert kept["segments"]["groups"][0]["name"] == "museum"
+
+
+def test_segments_are_features() -> None:
+    """Another name is refused with what there is, and so are names that stand twice."""
+    model = TRIPS.model.model_dump(exclude={"kinds"})
+    model["features"] = {"distance": "numeric", "zone": "categorical"}
+    for wrong, said in ((["borough"], "'borough', which is no feature; there are"), (["zone", "zone"], "zone")):
+        with pytest.raises(ValueError, match=said):
+            Config.model_validate({**TRIPS.model_dump(), "model": model | {"segments": wrong}})
+
+
+def test_the_functions_take_segments_too() -> None:
+    """Frames with types as pandas writes them."""
+    frames = [table(400, seed).to_pandas() for seed in (0, 1)]
+    report = generate_evidently_report(*frames, config=TRIPS.model_copy(update={"minimum_rows": 100}))
+    assert report.snapshot.segments is not None
+    assert {one.segment for one in report.snapshot.segments.groups} == {"zone", "distance"}

@@ -254,3 +254,12 @@ def test_a_flooded_model_leaves_the_others_their_threads(folder: Path) -> None:
     shed = [line for line in text.splitlines() if line.startswith("api_requests_shed_total{")]
     assert [GENRE in line for line in shed] == [True], shed
     assert float(shed[0].rpartition(" ")[2]) > 100
+
+
+def test_all_that_is_a_models_own_lies_in_folders_of_its_name(tmp_path: Path) -> None:
+    """So do its copy and its archive, wherever they are; options of an address stay at its end."""
+    given = {"model_cache_dir": tmp_path / "cache", "prediction_log_archive": "s3://bucket/old/?region=x"}
+    own = APISettings(data_dir=tmp_path, **given).of_model("flights")
+    assert (own.data_dir, own.model_cache) == (tmp_path / "flights", tmp_path / "cache/flights")
+    assert own.prediction_log_archive == "s3://bucket/old/flights?region=x"
+    assert APISettings(data_dir=tmp_path).of_model("flights").model_cache == tmp_path / "flights/_model"

@@ -6,6 +6,8 @@ from api.tasks import TASKS
 from api.validation import MAX_LABELS
 from monitoring.contract.config import Model
 
+_REASONS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+
 
 def describe(model: Model, *, secured: bool = False) -> Schema:
     """Describe every endpoint for this model; `secured` where writing takes the API key."""
@@ -23,11 +25,9 @@ def describe(model: Model, *, secured: bool = False) -> Schema:
             "/log/cloudevents": {"post": _cloudevents()},
             "/feedback": {"post": _feedback()},
             "/health": _get("health", "The process lives", _status("alive")),
-            "/ready": _get(
-                "ready", "A model is loaded, the log is writable and the audio path is warm", _status("ready"), 503
-            ),
+            "/ready": _get("ready", "A model is loaded, the log is writable and the audio path is warm", _ready(), 503),
             "/model": _get("model", "The version that serves", ref("Model"), 503),
-            "/models": _get("models", "The models that are served", {"type": "object"}),
+            "/models": _get("models", "The models that are served", _models()),
             "/metrics": {
                 "get": {
                     "operationId": "metrics",
@@ -77,6 +77,18 @@ def _get(name: str, summary: str, answer: Schema, *problems: int) -> Schema:
 
 def _status(word: str) -> Schema:
     return closed_object({"status": {"const": word}}, ["status"])
+
+
+def _ready() -> Schema:
+    """Describe who is ready; of many models, which ones are not."""
+    return closed_object({"status": {"const": "ready"}, "not_ready": _REASONS}, ["status"])
+
+
+def _models() -> Schema:
+    model = {"name": {"type": "string"}, "version": {"type": ["string", "null"]}, "path": {"type": "string"}}
+    models = {"type": "array", "items": closed_object(model, [*model])}
+    described = {"models": models, "first": {"type": ["string", "null"]}, "faults": _REASONS}
+    return closed_object(described, [*described])
 
 
 def _merged(*parts: dict[str, Schema]) -> dict[str, Schema]:

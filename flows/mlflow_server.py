@@ -1,8 +1,9 @@
 """Serve MLflow with accounts: `python flows/mlflow_server.py FOLDER …`, and the options of `mlflow server`.
 
 Each account's password is the content of FOLDER/mlflow_<account>_password; one that has changed holds from this start
-on. Every account may read everything; `flows` registers models and moves aliases, and `admin` may do all. Accounts that
-somebody has added are left alone. Reads the same file (MLFLOW_AUTH_CONFIG_PATH) as the server.
+on. Every account may read everything; `flows` registers models and moves aliases, and `admin` may do all; `api` and
+`trigger` make nothing either (flows/mlflow_accounts.py). Accounts that somebody has added are left alone. Reads the
+same file (MLFLOW_AUTH_CONFIG_PATH) as the server.
 """
 
 import sys

@@ -106,6 +106,13 @@ def test_accounts_read_or_write_the_registry(stack: Stack, monkeypatch: pytest.M
         for login in (None, api, trigger, flows)
     ]
     assert moves == [401, 403, 403, 200]
+    for path in ("registered-models/create", "experiments/create", "runs/create"):
+        asked = {"name": "theirs", "experiment_id": "0"}
+        for reader in (api, trigger):  # MLflow lets any account make what is then its own
+            refused = requests.post(f"{url}/api/2.0/mlflow/{path}", json=asked, auth=reader, timeout=30)
+            assert (refused.status_code, refused.text) == (403, f"The account {reader[0]} only reads.\n")
+    bearer = {"Authorization": f"Bearer {flows[1]}"}
+    assert requests.get(f"{url}{EXPERIMENT}", headers=bearer, timeout=30).status_code == 401
     with pytest.raises(RegistryUnusableError, match="401"):
         champion_release(url, model.name)
 

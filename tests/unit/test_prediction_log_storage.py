@@ -119,7 +119,7 @@ def test_servers_with_a_disk_each_share_the_parts(tmp_path: Path, bucket: str) -
     model, features = load_config(config).model, features_of(load_config(config))
     for local in places:
         keep_champion(local, load_config(config))
-    shared = {"DATA_DIR": bucket, "DRIFTLOOP_CONFIG": str(config), **KEY}
+    shared = {"DATA_DIR": bucket, "DRIFTLOOP_CONFIG": str(config), "PREDICTION_LOG_SEAL_SECONDS": "0.2", **KEY}
     settings = [{**shared, "LOCAL_DIR": str(local)} for local in places]
     with gunicorn(places[0], **settings[0]) as first:
         with gunicorn(places[1], **settings[1], PREDICTION_LOG_MERGE="off") as more:

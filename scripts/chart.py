@@ -104,10 +104,11 @@ def _yaml(content: Any) -> str:
     return text
 
 
-def _inhibit_rule(rule: dict[str, list[str]]) -> dict[str, list[dict[str, str]]]:
+def _inhibit_rule(rule: dict[str, list[str]]) -> dict[str, Any]:
     """Return one of Alertmanager's inhibit rules as an AlertmanagerConfig has it."""
     named = {"sourceMatch": rule["source_matchers"], "targetMatch": rule["target_matchers"]}
-    return {name: [_matcher(text) for text in matchers] for name, matchers in named.items()}
+    equal = {"equal": rule["equal"]} if "equal" in rule else {}
+    return {**{name: [_matcher(text) for text in matchers] for name, matchers in named.items()}, **equal}
 
 
 def _matcher(text: str) -> dict[str, str]:

@@ -463,7 +463,11 @@ def test_the_alerts_are_routed_as_ours() -> None:
     assert [_written(one) for one in route["matchers"]] == ours["matchers"]
     sides = {"source_matchers": "sourceMatch", "target_matchers": "targetMatch"}
     inhibiting = config["spec"]["inhibitRules"]
-    inhibited = [{ours: [*map(_written, one[theirs])] for ours, theirs in sides.items()} for one in inhibiting]
+    inhibited = [
+        {ours: [*map(_written, one[theirs])] for ours, theirs in sides.items()}
+        | {key: one[key] for key in ("equal",) if key in one}
+        for one in inhibiting
+    ]
     assert inhibited == committed["inhibit_rules"]
     (hook,) = receiver["webhookConfigs"]
     assert (hook["url"], hook["sendResolved"]) == ("http://driftloop-trigger.ml:5080/alerts", False)

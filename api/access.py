@@ -17,7 +17,7 @@ def require_key(keys: Keys, scopes: Mapping[str, str], asked: Callable[[], str])
     if request.method != "POST":
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    g.key = keys.find(given) if scheme == "Bearer" else None
+    g.key = keys.find(given) if scheme.lower() == "bearer" else None
     if g.key is None:
         detail = "Authorization: an API key is required, like curl -H 'Authorization: Bearer KEY'"
         raise Problem(401, "api_key", detail, field="Authorization")

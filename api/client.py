@@ -33,6 +33,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATIENCE = (5.0, 30.0)  # seconds to connect, and between two bytes of an answer
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a batch is sent again
 _TELL_SECONDS = 60.0
+_LOST = "predictions are not logged, of all so far: %s; the last because %s"
 _MISSING = ("NAType", "NaTType")
 _ROW = re.compile(r"rows\[([0-9]+)\]")
 _LOGGED = {"logged", "known"}  # numbers in an answer
@@ -78,6 +79,7 @@ class LogClient:
         self._closed = self._given_up = False
         self._why = ""  # a batch could not be sent the last time
         self._told: dict[str, float] = {}  # when, by what
+        self._untold: tuple[dict[str, int], str] | None = None  # what was lost since the log told of it
 
     def log(
         self,
@@ -132,6 +134,9 @@ class LogClient:
             self._bytes = 0
         if left:
             self._lose("dropped", left, "the client was closed before they could be sent")
+        if self._untold is not None:  # a short job hears of all of them too
+            logger.warning(_LOST, *self._untold)
+            self._untold = None
 
     def _take(self, row: bytes) -> None:
         dropped = 0
@@ -166,15 +171,16 @@ class LogClient:
         with self._changed:
             self._counts[what] += rows
             lost = {name: self._counts[name] for name in ("refused", "dropped")}
-        self._tell("predictions are not logged, of all so far: %s; the last because %s", lost, why)
+        self._untold = None if self._tell(_LOST, lost, why) else (lost, why)
 
-    def _tell(self, message: str, *about: object) -> None:
-        """Log a message, unless it was logged a moment ago."""
+    def _tell(self, message: str, *about: object) -> bool:
+        """Log a message, unless it was logged a moment ago; return whether it was."""
         with self._changed:
             if time.monotonic() - self._told.get(message, float("-inf")) < _TELL_SECONDS:
-                return
+                return False
             self._told[message] = time.monotonic()
         logger.warning(message, *about)
+        return True
 
     def _run(self) -> None:
         session, pause = requests.Session(), 0.0

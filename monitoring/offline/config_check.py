@@ -1,9 +1,12 @@
 """`python -m monitoring check-config`: whether configs are sound, and what the drift alarm can promise."""
 
 import argparse
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 from monitoring.alarms.drift.calibration import supported_rows
@@ -12,7 +15,7 @@ from monitoring.alarms.drift.learning import learning_until
 from monitoring.alarms.drift.rhythm import SECONDS, amount, duration, find_rhythm
 from monitoring.alarms.drift.support import EXTRAPOLATED, Support
 from monitoring.alarms.drift.vocabulary import rows_of
-from monitoring.contract.config import Config, Model
+from monitoring.contract.config import Config, Model, Retrain
 from monitoring.contract.config_file import load_configs
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.exit_status import PASSES
@@ -38,6 +41,7 @@ def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def check_config(options: argparse.Namespace, config: Config) -> int:
     """Say that the config is sound, and what the drift alarm can promise with the reference, if there is one."""
     sys.stdout.write(f"{options.config}: {_summary(config.model)}, no error\n")
+    sys.stdout.writelines(f"{line}\n" for line in _absent_trainer(config.retrain))
     layout = Layout(options.settings.data_dir)
     path = layout.reference
     if options.reference:
@@ -73,6 +77,14 @@ def check_configs(options: argparse.Namespace) -> int:
     if faulty := [str(config) for config in configs.values() if isinstance(config, ConfigError)]:
         raise ConfigError("\n".join([*faulty, f"{len(faulty)} of {len(configs)} config files cannot be used"]))
     return PASSES
+
+
+def _absent_trainer(retrain: Retrain) -> Iterator[str]:
+    """Say whether the user's trainer is not where this command runs; its code is not run."""
+    if retrain.command is not None and shutil.which(retrain.command[0]) is None:
+        yield f"retrain.command: there is no program {retrain.command[0]} here; the flows need it where they run"
+    if retrain.trainer is not None and find_spec(package := re.split(r"[.:]", retrain.trainer)[0]) is None:
+        yield f"retrain.trainer: there is no package {package} here; the flows need it on their PYTHONPATH"
 
 
 def _summary(model: Model) -> str:

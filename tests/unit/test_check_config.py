@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from monitoring.__main__ import main
 from monitoring.contract.errors import ConfigError
@@ -37,6 +39,26 @@ def test_a_sound_config_is_called_sound(folder: Path, capsys: pytest.CaptureFixt
     """It says what it read; there may be no reference yet."""
     absent = f"{folder / 'reference.parquet'}: not there yet, so what the drift alarm can promise is not known\n"
     assert _check(capsys) == SOUND + absent
+
+
+@pytest.mark.parametrize(
+    ("trainer", "says"),
+    [
+        pytest.param({"trainer": "trainign.cards:train"}, "there is no package trainign here", id="package"),
+        pytest.param({"command": ["Rscriptt", "train.R"]}, "there is no program Rscriptt here", id="program"),
+        pytest.param({"trainer": "json.tool:main"}, None, id="a package that is there"),
+    ],
+)
+def test_a_trainer_that_is_not_here_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], trainer: dict[str, Any], says: str | None
+) -> None:
+    """It may be where the flows run, so that it is no error; else the first drift would tell."""
+    content = yaml.safe_load(CONFIG.read_text())
+    content["retrain"] |= trainer
+    (folder / "mine.yml").write_text(yaml.safe_dump(content))
+    said = _check(capsys, "--config", str(folder / "mine.yml"))
+    assert (says or "no error") in said
+    assert ("retrain." in said) == (says is not None)
 
 
 def test_three_weeks_support_three_weeks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,9 @@ class LogClient:
     ) -> None:
         self._url = url.rstrip("/") + ("/log" if model is None else f"/models/{quote(model, safe='')}/log")
         self._prediction = prediction
-        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key.strip()}"
         self._batch_rows = batch_rows
         self._batch_seconds = batch_seconds
         self._most_bytes = most_bytes
@@ -73,6 +75,7 @@ class LogClient:
         """Begin anew, as a process that was forked does: the rows that wait are its parent's, and so is the thread."""
         self._counts: Counter[str] = Counter()
         self._waiting: deque[bytes] = deque()
+        self._sending: list[bytes] = []  # taken out of these, and not answered yet
         self._bytes = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -129,11 +132,12 @@ class LogClient:
         with self._changed:
             self._given_up = True
             self._changed.notify_all()
-            left = len(self._waiting)
+            left = len(self._waiting) + len(self._sending)
             self._waiting.clear()
+            self._sending.clear()
             self._bytes = 0
         if left:
-            self._lose("dropped", left, "the client was closed before they could be sent")
+            self._lose("dropped", left, "the client was closed before they were sent and answered")
         if self._untold is not None:  # a short job hears of all of them too
             logger.warning(_LOST, *self._untold)
             self._untold = None
@@ -206,6 +210,7 @@ class LogClient:
                 self._changed.wait(deadline - time.monotonic())
             batch = [self._waiting.popleft() for _ in range(min(self._batch_rows, len(self._waiting)))]
             self._bytes -= sum(map(len, batch))
+            self._sending = batch
             return batch
 
     def _send(self, session: requests.Session, batch: list[bytes]) -> float | None:
@@ -218,8 +223,9 @@ class LogClient:
             status, said, wait = self._post(session, batch[:rows])
             if status == _OK:
                 with self._changed:
-                    self._counts.update({name: int(said[name]) for name in _LOGGED})
-                del batch[:rows]
+                    if not self._given_up:
+                        self._counts.update({name: int(said[name]) for name in _LOGGED})
+                    del batch[:rows]
                 rows = most
             elif status == _TOO_LARGE and rows > 1:
                 rows = most = rows // 2
@@ -239,8 +245,11 @@ class LogClient:
         try:
             answer = session.post(self._url, body, headers=self._headers, timeout=_PATIENCE)
             content = answer.json() if answer.status_code in (_OK, *_UNFIT) else {}
-        except (requests.RequestException, ValueError) as error:
+        except (requests.ConnectionError, requests.Timeout) as error:
             self._why = str(error)
+            return 0, {}, 0.0
+        except (requests.RequestException, ValueError) as error:  # its text may hold the header, and so the key
+            self._why = type(error).__name__
             return 0, {}, 0.0
         if not isinstance(content, dict) or (answer.status_code == _OK and not content.keys() >= _LOGGED):
             self._why = f"{answer.text[:100]!r} is no answer of the API's"

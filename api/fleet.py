@@ -18,7 +18,7 @@ from api.problems import Problem, shown
 from api.service import Service
 from api.settings import APISettings
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_configs
+from monitoring.contract.config_file import load_configs, printable
 from monitoring.contract.errors import ConfigError
 from monitoring.contract.storage import Stamp, stamp
 
@@ -139,7 +139,9 @@ class Fleet:
             service = self._started(config, len(sound), faults)
             if service is not None:
                 found[name] = service
-        faults |= {path.name: str(error) for path, error in configs.items() if isinstance(error, ConfigError)}
+        faults |= {
+            printable(path.name): str(error) for path, error in configs.items() if isinstance(error, ConfigError)
+        }
         faulty = {self._names.get(path, "") for path in configs.keys() - sound.keys()}
         gone = self._services.keys() - found.keys() - faulty
         ended, self._missing = gone & self._missing, gone - self._missing
@@ -199,7 +201,7 @@ class Fleet:
 
     def _absent(self, name: str) -> Problem:
         """Return the 503 of a model whose file is faulty, by its stem or by the name that it had; else the 404."""
-        files = {path.name for path, named in self._names.items() if named == name}
+        files = {printable(path.name) for path, named in self._names.items() if named == name}
         for file in (*files, f"{name}.yml", f"{name}.yaml", name):
             if file in self.faults:
                 return Problem(503, "model_unavailable", self.faults[file], retry_after=_RETRY_SECONDS)

@@ -19,6 +19,7 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 from monitoring.contract.reference import Reference, read_reference
 from monitoring.contract.rhythm_rows import read_rhythm_rows
+from monitoring.contract.uris import shown
 
 WAITING = "Waiting"
 
@@ -84,7 +85,7 @@ def _sample(config: Config, layout: Layout, say: Say) -> pa.Table:
 
 def _note_other_source(config: Config, version: str, say: Say) -> None:
     source = config.model.source
-    if source is not None and tags_of(config.model.name, version).get("source") != source:
+    if source is not None and tags_of(config.model.name, version).get("source") != shown(source):
         say(
             f"model.source is for a first start: version {version} is champion and stays; `python -m flows propose "
             "--model …` puts another model before the gate"

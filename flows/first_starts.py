@@ -1,44 +1,86 @@
-"""The first starts of many models: a run of `bootstrap` for each as soon as its file is there, or changes."""
+"""The first starts of many models: a run of `bootstrap` for each as soon as its file is there, or changes.
+
+One that fails is asked for again, in waits that grow: MLflow may have been away, or a file not been there yet.
+"""
 
 import threading
 import time
 import uuid
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
-from flows.clients.prefect import DEPLOYMENT, Prefect, parameters_of, tags_of
-from flows.watched_models import usable_models
+from flows.clients.prefect import DEPLOYMENT, WAITING, FlowRun, Prefect, parameters_of, tags_of
+from flows.watched_models import KnownModels
 from monitoring.contract.config import Config
 
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 1800.0  # seconds from a run that failed to the next
+_FAILED = {"FAILED", "CRASHED"}
+
+
+@dataclass
+class _Start:
+    """What was asked for a model: its config, the run until that has gone well, the next moment, and how often."""
+
+    config: Config
+    run_id: str | None = None
+    due: float = 0.0
+    failures: int = 0
 
 
 class FirstStarts:
-    """Asks for the runs that are due in a folder of config files; one that fails is asked for again with its file."""
+    """Asks for the runs that are due in a folder of config files."""
 
-    def __init__(self, prefect: Prefect, folder: Path) -> None:
-        self._prefect, self._folder = prefect, folder
-        self._asked: dict[str, Config] = {}
-        self._process = uuid.uuid4().hex  # a start of the service looks at each model once more
+    def __init__(self, prefect: Prefect, models: KnownModels, clock: Callable[[], float] = time.monotonic) -> None:
+        self._prefect, self._models, self._clock = prefect, models, clock
+        self._starts: dict[str, _Start] = {}
 
     def start(self) -> None:
         """Look for as long as the process lives."""
         threading.Thread(target=self._look_forever, name="first-starts", daemon=True).start()
 
     def look(self) -> None:
-        """Ask for a run for each model that is new or whose config has changed."""
-        models = usable_models(self._folder)
+        """Ask for a run for each model that is new, whose config has changed, or whose last run has failed."""
+        models = self._models.known()
+        self._starts = {name: one for name, one in self._starts.items() if name in models}
         for name, config in models.items():
-            if self._asked.get(name) != config:
-                deployment = self._prefect.deployment_id("bootstrap", DEPLOYMENT)
-                key = f"{self._process}:{name}:{hash(repr(config))}"
-                self._prefect.create_run(deployment, key, tags_of(name), parameters_of(name), who="the start")
-                self._asked[name] = config
-                log.info("first_start_asked_for", model=name)
-        self._asked = {name: config for name, config in self._asked.items() if name in models}
+            one = self._starts.get(name)
+            if one is None or one.config != config:
+                one = self._starts[name] = _Start(config)
+                self._ask(name, one)
+            elif one.run_id is not None:
+                self._follow(name, one)
+
+    def _ask(self, name: str, one: _Start) -> None:
+        deployment = self._prefect.deployment_id("bootstrap", DEPLOYMENT)
+        waiting = {"type": {"any_": list(WAITING)}}
+        queued = self._prefect.newest_runs("bootstrap", limit=1, tags={"all_": tags_of(name)}, state=waiting)
+        one.run_id = queued[0].id if queued else self._request(name, deployment).id
+
+    def _request(self, name: str, deployment: str) -> FlowRun:
+        log.info("first_start_asked_for", model=name)
+        key = uuid.uuid4().hex
+        run, _ = self._prefect.create_run(deployment, key, tags_of(name), parameters_of(name), who="the start")
+        return run
+
+    def _follow(self, name: str, one: _Start) -> None:
+        """Ask again for a run that has failed, after a while."""
+        if one.due:
+            if self._clock() >= one.due:
+                one.due = 0.0
+                self._ask(name, one)
+            return
+        run = self._prefect.run(str(one.run_id))
+        if run.state_type in _FAILED:
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**one.failures)
+            one.failures, one.due = one.failures + 1, self._clock() + pause
+            log.warning("first_start_failed", model=name, flow_run_id=run.id, again_in_seconds=pause)
+        elif run.ended:
+            one.run_id = None
 
     def _look_forever(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -17,7 +17,7 @@ from prefect.runner import Runner
 from prefect.states import Crashed
 
 from flows.bootstrap import bootstrap
-from flows.clients.prefect import DEPLOYMENT, Prefect
+from flows.clients.prefect import DEPLOYMENT, Prefect, model_in
 from flows.first_starts import FirstStarts
 from flows.registry.publication import sole_run
 from flows.registry.versions import UnusableVersionError
@@ -25,13 +25,14 @@ from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.run_limit import RunLimit
 from flows.settings import FlowSettings
-from flows.watched_models import usable_models, watches_many
+from flows.watched_models import KnownModels, watches_many
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
 
 log = structlog.get_logger(__name__)
 
 SERVED = (retrain, rollback)
+_PATIENCE = 1.0  # seconds for the lock of one of many models
 _BEGUN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -58,24 +59,36 @@ def wait_for(name: str, url: str, seconds: float) -> None:
     raise UnreachableError(f"{name} did not answer at {url} within {seconds:g} s: {reason}")
 
 
-def end_orphans(layouts: Iterable[Layout]) -> None:
+def end_orphans(layouts: Mapping[str | None, Layout]) -> None:
     """End runs whose process died with a former runner: nobody else would, and the trigger waits on them.
 
-    They end as CRASHED; an alert that still fires starts a new run, which completes what they left.
+    They end as CRASHED; an alert that still fires starts a new run, which completes what they left. Of many models
+    those are left alone whose folder is held, by a command at work, or cannot be: the next start looks at them again.
     """
+    flows = FlowFilter.model_validate({"name": {"any_": [flow.name for flow in (*SERVED, bootstrap)]}})
+    begun = FlowRunFilter.model_validate({"state": {"type": {"any_": _BEGUN}}})
     with contextlib.ExitStack() as held:
-        for layout in layouts:
-            held.enter_context(sole_run(layout))
         client = held.enter_context(get_client(sync_client=True))
-        orphans = client.read_flow_runs(
-            flow_filter=FlowFilter.model_validate({"name": {"any_": [flow.name for flow in (*SERVED, bootstrap)]}}),
-            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": _BEGUN}}}),
-            sort=FlowRunSort.START_TIME_ASC,
-            limit=200,
-        )
-        for run in orphans:
-            client.set_flow_run_state(run.id, Crashed(message="its process ended with the former runner"), force=True)
-            log.warning("orphaned_run_ended", flow_run_id=str(run.id), state=run.state_name)
+        ours = {name for name, layout in layouts.items() if _is_held(held, layout, name)}
+        for run in client.read_flow_runs(
+            flow_filter=flows, flow_run_filter=begun, sort=FlowRunSort.START_TIME_ASC, limit=200
+        ):
+            if None in ours or model_in(run.tags) in ours:
+                message = "its process ended with the former runner"
+                client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+                log.warning("orphaned_run_ended", flow_run_id=str(run.id), state=run.state_name)
+
+
+def _is_held(held: contextlib.ExitStack, layout: Layout, model: str | None) -> bool:
+    """Hold a model's folder for as long as `held`; say whether that can be. The only model's must be."""
+    try:
+        held.enter_context(sole_run(layout) if model is None else sole_run(layout, _PATIENCE))
+    except (DriftloopError, OSError) as error:
+        if model is None:
+            raise
+        log.warning("orphans_left", model=model, reason=str(error))
+        return False
+    return True
 
 
 def serve(settings: FlowSettings) -> None:
@@ -93,7 +106,7 @@ def serve(settings: FlowSettings) -> None:
     for flow in served:
         runner.add_flow(flow, name=DEPLOYMENT, concurrency_limit=1)  # nor do two runners take two of it
     if bootstrap in served:
-        FirstStarts(prefect, settings.driftloop_config).start()
+        FirstStarts(prefect, KnownModels(settings.driftloop_config)).start()
     with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
         asyncio.run(runner.start())
 
@@ -103,12 +116,12 @@ def _start_one(settings: FlowSettings) -> tuple[Any, ...]:
         bootstrap()
     except UnusableVersionError as error:
         log.error("champion_unusable", reason=str(error), remedy="make rollback")  # noqa: TRY400 - for a person
-    end_orphans([Layout(settings.data_dir, settings.parts_uri)])
+    end_orphans({None: Layout(settings.data_dir, settings.parts_uri)})
     return SERVED
 
 
 def _start_many(settings: FlowSettings) -> tuple[Any, ...]:
     """Leave each model's first start to a run of its own, so that one that fails holds up no other."""
-    names = usable_models(settings.driftloop_config)
-    end_orphans(settings.of_model(name).layout(config.model) for name, config in names.items())
+    models = KnownModels(settings.driftloop_config).known()
+    end_orphans({name: settings.of_model(name).layout(config.model) for name, config in models.items()})
     return (*SERVED, bootstrap)

@@ -48,6 +48,18 @@ def watched_model(settings: FlowSettings, name: str | None = None) -> WatchedMod
     raise ConfigError(f"{path}: no usable file is about the model {name}; there are {known}{faults}")
 
 
-def usable_models(path: Path) -> Mapping[str, Config]:
-    """Return the models whose files can be used, by name, as the folder is now."""
-    return {one.model.name: one for one in load_configs(path).values() if isinstance(one, Config)}
+class KnownModels:
+    """The models of a folder as it is now; of a file that cannot be used any more, what it said before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last: dict[Path, Config] = {}
+
+    def known(self) -> Mapping[str, Config]:
+        """Return the models' configs, by name."""
+        files = load_configs(self.folder)
+        self._last = {path: one for path, one in self._last.items() if path in files}
+        self._last |= {path: one for path, one in files.items() if isinstance(one, Config)}
+        sound = {one.model.name: one for one in files.values() if isinstance(one, Config)}
+        before = {one.model.name: one for path, one in self._last.items() if not isinstance(files[path], Config)}
+        return before | sound

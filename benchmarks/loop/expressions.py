@@ -35,12 +35,18 @@ def gauges_of(metrics: Iterable[Metric]) -> dict[str, list[tuple[Mapping[str, st
 
 def holds(expression: str, gauges: Gauges) -> bool:
     """Say whether an expression has an element; raise ValueError for one that is not of the kind above."""
-    first, *rest = _JOIN.split(expression.strip())
+    first, *rest = _JOIN.split(_of_one_model(expression.strip()))
     value = _compare(first, gauges)
     for join, comparison in zip(rest[::2], rest[1::2], strict=True):
         other = _compare(comparison, gauges)
         value = value and (other if join == "and" else not other)
     return value
+
+
+def _of_one_model(expression: str) -> str:
+    """Return what a rule asks where one model alone is watched, whose series have no label `model`."""
+    plain = expression.replace(" by (model) ", "").replace("on (model)", "on ()")
+    return re.sub(r"\(\s*(max\([^()]*\))\s+or\s+\1\s*\)", r"\1", plain)
 
 
 def _compare(text: str, gauges: Gauges) -> bool:

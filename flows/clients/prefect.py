@@ -1,6 +1,7 @@
 """Prefect's flow runs and deployments, over its REST API."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +30,11 @@ def tags_of(model: str | None) -> list[str]:
     return [] if model is None else [f"{OF_MODEL}{model}"]
 
 
+def model_in(tags: Iterable[str]) -> str | None:
+    """Return which of many models a run's tags name; None if they name none."""
+    return next((tag.removeprefix(OF_MODEL) for tag in tags if tag.startswith(OF_MODEL)), None)
+
+
 def parameters_of(model: str | None) -> dict[str, Any]:
     """Return the flows' parameters for one of many models; none where there is but one."""
     return {} if model is None else {"model": model}
@@ -55,7 +61,7 @@ class FlowRun(BaseModel):
     @property
     def model(self) -> str | None:
         """Return which of many models it is for; None where there is but one."""
-        return next((tag.removeprefix(OF_MODEL) for tag in self.tags if tag.startswith(OF_MODEL)), None)
+        return model_in(self.tags)
 
     @property
     def ended(self) -> bool:

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 
 from flows.conversion.errors import AS_PYFUNC, BroughtModelError
-from monitoring.contract.onnx.pyfunc import bundle
+from monitoring.contract.onnx.pyfunc import UnfitFolderError, bundle
 
 SCHEMES = ("runs:/", "models:/")
 _FLAVOURS = ("onnx", "lightgbm", "xgboost", "catboost", "sklearn")  # the more particular ones first
@@ -33,13 +33,16 @@ def read_folder(path: Path, shown: str, *, pyfunc: bool = False) -> Any:
     As a `pyfunc` return its folder's bytes, and load nothing.
     """
     try:
-        flavours = yaml.safe_load((path / "MLmodel").read_bytes())["flavors"]
+        flavours = {**yaml.safe_load((path / "MLmodel").read_bytes())["flavors"]}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise BroughtModelError(f"{shown}: is no folder of a model that MLflow has logged (no MLmodel)") from error
     if pyfunc:
         if "python_function" not in flavours:
             raise BroughtModelError(f"{shown}: it has no flavour python_function, which --pyfunc takes")
-        return bundle(path)
+        try:
+            return bundle(path)
+        except UnfitFolderError as error:
+            raise BroughtModelError(f"{shown}: {error}") from error
     flavour = next((name for name in _FLAVOURS if name in flavours), None)
     if flavour is None:
         raise BroughtModelError(
@@ -47,7 +50,7 @@ def read_folder(path: Path, shown: str, *, pyfunc: bool = False) -> Any:
             f"{AS_PYFUNC}"
         )
     if flavour == "onnx":
-        return (path / flavours["onnx"].get("data", "model.onnx")).read_bytes()
+        return (path / (flavours["onnx"] or {}).get("data", "model.onnx")).read_bytes()
     try:
         return import_module(f"mlflow.{flavour}").load_model(str(path))
     except Exception as error:  # whatever its code raises

@@ -8,10 +8,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import joblib
+import pyarrow as pa
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
@@ -19,11 +21,12 @@ from flows.conversion import mlflow_models
 from flows.conversion.boosters import read_lightgbm, read_xgboost
 from flows.conversion.catboost_models import read_catboost
 from flows.conversion.errors import BroughtModelError
+from monitoring.contract.part_reader import reason_of
 from monitoring.contract.storage import Remote, place, read_bytes
 from monitoring.contract.uris import shown
 
 _ONNX = ".onnx"
-_TRUSTED = ("sklearn.", "numpy.", "scipy.", "builtins.")  # whose types a skops file may hold
+_DATA = {"numpy.dtype"}  # of a skops file beside classes of scikit-learn, and what skops trusts by itself
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def read_model(source: str, *, pyfunc: bool = False) -> Brought:
             return Brought(shown(source), *reader(copy))
     except OSError as error:
         raise BroughtModelError(f"{shown(source)}: cannot be read: {error.strerror or error}") from error
+    except pa.ArrowException as error:  # an address that no file system takes
+        raise BroughtModelError(f"{shown(source)}: cannot be read: {reason_of(error)}") from error
 
 
 def _onnx(path: Path) -> tuple[Any, tuple[str, ...]]:
@@ -99,7 +104,7 @@ def _reason(error: Exception) -> str:
 def _skops(path: Path) -> tuple[Any, tuple[str, ...]]:
     try:
         unknown = skops.io.get_untrusted_types(file=path)
-        strange = [name for name in unknown if not name.startswith(_TRUSTED)]
+        strange = [name for name in unknown if not _is_known_class(name)]
         content = None if strange else skops.io.load(path, trusted=unknown)
     except OSError:
         raise
@@ -107,10 +112,18 @@ def _skops(path: Path) -> tuple[Any, tuple[str, ...]]:
         raise BroughtModelError(f"{path}: is no readable skops file: {_reason(error)}") from error
     if strange:
         raise BroughtModelError(
-            f"{path}: holds {', '.join(strange)}, which is of none of the packages that are trusted; as a pickle "
-            "(joblib) it is loaded with all that it holds"
+            f"{path}: holds {', '.join(strange)}, which is no class of scikit-learn; as a pickle (joblib) it is loaded "
+            "with all that it holds"
         )
     return content, ()
+
+
+def _is_known_class(name: str) -> bool:
+    """Say whether a name is of a class of scikit-learn: a function, whosever it is, could be one that runs code."""
+    module, _, last = name.rpartition(".")
+    if name in _DATA:
+        return True
+    return module.split(".")[0] == "sklearn" and isinstance(getattr(import_module(module), last, None), type)
 
 
 def _with(read: Callable[[Path], Any]) -> Read:

@@ -140,8 +140,8 @@ def as_estimator(content: Any, model: Model) -> Estimator:
 def _names(content: Any, model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the columns in the order that they were learned in, and what is not sure of them."""
     told = getattr(content, "feature_names_" if is_of(content, "catboost") else "feature_names_in_", None)
-    if told is not None and not all(_NAMELESS.fullmatch(str(name)) for name in told):
-        names = tuple(str(name) for name in told)
+    names = () if told is None else tuple(str(name) for name in told)
+    if set(names) == set(model.features) or not all(map(_NAMELESS.fullmatch, names)):
         problems = []
         if more := sorted(set(names) - set(model.features)):
             problems.append(f"it has learned from {listed(more)}, which the config does not name as features")

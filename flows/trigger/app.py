@@ -82,10 +82,12 @@ def _add_alerts(app: Flask, triggers: Triggers, metrics: TriggerMetrics, token: 
         if not hmac.compare_digest(given, expected):
             metrics.notifications.labels("refused").inc()
             return problem(401, "a bearer token is required: the one that the trigger reads from WEBHOOK_TOKEN_FILE")
-        decision = triggers.decide(parse_notification(request.get_data()))
-        metrics.notifications.labels(decision.outcome).inc()
-        log.info("notification", **decision.as_json())
-        return jsonify(decision.as_json())
+        decisions = triggers.decide(parse_notification(request.get_data()))
+        for decision in decisions:
+            metrics.notifications.labels(decision.outcome).inc()
+            log.info("notification", **decision.as_json())
+        first, *others = (decision.as_json() for decision in decisions)
+        return jsonify(first | ({"others": others} if others else {}))  # a group may be about several models
 
 
 def _add_errors(app: Flask, metrics: TriggerMetrics) -> None:

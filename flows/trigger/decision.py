@@ -100,10 +100,11 @@ class Trigger:
         return {"tags": {"all_": tags_of(self._named)}} if self.is_one_of_many else {}
 
     def _run(self, flow: str, notification: Notification, champion: str, now: datetime) -> Decision:
-        episode = notification.episode(champion)
+        episode = notification.episode(champion, self._named)
         tag = f"{EPISODE}{episode[:16]}"
         deployment = self.prefect.deployment_id(flow, DEPLOYMENT)
-        former = newest_first(self.prefect.newest_runs(flow, limit=_RUNS, tags={"all_": [tag]}), now)
+        tags = [tag, *tags_of(self._named)]
+        former = newest_first(self.prefect.newest_runs(flow, limit=_RUNS, tags={"all_": tags}), now)
         ahead = sum(run.is_ahead(now) for run in former)
         if known := next((run for run in former if not run.ended and (run.begun or not run.is_ahead(now))), None):
             detail = f"its run of {flow} has not ended: when it has, the alert may ask again after a wait"
@@ -114,7 +115,7 @@ class Trigger:
             return Decision("cooldown", until=until, inconclusive=failed, ahead=ahead, detail=f"it may ask again {why}")
         key = digest(episode, former[0].id) if former else episode
         told = {"alert": notification.describe(champion), **parameters_of(self._named)}
-        run, new = self.prefect.create_run(deployment, key, [tag, *tags_of(self._named)], told)
+        run, new = self.prefect.create_run(deployment, key, tags, told)
         return Decision("accepted" if new else "known", run.id, inconclusive=failed, ahead=ahead)
 
     def _forward(self, scheduler: Scheduler, notification: Notification, champion: str, now: datetime) -> Decision:

@@ -77,9 +77,13 @@ class Notification(_Payload):
         """Return the notification of one of many models' alerts alone."""
         return self.model_copy(update={"alerts": tuple(a for a in self.alerts if a.labels.get("model") == model)})
 
-    def episode(self, champion: str) -> str:
-        """Return the key of this alert's episode: its group, its earliest start, and the champion that it is about."""
-        return digest(self.group_key, self.requesting[0].starts_at.isoformat(), champion)
+    def episode(self, champion: str, model: str | None = None) -> str:
+        """Return the key of this alert's episode: its group, its earliest start, and the champion that it is about.
+
+        Of many models it is one of this model's.
+        """
+        begun = self.requesting[0].starts_at.isoformat()
+        return digest(self.group_key, begun, champion, *([] if model is None else [model]))
 
     def describe(self, champion: str) -> dict[str, Any]:
         """Return what the flow run is told, with the champion that the alert is about: JSON of a bounded size."""

@@ -1,12 +1,12 @@
 """Which model a notification is about: the one of the config file, or by the label `model` one of a folder's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.trigger.decision import Decision, Trigger
 from flows.trigger.notification import Notification
-from flows.watched_models import usable_models, watches_many
+from flows.watched_models import KnownModels, watches_many
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 
@@ -24,6 +24,7 @@ class Triggers:
     def __post_init__(self) -> None:
         """Raise ConfigError now if the one config file cannot be used."""
         self.many = watches_many(self.path)
+        self._known = KnownModels(self.path)
         if not self.many:
             config = load_config(self.path)
             self._made[config.model.name] = config, self.make(config, False)
@@ -31,15 +32,18 @@ class Triggers:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the models, as the folder is now."""
-        return tuple(usable_models(self.path)) if self.many else tuple(self._made)
+        return tuple(self._known.known()) if self.many else tuple(self._made)
 
-    def decide(self, notification: Notification) -> Decision:
-        """Start a run of the model that it is about, or say why not; raise as `Trigger.decide` does."""
+    def decide(self, notification: Notification) -> Sequence[Decision]:
+        """Start a run of each model that it is about, or say why not; raise as `Trigger.decide` does."""
         if not self.many:
             ((_, trigger),) = self._made.values()
-            return trigger.decide(notification)
-        alerts = notification.requesting or notification.alerts
-        models, name = usable_models(self.path), alerts[0].labels.get("model", "")
+            return [trigger.decide(notification)]
+        models = self._known.known()
+        named = {one.labels.get("model", ""): None for one in notification.requesting or notification.alerts}
+        return [self._decide(name, models, notification) for name in named]
+
+    def _decide(self, name: str, models: Mapping[str, Config], notification: Notification) -> Decision:
         if name not in models:
             about = f"is about {name}, of which no file can be used" if name else "bears no label `model`"
             return Decision("ignored", detail=f"the alert {about}; the models are {', '.join(models) or 'none'}")

@@ -147,9 +147,13 @@ def _add_labels(layout: Layout, model: Model, rows: pa.Table, known: pa.Table) -
         return 0, ()
     ids = labelled["prediction_id"]
     schema = labels_schema(model)
-    late, unreadable = find_known(layout.labels, schema, ids.combine_chunks())
+    own = ids.combine_chunks()
+    # Journals first: what is sealed meanwhile is in a part before its journal goes.
+    waiting = find_unsealed(layout.journals(layout.labels), schema, own, model.target)
+    late, unreadable = find_known(layout.labels, schema, own)
     place = pc.index_in(ids, value_set=_ids(known))
     said = {*zip(ids.to_pylist(), pc.take(known[model.target], place).to_pylist(), strict=True)}
+    said |= {*zip(waiting["prediction_id"].to_pylist(), waiting[model.target].to_pylist(), strict=True)}
     said |= {*zip(late["prediction_id"].to_pylist(), late[model.target].to_pylist(), strict=True)}
     given = zip(ids.to_pylist(), labelled[model.target].to_pylist(), strict=True)
     news = pa.array([one not in said for one in given], pa.bool_())

@@ -1,6 +1,7 @@
 """`python -m monitoring gate`: a batch, or the log's window, judged by an exit status."""
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -65,11 +66,17 @@ def add_gate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command.add_argument("--config", type=Path, help="default: DRIFTLOOP_CONFIG")
     command.add_argument("--judge", nargs="+", choices=KINDS, default=KINDS, help="what counts (default: all three)")
     command.add_argument(
-        "--effect", type=float, default=EFFECT, help="the least change of a column that counts as drift (default: 0.1)"
+        "--effect", type=_size, default=EFFECT, help="the least change of a column that counts as drift (default: 0.1)"
     )
     command.add_argument("--html", type=Path, help="where Evidently's report is written to")
     command.add_argument("--require-all", action="store_true", help="exit status 3 if none fails and one is skipped")
     command.set_defaults(run=gate)
+
+
+def _size(text: str) -> float:
+    if not math.isfinite(number := float(text)) or number < 0:
+        raise ValueError(text)
+    return number
 
 
 def gate(options: argparse.Namespace, config: Config) -> int:

@@ -31,31 +31,32 @@ class Refusal:
 
 def refuse(rows: pa.Table, model: Model, latest: Micros) -> tuple[pa.Table, list[Refusal]]:
     """Return the rows that the log takes, and the refusals of the others; each row is refused for one reason."""
-    taken = pa.array([True] * len(rows), pa.bool_())
-    refusals = []
-    for reason, holds in _reasons(rows, model, latest):
-        refused = pc.and_(taken, pc.fill_null(holds, fill_value=False).combine_chunks())
-        places = pc.indices_nonzero(refused)
-        if len(places):
-            first = tuple(place + 1 for place in places[:_NAMED].to_pylist())
+    taken, refusals = np.ones(len(rows), np.bool_), []
+    for reason, holds in _reasons(rows, model, latest, taken):
+        refused = taken & pc.fill_null(holds, fill_value=False).to_numpy()
+        taken &= ~refused  # in place: the last reason is about those that are taken
+        if len(places := np.flatnonzero(refused)):
+            first = tuple((places[:_NAMED] + 1).tolist())
             refusals.append(Refusal(reason, len(places), first))
-            taken = pc.and_not(taken, refused)
-    return (rows.filter(taken) if refusals else rows), refusals
+    return (rows.filter(pa.array(taken)) if refusals else rows), refusals
 
 
-def _reasons(rows: pa.Table, model: Model, latest: Micros) -> Iterator[tuple[str, pa.ChunkedArray]]:
+def _reasons(
+    rows: pa.Table, model: Model, latest: Micros, taken: npt.NDArray[np.bool_]
+) -> Iterator[tuple[str, pa.ChunkedArray]]:
     times = rows["timestamp"].cast(pa.int64())
     yield "no timestamp", pc.is_null(times)
     yield "dated before 1970", pc.less(times, 0)
     yield "dated more than an hour ahead of this clock", pc.greater(times, latest)
     yield f"no {model.prediction}", pc.invert(are_given(rows[model.prediction]))
-    yield "the id of an earlier row of the file, which holds other values", _contradicting(rows, model)
+    yield "the id of an earlier row of the file, which holds other values", _contradicting(rows, model, taken)
 
 
-def _contradicting(rows: pa.Table, model: Model) -> pa.ChunkedArray:
-    """Return which rows have the id of an earlier one, but not its features, prediction and time."""
+def _contradicting(rows: pa.Table, model: Model, taken: npt.NDArray[np.bool_]) -> pa.ChunkedArray:
+    """Return which rows have the id of an earlier one that is taken, but not its features, prediction and time."""
     ids = pc.if_else(pc.equal(rows["prediction_id"], ""), pa.scalar(None, pa.string()), rows["prediction_id"])
     codes = pc.fill_null(ids.dictionary_encode().combine_chunks().indices, -1).to_numpy(zero_copy_only=False)
+    codes = np.where(taken, codes, -1)
     again = np.zeros(len(rows), np.bool_)
     known, firsts, places = np.unique(codes, return_index=True, return_inverse=True)
     if len(known) < len(rows):

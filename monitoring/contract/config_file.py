@@ -77,11 +77,11 @@ def _load_one_of_many(path: Path) -> Config:
 
 def _told(path: str | os.PathLike[str], lines: list[str]) -> str:
     more = [f"and {len(lines) - 1 - _SHOWN} more"] if len(lines) - 1 > _SHOWN else []
-    return "\n  ".join(map(_printable, [f"{path}: {lines[0]}", *lines[1 : _SHOWN + 1], *more]))
+    return "\n  ".join(map(printable, [f"{path}: {lines[0]}", *lines[1 : _SHOWN + 1], *more]))
 
 
-def _printable(line: str) -> str:
-    """Escape what would break the line, or the terminal that shows it."""
+def printable(line: str) -> str:
+    """Escape what would break the line, or the terminal or the JSON that shows it."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 

@@ -139,9 +139,13 @@ def _actions(table: "DeltaTable") -> list[dict[str, Any]]:
 def _file(action: Mapping[str, Any], replaced: Mapping[str, tuple[str, ...]]) -> DeltaFile:
     name = unquote(action["path"])
     partition = tuple(
-        (key, None if value is None else str(value)) for key, value in (action.get("partition") or {}).items()
+        (key, None if value is None else _text(value)) for key, value in (action.get("partition") or {}).items()
     )
     return DeltaFile(name, (action["modification_time"], action["size_bytes"]), partition, replaced.get(name, ()))
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _replaced(folder: Path | Remote, version: int, present: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -188,8 +192,12 @@ def _moved(folder: Path | Remote, commit: str, _mtime: int) -> Mapping[str, tupl
         removed.setdefault(_partition_of(remove), []).append(unquote(remove["path"]))
     every = tuple(name for names in removed.values() for name in names)
     places = {partition: tuple(names) for partition, names in removed.items()}
-    added = [action["add"] for action in actions if "add" in action]
-    return {unquote(add["path"]): places.get(_partition_of(add), every) for add in added if every}
+    # A row goes to another partition where it is updated alone; a log may not tell the partitions of what it removes.
+    updated = any(action.get("commitInfo", {}).get("operation") == "UPDATE" for action in actions)
+    elsewhere = every if updated or "null" in places else ()
+    added = (action["add"] for action in actions if "add" in action)
+    found = {unquote(add["path"]): places.get(_partition_of(add), elsewhere) for add in added}
+    return {name: before for name, before in found.items() if before}
 
 
 def _partition_of(action: Mapping[str, Any]) -> str:

@@ -99,8 +99,9 @@ class _Served:
         wanted = self._types.get(name)
         if wanted is None or values.dtype.kind != "f" or not isinstance(wanted, np.dtype) or wanted.kind not in "fiub":
             return values
-        fits = wanted.kind == "f" or bool((np.isfinite(values) & (values == np.trunc(values))).all())
-        return values.astype(wanted) if fits else values
+        with np.errstate(invalid="ignore", over="ignore"):
+            typed = values.astype(wanted)
+        return typed if wanted.kind == "f" or bool((typed == values).all()) else values
 
 
 def _text(name: Any) -> str:

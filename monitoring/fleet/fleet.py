@@ -51,7 +51,9 @@ class Fleet:
         # Both are replaced and never changed, so that who reads them needs no lock.
         self.members: Mapping[str, Member] = {}
         self.faults: Mapping[Path, str] = {}
+        self.looked = False  # whether the folder was ever looked at
         self._seen: object = None
+        self._missed: frozenset[str] = frozenset()  # models whose files were away at the last look
         self._rounds = Rounds(settings.monitor_interval_seconds, self._look)
 
     def run(self, stop: threading.Event) -> None:
@@ -70,8 +72,9 @@ class Fleet:
         try:
             seen = {name: stamp(self.folder / name) for name in os.listdir(self.folder)}  # noqa: PTH208 - a name each
             if seen != self._seen:
+                missed = self._missed
                 self._take(load_configs(self.folder))
-                self._seen = seen
+                self._seen, self.looked = (seen if self._missed <= missed else None), True
         except Exception as error:  # noqa: BLE001 - told of, and tried again
             self._note_faults({self.folder: f"{self.folder}: cannot be read: {error}"})
             self._seen = None
@@ -107,6 +110,9 @@ class Fleet:
                 members[config.model.name] = self._member(path, config)
         taken = {name.casefold() for name in members}
         members |= {name: m for name, m in self.members.items() if m.path in faults and name.casefold() not in taken}
+        away = {name: m for name, m in self.members.items() if m.path not in found and name.casefold() not in taken}
+        members |= {name: m for name, m in away.items() if name not in self._missed}  # an editor may be renaming it
+        self._missed = frozenset(away)
         self._note_faults(faults)
         self._replace(dict(sorted(members.items())))
 

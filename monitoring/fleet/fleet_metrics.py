@@ -7,6 +7,7 @@ from typing import get_args
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from monitoring.contract.config_file import printable
 from monitoring.fleet.fleet import Fleet, Standing
 
 
@@ -27,7 +28,7 @@ class FleetCollector(Collector):
             "monitor_config_faulty", "1 for each config file that cannot be used.", labels=["file"]
         )
         for path in self._fleet.faults:
-            faulty.add_metric([path.name], 1)
+            faulty.add_metric([printable(path.name)], 1)
         yield faulty
 
     def describe(self) -> Iterable[Metric]:

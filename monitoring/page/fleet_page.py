@@ -10,6 +10,7 @@ import flask
 from prometheus_client import CollectorRegistry
 from werkzeug.exceptions import NotFound
 
+from monitoring.contract.config_file import printable
 from monitoring.contract.history import Episode, read_history
 from monitoring.contract.layout import Layout
 from monitoring.fleet.fleet import Fleet, Member
@@ -81,7 +82,11 @@ def create_fleet_app(fleet: Fleet, registry: CollectorRegistry, watching: Callab
 
     @app.get("/sd")
     def targets() -> flask.Response:
-        """Name the targets by the address at which Prometheus has asked."""
+        """Name the targets by the address at which Prometheus has asked; it keeps those that it has for a 503."""
+        if not fleet.looked:
+            return flask.Response(
+                "The folder of config files has not been looked at yet.\n", 503, mimetype="text/plain"
+            )
         found = [{"model": name, "__metrics_path__": f"/models/{name}/metrics"} for name in fleet.members]
         return flask.jsonify([{"targets": [flask.request.host], "labels": labels} for labels in found])
 
@@ -92,7 +97,7 @@ def create_fleet_app(fleet: Fleet, registry: CollectorRegistry, watching: Callab
     @app.get("/ready")
     def ready() -> tuple[dict[str, Any], int]:
         unready = {n: fleet.trouble(m) or "starting" for n, m in fleet.members.items() if not m.monitor.fresh}
-        unready |= {path.name: reason for path, reason in fleet.faults.items()}
+        unready |= {printable(path.name): reason for path, reason in fleet.faults.items()}
         if any(member.monitor.fresh for member in fleet.members.values()):
             return {"status": "ready", "not_ready": unready}, 200
         return {"status": "no model's cycle has succeeded lately", "not_ready": unready}, 503
@@ -140,7 +145,7 @@ def _row(fleet: Fleet, member: Member) -> Row:
     alarm = snapshot.drift.alarm if snapshot and snapshot.drift else None
     return Row(
         name=member.name,
-        file=member.path.name,
+        file=printable(member.path.name),
         trouble=_trouble(fleet, member, snapshot),
         why=fleet.trouble(member),
         snapshot=snapshot,

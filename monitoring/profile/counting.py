@@ -23,7 +23,7 @@ from monitoring.profile.distinct_rows import DistinctRows, Hashes, KnownRows
 from monitoring.profile.error_bins import ErrorBins, ErrorEdges
 from monitoring.profile.grid import CONFIDENCE_BINS, Grid
 from monitoring.profile.kernel import hash_rows, hash_text
-from monitoring.profile.label_errors import ErrorSums, scorable
+from monitoring.profile.label_errors import ErrorSums, absolute_errors
 from monitoring.profile.label_scores import ScoreCounts, columns_read, label_places, read_cells
 from monitoring.profile.numeric import NumericGrid
 from monitoring.profile.profile import NEVER, Counts, Floats, Profile, merge
@@ -217,7 +217,7 @@ def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "errors": ErrorSums.of(predictions, labels),
         "scores": ScoreCounts.none(),
         "error_bins": columns.grid.error_bins(predictions, labels),
-        "outcomes": columns.outcomes(np.where(scorable(predictions, labels), np.abs(predictions - labels), np.nan)),
+        "outcomes": columns.outcomes(absolute_errors(predictions, labels)),
     }
 
 

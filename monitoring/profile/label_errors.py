@@ -29,6 +29,12 @@ def scorable(predictions: Floats, labels: Floats) -> npt.NDArray[np.bool_]:
     return found
 
 
+def absolute_errors(predictions: Floats, labels: Floats) -> Floats:
+    """Return the absolute errors of rows (n,), NaN of those that are not scorable."""
+    known = scorable(predictions, labels)
+    return np.where(known, np.abs(np.where(known, predictions, 0.0) - np.where(known, labels, 0.0)), np.nan)
+
+
 @dataclass(frozen=True)
 class ErrorSums:
     """Sums over the labelled rows, of the errors, which are the predictions less the labels, and of the labels.

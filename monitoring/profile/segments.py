@@ -113,33 +113,47 @@ def _quantiles(column: Floats, parts: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Spans of the reference's time, within which rows are alike: their number, and what that does to the tests.
+    """Spans of the reference's time, within which rows are alike, and what that does to the tests.
 
-    `inflation` (groups, columns): the factor by which it makes a group's chi-square statistic larger, 1 or more.
+    `spans` (groups,): in how many a group has rows. `inflation` (groups, columns): the factor by which their statistic
+    is larger, 1 or more; `degrees` (groups, columns): of the chi-square distribution that it has then.
     """
 
-    number: int
+    spans: Counts
     inflation: Floats
+    degrees: Floats
 
 
 def _spans(times: Counts) -> Counts | None:
     """Return the number of each row's span of time (n,): a day, or longer ones of many, or tenths of few."""
-    last = int(times.max()) - int(times.min())
-    length = max(DAY, -(-last // MOST_SPANS)) if last >= FEWEST_SPANS * DAY else last // TENTHS
-    if length <= 0:
-        return None
-    _, spans = np.unique((times - times.min()) // length, return_inverse=True)
-    return spans if spans.max() + 1 >= FEWEST_SPANS else None
+    _, days = np.unique(times // DAY, return_inverse=True)
+    number = int(days.max()) + 1
+    if number > MOST_SPANS:
+        days = days * MOST_SPANS // number
+    elif number < FEWEST_SPANS:
+        _, moments = np.unique(times, return_inverse=True)
+        days = moments * TENTHS // (int(moments.max()) + 1)
+    return days if int(days.max()) + 1 >= FEWEST_SPANS else None
 
 
-def _inflation(counts: Counts) -> Floats:
-    """Return the mean square between spans over what independent rows would have, of counts (groups, spans, cells)."""
+def _spread(counts: Counts) -> tuple[Floats, Floats]:
+    """Return by what factor spans of time make the statistic larger, and its degrees of freedom, each (groups,).
+
+    Of counts (groups, spans, cells): the trace of the covariance between spans, over what independent rows would have,
+    and the square of that trace over the trace of its square, as Satterthwaite has it.
+    """
     whole, rows = counts.sum(axis=1, keepdims=True), counts.sum(axis=2, keepdims=True)
-    expected = rows * whole / np.maximum(rows.sum(axis=1, keepdims=True), 1)
-    statistic = np.divide((counts - expected) ** 2, expected, out=np.zeros(counts.shape), where=expected > 0)
-    degrees = ((rows > 0).sum(axis=(1, 2)) - 1) * ((whole > 0).sum(axis=(1, 2)) - 1)
-    found: Floats = np.maximum(1.0, statistic.sum(axis=(1, 2)) / np.maximum(degrees, 1))
-    return found
+    shares = whole / np.maximum(rows.sum(axis=1, keepdims=True), 1)
+    apart = (counts - rows * shares) / np.sqrt(np.where(shares > 0, shares, 1.0))
+    spans = np.count_nonzero(rows[:, :, 0], axis=1)
+    scale = np.maximum(rows.sum(axis=(1, 2)), 1) * np.maximum(spans - 1, 1) / np.maximum(spans, 1)
+    between = np.einsum("gsa,gsb->gab", apart, apart) / scale[:, None, None]
+    trace = np.trace(between, axis1=1, axis2=2)
+    squares = (between**2).sum(axis=(1, 2)) - trace**2 / np.maximum(spans - 1, 1)  # less what few spans add to it
+    usual = np.maximum(np.count_nonzero(whole[:, 0], axis=1) - 1, 1)
+    inflation = np.maximum(1.0, trace / usual)
+    degrees = np.where(squares > 0, trace**2 / np.where(squares > 0, squares, 1.0), usual)
+    return inflation, np.clip(degrees, 1.0, usual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,13 +180,16 @@ class SegmentGrid:
         """Return how much alike the rows of one span of time are, of spans (n,) that are numbered from 0."""
         number, (total, _) = int(spans.max()) + 1, self.shape
         places = self.places(columns, len(spans))
-        inflation = np.ones((total, len(self.cells)))
+        inflation, degrees = np.ones((total, len(self.cells))), np.ones((total, len(self.cells)))
+        held = np.zeros(total, np.int64)
         for index, (name, cells) in enumerate(self.cells.items()):
             width, cell = len(cells.names), cells.place(columns[name])  # type: ignore[arg-type]
             flat = ((some * number + spans) * width + cell for some in places)
             counts = sum(np.bincount(one, minlength=total * number * width) for one in flat)
-            inflation[:, index] = _inflation(np.asarray(counts).reshape(total, number, width))
-        return Clusters(number, inflation)
+            found = np.asarray(counts).reshape(total, number, width)
+            inflation[:, index], degrees[:, index] = _spread(found)
+            held = np.count_nonzero(found.sum(axis=2), axis=1)
+        return Clusters(held, inflation, degrees)
 
     @cached_property
     def shape(self) -> tuple[int, int]:

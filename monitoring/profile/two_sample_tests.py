@@ -83,35 +83,60 @@ def two_sample_chi_square(reference: Mapping[str, int], current: Mapping[str, in
 class Homogeneity:
     """What counts of two samples say of their being drawn alike.
 
-    `distance` is the chi-square distance of both distributions beyond what chance makes of such samples.
+    `distance` is the chi-square distance of both distributions beyond what chance makes of such samples, `effect` the
+    share of values that would have to move, beyond chance too: it is at most half the root of that distance.
     """
 
-    p_value: float
-    distance: float
-
-    @property
-    def effect(self) -> float:
-        """Return the share of values that would have to move: at most half the root of the chi-square distance."""
-        return min(1.0, 0.5 * math.sqrt(self.distance))
+    p_value: float = 1.0
+    distance: float = 0.0
+    effect: float = 0.0
 
 
-def homogeneity(table: Counts, inflation: float = 1.0, clusters: int | None = None) -> Homogeneity:
-    """Test as `two_sample_chi_square` does, of both samples' counts (2, k); p is 1 where there is nothing to test.
+@dataclass(frozen=True)
+class Clustering:
+    """What rows that come in clusters do to the chi-square statistic (Rao and Scott 1984).
 
-    Rows that come in clusters are alike within one. The statistic is divided by `inflation`, the factor by which they
-    make it larger, and is then F with the clusters' degrees of freedom (Rao and Scott 1984; Thomas and Rao 1987).
+    `inflation` is the factor by which it is larger on average, `degrees` are those of the chi-square distribution that
+    it has then, nearly (Satterthwaite), and `clusters` tell how well both are known.
     """
-    table = _with_rare_together(table[:, table.any(axis=0)])
+
+    inflation: float
+    degrees: float
+    clusters: int
+
+
+def homogeneity(table: Counts, clustering: Clustering | None = None) -> Homogeneity:
+    """Test counts of two samples (2, k) by chi-square, with the rarest cells together until each may be expected.
+
+    p is 1 where there is nothing to test. With a clustering the statistic is F with its degrees of freedom.
+    """
+    table = _with_expected(table)
     rows = table.sum(axis=1)
     if table.shape[1] <= 1 or not rows.all():
-        return Homogeneity(1.0, 0.0)
-    expected = np.outer(rows, table.sum(axis=0) / table.sum())
-    degrees = table.shape[1] - 1
+        return Homogeneity()
+    expected, degrees = np.outer(rows, table.sum(axis=0) / table.sum()), table.shape[1] - 1
+    inflation = 1.0 if clustering is None else clustering.inflation
     statistic = float(((table - expected) ** 2 / expected).sum()) / inflation
     distance = inflation * max(0.0, statistic - degrees) * float((1 / rows).sum())
-    if clusters is None:
-        return Homogeneity(float(special.chdtrc(degrees, statistic)), distance)
-    return Homogeneity(float(special.fdtrc(degrees, degrees * (clusters - 1), statistic / degrees)), distance)
+    moved = float(np.abs(table[0] / rows[0] - table[1] / rows[1]).sum()) / 2
+    effect = min(moved, 0.5 * math.sqrt(distance))
+    if clustering is None:
+        return Homogeneity(float(special.chdtrc(degrees, statistic)), distance, effect)
+    ours = min(float(degrees), clustering.degrees)
+    p_value = float(special.fdtrc(ours, max(1, clustering.clusters - 1), statistic / degrees))
+    return Homogeneity(p_value, distance, effect)
+
+
+def _with_expected(table: Counts) -> Counts:
+    """Return counts (2, k) whose two smallest cells are put together until each is expected often enough."""
+    table = table[:, table.any(axis=0)]
+    share = table.sum(axis=1).min() / max(1, int(table.sum()))
+    while table.shape[1] > 1:
+        order = np.argsort(table.sum(axis=0), kind="stable")
+        if table[:, order[0]].sum() * share >= LEAST_EXPECTED:
+            break
+        table = np.column_stack([table[:, order[2:]], table[:, order[:2]].sum(axis=1)])
+    return table
 
 
 def _with_rare_together(table: Counts) -> Counts:

@@ -8,13 +8,14 @@ import numpy.typing as npt
 from scipy import stats
 
 from monitoring.profile.profile import Counts, Profile
-from monitoring.profile.segments import Clusters
-from monitoring.profile.two_sample_tests import Homogeneity, homogeneity
+from monitoring.profile.segments import FEWEST_SPANS
+from monitoring.profile.two_sample_tests import Clustering, Homogeneity, homogeneity
 
 LEAST_ROWS = 50  # of a group, in the window and in the reference, from which on it is tested
 LEAST_LABELS = 30  # of a group's rows, from which on its performance is shown
 LEVEL = 0.05  # the false discovery rate over all groups and columns
 EFFECT = 0.1  # and the share of values that would have to move, below which a difference is none
+FALL = 0.1  # of the accuracy, or rise of an error by this share, from which on a group is among the worst
 EXPLAINED = 0.8  # the share of a difference that is gone without a group which explains it
 _NAMED = 3  # groups and columns, in words
 HALF = 0.5  # of the window: a larger group explains nothing, it is the window
@@ -49,6 +50,16 @@ class Group:
     performance: float | None
     reference_performance: float | None
     drifted: tuple[GroupColumn, ...] | None
+    regression: bool = False
+
+    @property
+    def fall(self) -> float:
+        """Return by how much the accuracy has fallen, or by what share a regression's error has risen; at least 0."""
+        if self.performance is None or self.reference_performance is None:
+            return 0.0
+        if not self.regression:
+            return max(0.0, self.reference_performance - self.performance)
+        return min(1.0, max(0.0, self.performance / max(self.reference_performance, 1e-300) - 1))
 
     @property
     def p_value(self) -> float | None:
@@ -106,26 +117,31 @@ class Segments:
         )
         differ = f"{len(self.drifted)} of {self.tested} tested groups differ{f': {worst}' if worst else ''}."
         few = len(self.groups) - self.tested
-        untested = (f"{few} groups have too few rows: fewer than {LEAST_ROWS} in the window or the reference.",)
+        least = f"{LEAST_ROWS} in window and reference, of {FEWEST_SPANS} days there"
+        untested = (f"{few} groups have too few rows: at least {least} are needed.",)
         return (differ, *(untested if few else ()), *((self.explanation.said,) if self.explanation else ()))
 
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """A tested column's cells: of which column, from which to which; and by how much each group's statistic is larger.
+    """A tested column's cells: of which column, from which to which; and what the reference's days do to each group.
 
-    `inflation` (groups,) is that of the reference's spans of time, of which there are `clusters`, or None.
+    `inflation`, `degrees` and `spans` (groups,) are those of `Clusters`; None where the reference's rows have no times.
     """
 
     name: str
     begin: int
     end: int
-    inflation: npt.NDArray[np.float64]
-    clusters: int | None
+    inflation: npt.NDArray[np.float64] | None
+    degrees: npt.NDArray[np.float64] | None
+    spans: Counts | None
 
-    def test(self, table: Counts, inflation: float) -> Homogeneity:
-        """Test a table of all columns' cells (2, cells)."""
-        return homogeneity(table[:, self.begin : self.end], inflation, self.clusters)
+    def test(self, table: Counts, places: slice) -> Homogeneity:
+        """Test a table of all columns' cells (2, cells), of the groups at these places together."""
+        if self.inflation is None or self.degrees is None or self.spans is None:
+            return homogeneity(table[:, self.begin : self.end])
+        worst = float(self.inflation[places].max()), float(self.degrees[places].min())
+        return homogeneity(table[:, self.begin : self.end], Clustering(*worst, int(self.spans[places].max())))
 
 
 def compare_groups(reference: Profile, current: Profile) -> Segments | None:
@@ -148,9 +164,10 @@ def compare_groups(reference: Profile, current: Profile) -> Segments | None:
 def _columns(profile: Profile) -> list[_Column]:
     grid = profile.grid.segments
     ends = np.cumsum([0, *(len(one.names) for one in grid.cells.values())]).tolist()
-    known = grid.clusters or Clusters(0, np.ones((grid.shape[0], len(grid.cells))))
-    spans = zip(grid.cells, ends[:-1], ends[1:], known.inflation.T, strict=True)
-    return [_Column(*one, known.number or None) for one in spans]
+    spans = zip(grid.cells, ends[:-1], ends[1:], strict=True)
+    if (known := grid.clusters) is None:
+        return [_Column(*one, None, None, None) for one in spans]
+    return [_Column(*one, known.inflation[:, n], known.degrees[:, n], known.spans) for n, one in enumerate(spans)]
 
 
 def _groups(reference: Profile, current: Profile, tables: Counts) -> Iterator[Group]:
@@ -161,10 +178,12 @@ def _groups(reference: Profile, current: Profile, tables: Counts) -> Iterator[Gr
         reference_rows, rows = tables[place, :, : columns[0].end].sum(axis=1).tolist()
         if not (rows or reference_rows):
             continue
-        enough = min(rows, reference_rows) >= LEAST_ROWS
+        days = FEWEST_SPANS if columns[0].spans is None else int(columns[0].spans[place])
+        enough = min(rows, reference_rows) >= LEAST_ROWS and days >= FEWEST_SPANS
         tested = _tests(columns, tables[place], segment, place) if enough else None
         labelled, now, then = current.outcomes.labelled(place), *(_performance(p, place) for p in (current, reference))
-        yield Group(segment, name, rows, reference_rows, labelled, now, then, tested)
+        regression = current.grid.model.task == "regression"
+        yield Group(segment, name, rows, reference_rows, labelled, now, then, tested, regression)
 
 
 def _performance(profile: Profile, place: int) -> float | None:
@@ -176,7 +195,7 @@ def _performance(profile: Profile, place: int) -> float | None:
 
 def _tests(columns: Sequence[_Column], table: Counts, segment: str, place: int) -> tuple[GroupColumn, ...]:
     """Test a group's columns, whose cells are those of a table (2, cells)."""
-    found = ((one.name, one.test(table, one.inflation[place])) for one in columns if one.name != segment)
+    found = ((one.name, one.test(table, slice(place, place + 1))) for one in columns if one.name != segment)
     return tuple(GroupColumn(name, test.p_value, test.effect) for name, test in found)
 
 
@@ -187,32 +206,29 @@ def _remaining(tested: tuple[GroupColumn, ...], adjusted: Iterator[float]) -> tu
 
 
 def _by_trouble(group: Group) -> tuple[int, float, float, int]:
-    worst = max((one.effect_size for one in group.drifted or ()), default=0.0)
-    return -bool(group.drifted), -worst, group.p_value or 1.0, -group.rows
+    worst = max(group.fall, *(one.effect_size for one in group.drifted or ()), 0.0)
+    troubled = bool(group.drifted) or group.fall >= FALL
+    return -troubled, -worst, 1.0 if group.p_value is None else group.p_value, -group.rows
 
 
 def _explain(current: Profile, tables: Counts) -> Explanation | None:
     """Return the group that explains most, if it explains enough.
 
     Of each column that differs in the whole window, the chi-square distance beyond chance is held against that of all
-    rows but the group's, in window and reference. Only groups of at most HALF the window are asked.
+    rows but the group's, in window and reference. Only groups of at most HALF of both are asked.
     """
     columns = _columns(current)
     begin, found = 0, []
     for segment, groups in current.grid.segments.groups.items():
         places = slice(begin, begin := begin + len(groups.names))
-        shares = _shares(tables[places], columns[0])
-        asked = np.flatnonzero((shares > 0) & (shares <= HALF)).tolist()
+        rows = tables[places, :, : columns[0].end].sum(axis=2)
+        shares = rows / np.maximum(rows.sum(axis=0), 1)
+        rest = (rows.sum(axis=0) - rows).min(axis=1)
+        asked = np.flatnonzero((shares[:, 1] > 0) & (shares <= HALF).all(axis=1) & (rest >= LEAST_ROWS)).tolist()
         for place, explained, names in _each_explained(segment, columns, tables[places], places, asked):
-            found.append(Explanation(segment, groups.names[place], float(shares[place]), explained, names))
+            found.append(Explanation(segment, groups.names[place], float(shares[place, 1]), explained, names))
     best = max(found, key=lambda one: one.explained, default=None)
     return best if best is not None and best.explained >= EXPLAINED else None
-
-
-def _shares(tables: Counts, column: _Column) -> npt.NDArray[np.float64]:
-    """Return each group's share of the window's rows (groups,)."""
-    rows = tables[:, 1, column.begin : column.end].sum(axis=1)
-    return np.asarray(rows / max(1, rows.sum()))
 
 
 def _each_explained(
@@ -220,10 +236,9 @@ def _each_explained(
 ) -> Iterator[tuple[int, float, tuple[str, ...]]]:
     """Yield for each group that is asked what share of the differences is gone without it, and in which columns."""
     whole = tables.sum(axis=0)
-    others = {one: float(one.inflation[places].max()) for one in columns if one.name != segment}
-    tests = {one: one.test(whole, inflation) for one, inflation in others.items()}
-    differ = [one for one, test in tests.items() if test.p_value * len(tests) < LEVEL]
+    tests = {one: one.test(whole, places) for one in columns if one.name != segment}
+    differ = [one for one, test in tests.items() if test.p_value * len(tests) < LEVEL and test.distance > 0]
     differ.sort(key=lambda one: -tests[one].distance)
     for place in asked if differ else ():
-        left = sum(one.test(whole - tables[place], others[one]).distance for one in differ)
+        left = sum(one.test(whole - tables[place], places).distance for one in differ)
         yield place, 1 - left / sum(tests[one].distance for one in differ), tuple(one.name for one in differ)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from monitoring.contract.config import Model
 from monitoring.contract.tasks import TaskName
 from monitoring.profile.categorical import TextColumn
-from monitoring.profile.label_errors import ErrorSums, scorable
+from monitoring.profile.label_errors import ErrorSums, absolute_errors
 from monitoring.profile.label_scores import Cells, ScoreCounts, label_places, read_cells
 from monitoring.profile.profile import Profile
 from monitoring.profile.segments import GroupOutcomes
@@ -101,8 +101,7 @@ class Numbers:
 
     def losses(self, matches: Matches, column: str) -> Floats:
         """Return the absolute errors (n,)."""
-        labels, predictions = matches[column], matches["prediction"]
-        return np.where(scorable(predictions, labels), np.abs(predictions - labels), np.nan)
+        return absolute_errors(matches["prediction"], matches[column])
 
     def apply(self, profile: Profile, matches: Iterable[Matches]) -> Profile:
         """Change the sums of the errors and their bins."""

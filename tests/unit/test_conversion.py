@@ -24,7 +24,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -263,8 +263,24 @@ def by_codes() -> Any:
     return prepared(encoder=OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1))
 
 
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        pytest.param(exec, "builtins.exec", id="exec"),
+        pytest.param(np.testing.runstring, "numpy.testing", id="NumPy's own exec"),
+        pytest.param(np.zeros_like, "numpy.zeros_like", id="a function"),
+    ],
+)
+def test_a_skops_file_holds_no_function(tmp_path: Path, function: Any, named: str) -> None:
+    """Loading would not call it, but the model's answers would: whatever it is, it is refused by name."""
+    model = make_pipeline(FunctionTransformer(function, validate=False), Ridge())
+    skops.io.dump(model, tmp_path / "m.skops")
+    with pytest.raises(BroughtModelError, match=named):
+        read_model(str(tmp_path / "m.skops"))
+
+
 def test_skops_and_joblib_hold_the_same(tmp_path: Path) -> None:
-    """skops runs no code; what is not scikit-learn's own is refused by name."""
+    """The same answers, as near as they can be."""
     model = fitted(trips(), HistGradientBoostingRegressor(max_iter=3), prepared())
     joblib.dump(model, tmp_path / "m.joblib")
     skops.io.dump(model, tmp_path / "m.skops")

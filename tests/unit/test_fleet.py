@@ -90,6 +90,8 @@ def test_files_come_change_and_go(folder: Folder) -> None:
     assert fleet.members["two"].monitor.config.minimum_rows == 60
     (folder.configs / "two.yml").unlink()
     fleet.scan()
+    assert _models(client) == ["one", "three", "two"]  # an editor may be renaming it
+    fleet.scan()
     assert _models(client) == ["one", "three"]
     assert [client.get(path).status_code for path in ("/models/two/", "/models/two/metrics")] == [404, 404]
     assert "/models/two/" not in client.get("/").text
@@ -116,6 +118,21 @@ def test_faulty_files_hold_up_no_model(folder: Folder) -> None:
     assert client.get("/ready").status_code == 200
 
 
+def test_targets_are_kept_until_the_folder_was_looked_at(folder: Folder) -> None:
+    """After a 503 Prometheus keeps what it has: no list would resolve all alerts. No file's name breaks the pages."""
+    folder.fill("one")
+    (folder.configs / os.fsdecode(b"\xff.yml")).write_text("model: [")
+    fleet = folder.fleet()
+    client = _client(fleet)
+    assert client.get("/sd").status_code == 503
+    fleet.scan()
+    assert [one["labels"]["model"] for one in client.get("/sd").json] == ["one"]
+    assert (
+        r'monitor_config_faulty{file="\\udcff.yml"} 1.0' in client.get("/metrics").text
+    )  # no name of a file breaks it
+    assert r"\udcff.yml" in client.get("/ready").json["not_ready"]
+
+
 def test_a_file_that_becomes_faulty_stops_no_watch(folder: Folder) -> None:
     """The model is watched on by what the file said before, until it is removed."""
     folder.fill("one")
@@ -127,6 +144,7 @@ def test_a_file_that_becomes_faulty_stops_no_watch(folder: Folder) -> None:
     assert fleet.members["one"] is one
     assert [path.name for path in fleet.faults] == ["one.yml"]
     (folder.configs / "one.yml").unlink()
+    fleet.scan()
     fleet.scan()
     assert not fleet.members
     assert not fleet.faults

@@ -9,10 +9,10 @@ import yaml
 from flows.clients.prefect import Prefect
 from flows.first_starts import FirstStarts
 from flows.settings import FlowSettings
-from flows.watched_models import watched_model
+from flows.watched_models import KnownModels, watched_model
 from monitoring.contract.errors import ConfigError
 from tests.unit.models import WINE
-from tests.unit.test_trigger import CREATE, RUN, RUNS, WELL, client_of, post, series, servers, with_alert
+from tests.unit.test_trigger import CREATE, RUN, RUNS, WELL, changed, client_of, post, series, servers, with_alert
 
 DEPLOYED = "GET /api/deployments/name/bootstrap/on-alert"
 
@@ -129,21 +129,89 @@ def test_a_run_is_about_the_model_that_it_names(folder: Path, tmp_path: Path) ->
         watched_model(alone, "white")
 
 
+class Clock:
+    """Seconds that only tests let pass."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_each_model_is_started_once_and_again_when_its_file_changes(folder: Path) -> None:
-    """A run of `bootstrap` each; comments change nothing."""
-    with servers({DEPLOYED: (200, {"id": "d-1"}), CREATE: (201, RUN)}) as (base, asked):
-        starts = FirstStarts(Prefect(f"{base}/api"), folder)
+    """A run of `bootstrap` each; comments change nothing, and a file that comes back is a new one."""
+    state = {"state_type": "COMPLETED", "state_name": "Ready"}
+    answers = {DEPLOYED: (200, {"id": "d-1"}), CREATE: (201, RUN), RUNS: (200, [])}
+    with servers({**answers, "GET /api/flow_runs/run-1": (200, {**RUN, **state})}) as (base, asked):
+        starts = FirstStarts(Prefect(f"{base}/api"), KnownModels(folder))
 
         def look() -> list[str]:
             before = len(asked)
             starts.look()
-            return [body["parameters"]["model"] for route, body in asked[before:] if route == CREATE]
+            return sorted(body["parameters"]["model"] for route, body in asked[before:] if route == CREATE)
 
-        assert sorted(look()) == ["red", "white"]
+        assert look() == ["red", "white"]
         assert look() == []
         (folder / "red.yml").write_text((folder / "red.yml").read_text() + "# a comment\n")
         write(folder, "white", minimum_rows=101)
         write(folder, "rose")
-        assert sorted(look()) == ["rose", "white"]
+        assert look() == ["rose", "white"]
+        kept = (folder / "rose.yml").rename(folder / "away")
+        assert look() == []
+        kept.rename(folder / "rose.yml")
+        assert look() == ["rose"]
         keys = [body["idempotency_key"] for route, body in asked if route == CREATE]
-    assert len(set(keys)) == 4
+    assert len(set(keys)) == 5
+
+
+def test_a_first_start_that_fails_is_asked_for_again(folder: Path) -> None:
+    """After a while; and none is asked for where one waits already."""
+    failed = {**RUN, "state_type": "FAILED", "state_name": "Failed"}
+    waiting: list[Any] = []
+    answers = {DEPLOYED: (200, {"id": "d-1"}), CREATE: (201, RUN), RUNS: (200, lambda _: waiting)}
+    clock = Clock()
+    with servers({**answers, "GET /api/flow_runs/run-1": (200, failed)}) as (base, asked):
+        starts = FirstStarts(Prefect(f"{base}/api"), KnownModels(folder), clock)
+
+        def requests() -> int:
+            return sum(route == CREATE for route, _ in asked)
+
+        starts.look()
+        assert requests() == 2
+        starts.look()
+        starts.look()
+        assert requests() == 2
+        clock.now = 31
+        starts.look()
+        assert requests() == 4
+        starts.look()
+        clock.now = 62
+        starts.look()
+        assert requests() == 4
+        clock.now = 100
+        waiting.append(RUN)
+        starts.look()
+        assert requests() == 4
+
+
+def test_a_typo_stops_no_retraining(folder: Path, token_file: Path) -> None:
+    """The model goes on by what its file said before; after a restart its alert is ignored, and the answer says why."""
+    with servers(WELL) as (base, _):
+        client = client_of(token_file, base, driftloop_config=folder)
+        assert post(client, about("red")).json["outcome"] == "accepted"
+        (folder / "red.yml").write_text("model: [")
+        assert post(client, about("red")).json["outcome"] == "accepted"
+        anew = client_of(token_file, base, driftloop_config=folder)
+        assert post(anew, about("red")).json["outcome"] == "ignored"
+
+
+def test_a_group_about_several_models_serves_each(folder: Path, token_file: Path) -> None:
+    """Somebody's own Alertmanager may not group by the model; one that is gone holds up no other."""
+    alerts = [about(name)["alerts"][0] for name in ("gone", "red", "white")]
+    with servers(WELL) as (base, asked):
+        answer = post(client_of(token_file, base, driftloop_config=folder), changed(alerts=alerts)).json
+    assert [answer["outcome"], *(one["outcome"] for one in answer["others"])] == ["ignored", "accepted", "accepted"]
+    created = [body for route, body in asked if route == CREATE]
+    assert [body["parameters"]["model"] for body in created] == ["red", "white"]
+    assert created[0]["idempotency_key"] != created[1]["idempotency_key"]

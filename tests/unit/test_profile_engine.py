@@ -298,7 +298,7 @@ def test_a_profile_of_an_older_format_is_refused() -> None:
     with pa.ipc.new_file(sink, older.schema) as writer:
         writer.write_batch(older)
     content = bytes(sink.getvalue())
-    with pytest.raises(ProfileMismatchError, match="a profile of format 4; this version reads 5"):
+    with pytest.raises(ProfileMismatchError, match="a profile of format 5; this version reads 6"):
         from_bytes(grid, hashlib.sha256(content).digest() + content)
 
 

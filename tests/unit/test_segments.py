@@ -1,7 +1,7 @@
 """Groups of rows: counted as their rows are, tested within the false discovery rate, and what explains a change."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from monitoring.contract.config import Config
 from monitoring.monitor import generate_evidently_report
 from monitoring.page.page import create_app
 from monitoring.profile.counting import grid_of, profile_rows
+from monitoring.profile.grid import Grid
 from monitoring.profile.segments import GROUPS_KEPT, OTHER
-from monitoring.profile.two_sample_tests import homogeneity, two_sample_chi_square
+from monitoring.profile.two_sample_tests import Clustering, homogeneity
 from monitoring.snapshot.segment_metrics import SHOWN, segment_metrics
 from monitoring.snapshot.segments import LEAST_ROWS, LEVEL, Group, Segments, compare_groups
 from tests.unit.mixed import tips, trip_rows, trips
@@ -121,42 +122,108 @@ def test_without_change_few_looks_find_a_group() -> None:
     assert sum(bool(one.drifted) for one in looks if one) <= 5  # 2 at most are expected
 
 
-def test_days_that_differ_from_each_other_are_no_change() -> None:
-    """Where each day has its own mean, another day like them is none of the groups' faults; without times it is."""
-    rng = np.random.default_rng(3)
+def days(number: int, seed: int, *, of_groups: bool = False, spread: float = 0.3) -> pa.Table:
+    """Draw days of 300 rows, each with a mean distance of its own, or each group with one of its own."""
+    rng = np.random.default_rng(seed)
+    frame = table(number * 300, seed).to_pandas()
+    day = np.repeat(np.arange(number), 300)
+    group = np.unique(frame["zone"], return_inverse=True)[1] if of_groups else np.zeros(len(day), int)
+    frame["distance"] *= np.exp(rng.normal(0, spread, (number, 5)))[day, group]
+    frame["timestamp"] = START + pd.to_timedelta(day, "D") + pd.to_timedelta(np.tile(np.arange(300), number), "s")
+    return pa.Table.from_pandas(frame)
 
-    def days(number: int, seed: int) -> pa.Table:
-        frame = table(number * 300, seed).to_pandas()
-        day = np.repeat(np.arange(number), 300)
-        frame["distance"] *= np.exp(rng.normal(0, 0.3, number))[day]
-        frame["timestamp"] = START + pd.to_timedelta(day, "D") + pd.to_timedelta(np.tile(np.arange(300), number), "s")
-        return pa.Table.from_pandas(frame)
 
-    reference = days(28, 0)
+def discoveries(reference: pa.Table, news: list[pa.Table], grid: Grid) -> int:
+    ours = profile_rows(grid, reference)
+    looks = [compare_groups(ours, profile_rows(grid, new)) for new in news]
+    return sum(bool(one.drifted) for one in looks if one)
+
+
+@pytest.mark.parametrize("of_groups", [False, True], ids=["shared", "each group's own"])
+def test_days_that_differ_from_each_other_are_no_change(*, of_groups: bool) -> None:
+    """Another day like them is none of the groups' faults; where rows have no times, nobody knows."""
+    reference = days(40, 0, of_groups=of_groups)
     grids = [grid_of(TRIPS.model, one) for one in (reference, reference.drop_columns("timestamp"))]
     assert grids[0].segments.clusters is not None
-    assert grids[0].segments.clusters.number == 28
+    assert set(grids[0].segments.clusters.spans[:5]) == {40}
     assert grids[1].segments.clusters is None
-    news = [days(2, seed) for seed in range(1, 21)]
-    timed, untimed = (
-        [compare_groups(profile_rows(grid, reference), profile_rows(grid, new)) for new in news] for grid in grids
-    )
-    assert sum(bool(one.drifted) for one in timed if one) <= 2
-    assert sum(bool(one.drifted) for one in untimed if one) >= 10
+    news = [days(2, seed, of_groups=of_groups) for seed in range(1, 31)]
+    timed, untimed = (discoveries(reference, news, grid) for grid in grids)
+    assert timed <= 5
+    assert untimed >= 15
 
 
-def test_the_test_is_the_suites_own() -> None:
-    """The chi-square test of homogeneity with rare cells together; clusters make it F."""
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        counts = rng.multinomial(200, rng.dirichlet(np.ones(6)), 2)
-        sides = [{str(n): int(c) for n, c in enumerate(one) if c} for one in counts]
-        assert homogeneity(counts).p_value == pytest.approx(two_sample_chi_square(*sides), rel=1e-9)
+def test_a_wrong_clock_changes_no_span() -> None:
+    """A row of 1970 and one of 2100 are days of their own; the days between are what they were."""
+    frame = days(60, 0).to_pandas()
+    frame.loc[0, "timestamp"] = datetime(1970, 1, 2, tzinfo=UTC)
+    frame.loc[1, "timestamp"] = datetime(2100, 1, 2, tzinfo=UTC)
+    grid = grid_of(TRIPS.model, pa.Table.from_pandas(frame))
+    assert grid.segments.clusters is not None
+    assert grid.segments.clusters.spans.max() >= 55
+
+
+def test_a_group_of_few_days_is_not_tested() -> None:
+    """How much its days differ cannot be told from three of them."""
+    frame = days(40, 0).to_pandas()
+    late = (frame["timestamp"] < START + timedelta(days=37)) & (frame["zone"] == "museum")
+    frame.loc[late, "zone"] = "station"
+    found = compare(TRIPS, pa.Table.from_pandas(frame), days(10, 1))
+    museum = group_of(found, "zone", "museum")
+    assert min(museum.rows, museum.reference_rows) >= LEAST_ROWS
+    assert museum.drifted is None
+
+
+def test_rare_values_make_no_discovery() -> None:
+    """One flag in 5,000, and nulls: without change, as few looks find a group as where nothing is rare."""
+    rng = np.random.default_rng(5)
+
+    def rows(number: int) -> pa.Table:
+        flags = np.where(rng.random(number) < 2e-4, "odd", "usual")
+        nulls = rng.random(number) < 2e-5
+        return table(
+            number,
+            int(rng.integers(1 << 30)),
+            airport=pa.array(flags),
+            passengers=pa.array(np.ones(number), mask=nulls),
+        )
+
+    reference = rows(60_000)
+    grid = grid_of(segmented(trips(), "zone").model, reference)
+    assert discoveries(reference, [rows(1_500) for _ in range(40)], grid) <= 4
+
+
+def test_a_group_explains_nothing_without_the_rest_in_the_reference() -> None:
+    """Where all of the reference is of one group, what is new is not in it."""
+    frame = moved("museum").to_pandas()
+    frame["zone"] = np.where(np.random.default_rng(0).random(len(frame)) < 0.4, "here", "there")
+    frame.loc[frame["zone"] == "there", "distance"] *= 3
+    config = segmented(trips(), "zone")
+    found = compare(config, table(4000, zone=pa.array(["here"] * 4000)), pa.Table.from_pandas(frame))
+    assert found.explanation is None
+
+
+def test_a_group_whose_answers_fall_is_among_the_worst() -> None:
+    """Also where nothing of its rows has changed."""
+    frame = table(3000, 1).to_pandas()
+    broken = frame["zone"] == "harbour"
+    frame.loc[broken, "predicted_tip"] = np.where(frame.loc[broken, "tip"] == "yes", "no", "yes")
+    found = compare(segmented(tips(minimum_labels=30), "zone"), table(4000), pa.Table.from_pandas(frame))
+    assert (found.groups[0].name, found.groups[0].fall > 0.5) == ("harbour", True)
+
+
+def test_the_test_is_chi_square_with_rare_cells_together() -> None:
+    """Cells are put together until each is expected five times; clusters make it F, and a change less sure."""
     counts = np.array([[50, 50, 50], [70, 50, 30]])
-    statistic = stats.chi2_contingency(counts, correction=False).statistic
-    found = homogeneity(counts, 2.0, 11).p_value
-    assert found == pytest.approx(stats.f.sf(statistic / 2 / 2, 2, 20), rel=1e-9)
-    assert found > homogeneity(counts).p_value
+    found = stats.chi2_contingency(counts, correction=False)
+    assert homogeneity(counts).p_value == pytest.approx(found.pvalue, rel=1e-9)
+    rare = np.array([[50, 50, 46, 3, 1], [70, 50, 30, 0, 0]])
+    together = np.array([[50, 50, 50], [70, 50, 30]])
+    assert homogeneity(rare).p_value == pytest.approx(homogeneity(together).p_value, rel=1e-9)
+    assert homogeneity(np.array([[10_000, 0], [50, 1]])).p_value == 1.0
+    clustered = homogeneity(counts, Clustering(2.0, 1.5, 11))
+    assert clustered.p_value == pytest.approx(stats.f.sf(found.statistic / 2 / 2, 1.5, 10), rel=1e-9)
+    assert clustered.effect <= 0.5 * np.abs(counts[0] / 150 - counts[1] / 150).sum() + 1e-12
 
 
 def test_a_segment_of_very_many_levels_has_few_groups() -> None:
@@ -169,7 +236,7 @@ def test_a_segment_of_very_many_levels_has_few_groups() -> None:
     assert len(found.groups) <= GROUPS_KEPT + 2
     assert group_of(found, "zone", OTHER).rows >= 900
     assert group_of(found, "zone", "mine").drifted is None
-    assert f"fewer than {LEAST_ROWS}" in " ".join(found.said)
+    assert f"at least {LEAST_ROWS} in window" in " ".join(found.said)
 
 
 def test_series_are_few_however_many_groups_there_are() -> None:

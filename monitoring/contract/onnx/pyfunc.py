@@ -30,6 +30,7 @@ from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import ONNX_CLASSES, ONNX_FEATURES
 from monitoring.contract.onnx.names import listed
 from monitoring.contract.onnx.tensors import TEXT
+from monitoring.contract.plain_files import LARGEST
 
 START_SECONDS = 60.0  # for the interpreter, MLflow and the model
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two starts of a process that does not come up
@@ -54,16 +55,29 @@ class ModelLostError(DriftloopError):
         self.interrupted = interrupted
 
 
+class UnfitFolderError(DriftloopError):
+    """A folder cannot be served as a model's."""
+
+
 def is_bundle(content: bytes) -> bool:
     """Say whether a model's file is one of `bundle`."""
     return content.startswith(_MAGIC)
 
 
 def bundle(folder: Path) -> bytes:
-    """Return an MLflow model's folder as one file: the same for the same content."""
+    """Return an MLflow model's folder as one file: the same for the same content.
+
+    Raise UnfitFolderError for a link that leads out of it, and for one that is larger than the API takes.
+    """
     packed = io.BytesIO()
+    files, inside = sorted(path for path in folder.rglob("*") if path.is_file()), folder.resolve()
+    if astray := next((path for path in files if not path.resolve().is_relative_to(inside)), None):
+        raise UnfitFolderError(f"{astray} is a link that leads out of the model's folder")
+    size, most = sum(path.stat().st_size for path in files), LARGEST
+    if size > most:
+        raise UnfitFolderError(f"{folder} has {size / 1e6:,.0f} MB of files; at most {most / 1e6:,.0f} MB are served")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        for path in files:
             archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), path.read_bytes())
     return packed.getvalue()
 
@@ -134,6 +148,11 @@ class PyfuncSession:
         Raise ModelRaisedError if the model has no answer, ModelLostError if its process gives none in time.
         """
         names, given = self._ask(feed)
+        if not self._classes and given.shape[1] != 1:
+            raise ModelRaisedError(f"it returned {given.shape[1]} numbers for each row, and a regression has one")
+        if self._classes and given.shape[1] != len(self._classes):
+            wanted = len(self._classes)
+            raise ModelRaisedError(f"it returned {given.shape[1]} probabilities for each row, and had {wanted}")
         if names is not None and self._classes:
             if sorted(names) != sorted(self._classes):
                 raise ModelRaisedError(f"it returned the columns {listed(names)}, and had {listed(self._classes)}")

@@ -132,6 +132,10 @@ check: setup ## style, types, rules and configurations
 	$(say) "promtool and amtool"
 	@$(BIN)/python -m scripts.check_configs
 
+.PHONY: owners
+owners: setup ## route each model's alerts to its owner (`owner` in its config), in alertmanager/alertmanager.yml
+	@$(BIN)/python -m scripts.owners
+
 .PHONY: audit
 audit: $(VENV)/.ready ## known vulnerabilities of what is locked, as PyPI's advisories have them (ARGS="--vulnerability-service osv")
 	@$(BIN)/python -m scripts.supply_chain audit $(ARGS)

@@ -385,6 +385,19 @@ def _require_test(key: str, drift: DriftTest, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{key}.test is {drift.test!r}; allowed there are {', '.join(allowed)}")
 
 
+class Owner(_Section):
+    """Who hears of the model's alerts: a mail address, a Slack channel, or both."""
+
+    email: Annotated[str, Field(pattern=r"^[^\s@,]+@[^\s@,]+$")] | None = None
+    slack: Annotated[str, Field(pattern=r"^[#@][^\s]+$")] | None = None
+
+    @model_validator(mode="after")
+    def _is_reached(self) -> Self:
+        if self.email is None and self.slack is None:
+            raise ValueError("takes email, slack, or both")
+        return self
+
+
 class Config(_Section):
     """The whole of config.yml."""
 
@@ -402,6 +415,7 @@ class Config(_Section):
     tests: Annotated[tuple[SuiteEntry, ...], Field(min_length=1)]
     retrain: Retrain = Retrain()
     bootstrap: Literal["train", "wait"] = "train"  # what a first start does without `model.source`
+    owner: Owner | None = None  # None: all that `people` in alertmanager.yml reaches
 
     @model_validator(mode="before")
     @classmethod

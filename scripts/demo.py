@@ -66,6 +66,9 @@ EXAMPLES = {
 }
 
 
+FLEET = "fleet"  # three models in one stack
+
+
 class HopError(DriftloopError):
     """A hop of the loop did not happen in time."""
 
@@ -78,6 +81,7 @@ class Demo:
     config: Config
     process: subprocess.Popen[bytes]
     drift: str
+    of_many: bool = False  # the stack has other models beside this one
     started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
 
@@ -111,10 +115,28 @@ class Demo:
         answer.raise_for_status()
         return answer.json()
 
+    @property
+    def layout(self) -> Layout:
+        """Return where the model's files lie."""
+        return Layout(self.stack.data / self.config.model.name if self.of_many else self.stack.data)
+
+    @property
+    def path(self) -> str:
+        """Return where the API has the model."""
+        return f"/models/{self.config.model.name}" if self.of_many else ""
+
+    def own(self, metric: str) -> str:
+        """Return the expression of one of the model's own metrics."""
+        return f'{metric}{{model="{self.config.model.name}"}}' if self.of_many else metric
+
     def query(self, expression: str) -> float | None:
         """Return the value of a Prometheus expression, None if it has none."""
         result = self.get("prometheus", "/api/v1/query", query=expression)["data"]["result"]
         return float(result[0]["value"][1]) if result else None
+
+    def value(self, metric: str) -> float | None:
+        """Return the value of one of the model's own metrics, None if it has none."""
+        return self.query(self.own(metric))
 
     def prefect(self, path: str, **body: Any) -> Any:
         """Return what Prefect answers to a filter."""
@@ -136,7 +158,7 @@ class Demo:
             self.get_ok(service, path)
         for service in ("prometheus", "alertmanager"):
             self.get_ok(service, "/-/ready")
-        return f"model version {self.get('api', '/model')['version']} serves"
+        return f"model version {self.get('api', f'{self.path}/model')['version']} serves"
 
     def get_ok(self, service: str, path: str) -> None:
         """Raise requests.HTTPError unless a service answers 2xx."""
@@ -144,21 +166,21 @@ class Demo:
 
     def calibrated(self) -> str | None:
         """See a full window tested, and the detector calibrated, without drift."""
-        rows, detected = self.query("rowcount"), self.query("drift_detected")
+        rows, detected = self.value("rowcount"), self.value("drift_detected")
         full = self.config.window.rows or self.config.minimum_rows
         if rows is None or detected is None or rows < min(full, 2 * self.config.minimum_rows):
             return None
-        score, threshold = self.query("drift_alarm_score"), self.query("drift_alarm_threshold")
+        score, threshold = self.value("drift_alarm_score"), self.value("drift_alarm_threshold")
         return f"{rows:.0f} rows, drift score {score or 0:.1f} (threshold {threshold or 0:.1f})"
 
     def noticed(self) -> str | None:
         """See the detector's alarm, with the drift's onset and the feature that contributes most."""
-        if self.query("drift_detected") != 1:
+        if self.value("drift_detected") != 1:
             return None
-        onset = self.query("drift_onset_timestamp_seconds")
-        attributed = self.get(
-            "prometheus", "/api/v1/query", query="drift_blamed * on (feature) group_left () drift_contribution"
-        )
+        onset = self.value("drift_onset_timestamp_seconds")
+        blamed, contribution = self.own("drift_blamed"), self.own("drift_contribution")
+        expression = f"{blamed} * on (feature) group_left () {contribution}"
+        attributed = self.get("prometheus", "/api/v1/query", query=expression)
         first = max(attributed["data"]["result"], key=lambda one: float(one["value"][1]), default=None)
         if onset is None or first is None:
             return None
@@ -168,7 +190,8 @@ class Demo:
     def alert(self, state: str) -> str | None:
         """See the alert that asks for retraining in a state."""
         for alert in self.get("prometheus", "/api/v1/alerts")["data"]["alerts"]:
-            if alert["labels"].get("action") == "retrain" and alert["state"] == state:
+            whose = not self.of_many or alert["labels"].get("model") == self.config.model.name
+            if whose and alert["labels"].get("action") == "retrain" and alert["state"] == state:
                 return f"{alert['labels']['alertname']} since {alert['activeAt'][11:19]}"
         return None
 
@@ -211,12 +234,12 @@ class Demo:
 
     def served(self, former: str) -> str | None:
         """See the API answer with another version, without having been restarted."""
-        version = str(self.get("api", "/model")["version"])
+        version = str(self.get("api", f"{self.path}/model")["version"])
         return f"version {version}" if version != former else None
 
     def rebased(self) -> str | None:
         """See the reference replaced by rows of the log."""
-        reference = read_reference(Layout(self.stack.data), self.config.model)
+        reference = read_reference(self.layout, self.config.model)
         return f"{len(reference.table)} rows of the log" if reference.origin == "rebased" else None
 
     def resolved(self) -> str | None:
@@ -228,10 +251,10 @@ class Demo:
 
     def recovered(self) -> str | None:
         """See new rows tested against the new reference by a detector that is calibrated for it, without drift."""
-        rows, detected = self.query("drift_rows_seen"), self.query("drift_detected")
+        rows, detected = self.value("drift_rows_seen"), self.value("drift_detected")
         if rows is None or detected != 0 or rows < self.config.minimum_rows:
             return None
-        return f"{rows:.0f} new rows, drift score {self.query('drift_alarm_score') or 0:.1f}"
+        return f"{rows:.0f} new rows, drift score {self.value('drift_alarm_score') or 0:.1f}"
 
 
 def close_the_loop(demo: Demo, traffic: Traffic) -> str:
@@ -262,7 +285,7 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
 
 
 def _reference(demo: Demo) -> str:
-    reference = read_reference(Layout(demo.stack.data), demo.config.model)
+    reference = read_reference(demo.layout, demo.config.model)
     return f"{len(reference.table)} rows, origin {reference.origin}"
 
 
@@ -320,7 +343,7 @@ def main() -> None:
         description="Drive the loop once, from the first prediction to the recovered alert."
     )
     parser.add_argument("--reference", type=Path, help="a Parquet file of labelled rows to start from (default: drawn)")
-    parser.add_argument("--example", choices=EXAMPLES, help="real rows and a model of another kind")
+    parser.add_argument("--example", choices=[*EXAMPLES, FLEET], help="real rows and a model of another kind, or three")
     parser.add_argument("--then", metavar="COMMAND", help="run this at the end, while the stack still runs")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -361,7 +384,20 @@ def _drift_for(model: Model) -> str:
     return DRIFT
 
 
-def _run_then(stack: Stack, command: str) -> None:
+def set_paces() -> None:
+    """Let the services look more often than they would in life."""
+    paces = {"MONITOR_INTERVAL_SECONDS": "2", "PREDICTION_LOG_SEAL_SECONDS": "1", "MODEL_POLL_SECONDS": "1"}
+    os.environ.update(paces | {"TRIGGER_POLL_SECONDS": "1"})
+
+
+def say_where(folder: Path, stack: Stack) -> None:
+    """Print where everything lies, and which pages there are to look at."""
+    print(f"Everything in {folder}, removed at the end; waiting times of rules and routing divided by {PACE}.")
+    for service in ("monitor", "prefect", "mlflow"):
+        print(f"  {service:<8} {stack.url(service)}")
+
+
+def run_then(stack: Stack, command: str) -> None:
     """Run a command that finds the stack in its environment (PROMETHEUS_URL and so on); raise HopError if it fails."""
     urls = {f"{service.upper()}_URL": stack.url(service) for service in stack.ports}
     done = subprocess.run(shlex.split(command), cwd=ROOT, env={**os.environ, **urls}, check=False)
@@ -371,9 +407,13 @@ def _run_then(stack: Stack, command: str) -> None:
 
 def run(folder: Path, log: Path, options: argparse.Namespace) -> None:
     """Start stack and traffic, close the loop, print the summary, run what shall be run then."""
+    if options.example == FLEET:
+        from scripts.fleet_demo import run_fleet  # noqa: PLC0415 - which imports this module
+
+        run_fleet(folder, log, options.then)
+        return
     example = EXAMPLES.get(options.example)
-    paces = {"MONITOR_INTERVAL_SECONDS": "2", "PREDICTION_LOG_SEAL_SECONDS": "1", "MODEL_POLL_SECONDS": "1"}
-    os.environ.update(paces | {"TRIGGER_POLL_SECONDS": "1"})
+    set_paces()
     stack = Stack(folder / "data", folder / "state", ports_from_environment(), pace=PACE)
     given = Path(os.environ.get("DRIFTLOOP_CONFIG", ROOT / "monitoring/config.yml"))
     config_path = (example.config if example else given).resolve()
@@ -389,9 +429,7 @@ def run(folder: Path, log: Path, options: argparse.Namespace) -> None:
         make_folder(stack.data)
         shutil.copy(reference, Layout(stack.data).reference)
         read_reference(Layout(stack.data), config.model, predicted=False)
-    print(f"Everything in {folder}, removed at the end; waiting times of rules and routing divided by {PACE}.")
-    for service in ("monitor", "prefect", "mlflow"):
-        print(f"  {service:<8} {stack.url(service)}")
+    say_where(folder, stack)
     # Noise on real rows would be drift: features that are nearly functions of each other would be so no more.
     settings = TrafficSettings(
         url=stack.url("api"),
@@ -410,7 +448,7 @@ def run(folder: Path, log: Path, options: argparse.Namespace) -> None:
             former = close_the_loop(demo, traffic)
             print(summary(demo, traffic, former), flush=True)
             if options.then:
-                _run_then(stack, options.then)
+                run_then(stack, options.then)
         finally:
             traffic.stop()
 

@@ -259,7 +259,7 @@ class Demo:
 
 def close_the_loop(demo: Demo, traffic: Traffic) -> str:
     """Go through the hops and return the former champion; raise HopError at the first that fails."""
-    demo.hop("stack up", demo.ready, 120)
+    demo.hop("stack up", demo.ready, 240)
     former = demo.champion()
     demo.hop("reference ready", lambda: _reference(demo), 30)
     traffic.start()

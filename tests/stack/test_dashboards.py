@@ -8,6 +8,7 @@ from scripts.dashboards.feature_monitoring import CATEGORIES, GROUPS
 from scripts.dashboards.model_performance import PROBABILITIES, REGRESSION
 from tests.stack.demo_run import Demo
 
+OF_MANY = "variable model"  # where a stack has one, nothing bears its name
 OF_OTHERS = {CATEGORIES, GROUPS, PROBABILITIES, REGRESSION}
 
 
@@ -21,7 +22,8 @@ def test_every_panel_variable_and_annotation_has_data(demo: Demo) -> None:
     wrong = [
         f"{answer['dashboard']}, {answer['panel']}: {answer['expr']}"
         for answer in answers
-        if (answer["section"] in OF_OTHERS) != all(value == "NaN" for value in answer["values"])
+        if answer["panel"] != OF_MANY
+        and (answer["section"] in OF_OTHERS) != all(value == "NaN" for value in answer["values"])
     ]
     assert len(answers) > 50
     assert not wrong, "\n".join(wrong)

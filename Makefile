@@ -60,7 +60,7 @@ run: setup ## the whole stack as local processes; prints the addresses, Ctrl-C s
 .PHONY: demo
 demo: setup ## the stack, then the loop closes by itself: drift, alert, retraining, promotion, recovery (EXAMPLE=flights for a regression of real flights, flights_late for two categories of them, car_loans for loans, fleet for three models of which one drifts)
 	$(say) "The demo"
-	@$(BIN)/python -m scripts.demo $(if $(EXAMPLE),--example "$(EXAMPLE)") $(if $(REFERENCE),--reference "$(REFERENCE)")
+	@$(BIN)/python -m scripts.$(if $(filter fleet,$(EXAMPLE)),fleet_demo,demo $(if $(EXAMPLE),--example "$(EXAMPLE)") $(if $(REFERENCE),--reference "$(REFERENCE)"))
 
 .PHONY: test
 test: setup ## every test that this machine can run

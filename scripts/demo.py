@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,9 +64,6 @@ EXAMPLES = {
     "flights_late": Example(ROOT / "docs/examples/flights_late.yml", flights, "seconds"),
     "car_loans": Example(ROOT / "docs/examples/car_loans.yml", car_loans, "thousands"),
 }
-
-
-FLEET = "fleet"  # three models in one stack
 
 
 class HopError(DriftloopError):
@@ -343,15 +340,20 @@ def main() -> None:
         description="Drive the loop once, from the first prediction to the recovered alert."
     )
     parser.add_argument("--reference", type=Path, help="a Parquet file of labelled rows to start from (default: drawn)")
-    parser.add_argument("--example", choices=[*EXAMPLES, FLEET], help="real rows and a model of another kind, or three")
+    parser.add_argument("--example", choices=EXAMPLES, help="real rows and a model of another kind")
     parser.add_argument("--then", metavar="COMMAND", help="run this at the end, while the stack still runs")
     arguments = parser.parse_args()
+    run_in_folder(lambda folder, log: run(folder, log, arguments))
+
+
+def run_in_folder(work: Callable[[Path, Path], None]) -> NoReturn:
+    """Do a demo's work in a temporary folder, with the services' output in a file of it; remove it and exit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="driftloop-demo-"))
     log = folder / "stack.log"
     failed = True
     try:
-        run(folder, log, arguments)
+        work(folder, log)
         failed = False
     except DriftloopError as error:
         sys.stderr.write(f"\nThe demo failed at: {error}\n")
@@ -407,11 +409,6 @@ def run_then(stack: Stack, command: str) -> None:
 
 def run(folder: Path, log: Path, options: argparse.Namespace) -> None:
     """Start stack and traffic, close the loop, print the summary, run what shall be run then."""
-    if options.example == FLEET:
-        from scripts.fleet_demo import run_fleet  # noqa: PLC0415 - which imports this module
-
-        run_fleet(folder, log, options.then)
-        return
     example = EXAMPLES.get(options.example)
     set_paces()
     stack = Stack(folder / "data", folder / "state", ports_from_environment(), pace=PACE)

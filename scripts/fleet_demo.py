@@ -1,5 +1,6 @@
-"""`make demo EXAMPLE=fleet`: three unlike models in one stack; one drifts, and the others stay as they are."""
+"""`python -m scripts.fleet_demo`: three unlike models in one stack; one drifts, and the others stay as they are."""
 
+import argparse
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from scripts.demo import (
     Demo,
     HopError,
     close_the_loop,
+    run_in_folder,
     run_then,
     running,
     say_where,
@@ -98,3 +100,15 @@ def _quiet(demo: Demo, former: str) -> str | None:
     if alert := demo.alert("firing") or demo.alert("pending"):
         raise HopError(f"{demo.config.model.name}: {alert}, and nothing had drifted")
     return None if rows is None or detected != 0 else f"version {version} as before, {rows:.0f} rows, no drift"
+
+
+def main() -> None:
+    """Run the demo in a temporary folder and remove it."""
+    parser = argparse.ArgumentParser(description="Three models in one stack; one drifts, and is retrained alone.")
+    parser.add_argument("--then", metavar="COMMAND", help="run this at the end, while the stack still runs")
+    arguments = parser.parse_args()
+    run_in_folder(lambda folder, log: run_fleet(folder, log, arguments.then))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from flows.settings import FlowSettings
 from flows.watched_models import watched_model
-from monitoring.contract.config_file import load_config
 from monitoring.contract.exit_status import CANNOT, FAILS, PASSES
 from monitoring.contract.times import parse_moment
 
@@ -83,8 +82,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def bring(options: argparse.Namespace) -> int:
     """Register or propose a model, and print what became of it; raise DriftloopError if it cannot be used."""
     settings = FlowSettings.read()
-    watched = watched_model(settings, options.of) if options.config is None else None
-    config = load_config(options.config) if watched is None else watched.config
+    if options.config is not None:
+        settings = settings.model_copy(update={"driftloop_config": options.config})
+    watched = watched_model(settings, options.of)
+    config, layout = watched.config, watched.layout
 
     import mlflow  # noqa: PLC0415 - after the environment is set; it takes seconds, as those below do
 
@@ -94,7 +95,6 @@ def bring(options: argparse.Namespace) -> int:
     from flows.run_history import recorded  # noqa: PLC0415
 
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    layout = settings.layout(config.model) if watched is None else watched.layout
     with recorded(layout, options.command) as record:
         # before the lock: what it takes to load and convert a model of others is their own affair
         of = prepare(

@@ -46,8 +46,14 @@ def grid_of(model: Model, reference: pa.Table, bounds: Bounds | None = None) -> 
         bare,
         known=KnownRows.of(columns.hashes),
         error_edges=_EDGES[model.task](model, reference),
-        segments=SegmentGrid.of(model.segments, columns.by_name, _all_times(reference)),
+        segments=_segments_of(model, reference, columns),
     )
+
+
+def _segments_of(model: Model, reference: pa.Table, columns: "_Columns") -> SegmentGrid:
+    if not model.segments:
+        return SegmentGrid({}, {})
+    return SegmentGrid.of(model.segments, columns.by_name, _all_times(reference))
 
 
 def profile_rows(grid: Grid, rows: pa.Table, *, hashes: bool = True) -> Profile:
@@ -96,9 +102,10 @@ class _Columns:
         """Return each row's group of each segment (segments, n)."""
         return self.grid.segments.places(self.by_name, self.numbers.shape[1])
 
-    def outcomes(self, losses: Floats) -> GroupOutcomes:
-        """Sum up the rows' losses (n,), NaN where there is no label, by group."""
-        return GroupOutcomes.of(self.groups, losses, self.grid.segments.shape[0])
+    def outcomes(self, losses: Callable[[], Floats]) -> GroupOutcomes:
+        """Sum up the rows' losses (n,), NaN where there is no label, by group; without groups ask for none."""
+        segments = self.grid.segments
+        return GroupOutcomes.of(self.groups, losses(), segments.shape[0]) if segments.groups else GroupOutcomes()
 
     @cached_property
     def words(self) -> tuple[Hashes, ...]:
@@ -186,7 +193,7 @@ def _categories(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "errors": ErrorSums(),
         "scores": _scores(targets, rows, columns.grid.model),
         "error_bins": ErrorBins(),
-        "outcomes": columns.outcomes(_wrong(targets, predictions)),
+        "outcomes": columns.outcomes(lambda: _wrong(targets, predictions)),
     }
 
 
@@ -217,7 +224,7 @@ def _answers(columns: _Columns, rows: pa.Table) -> Mapping[str, Any]:
         "errors": ErrorSums.of(predictions, labels),
         "scores": ScoreCounts.none(),
         "error_bins": columns.grid.error_bins(predictions, labels),
-        "outcomes": columns.outcomes(absolute_errors(predictions, labels)),
+        "outcomes": columns.outcomes(lambda: absolute_errors(predictions, labels)),
     }
 
 

@@ -5,7 +5,7 @@ counts add up over parts as all others do, and so do the losses of the labelled 
 change is; whether there is one is said by the whole window's tests, which look at every value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -63,11 +63,6 @@ class NumberCells:
 
     edges: Floats
 
-    @classmethod
-    def of(cls, column: Floats) -> "NumberCells":
-        """Take the tenths of a reference's values (n,); frequent values make fewer."""
-        return cls(_quantiles(column, TENTHS))
-
     @property
     def names(self) -> tuple[str, ...]:
         """Return the cells' names."""
@@ -81,14 +76,9 @@ class NumberCells:
 
 @dataclass(frozen=True, eq=False)
 class NumberGroups:
-    """The groups that a numeric feature makes: the reference's quarters, infinite numbers in the outer two."""
+    """The groups that a numeric feature makes: those between its edges, infinite numbers in the outer two."""
 
     edges: Floats
-
-    @classmethod
-    def of(cls, column: Floats) -> "NumberGroups":
-        """Take the quarters of a reference's values (n,); frequent values make fewer."""
-        return cls(_quantiles(column, QUARTERS))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,6 +96,7 @@ class NumberGroups:
 
 
 def _quantiles(column: Floats, parts: int) -> Floats:
+    """Return what divides a reference's values (n,) into equal parts; frequent values make fewer."""
     values = column[np.isfinite(column)]
     inner = np.arange(1, parts) / parts
     return np.unique(np.quantile(values, inner, method="inverted_cdf")) if len(values) else np.empty(0)
@@ -168,9 +159,7 @@ class SegmentGrid:
     def of(
         cls, segments: Sequence[str], columns: Mapping[str, TextColumn | Floats], times: Counts | None
     ) -> "SegmentGrid":
-        """Make the grid of a reference's tested columns and times (n,); without segments it is empty."""
-        if not segments:
-            return cls({}, {})
+        """Make the grid of a reference's tested columns and times (n,)."""
         groups = {name: _groups_of(columns[name]) for name in segments}
         bare = cls(groups, {name: _cells_of(column) for name, column in columns.items()})
         spans = None if times is None else _spans(times)
@@ -179,17 +168,11 @@ class SegmentGrid:
     def cluster(self, columns: Mapping[str, TextColumn | Floats], spans: Counts) -> Clusters:
         """Return how much alike the rows of one span of time are, of spans (n,) that are numbered from 0."""
         number, (total, _) = int(spans.max()) + 1, self.shape
-        places = self.places(columns, len(spans))
-        inflation, degrees = np.ones((total, len(self.cells))), np.ones((total, len(self.cells)))
-        held = np.zeros(total, np.int64)
-        for index, (name, cells) in enumerate(self.cells.items()):
-            width, cell = len(cells.names), cells.place(columns[name])  # type: ignore[arg-type]
-            flat = ((some * number + spans) * width + cell for some in places)
-            counts = sum(np.bincount(one, minlength=total * number * width) for one in flat)
-            found = np.asarray(counts).reshape(total, number, width)
-            inflation[:, index], degrees[:, index] = _spread(found)
-            held = np.count_nonzero(found.sum(axis=2), axis=1)
-        return Clusters(held, inflation, degrees)
+        places = self.places(columns, len(spans)) * number + spans
+        counts = [one.reshape(total, number, -1) for one in self._each(places, total * number, columns)]
+        inflation, degrees = zip(*map(_spread, counts), strict=True)
+        held = np.count_nonzero(counts[0].sum(axis=2), axis=1)
+        return Clusters(held, np.column_stack(inflation), np.column_stack(degrees))
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -200,12 +183,11 @@ class SegmentGrid:
     def key(self) -> str:
         """Return a text that differs where groups or cells do."""
         return repr([(name, one.names) for name, one in self.groups.items()]) + repr(
-            [(name, one.levels if isinstance(one, LevelCells) else one.edges.tobytes()) for name, one in self._all]
+            [
+                (name, one.levels if isinstance(one, LevelCells) else one.edges.tobytes())
+                for name, one in (*self.groups.items(), *self.cells.items())
+            ]
         )
-
-    @property
-    def _all(self) -> list[tuple[str, LevelCells | NumberCells | NumberGroups]]:
-        return [*self.groups.items(), *self.cells.items()]
 
     def places(self, columns: Mapping[str, TextColumn | Floats], rows: int) -> Counts:
         """Return each row's group of each segment (segments, n), by its place among the groups of all."""
@@ -219,12 +201,14 @@ class SegmentGrid:
     def count(self, places: Counts, columns: Mapping[str, TextColumn | Floats]) -> Counts:
         """Count rows, whose groups are at these places (segments, n), by group and cell of each column, in turn."""
         total, _ = self.shape
-        counted = [np.zeros((total, 0), np.int64)]
+        return np.hstack([np.zeros((total, 0), np.int64), *self._each(places, total, columns)])
+
+    def _each(self, places: Counts, number: int, columns: Mapping[str, TextColumn | Floats]) -> Iterator[Counts]:
+        """Yield for each column how many rows, at so many places (segments, n), lie in each of its cells."""
         for name, cells in self.cells.items():
             width, cell = len(cells.names), cells.place(columns[name])  # type: ignore[arg-type]
-            counts = sum(np.bincount(groups * width + cell, minlength=total * width) for groups in places)
-            counted.append(np.asarray(counts).reshape(total, width))
-        return np.hstack(counted)
+            counts = sum(np.bincount(some * width + cell, minlength=number * width) for some in places)
+            yield np.asarray(counts).reshape(number, width)
 
 
 @dataclass(frozen=True)
@@ -279,8 +263,12 @@ class GroupOutcomes:
 
 
 def _groups_of(column: TextColumn | Floats) -> LevelCells | NumberGroups:
-    return LevelCells.of(column, GROUPS_KEPT) if isinstance(column, TextColumn) else NumberGroups.of(column)
+    if isinstance(column, TextColumn):
+        return LevelCells.of(column, GROUPS_KEPT)
+    return NumberGroups(_quantiles(column, QUARTERS))
 
 
 def _cells_of(column: TextColumn | Floats) -> LevelCells | NumberCells:
-    return LevelCells.of(column, LEVELS_KEPT) if isinstance(column, TextColumn) else NumberCells.of(column)
+    if isinstance(column, TextColumn):
+        return LevelCells.of(column, LEVELS_KEPT)
+    return NumberCells(_quantiles(column, TENTHS))

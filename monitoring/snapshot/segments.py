@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from monitoring.profile.profile import Counts, Profile
-from monitoring.profile.segments import FEWEST_SPANS
+from monitoring.profile.segments import FEWEST_SPANS, Clusters
 from monitoring.profile.two_sample_tests import Clustering, Homogeneity, homogeneity
 
 LEAST_ROWS = 50  # of a group, in the window and in the reference, from which on it is tested
@@ -124,24 +123,21 @@ class Segments:
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """A tested column's cells: of which column, from which to which; and what the reference's days do to each group.
-
-    `inflation`, `degrees` and `spans` (groups,) are those of `Clusters`; None where the reference's rows have no times.
-    """
+    """A tested column's cells: of which column, at which place, from which to which; and the reference's clusters."""
 
     name: str
+    place: int
     begin: int
     end: int
-    inflation: npt.NDArray[np.float64] | None
-    degrees: npt.NDArray[np.float64] | None
-    spans: Counts | None
+    clusters: Clusters | None
 
     def test(self, table: Counts, places: slice) -> Homogeneity:
         """Test a table of all columns' cells (2, cells), of the groups at these places together."""
-        if self.inflation is None or self.degrees is None or self.spans is None:
-            return homogeneity(table[:, self.begin : self.end])
-        worst = float(self.inflation[places].max()), float(self.degrees[places].min())
-        return homogeneity(table[:, self.begin : self.end], Clustering(*worst, int(self.spans[places].max())))
+        cells, known = table[:, self.begin : self.end], self.clusters
+        if known is None:
+            return homogeneity(cells)
+        inflation, degrees = known.inflation[places, self.place].max(), known.degrees[places, self.place].min()
+        return homogeneity(cells, Clustering(float(inflation), float(degrees), int(known.spans[places].max())))
 
 
 def compare_groups(reference: Profile, current: Profile) -> Segments | None:
@@ -164,10 +160,7 @@ def compare_groups(reference: Profile, current: Profile) -> Segments | None:
 def _columns(profile: Profile) -> list[_Column]:
     grid = profile.grid.segments
     ends = np.cumsum([0, *(len(one.names) for one in grid.cells.values())]).tolist()
-    spans = zip(grid.cells, ends[:-1], ends[1:], strict=True)
-    if (known := grid.clusters) is None:
-        return [_Column(*one, None, None, None) for one in spans]
-    return [_Column(*one, known.inflation[:, n], known.degrees[:, n], known.spans) for n, one in enumerate(spans)]
+    return [_Column(name, n, ends[n], ends[n + 1], grid.clusters) for n, name in enumerate(grid.cells)]
 
 
 def _groups(reference: Profile, current: Profile, tables: Counts) -> Iterator[Group]:
@@ -178,7 +171,8 @@ def _groups(reference: Profile, current: Profile, tables: Counts) -> Iterator[Gr
         reference_rows, rows = tables[place, :, : columns[0].end].sum(axis=1).tolist()
         if not (rows or reference_rows):
             continue
-        days = FEWEST_SPANS if columns[0].spans is None else int(columns[0].spans[place])
+        clusters = current.grid.segments.clusters
+        days = FEWEST_SPANS if clusters is None else int(clusters.spans[place])
         enough = min(rows, reference_rows) >= LEAST_ROWS and days >= FEWEST_SPANS
         tested = _tests(columns, tables[place], segment, place) if enough else None
         labelled, now, then = current.outcomes.labelled(place), *(_performance(p, place) for p in (current, reference))

@@ -107,8 +107,9 @@ def load_statistics(model: Model, path: Path = SHIPPED) -> Statistics:
 def read_rows(path: Path, model: Model) -> tuple[Rows, Labels]:
     """Read labelled rows as (rows, features), and their labels; raise SampleDataError."""
     try:
-        require_once(pq.read_schema(path), (*model.features, model.target))
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            require_once(file.schema_arrow, (*model.features, model.target))
+            table = file.read()
     except UnfitColumnError as error:
         raise SampleDataError(f"{path}: {error}") from error
     except (pa.ArrowException, OSError) as error:

@@ -14,9 +14,12 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.training.trainer_files import CONFIG, JOBLIB_FILE, ONNX_FILE, OUTPUT, ROWS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PR_SET_PDEATHSIG = 1
 _COMPARED = 10_000  # rows that an estimator and its ONNX file are both asked for
@@ -62,17 +65,22 @@ def find(name: str) -> Any:
 
 def call(name: str) -> Any:
     """Return what the user's function makes of the rows and the config."""
-    import pandas as pd  # noqa: PLC0415 - a command needs none of this
+    from monitoring.contract.config_file import load_config  # noqa: PLC0415 - a command needs none of this
 
-    from monitoring.contract.config_file import load_config  # noqa: PLC0415
-
-    config, rows = load_config(Path(os.environ[CONFIG])), pd.read_parquet(os.environ[ROWS])
+    config, rows = load_config(Path(os.environ[CONFIG])), read_rows().to_pandas()
     train = find(name)
     try:
         return train(rows, config)
     except Exception as error:  # noqa: BLE001 - whatever it raises ends the run, with a last line that says it
         traceback.print_exc()
         sys.exit(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
+
+
+def read_rows() -> "pa.Table":
+    """Return the rows that are trained on, read without Arrow's threads: they abort a process that ends soon."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    return pq.ParquetFile(os.environ[ROWS]).read(use_threads=False)
 
 
 def load() -> Any:
@@ -97,8 +105,6 @@ def leave(trained: Any) -> None:
 
 def converted(trained: Any) -> bytes:
     """Return a fitted estimator as an ONNX file that answers alike; end the process with what is wrong if it cannot."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
     from flows.conversion.conversion import convert_brought  # noqa: PLC0415
     from flows.conversion.errors import BroughtModelError  # noqa: PLC0415
     from flows.conversion.reading import Brought  # noqa: PLC0415
@@ -106,7 +112,7 @@ def converted(trained: Any) -> bytes:
     from monitoring.contract.config_file import load_config  # noqa: PLC0415
 
     model = load_config(Path(os.environ[CONFIG])).model
-    rows = sample_of(pq.read_table(os.environ[ROWS]).slice(0, _COMPARED), model)
+    rows = sample_of(read_rows().slice(0, _COMPARED), model)
     spread = float(rows.labels.std()) if rows.task == "regression" else 0.0
     try:
         found = convert_brought(

@@ -7,6 +7,7 @@ the other process alone (`monitoring/contract/pyfunc_process.py`), and what come
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -105,9 +106,10 @@ class PyfuncSession:
         self._limits, self._model = model.pyfunc, model
         self._proven = False
         self._turn = threading.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="driftloop-pyfunc-")
-        _unpack(content, Path(self._folder.name))
-        self._process: _Process | None = _Process(self._limits, Path(self._folder.name))
+        self._folder = Path(tempfile.mkdtemp(prefix="driftloop-pyfunc-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        _unpack(content, self._folder)
+        self._process: _Process | None = _Process(self._limits, self._folder)
         columns = self._process.about.get("columns")
         if columns and set(columns) != set(model.features):
             raise ModelRaisedError(
@@ -197,7 +199,7 @@ class PyfuncSession:
 
     def _start(self) -> bool:
         try:
-            self._process = _Process(self._limits, Path(self._folder.name))
+            self._process = _Process(self._limits, self._folder)
         except DriftloopError as error:
             self.fault = str(error)
             return False

@@ -62,14 +62,17 @@ demo: setup ## the stack, then the loop closes by itself: drift, alert, retraini
 	$(say) "The demo"
 	@$(BIN)/python -m scripts.$(if $(filter fleet,$(EXAMPLE)),fleet_demo,demo $(if $(EXAMPLE),--example "$(EXAMPLE)") $(if $(REFERENCE),--reference "$(REFERENCE)"))
 
+# Run tests; what fails beside the others is run once more by itself, named, and only what fails again counts.
+tests_of = $(BIN)/python -m pytest --durations=10 $1 || \
+	{ [ $$? = 1 ] && printf '\033[1m==> %s\033[0m\n' "What failed beside the others, once more by itself: only what fails again counts" && \
+	$(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none $(filter tests/%,$1); }
+
 .PHONY: test
 test: setup ## every test that this machine can run
 	$(say) "Tests of parts, on all cores"
-	@$(BIN)/python -m pytest -n auto --dist worksteal --durations=10 tests/unit tests/contract
+	@$(call tests_of,-n auto --dist worksteal tests/unit tests/contract)
 	$(say) "Tests of the stack, as local processes and in containers, side by side"
-	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=10 tests/containers tests/stack || \
-	{ [ $$? = 1 ] && printf '\033[1m==> %s\033[0m\n' "What failed beside the others, once more by itself: only what fails again counts" && \
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests/containers tests/stack; }
+	@$(call tests_of,-n 3 --dist loadscope --no-loadscope-reorder tests/containers tests/stack)
 
 # What on another Python or on the lowest versions may be otherwise; `make test PYTHON=python3.12` runs all.
 VERSIONS := --ignore tests/contract/test_alerts.py tests/contract \

@@ -155,7 +155,7 @@ class Fleet:
         """Return a model's service, started anew if it has changed; None, and why, if it does not start."""
         name = config.model.name
         serving = self._services.get(name)
-        if serving is not None and serving.config.model == config.model:
+        if serving is not None and _is_served_as(serving.config, config):
             return serving
         settings = self._settings
         if self.many:
@@ -209,3 +209,8 @@ class Fleet:
             why = "; ".join(self.faults.values()) or f"{self._folder} has no *.yml"
             return Problem(503, "model_unavailable", f"there is no first model: {why}", retry_after=_RETRY_SECONDS)
         return Problem(404, "unknown_model", f"there is no model {shown(name)}; GET /models lists what there is")
+
+
+def _is_served_as(before: Config, now: Config) -> bool:
+    """Say whether a change of the config is none to the API."""
+    return (before.model, before.retrain.rollout) == (now.model, now.retrain.rollout)

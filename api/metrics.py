@@ -23,6 +23,7 @@ LOAD_OUTCOMES = ("loaded", "late", "refused", "unreachable", "copy_failed", "cop
 ROW_OUTCOMES = ("logged", "known")
 EVENT_OUTCOMES = ("joined", "waiting", "dropped")
 LABEL_OUTCOMES = ("accepted", "known", "corrected", "unknown", "invalid")
+CHALLENGER_OUTCOMES = ("answered", "failed", "left_out")
 M = TypeVar("M", bound=MetricWrapperBase)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -242,6 +243,27 @@ class APIMetrics(RequestMetrics):
             self._model_info.labels(self._serves).set(0)
         self.log.lag.set(0)
         self.labels.lag.set(0)
+
+
+class ChallengerMetrics:
+    """The metrics of a challenger in the shadow; without `retrain.rollout: shadow` there are none."""
+
+    def __init__(self, make: Maker) -> None:
+        rows = make.labelled(
+            Counter, "api_challenger_rows", "Rows that the challenger was to be asked for, by what came.", ["outcome"]
+        )
+        self._rows = {name: rows.labels(name) for name in CHALLENGER_OUTCOMES}
+        self.version = make.single(
+            Gauge,
+            "api_challenger_version",
+            "The number of the version on trial; 0 while none is.",
+            multiprocess_mode="livemostrecent",
+        )
+        self.log = log_metrics("shadow_log", make)
+
+    def asked(self, outcome: str, count: int) -> None:
+        """Count rows by their outcome."""
+        self._rows[outcome].inc(count)
 
 
 def render(registries: Sequence[CollectorRegistry]) -> bytes:

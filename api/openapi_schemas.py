@@ -154,7 +154,13 @@ def _model_schema(model: Model) -> Schema:
         "served_by": {"enum": ["onnx", "pyfunc"]},
         "last_poll_error": {"type": ["string", "null"]},
     }
-    return closed_object(properties, list(properties))
+    on_trial = {
+        "version": {"type": ["string", "null"]},
+        "rollout": {"const": "shadow"},
+        "last_error": {"type": ["string", "null"]},
+    }
+    challenger = closed_object(on_trial, list(on_trial)) | {"description": "only with retrain.rollout: shadow"}
+    return closed_object({**properties, "challenger": challenger}, list(properties))
 
 
 def _clip(known: Schema, target: str) -> Schema:

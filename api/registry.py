@@ -52,8 +52,13 @@ class RegistryUnusableError(DriftloopError):
 
 
 def champion_release(uri: str, name: str, login: Login | None = None) -> Release | None:
+    """Ask which version is champion; None if there is no such model or alias yet."""
+    return aliased_release(uri, name, CHAMPION, login)
+
+
+def aliased_release(uri: str, name: str, alias: str, login: Login | None = None) -> Release | None:
     """Ask which version the alias points at; None if there is no such model or alias yet."""
-    answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", login, name=name, alias=CHAMPION)
+    answer = _get(f"{uri}/api/2.0/mlflow/registered-models/alias", login, name=name, alias=alias)
     # With accounts MLflow refuses to look for an alias of a model that is not there.
     models = f"{uri}/api/2.0/mlflow/registered-models/get"
     if _is_absent(answer) or (answer.status_code == _FORBIDDEN and _is_absent(_get(models, login, name=name))):

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from api import openapi
 from api.access import require_scope
+from api.challenger import Challenger
 from api.cloud_events import STRUCTURED, parse_event
 from api.feedback import take_labels
 from api.fleet import Fleet
@@ -59,6 +60,8 @@ def predict(service: Service) -> Response:
     predictions, rows = _predictions(service, served, instances, (predicted, probabilities))
     answer = _json(predictions[0] if instances.single else {"predictions": predictions})
     service.predictions.append(rows)
+    if service.challenger is not None:
+        service.challenger.ask(rows, instances.values)
     service.metrics.predicted(predicted.tolist())
     return answer
 
@@ -246,8 +249,14 @@ def model(service: Service) -> Response:
             "loaded_at": served.loaded_at,
             "source": served.source,
             "last_poll_error": service.follower.error,
+            **({} if service.challenger is None else {"challenger": _on_trial(service.challenger)}),
         }
     )
+
+
+def _on_trial(challenger: Challenger) -> dict[str, Any]:
+    served = challenger.serving()
+    return {"version": served and served.release.version, "rollout": "shadow", "last_error": challenger.error}
 
 
 def metrics(fleet: Fleet) -> Response:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from api.audio import Extractor
+from api.challenger import Challenger
 from api.clock import Clock
 from api.keys import Keys
-from api.log.append_log import AppendLog, Sealing, label_format, prediction_format
+from api.log.append_log import AppendLog, Sealing, label_format, prediction_format, shadow_format
 from api.log.maintenance import Maintenance
 from api.log.retention import Retention
-from api.metrics import APIMetrics
+from api.metrics import APIMetrics, ChallengerMetrics
 from api.registry import Follower
 from api.settings import APISettings
 from monitoring.contract.config import Config
@@ -31,6 +32,7 @@ class Service:
     extractor: Extractor | None
     keys: Keys | None  # of which clients must send one to write
     clock: Clock
+    challenger: Challenger | None  # None without `retrain.rollout: shadow`
 
     @classmethod
     def start(cls, settings: APISettings, config: Config, *, keys: Keys | None, many: bool) -> Self:
@@ -46,6 +48,7 @@ class Service:
             layout.journals(layout.current), prediction_format(model), metrics.log, sealing, layout.current
         )
         labels = AppendLog(layout.journals(layout.labels), label_format(model), metrics.labels, sealing, layout.labels)
+        challenger = _challenger(settings, config, metrics, layout) if config.retrain.rollout == "shadow" else None
         service = cls(
             config=config,
             metrics=metrics,
@@ -60,14 +63,23 @@ class Service:
             ),
             predictions=predictions,
             labels=labels,
-            maintenance=Maintenance(predictions, labels, _retention(settings), sealing.seconds),
+            maintenance=Maintenance(
+                predictions,
+                labels,
+                _retention(settings),
+                sealing.seconds,
+                shadow=challenger.log if challenger else None,
+            ),
             extractor=Extractor(model) if model.audio else None,
             keys=keys,
             clock=Clock(),
+            challenger=challenger,
         )
         service.follower.start()
         service.predictions.start()
         service.labels.start()
+        if service.challenger:
+            service.challenger.start()
         if settings.prediction_log_merge:
             service.maintenance.start()
         if service.extractor:
@@ -88,8 +100,23 @@ class Service:
         """Stop the threads and seal the journals."""
         self.follower.close()
         self.maintenance.close()
+        if self.challenger:
+            self.challenger.close()
         self.predictions.close()
         self.labels.close()
+
+
+def _challenger(settings: APISettings, config: Config, metrics: APIMetrics, layout: Layout) -> Challenger:
+    found = ChallengerMetrics(metrics.make)
+    form, sealing = shadow_format(config.model), _sealing(settings)
+    return Challenger(
+        settings.mlflow_tracking_uri,
+        config.model,
+        AppendLog(layout.journals(layout.shadow), form, found.log, sealing, layout.shadow),
+        found,
+        login=settings.mlflow_login,
+        poll_seconds=settings.model_poll_seconds,
+    )
 
 
 def _sealing(settings: APISettings) -> Sealing:

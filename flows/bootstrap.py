@@ -14,6 +14,7 @@ from flows.first_start import WAITING, Start, is_predicted, keep_champion, start
 from flows.registry.publication import complete, sole_run, stage
 from flows.registry.tags import model_tags
 from flows.registry.versions import promote, register, version_of
+from flows.rollout import trial_on
 from flows.run_history import RunRecord, recorded
 from flows.settings import FlowSettings
 from flows.training.candidate import kept_performance
@@ -53,6 +54,7 @@ def _start(config: Config, layout: Layout, record: RunRecord) -> State[None]:
     if (version := version_of(config.model.name, CHAMPION)) is not None:
         start = keep_champion(config, layout, version, say)
         record.version = start.version
+        trial_on(config, layout, version, record)
         record.catch_up()
         return Completed(name=start.outcome, message=start.message)
     start = start_without_training(config, layout, say, run) or _train(config, layout)

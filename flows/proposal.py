@@ -9,6 +9,7 @@ from flows.rebasing import Ground, stage_rebased
 from flows.registration import Registration, Say, make_champion
 from flows.registry.publication import complete
 from flows.registry.versions import Champion, RegistryError, load_champion, promote
+from flows.rollout import trial_on
 from flows.run_history import RunRecord
 from flows.training.candidate import comparison_metrics, judge, time_blocks
 from flows.training.collection import collect, require_reference, shortage
@@ -97,6 +98,7 @@ def propose(of: Registration, champion: Champion, record: RunRecord, say: Say) -
     promote(model.name, registered.version, champion.version)
     record.version = registered.version
     complete(of.layout, registered.version)
+    trial_on(config, of.layout, registered.version, record)  # one is over: it was held against the other champion
     return Outcome("Promoted", f"{told}: it is champion, and the reference is re-based")
 
 

@@ -30,7 +30,8 @@ from flows.registry.versions import (
     tag_acceptance,
 )
 from flows.retrain_gate import RetrainGate
-from flows.run_history import RunRecord, recorded
+from flows.rollout import OF_TRIAL, Decided, begin_trial, conclude_trial, trial_on
+from flows.run_history import RunRecord, recorded, requesting_alert
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
 from flows.training.candidate import Candidate, accepted, make_candidate, rebased
@@ -84,6 +85,10 @@ def retrain(alert: dict[str, Any] | None = None, model: str | None = None) -> St
     and the reference is re-based), `NotPromoted` (the gate refused), `TooFewLabels` (no candidate) or `Rebased` (a
     former run was cut off before its reference was in place; now it is). FAILED is an error to look at. Each outcome
     but `Rebased` leaves the Markdown artifact `retrain-comparison`.
+
+    With `retrain.rollout` a candidate that passes the gate is put on trial (`OnTrial`). While one is, a run trains
+    none: it promotes the challenger (`Promoted`), drops it (`Dropped`), or leaves it on trial (`OnTrial`). A run that
+    an alert of a trial asked for, and that finds none, ends as `NothingOnTrial`.
     """
     settings = FlowSettings.read()
     of = watched_model(settings, model)
@@ -93,11 +98,17 @@ def retrain(alert: dict[str, Any] | None = None, model: str | None = None) -> St
         run = RetrainRun(config, layout, settings.mlflow_links, record, alert, of.path)
         champion = _champion(config)
         record.version = champion.version
-        if complete(layout, champion.version):
+        made_good = complete(layout, champion.version)
+        trial = trial_on(config, layout, champion.version, record)
+        if made_good:
             return record.conclude("Rebased", _made_good(champion.version))
         reference = read_reference(layout, config.model)
-        champion.require_answers(reference.table, config.model)
         state = read_drift_state(layout, drift_key(reference, config.model)) or DriftState()
+        if trial is not None:
+            return _conclude_trial(run, Decided(config, layout, trial, reference, state))
+        if (asking := requesting_alert(alert)) is not None and asking.name == OF_TRIAL:
+            return record.conclude("NothingOnTrial", "the alert is about a trial, and none is on any more")
+        champion.require_answers(reference.table, config.model)
         cycle = state.cycle_seconds or config.cycle_seconds
         collected = collect_rows(config, layout, champion.unseen_after(reference), state, cycle)
         step("rows collected")
@@ -119,6 +130,13 @@ def retrain(alert: dict[str, Any] | None = None, model: str | None = None) -> St
         compared = Compared(collected, reference, state, champion, candidate, registered, gate)
         _leave_comparison(run, compared)
         return _conclude(run, compared)
+
+
+def _conclude_trial(run: RetrainRun, of: Decided) -> State[None]:
+    outcome, message = conclude_trial(of)
+    if outcome == "Promoted":
+        run.record.version = of.trial.version
+    return run.record.conclude(outcome, message)
 
 
 def _made_good(version: str) -> str:
@@ -198,6 +216,7 @@ def _leave_comparison(run: RetrainRun, compared: Compared) -> None:
         candidate=registered.version,
         made_by=compared.candidate.trained.name,
         links=registered.links(run.links, name),
+        is_tried=run.config.retrain.rollout != "direct",
     )
     description = f"champion {champion.version}, candidate {registered.version}"
     create_markdown_artifact(report, key=KEY, description=description)
@@ -221,6 +240,10 @@ def _conclude(run: RetrainRun, compared: Compared) -> State[None]:
         accept_champion(run.config.model.name, champion, held)
         rebase_reference(run.layout, champion)
         return run.record.conclude(verdict, message)
+    if run.config.retrain.rollout != "direct":
+        trial = begin_trial(run.config, run.layout, candidate, champion, compared.candidate)
+        message = f"version {candidate} is on trial in the {trial.mode}: it has {scores} of version {champion}"
+        return run.record.conclude("OnTrial", message)
     stage_reference(run, compared)
     promote_candidate(run.config.model.name, candidate, champion)
     run.record.version = candidate

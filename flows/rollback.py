@@ -18,6 +18,7 @@ from flows.registry.publication import complete, sole_run, stage
 from flows.registry.rollback_target import NoRollbackTargetError, RollbackTarget, find_rollback_target
 from flows.registry.versions import RegistryError, demote, remove_previous, version_of
 from flows.rollback_gate import SIGNIFICANCE_LEVEL, compare_versions
+from flows.rollout import trial_on
 from flows.run_history import RunRecord, recorded, requesting_alert
 from flows.settings import FlowSettings
 from flows.training.collection import newest_row
@@ -116,6 +117,7 @@ def _rolled_back(run: RollbackRun, target: RollbackTarget) -> State[None]:
     go_back(run, version)
     run.record.version = version
     restore_reference(run, version)
+    trial_on(run.config, run.layout, version, run.record)  # one is over: it was held against the other champion
     message = f"version {version} is champion again, in place of version {run.champion}: {run.because}"
     return run.record.conclude("RolledBack", message)
 

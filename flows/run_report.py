@@ -20,17 +20,18 @@ def comparison_report(
     candidate: str,
     made_by: str,
     links: tuple[str, str],
+    is_tried: bool = False,
 ) -> str:
     """Compare champion and candidate for a person; `links` are MLflow's pages of the version and of the run.
 
-    `made_by` is what the candidate is, and who trained it.
+    `made_by` is what the candidate is, and who trained it; `is_tried` says that one which passes is put on trial.
     """
     comparison = gate.comparison
     version, run = links
     gain = f"{comparison.describe_gain()}{_gate_test(comparison)}"
     return f"""# {name}: version {champion} against version {candidate}
 
-{_decision(gate, champion, candidate)}
+{_decision(gate, champion, candidate, is_tried=is_tried)}
 Version {candidate} is {_literal(made_by)}. The candidate's gain ({TITLES[comparison.metric]}) is {gain}.
 That it is none: p = {comparison.p_value:.2g}.
 {_mcnemar(comparison)}
@@ -46,7 +47,9 @@ Version {champion} since the change: {gate.describe_standing()}.
 """
 
 
-def _decision(gate: RetrainGate, champion: str, candidate: str) -> str:
+def _decision(gate: RetrainGate, champion: str, candidate: str, *, is_tried: bool) -> str:
+    if gate.verdict == "Promoted" and is_tried:
+        return f"**The gate passed:** version {candidate} is on trial, and version {champion} serves meanwhile."
     if gate.verdict == "Promoted":
         return f"**The gate passed:** version {candidate} becomes champion and the reference is re-based."
     if gate.verdict == "Accepted":

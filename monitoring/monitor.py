@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from monitoring.alarms.accuracy_estimate import AccuracyEstimator
 from monitoring.alarms.loss_estimate import LossEstimator
 from monitoring.alarms.sequential_tests import SequentialTests, Verdicts
+from monitoring.alarms.trial_watch import TrialVerdict, TrialWatch
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
 from monitoring.contract.errors import DriftloopError
@@ -156,6 +157,7 @@ class Watched:
     profile: Profile
     window: ProfiledWindow
     tests: SequentialTests | None
+    trials: TrialWatch
     estimator: AccuracyEstimator
     loss_estimator: LossEstimator
 
@@ -283,6 +285,7 @@ class Monitor:
             loss=replace(verdicts.loss, unreadable=()) if verdicts and verdicts.loss else None,
             estimate=watched.estimator.estimate(current, self.config.minimum_rows),
             loss_estimate=watched.loss_estimator.estimate(current, self.config.minimum_rows),
+            trial=self._follow_trial(watched.trials),
         )
         return replace(report, snapshot=snapshot)
 
@@ -298,6 +301,15 @@ class Monitor:
         if self._verdicts is None or self._verdicts[0] is not tests or time.monotonic() >= self._verdicts[2]:
             return None
         return self._verdicts[1]
+
+    def _follow_trial(self, trials: TrialWatch) -> TrialVerdict | None:
+        """Let the trial of a challenger go on, if one is on; failing to is no failed cycle."""
+        try:
+            return trials.update()
+        except Exception as error:
+            log.exception("trial_failed", reason=str(error))
+            self._metrics.failures.labels("trial").inc()
+            return None
 
     def stop(self) -> None:
         """End what runs in the background."""
@@ -336,7 +348,8 @@ class Monitor:
         tests = SequentialTests(self._layout, self.config, reference) if self.settings.drift_alarm == "on" else None
         model = self.config.model
         estimators = AccuracyEstimator(reference, model), LossEstimator(reference, model, grid)
-        return Watched(reference, profile_rows(grid, reference.table), window, tests, *estimators)
+        trials = TrialWatch(self._layout, self.config, reference)
+        return Watched(reference, profile_rows(grid, reference.table), window, tests, trials, *estimators)
 
     def _as_logged(self, reference: Reference) -> Reference:
         """Return the reference in the narrower type where parts of the log hold a number in one, as old ones may."""

@@ -32,7 +32,16 @@ from monitoring.contract.plain_files import OddEntryError, make_folder, read_pla
 from monitoring.contract.prediction_ids import id_milliseconds
 from monitoring.contract.rereading import attempts
 from monitoring.contract.row_lookup import Target, find_timed, id_times
-from monitoring.contract.schemas import TIMESTAMP, Row, label_time, labels_schema, log_schema, row_id, row_time
+from monitoring.contract.schemas import (
+    TIMESTAMP,
+    Row,
+    label_time,
+    labels_schema,
+    log_schema,
+    row_id,
+    row_time,
+    shadow_schema,
+)
 from monitoring.contract.storage import Place
 from monitoring.contract.times import Micros
 
@@ -50,6 +59,11 @@ class LogUnavailableError(DriftloopError):
 def prediction_format(model: Model) -> LogFormat:
     """Return the format of current.parquet; a part's range is that of its rows' timestamps."""
     return LogFormat(log_schema(model), row_time, order=("timestamp", "prediction_id"))
+
+
+def shadow_format(model: Model) -> LogFormat:
+    """Return the format of shadow.parquet; a part's range is that of its rows' timestamps."""
+    return LogFormat(shadow_schema(model), row_time, order=("timestamp", "prediction_id"))
 
 
 def label_format(model: Model) -> LogFormat:

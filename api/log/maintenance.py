@@ -35,7 +35,7 @@ _FAILURES = (*UNREADABLE, DriftloopError)
 
 
 class Maintenance:
-    """Maintains the prediction log and its labels, which are retired after their predictions."""
+    """Maintains the prediction log, and its labels and what a challenger answered, which are retired after it."""
 
     def __init__(
         self,
@@ -44,12 +44,14 @@ class Maintenance:
         retention: Retention,
         seconds: float,
         patience: float = PATIENCE,
+        *,
+        shadow: AppendLog | None = None,
     ) -> None:
         self._predictions = predictions
-        self._labels = labels
+        self._logs = (predictions, labels, *(() if shadow is None else (shadow,)))
         self._retention = retention
         self._seconds = seconds
-        self._quarantine = {log: QuarantineWatch(log.form.schema, patience) for log in (predictions, labels)}
+        self._quarantine = {log: QuarantineWatch(log.form.schema, patience) for log in self._logs}
         self._doubted: set[Place] = set()  # parts that could not be merged or retired
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
@@ -66,7 +68,7 @@ class Maintenance:
 
     def once(self) -> None:
         """Maintain once each folder that no other process is at work on."""
-        for log in (self._predictions, self._labels):
+        for log in self._logs:
             try:
                 with _locked(log.folder) as locked:
                     if locked:
@@ -109,7 +111,7 @@ class Maintenance:
         if log is self._predictions:
             gone = expired(self._settled(log), self._retention, datetime.now(UTC))
         else:
-            gone = self._labels_without_predictions() if self._retention.limited else []
+            gone = self._without_predictions(log) if self._retention.limited else []
         archive = self._retention.archive / log.folder.name if self._retention.archive else None
         for part in gone:
             try:
@@ -123,12 +125,12 @@ class Maintenance:
         if self._retention.limited:
             log.forget_ids()
 
-    def _labels_without_predictions(self) -> list[Part]:
-        """Return the parts of labels whose predictions were all retired."""
+    def _without_predictions(self, log: AppendLog) -> list[Part]:
+        """Return the parts of labels, or of what a challenger answered, whose predictions were all retired."""
         predictions, _ = list_parts(self._predictions.parts)
         first = min((part.first for part in predictions), default=Micros(0))
         oldest = Micros(first - first % 1000)  # ids hold milliseconds
-        return [part for part in self._settled(self._labels) if part.last < oldest]
+        return [part for part in self._settled(log) if part.last < oldest]
 
     def _merge(self, log: AppendLog, group: list[Part]) -> None:
         try:

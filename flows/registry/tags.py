@@ -10,7 +10,7 @@ moves), and `serves_from` (RFC 3339; set when a flow moves the alias to it, also
 API containers change over to it). A version that was rolled back carries `rolled_back_at` (RFC 3339) and
 `rolled_back_because`; a champion that stayed because labels show that it is as right as ever carries `accepted_at` and
 `accepted_because` of the last time. They are set before its reference is replaced: a run that is killed just before
-leaves them as they were.
+leaves them as they were. One that was on trial carries `trial_ended_at` and `trial_ended_because`.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """The registered versions in MLflow: load, register, promote and demote them. flows/registry/tags.py names their tags.
 
-Aliases: `champion` serves; `previous` served before it, and is there while it can be rolled back to.
+Aliases: `champion` serves; `previous` served before it, and is there while it can be rolled back to; `challenger` is on
+trial (`flows.rollout`).
 """
 
 import hashlib
@@ -29,6 +30,7 @@ from flows.training.sample import feature_matrix
 from monitoring.contract.config import Model
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.names import (
+    CHALLENGER,
     CHAMPION,
     LEAD_SECONDS,
     LEARNED_THROUGH,
@@ -332,3 +334,24 @@ def remove_previous(name: str) -> None:
         mlflow.MlflowClient().delete_registered_model_alias(name, PREVIOUS)
     except MlflowException as error:
         raise RegistryError(f"the alias {PREVIOUS} of {name} cannot be removed: {error}") from error
+
+
+def challenge(name: str, version: str) -> None:
+    """Move the alias `challenger` to a version: from here on it is on trial."""
+    try:
+        mlflow.MlflowClient().set_registered_model_alias(name, CHALLENGER, version)
+        step("challenger set")
+    except MlflowException as error:
+        raise RegistryError(f"version {version} of {name} cannot be put on trial: {error}") from error
+
+
+def withdraw(name: str, version: str, because: str) -> None:
+    """Remove the alias `challenger`, and tag the version that is on trial no longer with the reason."""
+    client = mlflow.MlflowClient()
+    try:
+        client.set_model_version_tag(name, version, "trial_ended_because", because)
+        client.set_model_version_tag(name, version, "trial_ended_at", datetime.now(UTC).isoformat())
+        client.delete_registered_model_alias(name, CHALLENGER)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise RegistryError(f"the trial of version {version} of {name} cannot be ended: {error}") from error

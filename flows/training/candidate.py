@@ -131,12 +131,12 @@ def rebased(rows: pa.Table, candidate: Candidate, model: Model) -> tuple[pa.Tabl
     return table, replace(candidate.comparison.expected, calibration=calibration)
 
 
-def accepted(rows: pa.Table, champion: OnnxModel, model: Model, promised: float) -> tuple[pa.Table, Performance]:
+def accepted(rows: pa.Table, champion: OnnxModel, model: Model, promised: float | None) -> tuple[pa.Table, Performance]:
     """Return the rows as the champion's new reference, predicted by it, and how good it is on them.
 
     It has learned from none of them, so its answers are as honest as those that were given at the time. A row that it
     has no answer for counts as wrong, and is left out. `promised` is what it achieved at its promotion, by which it is
-    still judged.
+    still judged; None for one that is promoted now.
     """
     answers = ask(champion, sample_of(rows, model))
     performance = TASKS[model.task].performance(answers, promised)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from flows.clients.prefect import FlowRun
 
 UNCHANGED = frozenset({"NothingToRollBackTo", "NotRolledBack"})  # ends of a rollback that has changed nothing
-INCONCLUSIVE = frozenset({"TooFewLabels", "NotPromoted"}) | UNCHANGED
+INCONCLUSIVE = frozenset({"TooFewLabels", "NotPromoted", "OnTrial"}) | UNCHANGED
 FACTOR = 4
 SHORTEST = timedelta(minutes=1)  # of a scheduler's, where the cooldown is none
 LONGEST = timedelta(days=1)  # unless the cooldown itself is longer

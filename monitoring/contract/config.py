@@ -344,8 +344,22 @@ class TrainerLimits(_Section):
     memory_mb: int = Field(default=2048, ge=64)
 
 
+class Trial(_Section):
+    """What ends the trial of a challenger: evidence at this level, or so many labelled rows or so long a time.
+
+    `level` is the probability at most that a challenger which is no better is promoted.
+    """
+
+    level: Probability = 0.05
+    labels: int = Field(default=10_000, gt=0)
+    time: Duration = timedelta(days=14)
+
+
 class Retrain(_Section):
     """Whether alerts retrain, who trains, what a candidate learns from, and what it must achieve.
+
+    `rollout` says whether a candidate that passes serves at once (direct), or is on `trial` first: in the shadow it is
+    asked for the champion's rows, and nobody is given its answers.
 
     `metric` and `margin` are by default the task's; `minimum_gain` and `margin` are shares, of an error its own.
     `trainer` (a function, package.module:function) or `command` is the user's, in the place of the recipes;
@@ -363,12 +377,21 @@ class Retrain(_Section):
     trainer: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
     command: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\x00]+$")], ...], Field(min_length=1)] | None = None
     limits: TrainerLimits = TrainerLimits()
+    rollout: Literal["direct", "shadow"] = "direct"
+    trial: Trial = Trial()
     forward: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+[^\s]*$")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.trainer is not None and self.command is not None:
             raise ValueError("give either trainer or command")
+        if self.rollout != "direct" and self.forward is not None:
+            raise ValueError(f"rollout {self.rollout} is of the flow retrain, and forward has a scheduler retrain")
+        if self.rollout != "direct" and self.trial.labels < self.minimum_labels:
+            raise ValueError(
+                f"trial.labels ({self.trial.labels}) must be at least minimum_labels ({self.minimum_labels}), of which "
+                "a challenger's reference is made"
+            )
         if self.forward is not None and self.mode == "notify":
             raise ValueError("forward has alerts start a run of your scheduler's; with mode notify they start none")
         return self

@@ -31,6 +31,11 @@ class Layout:
         """Return the folder of the late labels' parts."""
         return self._parts / "labels.parquet"
 
+    @property
+    def shadow(self) -> Place:
+        """Return the folder of the parts with what a challenger has answered in the shadow."""
+        return self._parts / "shadow.parquet"
+
     def journals(self, parts: Place) -> Path:
         """Return the folder of this machine where the journals of a log lie, before they become its parts."""
         return self.root / parts.name

@@ -2,9 +2,10 @@
 
 from typing import Final
 
-# the registered model's aliases in MLflow: the version that serves, and the one that served before
+# the registered model's aliases in MLflow: the version that serves, the one that served before, and one on trial
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
+CHALLENGER: Final = "challenger"
 
 # tags of a registered version: the SHA-256 of its artifact, and of the reference that its promotion replaced; the
 # time of the newest logged row that it has learned from, in microseconds; the moment (RFC 3339) at which all API

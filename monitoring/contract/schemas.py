@@ -108,6 +108,26 @@ def label_row(*, prediction_id: str, target: str | float, timestamp: Micros, pre
     return [prediction_id, target, timestamp, *(() if predicted_at is None else (predicted_at,))]
 
 
+def shadow_schema(model: Model) -> pa.Schema:
+    """Return the columns of shadow.parquet: a row per prediction that a challenger was asked for too.
+
+    The id and the timestamp are those of the champion's row; a prediction that is missing is one that failed.
+    """
+    return pa.schema(
+        [
+            pa.field("prediction_id", pa.string(), nullable=False),
+            pa.field("timestamp", TIMESTAMP, nullable=False),
+            pa.field(model.prediction, model.rules.values),
+            pa.field("model_version", pa.string()),
+        ]
+    )
+
+
+def shadow_row(*, prediction_id: str, timestamp: Micros, prediction: str | float | None, model_version: str) -> Row:
+    """Return a row of `shadow_schema`."""
+    return [prediction_id, timestamp, prediction, model_version]
+
+
 def reference_schema(model: Model) -> pa.Schema:
     """Return the columns of reference.parquet: features, prediction, target."""
     return pa.schema(

@@ -14,8 +14,9 @@ from monitoring.snapshot.alarm_metrics import accuracy_metrics, drift_metrics, l
 from monitoring.snapshot.error_metrics import error_metrics
 from monitoring.snapshot.segment_metrics import segment_metrics
 from monitoring.snapshot.snapshot import STATUSES, Assessment, FeatureDrift, Snapshot
+from monitoring.snapshot.trial_metrics import trial_metrics
 
-STAGES = ("reference", "read", "read_part", "suite", "alarms", "report")
+STAGES = ("reference", "read", "read_part", "suite", "alarms", "trial", "report")
 
 
 class SnapshotCollector(Collector):
@@ -44,6 +45,7 @@ class SnapshotCollector(Collector):
         yield from loss_estimate_metrics(snapshot.loss_estimate)
         yield from loss_metrics(snapshot.loss)
         yield from segment_metrics(snapshot.segments)
+        yield from trial_metrics(snapshot.trial)
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: the families depend on the snapshot, and registering must not collect."""

@@ -10,6 +10,7 @@ from monitoring.alarms.accuracy_estimate import Estimate
 from monitoring.alarms.drift.drift_watch import DriftVerdict
 from monitoring.alarms.loss import LossVerdict
 from monitoring.alarms.loss_estimate import LossEstimate
+from monitoring.alarms.trial_watch import TrialVerdict
 from monitoring.contract.kinds import KindName
 from monitoring.snapshot.segments import Segments
 
@@ -272,6 +273,7 @@ class Snapshot:
     loss_estimate: LossEstimate | None = None
     loss: LossVerdict | None = None  # what the test of a regression says, in accuracy's stead
     segments: Segments | None = None  # none without `model.segments`, and while the window has too few rows
+    trial: TrialVerdict | None = None  # of the challenger, while one is on trial
 
     @property
     def reference_ahead(self) -> float:

@@ -30,7 +30,7 @@ from flows.registry.versions import (
     tag_acceptance,
 )
 from flows.retrain_gate import RetrainGate
-from flows.rollout import OF_TRIAL, Decided, begin_trial, conclude_trial, trial_on
+from flows.rollout import Decided, begin_trial, conclude_trial, trial_on
 from flows.run_history import RunRecord, recorded, requesting_alert
 from flows.run_report import KEY, comparison_report, shortage_report
 from flows.settings import FlowSettings
@@ -46,6 +46,7 @@ from monitoring.contract.onnx.model import OnnxModel
 from monitoring.contract.reference import Performance, Reference, read_reference
 from monitoring.contract.storage import step
 from monitoring.contract.times import Micros
+from monitoring.contract.trial import OF_TRIAL
 
 _MOST_OF_AN_ALERT = 4000  # characters of it that a tag carries
 

@@ -32,7 +32,6 @@ from monitoring.contract.reference import Reference
 from monitoring.contract.storage import step
 from monitoring.contract.trial import Trial, read_ruling, read_trial, remove_trial, write_trial
 
-OF_TRIAL = "ChallengerDecided"  # the alert that asks for a trial's end
 Outcome = tuple[str, str]  # a run's end, in one word and in a sentence
 
 

@@ -8,7 +8,8 @@ divided equally between several b. A bet on the champion tells in the same way t
 
 Rows of one hour may be right or wrong together. Where the reference has shown that (`outcome_blocks`), a difference is
 the mean of a block of time. A block ends with the first row of a later one; a row of an earlier time, whose label came
-after that, counts in the block that is open.
+after that, counts in the block that is open. Means of many rows are much smaller than 1, and bets on them would be too:
+they are divided by WIDTH times the root mean square of the blocks before, and what is beyond counts as that.
 """
 
 import math
@@ -23,6 +24,7 @@ from monitoring.alarms.outcomes import Times
 Floats = npt.NDArray[np.float64]
 
 BETS: Floats = 0.9 * np.exp2(-np.arange(0.0, 7.0))
+WIDTH, FEWEST = 4.0, 10  # root mean squares that a block's mean may be off; blocks before these are known
 SIDES: Mapping[Literal["promote", "drop"], float] = {"promote": 1.0, "drop": -1.0}
 
 
@@ -33,10 +35,18 @@ class TrialTest:
         """Begin anew, or go on from a state; `block` is a block's length in seconds, 0 for rows by themselves."""
         self.block = block
         none = [0.0] * len(BETS)
-        state = state or {"rows": 0, "total": 0.0, "open": [-1, 0.0, 0], "promote": none, "drop": none}
+        state = state or {
+            "rows": 0,
+            "total": 0.0,
+            "open": [-1, 0.0, 0],
+            "seen": [0, 0.0],
+            "promote": none,
+            "drop": none,
+        }
         self.rows, self._total = int(state["rows"]), float(state["total"])
         number, total, rows = state["open"]
         self._open = int(number), float(total), int(rows)  # a block's number, and its differences' sum and number
+        self._seen = int(state["seen"][0]), float(state["seen"][1])  # blocks that have ended, and their squares' sum
         self._logs = {side: np.array(state[side], np.float64) for side in SIDES}
         if any(logs.shape != BETS.shape for logs in self._logs.values()):
             raise ValueError("the state is of other bets")
@@ -59,17 +69,27 @@ class TrialTest:
         self._total += float(differences.sum())
         self._bet(self._closed(differences, times) if self.block else differences)
 
+    def scaled(self, means: Floats) -> Floats:
+        """Return means (m,) as shares of their width, which the blocks before each of them tell."""
+        number, squares = self._seen
+        numbers, sums = number + np.arange(len(means) + 1), squares + np.append(0.0, (means**2).cumsum())
+        self._seen = int(numbers[-1]), float(sums[-1])
+        width = np.where(numbers < FEWEST, 1.0, WIDTH * np.sqrt(sums / np.maximum(numbers, 1)))[:-1]
+        width = width.clip(min=1e-9, max=1.0)
+        scaled: Floats = means.clip(-width, width) / width
+        return scaled
+
     def to_dict(self) -> dict[str, Any]:
         """Return the state, as JSON takes it."""
         logs: dict[str, Any] = {side: logs.tolist() for side, logs in self._logs.items()}
-        return {"rows": self.rows, "total": self._total, "open": list(self._open), **logs}
+        return {"rows": self.rows, "total": self._total, "open": list(self._open), "seen": [*self._seen], **logs}
 
     def _bet(self, differences: Floats) -> None:
         for side, sign in SIDES.items():
             self._logs[side] = self._logs[side] + np.log1p(sign * differences[:, None] * BETS).sum(axis=0)
 
     def _closed(self, differences: Floats, times: Times) -> Floats:
-        """Return the means (m,) of the blocks that end with these rows."""
+        """Return the means (m,) of the blocks that end with these rows, as shares of what they may be."""
         number, total, rows = self._open
         blocks = np.append(number, np.maximum(times // round(self.block * 1e6), number))
         order = np.argsort(blocks, kind="stable")
@@ -78,5 +98,4 @@ class TrialTest:
         counts = np.add.reduceat(np.append(rows, np.ones(len(differences), np.int64))[order], begins)
         self._open = int(numbers[-1]), float(totals[-1]), int(counts[-1])
         ended = np.flatnonzero(counts[:-1])
-        means: Floats = totals[ended] / counts[ended]
-        return means
+        return self.scaled(totals[ended] / counts[ended])

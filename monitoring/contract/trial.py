@@ -1,11 +1,9 @@
-"""The trial of a challenger: a candidate that passed the gate and first answers beside the champion, or for a share.
+"""The trial of a challenger: a candidate that passed the gate and first answers beside the champion.
 
 Two files under DATA_DIR/_rollout tell of it. The flows write `trial.json` when a trial begins and remove it when it
 ends; the monitor, which finds from labels which of both is better, writes `ruling.json` when it has decided.
 """
 
-import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,14 +13,15 @@ from monitoring.contract.layout import Layout
 from monitoring.contract.plain_files import OddEntryError, discard, read_plain
 from monitoring.contract.storage import replaced
 
-Mode = Literal["shadow", "canary"]
+OF_TRIAL = "ChallengerDecided"  # the alert that asks for a trial's end
+Mode = Literal["shadow"]
 Decision = Literal["promote", "drop"]
 
 
 class Trial(BaseModel):
     """A challenger on trial: since when, how, and against which champion.
 
-    `share` is that of the rows which a canary answers. `bound` is the largest error that counts, of a regression.
+    `bound` is the largest error that counts, of a regression.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,7 +30,6 @@ class Trial(BaseModel):
     champion: str
     mode: Mode
     began: AwareDatetime
-    share: float = Field(default=1.0, gt=0, le=1)
     bound: float | None = Field(default=None, gt=0)
 
 
@@ -73,15 +71,6 @@ def read_ruling(layout: Layout, trial: Trial) -> Ruling | None:
 def write_ruling(layout: Layout, ruling: Ruling) -> None:
     """Say how a trial is decided."""
     _write(_ruling_path(layout), ruling)
-
-
-def are_assigned(ids: Iterable[str], share: float) -> list[bool]:
-    """Return which rows a canary with this share answers (n,): the same ones in every process, and by chance.
-
-    It goes by a checksum of the prediction's id, whose last bits are random.
-    """
-    bound = share * 2**32
-    return [zlib.crc32(i.encode()) < bound for i in ids]
 
 
 def _trial_path(layout: Layout) -> Path:

@@ -14,13 +14,14 @@ ADJUSTED = '{__name__=~".+_drift_p_value_adjusted",feature!=""}'
 RATIO = Display(unit="percentunit", minimum=0, maximum=1)
 PROBABILITIES = "What are its probabilities worth? Of two categories, or where all probabilities are logged"
 REGRESSION = "How far off is it? Of a regression alone"
+TRIAL = "Is a challenger better? While one is on trial"
 LABEL = "sum without (instance, job)"
 
 
 def model_performance() -> builders.Dashboard:
     """Return the dashboard."""
     board = frame("model-performance", "Is the model well, on what evidence, and what fires?")
-    for row in (_verdict, _drift, _predictions, _probabilities, _regression, _data, _alerts):
+    for row in (_verdict, _drift, _predictions, _probabilities, _regression, _trial, _data, _alerts):
         row(board)
     return board
 
@@ -323,6 +324,46 @@ def _regression(board: builders.Dashboard) -> None:
             Query("sum by (bin) (mean_label)", "actual"),
             Query("sum by (bin) (reference_mean_label)", "actual in the reference"),
             by="bin",
+        )
+    )
+
+
+def _trial(board: builders.Dashboard) -> None:
+    board.with_row(builders.Row(TRIAL))
+    board.with_panel(
+        number(
+            "Challenger",
+            "The version on trial; it answers beside the champion, and nobody gets its answers. Empty while none is.",
+            Display(span=4),
+            Query("max(rollout_challenger_version)"),
+        )
+    )
+    board.with_panel(
+        number(
+            "Labelled rows of the trial",
+            "Rows that champion and challenger have answered and that have a label.",
+            Display(span=4),
+            Query("max(rollout_labelled_rows)"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Loss of champion and challenger",
+            "On the same labelled rows since the trial began: the share of wrong answers, or of a regression the mean "
+            "absolute error.",
+            Display(span=8, unit="none", minimum=0),
+            Query("rollout_loss", "{{role}}"),
+        )
+    )
+    board.with_panel(
+        time_series(
+            "Evidence of the trial",
+            "log10 of the evidence that the challenger is better (promote) or worse (drop). The first that reaches the "
+            "threshold decides, and ChallengerDecided fires.",
+            Display(span=8, unit="none"),
+            Query("rollout_score", "{{decision}}"),
+            Query("rollout_threshold", "threshold"),
+            dashed=("threshold",),
         )
     )
 

@@ -9,6 +9,7 @@ import yaml
 
 from flows.trigger.notification import ACTIONS
 from monitoring.contract.config_values import parse_duration
+from monitoring.contract.trial import OF_TRIAL
 from scripts.prometheus_tools import Tools, find_tools
 from tests.contract.promql import check_expressions, metrics_in, run
 from tests.processes import ROOT
@@ -170,11 +171,11 @@ def test_alert_is_routed_to_who_should_hear_of_it(name: str, tools: Tools) -> No
     assert re.split(r"[\s,]+", printed.strip()) == expected
 
 
-def test_one_alert_asks_for_each_flow() -> None:
+def test_alerts_ask_for_each_flow() -> None:
     """Without them the loop would not close; the trigger knows the flows that they ask for."""
-    asked = {rule["labels"]["action"]: name for name, rule in ALERTS.items() if "action" in rule["labels"]}
-    assert asked == {"retrain": "ModelDrift", "rollback": "ModelTurnedBad"}
-    assert set(asked) == set(ACTIONS)
+    asked = {name: rule["labels"]["action"] for name, rule in ALERTS.items() if "action" in rule["labels"]}
+    assert asked == {"ModelDrift": "retrain", OF_TRIAL: "retrain", "ModelTurnedBad": "rollback"}
+    assert set(asked.values()) == set(ACTIONS)
 
 
 def test_rule_files_are_loaded_without_their_unit_tests() -> None:

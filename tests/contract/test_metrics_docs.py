@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,15 @@ import pyarrow as pa
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from api.metrics import APIMetrics
+from api.metrics import APIMetrics, ChallengerMetrics
 from flows.clients.mlflow import MLflow
 from flows.clients.prefect import Prefect
 from flows.trigger.metrics import TriggerMetrics, Watched, watch
 from monitoring.alarms.loss import LossTest
 from monitoring.alarms.loss_estimate import LossEstimate
+from monitoring.alarms.trial_watch import TrialVerdict
 from monitoring.contract.reference import Performance, ReliabilityCurve
+from monitoring.contract.trial import Trial
 from monitoring.fleet.fleet import Fleet
 from monitoring.fleet.fleet_metrics import FleetCollector
 from monitoring.monitor import export_metrics_to_prometheus, generate_evidently_report
@@ -65,7 +69,7 @@ def test_the_monitors_metrics_are_documented(tmp_path: Path) -> None:
     log_rows(tmp_path, GENRES, make_rows(GENRES, 300, seed=1, shift=3.0))
     monitor, registry = monitor_of(tmp_path, GENRES, drift_alarm="on")
     monitor.cycle()
-    shown = _exported(registry) | _of_errors() | _of_many_models(tmp_path)
+    shown = _exported(registry) | _of_errors() | _of_a_trial() | _of_many_models(tmp_path)
     in_groups = trips(metrics=PREFIX)
     in_groups = in_groups.model_copy(update={"model": in_groups.model.model_copy(update={"segments": ("zone",)})})
     for config in (in_groups, tips(metrics=PREFIX, drift=BY_DISTANCE)):  # what a genre's config has not
@@ -90,6 +94,19 @@ def _of_many_models(folder: Path) -> dict[str, frozenset[str]]:
     return _exported(registry)
 
 
+def _of_a_trial() -> dict[str, frozenset[str]]:
+    """Return the metrics of a challenger on trial."""
+    registry, collector = CollectorRegistry(), SnapshotCollector()
+    registry.register(collector)
+    trial = Trial(version="4", champion="3", mode="shadow", began=datetime.now(UTC))
+    losses = {"champion_loss": 0.3, "challenger_loss": 0.2}
+    scores = {"score_promote": 0.4, "score_drop": -0.4, "threshold": 1.3}
+    found = TrialVerdict(trial, answered=9, rows=8, unanswered=0, needed=400, block=0.0, **losses, **scores)
+    quiet = generate_evidently_report(make_rows(GENRES, 20), make_rows(GENRES, 20), config=GENRES).snapshot
+    collector.publish(replace(quiet, trial=found))
+    return {name: labels for name, labels in _exported(registry).items() if name.startswith("rollout_")}
+
+
 def _of_errors() -> dict[str, frozenset[str]]:
     """Return the metrics of the test of a regression's errors."""
     test = LossTest(Performance(None, 400, mae=2.0, mae_bound=20.0, mae_deviation=2.0))
@@ -100,7 +117,9 @@ def _of_errors() -> dict[str, frozenset[str]]:
 
 def test_the_apis_metrics_are_documented() -> None:
     """Every metric of the API is documented, and no other is."""
-    assert {*_exported(APIMetrics(GENRES.model).registry)} == {*_documented("API")}
+    metrics = APIMetrics(GENRES.model)
+    ChallengerMetrics(metrics.make)
+    assert {*_exported(metrics.registry)} == {*_documented("API")}
 
 
 def test_the_triggers_metrics_are_documented() -> None:

@@ -156,9 +156,9 @@ class Loop:
 
 
 @contextmanager
-def serving(servers: Servers, folder: Path, name: str) -> Iterator[Loop]:
+def serving(servers: Servers, folder: Path, name: str, **retrain: Any) -> Iterator[Loop]:
     """Run `python -m flows serve` and `python -m flows.trigger`, with a user's reference that has no predictions."""
-    config_path = write_config(folder, name)
+    config_path = write_config(folder, name, **retrain)
     layout, config = Layout(folder / "data"), load_config(config_path)
     write_user_reference(layout, config)
     port, token = free_port(), folder / "token"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.dashboards.feature_monitoring import CATEGORIES, GROUPS
-from scripts.dashboards.model_performance import REGRESSION
+from scripts.dashboards.model_performance import REGRESSION, TRIAL
 from tests.processes import ROOT, free_ports
 from tests.stack.demo_run import HOPS, SERVICES, run_demo
 
@@ -54,7 +54,7 @@ def test_another_model_closes_the_loop_by_its_config_alone(
         assert re.search(rf" s  {hop} ", finished.stdout), hop
     assert "refused or failed 0" in finished.stdout
     found = json.loads(answers.read_text())
-    other = {CATEGORIES, GROUPS, REGRESSION}
+    other = {CATEGORIES, GROUPS, REGRESSION, TRIAL}
     empty = [one for one in found if not one["values"] and one["section"] not in other]
     assert {one["panel"] for one in empty} <= {"variable model"}  # where a stack has one model, nothing bears its name
     (features,) = (one["values"] for one in found if one["panel"] == "variable feature")

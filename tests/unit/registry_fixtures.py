@@ -15,6 +15,7 @@ class Registry:
     def __init__(self) -> None:
         self.url = ""
         self.champion: str | None = None
+        self.challenger: str | None = None
         self.contents: dict[str, bytes] = {}
         self.tags: dict[str, Mapping[str, str]] = {}
 
@@ -25,12 +26,18 @@ class Registry:
         self.tags[version] = tags
         self.champion = version
 
+    def put_on_trial(self, version: str, content: bytes, **tags: str) -> None:
+        """Move the alias `challenger` to a new version."""
+        self.contents[version], self.tags[version] = content, tags
+        self.challenger = version
+
     def answer(self, address: str) -> tuple[int, bytes]:
         """Answer as MLflow does."""
         parts = urlsplit(address)
         match parts.path.removeprefix("/api/2.0/").split("/"):
             case ["mlflow", "registered-models", "alias"]:
-                if (version := self.champion) is None:
+                (alias,) = parse_qs(parts.query)["alias"]
+                if (version := self.champion if alias == "champion" else self.challenger) is None:
                     return 404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST"}'
                 tags = [{"key": key, "value": value} for key, value in self.tags[version].items()]
                 found = {"version": version, "creation_timestamp": 1000 + int(version), "tags": tags}

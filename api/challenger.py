@@ -108,9 +108,9 @@ class Challenger:
         except RegistryUnusableError as error:  # the version that is there goes on
             self.error = str(error)
 
-    def answer(self) -> None:
-        """Ask the challenger for what waits, and log what it answers."""
-        while self._waiting:
+    def answer(self, until: float = math.inf) -> None:
+        """Ask the challenger for what waits, and log what it answers; begin nothing after a moment (monotonic)."""
+        while self._waiting and not self._stopping and time.monotonic() < until:
             with self._changing:
                 asked = self._waiting.popleft()
                 self._size -= len(asked.rows)
@@ -169,7 +169,7 @@ class Challenger:
                 if time.monotonic() >= poll_at:
                     poll_at = time.monotonic() + self._poll_seconds
                     self.look()
-                self.answer()
+                self.answer(poll_at)
             except Exception as error:
                 logger.exception("challenger_failed", model=self._model.name, reason=str(error))
             with self._changing:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import mlflow
 import pytest
 
-from flows.registry.versions import challenge, promote, tags_of, version_of
+from flows.registry.publication import complete
+from flows.registry.versions import challenge, load_version, promote, tags_of, version_of
 from flows.rollout import Decided, begin_trial, conclude_trial, trial_on
 from flows.run_history import RunRecord
 from flows.training.candidate import make_candidate
@@ -30,7 +31,7 @@ class Rollout(Bringing):
         rows = draw_wine(400, shift=6.0, seed=4)
         through = write_log(self.layout, self.config, rows)[1]
         reference = read_reference(self.layout, self.config.model)
-        champion = _loaded(self)
+        champion = load_version(self.config.model, "1").onnx
         candidate = make_candidate(rows, reference.table, champion, self.config, 3)
         self.save(fitted(shift=6.0), "later.joblib")
         version = _registered(self, through)
@@ -50,12 +51,6 @@ class Rollout(Bringing):
     @property
     def challenger(self) -> str | None:
         return version_of(self.name, CHALLENGER)
-
-
-def _loaded(of: Bringing):  # type: ignore[no-untyped-def]
-    from flows.registry.versions import load_version  # noqa: PLC0415
-
-    return load_version(of.config.model, "1").onnx
 
 
 def _registered(of: Bringing, through: int) -> str:
@@ -95,6 +90,27 @@ def test_a_trial_that_is_won_ends_as_every_promotion_does(rollout: Rollout) -> N
     assert "serves_from" in tags_of(rollout.name, "2")
     assert read_trial(rollout.layout) is None
     assert rollout.on("2") is None
+
+
+@pytest.mark.parametrize("step", ["end_trial", "complete"])
+def test_a_promotion_that_is_cut_off_is_completed_by_the_next_run(
+    rollout: Rollout, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """From the moment that the alias has moved the challenger is champion, with its own reference in the end."""
+    rollout.begin()
+    write_log(rollout.layout, rollout.config, draw_wine(300, seed=6), start=START + 10**9, writer="x")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(f"flows.rollout.{step}", die)
+        rollout.conclude("promote")
+    assert rollout.champion == "2"
+    assert complete(rollout.layout, "2")
+    assert rollout.on("2") is None
+    assert read_reference(rollout.layout, rollout.config.model).model_version == "2"
+    assert (rollout.challenger, read_trial(rollout.layout)) == (None, None)
 
 
 def test_a_trial_that_is_lost_leaves_the_champion(rollout: Rollout) -> None:

@@ -1,6 +1,9 @@
 """The trial of a candidate in the flows: how it begins and ends, and what a crash or a hand leaves of it."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -11,11 +14,13 @@ from flows.rollout import Decided, begin_trial, conclude_trial, trial_on
 from flows.run_history import RunRecord
 from flows.training.candidate import make_candidate
 from monitoring.contract.drift_state import DriftState
+from monitoring.contract.errors import ConfigError
 from monitoring.contract.history import read_history
 from monitoring.contract.names import CHALLENGER, LEARNED_THROUGH, PREVIOUS
 from monitoring.contract.reference import read_reference
 from monitoring.contract.trial import Decision, Ruling, Trial, read_trial, write_ruling, write_trial
 from tests.unit.flows_fixtures import START, draw_wine, write_log
+from tests.unit.models import wine
 from tests.unit.register_fixtures import Bringing, bringing_to_wine, fitted, tracking_store  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's, not ours
@@ -103,9 +108,10 @@ def test_a_promotion_that_is_cut_off_is_completed_by_the_next_run(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(f"flows.rollout.{step}", die)
-        rollout.conclude("promote")
+        with pytest.raises(KeyboardInterrupt):
+            rollout.conclude("promote")
     assert rollout.champion == "2"
     assert complete(rollout.layout, "2")
     assert rollout.on("2") is None
@@ -183,3 +189,19 @@ def test_a_won_trial_whose_reference_never_comes_ends_with_its_time(rollout: Rol
     outcome, message = rollout.conclude("promote")
     assert outcome == "Dropped"
     assert "no reference can be made" in message
+
+
+@pytest.mark.parametrize(
+    ("retrain", "told"),
+    [
+        pytest.param({"rollout": "canary"}, "retrain.rollout", id="no such rollout"),
+        pytest.param({"rollout": "shadow", "trial": {"labels": 99}}, "of which a challenger's reference", id="labels"),
+        pytest.param({"rollout": "shadow", "forward": "http://hook"}, "forward has a scheduler retrain", id="forward"),
+        pytest.param({"trial": {"level": 2}}, "retrain.trial.level", id="level"),
+    ],
+)
+def test_a_config_that_no_trial_could_follow_is_refused(tmp_path: Path, retrain: dict[str, Any], told: str) -> None:
+    """Before anything runs, with the key that is wrong."""
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        wine(tmp_path, **retrain)
+    assert wine(tmp_path, trial={"labels": 99}).retrain.rollout == "direct"

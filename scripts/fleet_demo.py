@@ -158,7 +158,7 @@ class Harm:
         layout = self._demos[DELETED].layout
         Path(str(layout.root)).mkdir(exist_ok=True)
         Path(str(layout.reference)).write_bytes(self._reference)
-        self._demo.hop("config mended", lambda: self._is("max(monitor_config_faulty) == 0", "no file is faulty"), 60)
+        self._demo.hop("config mended", lambda: self._is("absent(monitor_config_faulty > 0)", "no file is faulty"), 60)
         self._demo.hop(f"{DELETED} mended", lambda: self._watched(DELETED), 180)
 
     def _logged(self, traffic: Traffic, rows: int) -> str | None:

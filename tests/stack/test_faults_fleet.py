@@ -8,6 +8,8 @@ import pytest
 from tests.processes import free_ports
 from tests.stack.demo_run import HOPS, SERVICES, run_demo
 
+TOLD = ("genres' config", "car_loans' labels", "flights_late gone", "config mended", "flights_late mended")
+
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)

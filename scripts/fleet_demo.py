@@ -135,7 +135,7 @@ class Harm:
                 self._demo.hop(f"{name} logged", lambda traffic=traffic: self._logged(traffic, 100), 60)  # type: ignore[misc]
         self._config.write_text("model: [")
         self._traffics["car_loans"].set_drifts(["wrong_labels"])
-        car_loans, deleted = (self._data / self._demos[name].config.model.name for name in ("car_loans", DELETED))
+        car_loans, deleted = (self._data / self._name(name) for name in ("car_loans", DELETED))
         (car_loans / "labels.parquet/labels-0.parquet").write_bytes(b"no Parquet")
         self._reference = (deleted / "reference.parquet").read_bytes()
         shutil.rmtree(deleted, ignore_errors=True)
@@ -144,9 +144,12 @@ class Harm:
         """See each told by its model's name, and all rows since acknowledged."""
         see = self._demo.hop
         see("genres' config", lambda: self._is("max(monitor_config_faulty) > 0", "faulty, as the page says"), 60)
+        see("its alert", lambda: self._alerts("file", self._config.name), 60)
         see("genres watched on", lambda: self._watched("genres"), 60)
         see("car_loans' labels", self._labels_told, 180)
+        see("its alert", lambda: self._alerts("model", self._name("car_loans")), 60)
         see(f"{DELETED} gone", self._deleted_told, 60)
+        see("its alert", lambda: self._alerts("model", self._name(DELETED)), 60)
         for name, traffic in self._traffics.items():
             if name != DRIFTS:
                 before = traffic.counts().acknowledged
@@ -169,6 +172,15 @@ class Harm:
 
     def _is(self, expression: str, told: str) -> str | None:
         return told if self._demo.query(expression) is not None else None
+
+    def _alerts(self, label: str, value: str) -> str | None:
+        alerts = self._demo.get("prometheus", "/api/v1/alerts")["data"]["alerts"]
+        labels = [one["labels"] for one in alerts if one["state"] == "firing"]
+        fire = {one["alertname"] for one in labels if one.get(label) == value}
+        return ", ".join(sorted(fire)) or None
+
+    def _name(self, name: str) -> str:
+        return self._demos[name].config.model.name
 
     def _watched(self, name: str) -> str | None:
         demo = self._demos[name]

@@ -102,7 +102,7 @@ FAULTS       := $(patsubst tests/stack/test_faults_%.py,%,$(wildcard tests/stack
 FAULTS_FILES  = $(if $(filter containers,$1),$(addprefix tests/containers/test_containers_,faults.py recovery.py),tests/stack/test_faults_$1.py)
 
 .PHONY: test-faults
-test-faults: setup ## each service dies, files, labels and models go wrong, and the machine is reset, in parts of ten minutes at most (PART=day for one; day, resets, servers, services, stopped, told, containers; RESETS=50 for more resets)
+test-faults: setup ## each service dies, files, labels and models go wrong, and the machine is reset, in parts of ten minutes at most (PART=day for one; day, fleet, resets, servers, services, stopped, told, containers; RESETS=50 for more resets)
 	@failed=; $(foreach part,$(if $(PART),$(PART),$(FAULTS)),printf '\033[1m==> Tests of faults: $(part)\033[0m\n'; \
 	$(BIN)/python -m pytest -m long -s --durations=0 --durations-min=1 $(call FAULTS_FILES,$(part)) || failed="$$failed $(part)"; )\
 	[ -z "$$failed" ] || { echo "These parts failed:$$failed"; exit 1; }

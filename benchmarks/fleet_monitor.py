@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,14 +78,20 @@ def prepare(folder: Path, models: int) -> Config:
     return config
 
 
-def start(folder: Path, models: int, seconds: float, interval: float, config: Config) -> Run:
-    """Run a monitor of so many models for so long."""
+def beginning(folder: Path, models: int) -> tuple[list[str], Path, Path]:
+    """Lay down configs and data of so many models; return their names and both folders."""
     configs, data = folder / f"configs-{models}", folder / f"data-{models}"
     configs.mkdir()
     names = [f"model-{number:02d}" for number in range(models)]
     for name in names:
         shutil.copytree(folder / "source", data / name, copy_function=os.link)
         shutil.copy(folder / f"configs/{name}.yml", configs)
+    return names, configs, data
+
+
+@contextmanager
+def monitoring(data: Path, configs: Path, interval: float) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run a monitor; yield its process and its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {
@@ -97,22 +105,34 @@ def start(folder: Path, models: int, seconds: float, interval: float, config: Co
         [sys.executable, "-m", "monitoring", "run"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
     )
     try:
-        return _watch(process, f"http://127.0.0.1:{port}", (data, names, config), seconds, interval)
+        yield process, f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
+
+
+def start(folder: Path, models: int, seconds: float, interval: float, config: Config) -> Run:
+    """Run a monitor of so many models for so long."""
+    names, configs, data = beginning(folder, models)
+    with monitoring(data, configs, interval) as (process, url):
+        return _watch(process, url, (data, names, config), seconds, interval)
+
+
+def until_judged(process: subprocess.Popen[bytes], url: str, names: list[str]) -> float:
+    """Wait until each model has a verdict; return the seconds that it took."""
+    begun = time.perf_counter()
+    while not all(_value(url, name, "drift_detected") is not None for name in names):
+        assert process.poll() is None, "the monitor ended"
+        assert time.perf_counter() - begun < PATIENCE, f"no verdict on all models within {PATIENCE} s"
+        time.sleep(0.2)
+    return time.perf_counter() - begun
 
 
 def _watch(
     process: subprocess.Popen[bytes], url: str, logs: tuple[Path, list[str], Config], seconds: float, interval: float
 ) -> Run:
     data, names, config = logs
-    begun = time.perf_counter()
-    while not all(_value(url, name, "drift_detected") is not None for name in names):
-        assert process.poll() is None, "the monitor ended"
-        assert time.perf_counter() - begun < PATIENCE, f"no verdict on all models within {PATIENCE} s"
-        time.sleep(0.2)
-    first = time.perf_counter() - begun
+    first = until_judged(process, url, names)
     time.sleep(2 * interval)  # in which each has its second look, at its own time in the interval
     session, scrapes, cycles, behind, memory = requests.Session(), [], [], 0.0, []
     spent, since = _cpu_seconds(process.pid), time.perf_counter()
@@ -121,12 +141,15 @@ def _watch(
         name = names[len(scrapes) % len(names)]
         answer = session.get(f"{url}/models/{name}/metrics", timeout=10)
         scrapes.append(time.perf_counter() - now)
-        found = _of(answer.text, "monitor_cycle_seconds"), _of(answer.text, "monitor_last_success_timestamp_seconds")
+        found = (
+            value_of(answer.text, "monitor_cycle_seconds"),
+            value_of(answer.text, "monitor_last_success_timestamp_seconds"),
+        )
         cycles.append(found[0] or 0.0)
         behind = max(behind, time.time() - (found[1] or 0.0))
         if now - checked > 1:
             checked = now
-            memory.append((_megabytes(process.pid, "Rss"), _megabytes(process.pid, "Pss")))
+            memory.append(sizes_of(process.pid))
         if grown <= (now - ends + seconds) / interval:
             _grow(data, names, config, grown)
             grown += 1
@@ -150,10 +173,10 @@ def _value(url: str, name: str, metric: str) -> float | None:
         answer = requests.get(f"{url}/models/{name}/metrics", timeout=5)
     except requests.RequestException:  # not up yet, or busy importing
         return None
-    return _of(answer.text, metric) if answer.ok else None
+    return value_of(answer.text, metric) if answer.ok else None
 
 
-def _of(text: str, metric: str) -> float | None:
+def value_of(text: str, metric: str) -> float | None:
     found = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else None
 
@@ -163,19 +186,25 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _megabytes(pid: int, name: str) -> float:
+def sizes_of(pid: int) -> tuple[float, float]:
+    """Return the megabytes that are resident, and those with what is shared counted by its share."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1024
+    rss, pss = (int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) for name in ("Rss", "Pss"))
+    return rss / 1024, pss / 1024
+
+
+def sorted_at(seconds: list[float]) -> str:
+    """Return the median, the 99 % quantile and the longest."""
+    ordered = sorted(seconds)
+    return ", ".join(f"{1000 * ordered[int(share * (len(ordered) - 1))]:.0f} ms" for share in (0.5, 0.99, 1))
 
 
 def _row(run: Run) -> str:
-    scrapes = sorted(run.scrapes)
-    at = [f"{1000 * scrapes[int(share * (len(scrapes) - 1))]:.0f} ms" for share in (0.5, 0.99, 1)]
     cycle = statistics.median(run.cycles)
     cells = [
         str(run.models), f"{run.begun:.1f} s", f"{run.resident:.0f} MB", f"{run.proportional:.0f} MB",
         f"{run.peak:.0f} MB", f"{run.core:.0%}", f"{1000 * cycle:.0f} ms", f"{cycle * run.models:.2f} s",
-        f"{run.behind:.1f} s", ", ".join(at),
+        f"{run.behind:.1f} s", sorted_at(run.scrapes),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

@@ -173,6 +173,7 @@ class AppendLog:
             self._journal = None
         if self._journal is None:
             self._journal = self._open()
+        self._journal.keep_name()
         return self._journal
 
     def _open(self) -> Journal:
@@ -311,6 +312,7 @@ class AppendLog:
             for journal in list(self._full):
                 journal.finish()
                 try:
+                    journal.keep_name()
                     self._report(journal.path, seal(journal.path, self.parts, self.form))
                 except UNREADABLE as error:
                     self._fail("seal", journal.path, error)

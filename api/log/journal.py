@@ -13,6 +13,7 @@ from pathlib import Path
 
 from monitoring.contract.journals import JOURNAL_NAME
 from monitoring.contract.locks import lock
+from monitoring.contract.plain_files import make_folder
 from monitoring.contract.storage import step, sync
 
 LARGEST = 1 << 28  # bytes: one that has grown to this is sealed, and another begun
@@ -21,8 +22,9 @@ LARGEST = 1 << 28  # bytes: one that has grown to this is sealed, and another be
 class Journal:
     """The journal that this process appends to."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, *, durable: bool = False) -> None:
         self.path = path
+        self._durable = durable
         self.rows = 0
         self.broken = False  # nothing may be appended any more
         self._descriptor = descriptor
@@ -40,7 +42,7 @@ class Journal:
             os.close(descriptor)
             return None
         step("journal locked")
-        journal = cls(path, descriptor)
+        journal = cls(path, descriptor, durable=durable)
         try:
             journal.append(first_line, 0)
             if durable:
@@ -107,6 +109,37 @@ class Journal:
         self.broken = self._refused = True  # after a failed fsync the kernel may forget what it could not write
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, self._synced)
+
+    def keep_name(self) -> None:
+        """Write the journal down again if its name is gone, as with a folder that was deleted or moved.
+
+        What was acknowledged is in the log then, and not in a file that nobody can open. Raise OSError if it cannot be.
+        """
+        with self._turn:
+            while self._syncing:
+                self._turn.wait()
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(self.path), os.fstat(self._descriptor)):  # noqa: PTH116 - each append asks
+                    return
+            self._write_again()
+
+    def _write_again(self) -> None:
+        make_folder(self.path.parent)
+        begun = self.path.with_name(f"_again{self.path.name}")
+        descriptor = os.open(begun, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        try:
+            lock(descriptor)
+            content = os.pread(self._descriptor, self._size, 0)
+            if os.write(descriptor, content) < len(content):
+                raise OSError(errno.ENOSPC, "No space left for the whole journal")  # noqa: TRY301 - as write would
+            begun.rename(self.path)
+            if self._durable:
+                sync(self.path.parent)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._synced = descriptor, 0
 
     @property
     def full(self) -> bool:

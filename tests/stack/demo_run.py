@@ -40,12 +40,16 @@ class Demo:
 
 
 def run_demo(
-    tmp_path: Path, ports: list[int], *arguments: str, surroundings: Mapping[str, str] = os.environ
+    tmp_path: Path,
+    ports: list[int],
+    *arguments: str,
+    program: str = "scripts.demo",
+    surroundings: Mapping[str, str] = os.environ,
 ) -> subprocess.CompletedProcess[str]:
     environment = {
         **surroundings,
         **{f"{name}_PORT": str(port) for name, port in zip(SERVICES, ports, strict=True)},
         "TMPDIR": str(tmp_path),
     }
-    command = [sys.executable, "-m", "scripts.demo", *arguments]
+    command = [sys.executable, "-m", program, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1150, check=False)

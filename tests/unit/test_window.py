@@ -27,7 +27,7 @@ from tests.unit.models import LOANS, loans
 from tests.unit.monitor_fixtures import START, label_rows, log_rows, make_rows
 from tests.unit.profile_strategies import same_profile
 
-ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 25
+ROUNDS = int(os.environ.get("FUZZ_CASES", "1000")) // 50
 BEGIN = microseconds(START)
 
 

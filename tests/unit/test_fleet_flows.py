@@ -9,8 +9,9 @@ import yaml
 from flows.clients.prefect import Prefect
 from flows.first_starts import FirstStarts
 from flows.settings import FlowSettings
-from flows.watched_models import KnownModels, watched_model
+from flows.watched_models import watched_model
 from monitoring.contract.errors import ConfigError
+from monitoring.contract.model_folder import ModelFolder
 from tests.unit.models import WINE
 from tests.unit.test_trigger import CREATE, RUN, RUNS, WELL, changed, client_of, post, series, servers, with_alert
 
@@ -144,7 +145,7 @@ def test_each_model_is_started_once_and_again_when_its_file_changes(folder: Path
     state = {"state_type": "COMPLETED", "state_name": "Ready"}
     answers = {DEPLOYED: (200, {"id": "d-1"}), CREATE: (201, RUN), RUNS: (200, [])}
     with servers({**answers, "GET /api/flow_runs/run-1": (200, {**RUN, **state})}) as (base, asked):
-        starts = FirstStarts(Prefect(f"{base}/api"), KnownModels(folder))
+        starts = FirstStarts(Prefect(f"{base}/api"), ModelFolder(folder))
 
         def look() -> list[str]:
             before = len(asked)
@@ -172,7 +173,7 @@ def test_a_first_start_that_fails_is_asked_for_again(folder: Path) -> None:
     answers = {DEPLOYED: (200, {"id": "d-1"}), CREATE: (201, RUN), RUNS: (200, lambda _: waiting)}
     clock = Clock()
     with servers({**answers, "GET /api/flow_runs/run-1": (200, failed)}) as (base, asked):
-        starts = FirstStarts(Prefect(f"{base}/api"), KnownModels(folder), clock)
+        starts = FirstStarts(Prefect(f"{base}/api"), ModelFolder(folder), clock)
 
         def requests() -> int:
             return sum(route == CREATE for route, _ in asked)
@@ -195,13 +196,16 @@ def test_a_first_start_that_fails_is_asked_for_again(folder: Path) -> None:
         assert requests() == 4
 
 
-def test_a_typo_stops_no_retraining(folder: Path, token_file: Path) -> None:
+def test_a_typo_or_a_folder_that_is_away_stops_no_retraining(folder: Path, token_file: Path) -> None:
     """The model goes on by what its file said before; after a restart its alert is ignored, and the answer says why."""
     with servers(WELL) as (base, _):
         client = client_of(token_file, base, driftloop_config=folder)
         assert post(client, about("red")).json["outcome"] == "accepted"
         (folder / "red.yml").write_text("model: [")
         assert post(client, about("red")).json["outcome"] == "accepted"
+        away = folder.rename(folder.with_name("away"))
+        assert post(client, about("white")).json["outcome"] == "accepted"
+        away.rename(folder)
         anew = client_of(token_file, base, driftloop_config=folder)
         assert post(anew, about("red")).json["outcome"] == "ignored"
 

@@ -146,7 +146,7 @@ class Fleet:
             poll = max(settings.model_poll_seconds, min(_SLOWEST_POLL, models / _POLLS))
             settings = settings.of_model(name).model_copy(update={"model_poll_seconds": poll})
         try:
-            service = Service.start(settings, config, keys=self.keys, many=self.many)
+            service = Service.start(settings, config, keys=self.keys, many=self.many, former=serving)
         except Exception as error:
             if not self.many:
                 raise

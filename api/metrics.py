@@ -3,7 +3,7 @@
 import os
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -42,16 +42,26 @@ class Labelled(Generic[M]):
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the metrics of one model in its registry: with the label `model` where there are many, else without."""
+    """Makes the metrics of one model in its registry: with the label `model` where there are many, else without.
+
+    One that is made again is the same, and counts on: a counter that falls has been restarted, for Prometheus.
+    """
 
     registry: CollectorRegistry
     model: str | None = None
+    made: dict[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)  # by name: the labels, and the metric
 
     def labelled(self, kind: type[M], name: str, text: str, labels: Sequence[str] = (), **more: Any) -> Labelled[M]:
         """Make a metric with labels."""
-        if self.model is None:
-            return Labelled(kind(name, text, labels, registry=self.registry, **more))
-        return Labelled(kind(name, text, ["model", *labels], registry=self.registry, **more), (self.model,))
+        first = () if self.model is None else (self.model,)
+        names = (*("model" for _ in first), *labels)
+        before, metric = self.made.get(name, ((), None))
+        if metric is None or before != names:
+            if metric is not None:
+                self.registry.unregister(metric)
+            metric = kind(name, text, names, registry=self.registry, **more)
+            self.made[name] = names, metric
+        return Labelled(metric, first)
 
     def single(self, kind: type[M], name: str, text: str, **more: Any) -> M:
         """Make a metric that has no label of its own."""
@@ -129,10 +139,10 @@ _PREDICTIONS: dict[TaskName, type[_Categories | _Numbers]] = {"classification": 
 class RequestMetrics:
     """What is counted of requests, be they for a model or not."""
 
-    def __init__(self, model: str | None = None) -> None:
+    def __init__(self, model: str | None = None, make: Maker | None = None) -> None:
         use_metric_files()
-        self.registry = CollectorRegistry()
-        self.make = Maker(self.registry, model)
+        self.make = make or Maker(CollectorRegistry(), model)
+        self.registry = self.make.registry
         make = self.make.labelled
         self._requests = make(Counter, "api_requests", "Requests answered.", ["endpoint", "method", "status"])
         self._seconds = make(
@@ -172,10 +182,13 @@ class RequestMetrics:
 
 
 class APIMetrics(RequestMetrics):
-    """The metrics of one model in one worker process; with its name as a label where there are many."""
+    """The metrics of one model in one worker process; with its name as a label where there are many.
 
-    def __init__(self, model: Model, *, many: bool = False) -> None:
-        super().__init__(model.name if many else None)
+    Those of a model that has changed go on with what its former ones have counted.
+    """
+
+    def __init__(self, model: Model, *, many: bool = False, former: RequestMetrics | None = None) -> None:
+        super().__init__(model.name if many else None, former and former.make)
         labelled, single = self.make.labelled, self.make.single
         self._predictions = _PREDICTIONS[model.task](model, self.make)
         self.batch_size = single(Histogram, "api_batch_size", "Rows of a prediction request.", buckets=_ROWS)

@@ -193,8 +193,11 @@ def test_models_come_and_go_without_a_restart(tmp_path: Path) -> None:
         (models / "a.yml").write_text("model: [")
         eventually("both faults", lambda: client.get("/models").json["faults"].keys() == {"a.yml", "c.yml"})
         assert (status("a"), status("b"), status("B")) == (200, 200, 404)
+        answered = '_total{endpoint="predict",method="POST",model="a",status="200"}'
+        before = counted(client.get("/metrics").text, answered)
         write_config(models / "a.yml", GENRES, name="a", categories=["rock", "pop"])
         eventually("the changed model", lambda: status("a") == 503)  # the champion does not fit it
+        assert counted(client.get("/metrics").text, answered) >= before > 0
         assert status("b") == 200
         (models / "c.yml").unlink()
         (models / "b.yml").unlink()

@@ -114,6 +114,25 @@ def test_metrics_tell_the_models_apart(folder: Path, token_file: Path) -> None:
     assert found["flow_runs", "retrain", "white", "COMPLETED"] == 1
 
 
+def test_many_runs_of_one_model_push_no_failure_of_another_out(folder: Path, token_file: Path) -> None:
+    """Prefect tells the newest 200 of all; of a model with few among them its own are asked for."""
+    failed = {**RUN, "id": "run-2", "state_type": "FAILED", "state_name": "Failed", "tags": ["model:red"]}
+    fine = {**RUN, "state_type": "COMPLETED", "state_name": "Promoted", "tags": ["model:white"]}
+
+    def runs(body: dict[str, Any]) -> list[Any]:
+        wanted = body["flow_runs"].get("state", {}).get("type", {}).get("any_", ["COMPLETED", "FAILED"])
+        tags = body["flow_runs"].get("tags", {}).get("all_", [])
+        found = [run for run in [fine] * 300 + [failed] if run["state_type"] in wanted and {*tags} <= {*run["tags"]}]
+        return found[: body["limit"]]
+
+    with servers({**WELL, RUNS: (200, runs)}) as (base, _):
+        client = client_of(token_file, base, driftloop_config=folder)
+        client.application.extensions["upstreams"].prefect.poll()
+        found = series(client)
+    assert found["flow_last_run_state", "retrain", "red", "FAILED"] == 1
+    assert found["flow_last_run_state", "retrain", "white", "COMPLETED"] == 1
+
+
 def test_a_run_is_about_the_model_that_it_names(folder: Path, tmp_path: Path) -> None:
     """Its files lie in its folder; what is wrong is said with the names that there are, and the faults."""
     settings = FlowSettings(driftloop_config=folder, data_dir=tmp_path / "data")

@@ -84,8 +84,8 @@ class Fleet:
         """Return which of many models a path is about; empty if there is only one, or none of that name."""
         if not self.many:
             return ""
-        _, top, name, *_ = [*path.split("/", 3), "", ""]
-        name = unquote(name) if top == "models" else self.first
+        _, top, name, *_ = [*unquote(path).split("/", 3), "", ""]  # whole, as whoever routes it does
+        name = name if top == "models" else self.first
         return name if name in self._services else ""
 
     def render(self) -> bytes:

@@ -238,6 +238,13 @@ def test_a_line_with_unfit_models_is_refused(tmp_path: Path, line: str) -> None:
         APISettings(data_dir=tmp_path, api_keys_file=tmp_path / "keys").read_keys()
 
 
+def test_an_escaped_path_is_about_the_model_that_it_names(app: Flask) -> None:
+    """As it is where it is answered; what is shed counts there too."""
+    model_of = app.extensions["driftloop.model_of"]
+    assert [model_of(path) for path in (f"/%6dodels/{LOAN}/predict", f"/models/{LOAN}%2Fpredict")] == [LOAN, LOAN]
+    assert model_of(f"/models/x%2F{FLIGHT}/predict") == ""
+
+
 def test_a_flooded_model_leaves_the_others_their_threads(folder: Path) -> None:
     """One worker of two threads: far too many batches for one model are shed, and the other one's rows are answered."""
     batch = post(f"/models/{GENRE}/predict", json.dumps({"instances": [ROWS[GENRE]] * 2_000}).encode())

@@ -55,13 +55,11 @@ class Maker:
         """Make a metric with labels."""
         first = () if self.model is None else (self.model,)
         names = (*("model" for _ in first), *labels)
-        before, metric = self.made.get(name, ((), None))
-        if metric is None or before != names:
-            if metric is not None:
-                self.registry.unregister(metric)
-            metric = kind(name, text, names, registry=self.registry, **more)
-            self.made[name] = names, metric
-        return Labelled(metric, first)
+        if name in self.made and self.made[name][0] != names:
+            self.registry.unregister(self.made.pop(name)[1])
+        if name not in self.made:
+            self.made[name] = names, kind(name, text, names, registry=self.registry, **more)
+        return Labelled(self.made[name][1], first)
 
     def single(self, kind: type[M], name: str, text: str, **more: Any) -> M:
         """Make a metric that has no label of its own."""
@@ -139,9 +137,9 @@ _PREDICTIONS: dict[TaskName, type[_Categories | _Numbers]] = {"classification": 
 class RequestMetrics:
     """What is counted of requests, be they for a model or not."""
 
-    def __init__(self, model: str | None = None, make: Maker | None = None) -> None:
+    def __init__(self, model: str | None = None, maker: Maker | None = None) -> None:
         use_metric_files()
-        self.make = make or Maker(CollectorRegistry(), model)
+        self.make = maker or Maker(CollectorRegistry(), model)
         self.registry = self.make.registry
         make = self.make.labelled
         self._requests = make(Counter, "api_requests", "Requests answered.", ["endpoint", "method", "status"])
@@ -188,7 +186,7 @@ class APIMetrics(RequestMetrics):
     """
 
     def __init__(self, model: Model, *, many: bool = False, former: RequestMetrics | None = None) -> None:
-        super().__init__(model.name if many else None, former and former.make)
+        super().__init__(model.name if many else None, former.make if former else None)
         labelled, single = self.make.labelled, self.make.single
         self._predictions = _PREDICTIONS[model.task](model, self.make)
         self.batch_size = single(Histogram, "api_batch_size", "Rows of a prediction request.", buckets=_ROWS)

@@ -43,7 +43,7 @@ class Service:
         if many and config.model.label == "model":
             raise ConfigError("model.label = model: is taken; of many models each metric has the label model")
         model, sealing = config.model, _sealing(settings)
-        metrics = APIMetrics(model, many=many, former=former and former.metrics)
+        metrics = APIMetrics(model, many=many, former=former.metrics if former else None)
         layout = Layout(settings.data_dir, settings.parts_uri)
         predictions = AppendLog(
             layout.journals(layout.current), prediction_format(model), metrics.log, sealing, layout.current

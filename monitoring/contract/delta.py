@@ -110,8 +110,8 @@ def _named(folder: Path | Remote) -> tuple[str, dict[str, str]]:
         return str(folder.absolute()), {}
     uri = urlsplit(folder.root)
     if uri.scheme.startswith("abfs"):
-        host = (uri.hostname or "").partition(".")
-        account = host[0] if host[2].endswith(_AZURE) else uri.username
+        name, _, domain = (uri.hostname or "").partition(".")
+        account = name if domain.endswith(_AZURE) else uri.username
         named = {"azure_storage_account_name": account, "azure_storage_account_key": uri.password}
         container = folder.address[1].strip("/")
         return f"{uri.scheme}://{container}", {name: unquote(value) for name, value in named.items() if value}

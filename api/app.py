@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from urllib.parse import unquote
 
 import structlog
 from flask import Flask, Response, g, request
@@ -78,17 +79,19 @@ def _count(fleet: Fleet, response: Response) -> Response:
 
 
 def _log_request(fleet: Fleet, response: Response) -> Response:
-    """Log whose key a request has carried, as soon as there are several to tell apart."""
-    if fleet.keys is not None and fleet.keys.tell() and (key := g.get("key")) is not None:
+    """Log whose key a request has carried, as soon as there are several to tell apart; None is that of a 401."""
+    key, refused = g.get("key"), response.status_code == 401  # noqa: PLR2004
+    if fleet.keys is not None and fleet.keys.tell() and (key is not None or refused):
         about = {"endpoint": request.endpoint, "model": _asked(fleet), "status": response.status_code}
-        logger.info("request", key=key.name, **about, seconds=round(time.perf_counter() - g.started, 6))
+        logger.info("request", key=key and key.name, **about, seconds=round(time.perf_counter() - g.started, 6))
     return response
 
 
 def _count_shed(fleet: Fleet, path: str) -> None:
     """Count a POST to that path that the worker has refused before it came to the application."""
-    _, top, _, rest = [*path.split("/", 3), "", "", ""][:4]
-    fleet.metrics_of(fleet.model_of(path)).shed(_WRITES.get(f"/{rest}" if top == "models" else path, "none"))
+    plain = unquote(path)
+    _, top, _, rest = [*plain.split("/", 3), "", "", ""][:4]
+    fleet.metrics_of(fleet.model_of(path)).shed(_WRITES.get(f"/{rest}" if top == "models" else plain, "none"))
 
 
 def _answer_error(fleet: Fleet, error: Exception) -> Response:

@@ -6,9 +6,8 @@ every second, so that a file that is added, changed or removed counts without a 
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import unquote
 
 import structlog
@@ -18,9 +17,8 @@ from api.problems import Problem, shown
 from api.service import Service
 from api.settings import APISettings
 from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_configs, printable
-from monitoring.contract.errors import ConfigError
-from monitoring.contract.storage import Stamp, stamp
+from monitoring.contract.config_file import load_config, printable
+from monitoring.contract.model_folder import ModelFile, ModelFolder
 
 _LOOK_SECONDS = 1.0  # between two looks at the folder
 _POLLS = 5  # of the registry a second, by all models together
@@ -38,19 +36,17 @@ class Fleet:
         self.keys = settings.read_keys()  # of which clients must send one to write
         self.many = settings.driftloop_config.is_dir()
         self.first = ""  # none, where the first file was faulty from the start
-        self.faults: dict[str, str] = {}  # why a file of the folder cannot be used, by its name
         self._settings = settings
-        self._folder = settings.driftloop_config
+        self._folder = ModelFolder(settings.driftloop_config, patient=True)
+        self._taken: Mapping[str, ModelFile] = {}  # the files, as they were last taken over
         self._services: dict[str, Service] = {}
-        self._names: dict[Path, str] = {}  # of the models, as their files could be read last
-        self._seen: dict[Path, Stamp | None] | None = None  # the files, as they were last taken over
-        self._missing: set[str] = set()  # models without a file at the last look
+        self._unstarted: dict[str, str] = {}  # why a model cannot be started, by its name
         self._leaving: list[Service] = []  # which requests may still use
         self._uses: Counter[int] = Counter()  # requests under way, by their service's identity
         self._using = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow-folder", daemon=True)
-        self._take_over(settings.read_configs())
+        self._take_over(self._folder.look() if self.many else self._only())
         self.metrics = RequestMetrics("") if self.many else self._services[self.first].metrics  # of no model's requests
         if self.many:
             self._thread.start()
@@ -59,6 +55,11 @@ class Fleet:
     def services(self) -> dict[str, Service]:
         """Return the models that are served, by name, in the files' order."""
         return dict(self._services)
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Return why a file of the folder cannot be used, or a model not be started, by its name."""
+        return {printable(path.name): reason for path, reason in self._folder.faults.items()} | self._unstarted
 
     @contextmanager
     def used(self, name: str) -> Iterator[Service]:
@@ -83,8 +84,8 @@ class Fleet:
         """Return which of many models a path is about; empty if there is only one, or none of that name."""
         if not self.many:
             return ""
-        _, top, name, *_ = [*path.split("/", 3), "", ""]
-        name = unquote(name) if top == "models" else self.first
+        _, top, name, *_ = [*unquote(path).split("/", 3), "", ""]  # whole, as whoever routes it does
+        name = name if top == "models" else self.first
         return name if name in self._services else ""
 
     def render(self) -> bytes:
@@ -109,47 +110,30 @@ class Fleet:
     def look(self) -> None:
         """Look at the folder: start what is new, start anew what has changed, and end what is gone."""
         self._close_unused()
-        try:
-            files = {path: stamp(path) for path in self._folder.iterdir()}
-            if files != self._seen or self._missing:
-                self._take_over(load_configs(self._folder))
-                self._seen = files
-        except (OSError, ConfigError) as error:  # each model serves on as it did
-            self._seen = None
-            self._tell({**self.faults, str(self._folder): f"{self._folder}: cannot be listed: {error}"})
+        models = self._folder.look()
+        if models is not self._taken:
+            self._take_over(models)
 
     def _follow(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
             try:
                 self.look()
             except Exception:
-                logger.exception("model_folder_failed", folder=str(self._folder))
+                logger.exception("model_folder_failed", folder=str(self._folder.folder))
 
-    def _take_over(self, configs: dict[Path, Config | ConfigError]) -> None:
-        """Serve the models of these files and no others, but for two that are served as they were.
+    def _only(self) -> Mapping[str, ModelFile]:
+        """Return the model of the one config file; raise ConfigError if that cannot be used."""
+        path = self._settings.driftloop_config
+        config = load_config(path)
+        return {config.model.name: ModelFile(path, config)}
 
-        These are the model of a file that cannot be used any more, and for one look that of a file that is gone: an
-        editor may be about to put another in its place.
-        """
-        found: dict[str, Service] = {}
+    def _take_over(self, models: Mapping[str, ModelFile]) -> None:
+        """Serve these models and no others."""
         faults: dict[str, str] = {}
-        sound = {path: config for path, config in configs.items() if isinstance(config, Config)}
-        for path, config in sound.items():
-            self._names[path] = name = config.model.name
-            service = self._started(config, len(sound), faults)
-            if service is not None:
-                found[name] = service
-        faults |= {
-            printable(path.name): str(error) for path, error in configs.items() if isinstance(error, ConfigError)
-        }
-        faulty = {self._names.get(path, "") for path in configs.keys() - sound.keys()}
-        gone = self._services.keys() - found.keys() - faulty
-        ended, self._missing = gone & self._missing, gone - self._missing
-        kept = {name: service for name, service in self._services.items() if name not in ended}
-        self._serve(kept | found, [*map(self._names.get, configs)])
-        self._names = {path: name for path, name in self._names.items() if path in configs}
-        self.first = self._names.get(next(iter(configs), self._folder), "")
-        self._tell(faults)
+        started = {name: self._started(file.config, len(models), faults) for name, file in models.items()}
+        self._serve({name: service for name, service in started.items() if service is not None})
+        self.first = self._folder.first if self.many else next(iter(models))
+        self._taken, self._unstarted = models, faults
 
     def _started(self, config: Config, models: int, faults: dict[str, str]) -> Service | None:
         """Return a model's service, started anew if it has changed; None, and why, if it does not start."""
@@ -162,7 +146,7 @@ class Fleet:
             poll = max(settings.model_poll_seconds, min(_SLOWEST_POLL, models / _POLLS))
             settings = settings.of_model(name).model_copy(update={"model_poll_seconds": poll})
         try:
-            service = Service.start(settings, config, keys=self.keys, many=self.many)
+            service = Service.start(settings, config, keys=self.keys, many=self.many, former=serving)
         except Exception as error:
             if not self.many:
                 raise
@@ -173,9 +157,8 @@ class Fleet:
             logger.info("model_started" if serving is None else "model_started_anew", model=name)
         return service
 
-    def _serve(self, services: dict[str, Service], order: list[str | None]) -> None:
+    def _serve(self, services: dict[str, Service]) -> None:
         """Serve these from now on; those that are served no longer are closed once no request uses them."""
-        services = {name: services[name] for name in dict.fromkeys([*order, *services]) if name in services}
         with self._using:
             before, self._services = self._services, services
         for name, service in before.items():
@@ -193,20 +176,14 @@ class Fleet:
                 service.close()
                 self._leaving.remove(service)
 
-    def _tell(self, faults: dict[str, str]) -> None:
-        for file, fault in faults.items():
-            if self.faults.get(file) != fault:
-                logger.error("config_unusable", file=file, reason=fault)
-        self.faults = faults
-
     def _absent(self, name: str) -> Problem:
-        """Return the 503 of a model whose file is faulty, by its stem or by the name that it had; else the 404."""
-        files = {printable(path.name) for path, named in self._names.items() if named == name}
-        for file in (*files, f"{name}.yml", f"{name}.yaml", name):
-            if file in self.faults:
-                return Problem(503, "model_unavailable", self.faults[file], retry_after=_RETRY_SECONDS)
+        """Return the 503 of a model whose file is faulty, by its stem, or that cannot be started; else the 404."""
+        faults = self.faults
+        for file in (f"{name}.yml", f"{name}.yaml", name):
+            if file in faults:
+                return Problem(503, "model_unavailable", faults[file], retry_after=_RETRY_SECONDS)
         if not name:
-            why = "; ".join(self.faults.values()) or f"{self._folder} has no *.yml"
+            why = "; ".join(faults.values()) or f"{self._folder.folder} has no *.yml"
             return Problem(503, "model_unavailable", f"there is no first model: {why}", retry_after=_RETRY_SECONDS)
         return Problem(404, "unknown_model", f"there is no model {shown(name)}; GET /models lists what there is")
 

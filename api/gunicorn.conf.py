@@ -25,7 +25,7 @@ from monitoring.contract.plain_files import discard, make_folder
 
 try:
     _settings = APISettings.read()
-    _settings.read_configs()
+    _settings.require_configs()
     _keys = _settings.read_keys()
 except ConfigError as error:
     raise SystemExit(str(error)) from None

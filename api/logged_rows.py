@@ -22,6 +22,7 @@ def take_rows(service: Service, sent: Sequence[SentRow]) -> dict[str, Any]:
     Raise LogUnavailableError if they cannot be logged.
     """
     now = service.clock.now()
+    sent = _newest_labels(sent)
     rows = [_row(one, now) for one in sent]
     given = {one.prediction_id for one in sent if one.prediction_id is not None}
     new = append_once(service.predictions, rows, given, service.config.model.target)
@@ -29,6 +30,15 @@ def take_rows(service: Service, sent: Sequence[SentRow]) -> dict[str, Any]:
     counts = Counter(result["status"] for result in results)
     service.metrics.logged(counts)
     return {**{outcome: counts[outcome] for outcome in ROW_OUTCOMES}, "results": results}
+
+
+def _newest_labels(sent: Sequence[SentRow]) -> Sequence[SentRow]:
+    """Return the rows with the last label that each id has among them, as the newest counts everywhere."""
+    ids = [one.prediction_id for one in sent if one.prediction_id is not None]
+    if len(set(ids)) == len(ids):
+        return sent
+    newest = {one.prediction_id: one.target for one in sent if one.target is not None}
+    return [one if one.prediction_id is None else one._replace(target=newest.get(one.prediction_id)) for one in sent]
 
 
 def _row(sent: SentRow, now: Micros) -> Row:

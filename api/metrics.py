@@ -3,7 +3,7 @@
 import os
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -43,16 +43,24 @@ class Labelled(Generic[M]):
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the metrics of one model in its registry: with the label `model` where there are many, else without."""
+    """Makes the metrics of one model in its registry: with the label `model` where there are many, else without.
+
+    One that is made again is the same, and counts on: a counter that falls has been restarted, for Prometheus.
+    """
 
     registry: CollectorRegistry
     model: str | None = None
+    made: dict[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)  # by name: the labels, and the metric
 
     def labelled(self, kind: type[M], name: str, text: str, labels: Sequence[str] = (), **more: Any) -> Labelled[M]:
         """Make a metric with labels."""
-        if self.model is None:
-            return Labelled(kind(name, text, labels, registry=self.registry, **more))
-        return Labelled(kind(name, text, ["model", *labels], registry=self.registry, **more), (self.model,))
+        first = () if self.model is None else (self.model,)
+        names = (*("model" for _ in first), *labels)
+        if name in self.made and self.made[name][0] != names:
+            self.registry.unregister(self.made.pop(name)[1])
+        if name not in self.made:
+            self.made[name] = names, kind(name, text, names, registry=self.registry, **more)
+        return Labelled(self.made[name][1], first)
 
     def single(self, kind: type[M], name: str, text: str, **more: Any) -> M:
         """Make a metric that has no label of its own."""
@@ -130,10 +138,10 @@ _PREDICTIONS: dict[TaskName, type[_Categories | _Numbers]] = {"classification": 
 class RequestMetrics:
     """What is counted of requests, be they for a model or not."""
 
-    def __init__(self, model: str | None = None) -> None:
+    def __init__(self, model: str | None = None, maker: Maker | None = None) -> None:
         use_metric_files()
-        self.registry = CollectorRegistry()
-        self.make = Maker(self.registry, model)
+        self.make = maker or Maker(CollectorRegistry(), model)
+        self.registry = self.make.registry
         make = self.make.labelled
         self._requests = make(Counter, "api_requests", "Requests answered.", ["endpoint", "method", "status"])
         self._seconds = make(
@@ -173,10 +181,13 @@ class RequestMetrics:
 
 
 class APIMetrics(RequestMetrics):
-    """The metrics of one model in one worker process; with its name as a label where there are many."""
+    """The metrics of one model in one worker process; with its name as a label where there are many.
 
-    def __init__(self, model: Model, *, many: bool = False) -> None:
-        super().__init__(model.name if many else None)
+    Those of a model that has changed go on with what its former ones have counted.
+    """
+
+    def __init__(self, model: Model, *, many: bool = False, former: RequestMetrics | None = None) -> None:
+        super().__init__(model.name if many else None, former.make if former else None)
         labelled, single = self.make.labelled, self.make.single
         self._predictions = _PREDICTIONS[model.task](model, self.make)
         self.batch_size = single(Histogram, "api_batch_size", "Rows of a prediction request.", buckets=_ROWS)

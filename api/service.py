@@ -35,14 +35,17 @@ class Service:
     challenger: Challenger | None  # None without `retrain.rollout: shadow`
 
     @classmethod
-    def start(cls, settings: APISettings, config: Config, *, keys: Keys | None, many: bool) -> Self:
+    def start(
+        cls, settings: APISettings, config: Config, *, keys: Keys | None, many: bool, former: Self | None = None
+    ) -> Self:
         """Build the parts of a model, which may be one of many, and start their background threads.
 
-        Raise ConfigError if the model cannot be one of many.
+        The metrics of the former service of the model count on. Raise ConfigError if the model cannot be one of many.
         """
         if many and config.model.label == "model":
             raise ConfigError("model.label = model: is taken; of many models each metric has the label model")
-        model, metrics, sealing = config.model, APIMetrics(config.model, many=many), _sealing(settings)
+        model, sealing = config.model, _sealing(settings)
+        metrics = APIMetrics(model, many=many, former=former.metrics if former else None)
         layout = Layout(settings.data_dir, settings.parts_uri)
         predictions = AppendLog(
             layout.journals(layout.current), prediction_format(model), metrics.log, sealing, layout.current

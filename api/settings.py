@@ -4,10 +4,8 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from api.keys import Keys
-from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config, load_configs
 from monitoring.contract.config_values import Duration
-from monitoring.contract.errors import ConfigError
 from monitoring.contract.logins import MLflowLogin
 from monitoring.contract.uris import below
 
@@ -47,10 +45,10 @@ class APISettings(MLflowLogin):
         own = {"model_cache_dir": cache, "prediction_log_archive": below(self.prediction_log_archive, name)}
         return super().of_model(name).model_copy(update=own)
 
-    def read_configs(self) -> dict[Path, Config | ConfigError]:
-        """Read the config file, or each one of a folder; raise ConfigError if the one cannot be used, or the other."""
+    def require_configs(self) -> None:
+        """Raise ConfigError if the one config file cannot be used, or the folder not be read."""
         path = self.driftloop_config
-        return load_configs(path) if path.is_dir() else {path: load_config(path)}
+        (load_configs if path.is_dir() else load_config)(path)
 
     def read_keys(self) -> Keys | None:
         """Read the keys that open what writes; None if none is asked for. Raise ConfigError if one is unfit."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import structlog
 
 from flows.clients.prefect import DEPLOYMENT, WAITING, FlowRun, Prefect, parameters_of, tags_of
-from flows.watched_models import KnownModels
 from monitoring.contract.config import Config
+from monitoring.contract.model_folder import ModelFolder
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class _Start:
 class FirstStarts:
     """Asks for the runs that are due in a folder of config files."""
 
-    def __init__(self, prefect: Prefect, models: KnownModels, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, prefect: Prefect, models: ModelFolder, clock: Callable[[], float] = time.monotonic) -> None:
         self._prefect, self._models, self._clock = prefect, models, clock
         self._starts: dict[str, _Start] = {}
 
@@ -45,12 +45,12 @@ class FirstStarts:
 
     def look(self) -> None:
         """Ask for a run for each model that is new, whose config has changed, or whose last run has failed."""
-        models = self._models.known()
+        models = self._models.look()
         self._starts = {name: one for name, one in self._starts.items() if name in models}
-        for name, config in models.items():
+        for name, file in models.items():
             one = self._starts.get(name)
-            if one is None or one.config != config:
-                one = self._starts[name] = _Start(config)
+            if one is None or one.config != file.config:
+                one = self._starts[name] = _Start(file.config)
                 self._ask(name, one)
             elif one.run_id is not None:
                 self._follow(name, one)

@@ -25,9 +25,10 @@ from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.run_limit import RunLimit
 from flows.settings import FlowSettings
-from flows.watched_models import KnownModels, watches_many
+from flows.watched_models import watches_many
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.layout import Layout
+from monitoring.contract.model_folder import ModelFolder
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +107,7 @@ def serve(settings: FlowSettings) -> None:
     for flow in served:
         runner.add_flow(flow, name=DEPLOYMENT, concurrency_limit=1)  # nor do two runners take two of it
     if bootstrap in served:
-        FirstStarts(prefect, KnownModels(settings.driftloop_config)).start()
+        FirstStarts(prefect, ModelFolder(settings.driftloop_config)).start()
     with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
         asyncio.run(runner.start())
 
@@ -122,6 +123,6 @@ def _start_one(settings: FlowSettings) -> tuple[Any, ...]:
 
 def _start_many(settings: FlowSettings) -> tuple[Any, ...]:
     """Leave each model's first start to a run of its own, so that one that fails holds up no other."""
-    models = KnownModels(settings.driftloop_config).known()
-    end_orphans({name: settings.of_model(name).layout(config.model) for name, config in models.items()})
+    models = ModelFolder(settings.driftloop_config).look()
+    end_orphans({name: settings.of_model(name).layout(file.config.model) for name, file in models.items()})
     return (*SERVED, bootstrap)

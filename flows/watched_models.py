@@ -1,6 +1,5 @@
 """Whose model a run is about: that of the one config file, or one of a folder's, by its name."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +45,3 @@ def watched_model(settings: FlowSettings, name: str | None = None) -> WatchedMod
     faults = "".join(f"\n  {error}" for error in files.values() if isinstance(error, ConfigError))
     known = ", ".join(usable) or "none"
     raise ConfigError(f"{path}: no usable file is about the model {name}; there are {known}{faults}")
-
-
-class KnownModels:
-    """The models of a folder as it is now; of a file that cannot be used any more, what it said before."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._last: dict[Path, Config] = {}
-
-    def known(self) -> Mapping[str, Config]:
-        """Return the models' configs, by name."""
-        files = load_configs(self.folder)
-        self._last = {path: one for path, one in self._last.items() if path in files}
-        self._last |= {path: one for path, one in files.items() if isinstance(one, Config)}
-        sound = {one.model.name: one for one in files.values() if isinstance(one, Config)}
-        before = {one.model.name: one for path, one in self._last.items() if not isinstance(files[path], Config)}
-        return before | sound

@@ -133,12 +133,15 @@ class AppendLog:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread and seal what there is; what cannot be sealed is recovered by the next process."""
+        """Stop the thread and seal what there is; what cannot be sealed is left to whoever recovers the log next."""
         self._stopping = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
         self.seal()
+        with self._seal_lock:
+            while self._full:
+                self._full.pop().close()
 
     def append(self, rows: list[Row]) -> None:
         """Append a request's rows, all or none; when this returns they survive a killed process.

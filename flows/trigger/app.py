@@ -80,8 +80,8 @@ def _add_alerts(app: Flask, triggers: Triggers, metrics: TriggerMetrics, token: 
     def alerts() -> Response:
         given = request.headers.get("Authorization", "").encode()
         if not hmac.compare_digest(given, expected):
-            metrics.notifications.labels("refused").inc()
-            return problem(401, "a bearer token is required: the one that the trigger reads from WEBHOOK_TOKEN_FILE")
+            needed = "a bearer token is required: the one that the trigger reads from WEBHOOK_TOKEN_FILE"
+            raise NotificationError(401, needed)
         decisions = triggers.decide(parse_notification(request.get_data()))
         for decision in decisions:
             metrics.notifications.labels(decision.outcome).inc()

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flows.clients.prefect import DEPLOYMENT, NEWEST, WAITING, FlowRun, Prefect
+from flows.clients.prefect import DEPLOYMENT, NEWEST, WAITING, FlowRun, Prefect, tags_of
 from flows.clients.rest import UnavailableError
 from flows.trigger.notification import ACTIONS
 from flows.trigger.polling import Poll
@@ -17,6 +18,7 @@ from flows.trigger.waiting import held_until, inconclusive, newest_episode, newe
 
 FLOWS = ("bootstrap", "retrain", "rollback")
 STATES = ("COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "SCHEDULED", "CANCELLING", "CANCELLED")
+_OWN = 20  # newest runs of a model that are asked for if others' are too many
 _COMPLETED = 20  # newest completed runs that are looked at for one that is not dated ahead of the clock
 
 
@@ -43,9 +45,10 @@ FlowHistories = Mapping[tuple[str, str | None], FlowHistory]  # by flow, and by 
 
 
 def read_histories(prefect: Prefect, models: Sequence[str | None] = (None,)) -> FlowHistories:
-    """Ask Prefect for the flows' newest runs: three requests per flow at most, of a bounded size.
+    """Ask Prefect for the flows' newest runs: three requests per flow, of a bounded size.
 
-    Of many models each has a history of its own; that of no model is of all runs.
+    Of many models each has a history of its own; that of no model is of all runs. Two more requests are about each
+    model of which others' runs have left few among the newest.
     """
     found = {flow: _read_histories(prefect, flow, models) for flow in FLOWS}
     return {(flow, model): history for flow, histories in found.items() for model, history in histories.items()}
@@ -53,18 +56,30 @@ def read_histories(prefect: Prefect, models: Sequence[str | None] = (None,)) -> 
 
 def _read_histories(prefect: Prefect, flow: str, models: Sequence[str | None]) -> Mapping[str | None, FlowHistory]:
     now = datetime.now(UTC)
-    runs = newest_first(prefect.newest_runs(flow), now)
+    all_runs = _of_each(prefect, flow, models, NEWEST)
     # Asked after the runs: one that ends in between is never shown as completed beside an older success.
     limit = _COMPLETED if None in models else NEWEST
-    completed = prefect.newest_runs(flow, limit=limit, state={"type": {"any_": ["COMPLETED"]}})
-    completed = newest_first(completed, now)
+    completed = _of_each(prefect, flow, models, limit, state={"type": {"any_": ["COMPLETED"]}})
     served = _is_served(prefect, flow) if flow in ACTIONS else None
     histories = {}
     for model in models:
-        own = tuple(run for run in runs if model in (None, run.model))
-        ends = [run.end_time.timestamp() for run in completed if run.end_time and model in (None, run.model)]
+        own = tuple(newest_first(all_runs[model], now))
+        ends = [run.end_time.timestamp() for run in newest_first(completed[model], now) if run.end_time]
         histories[model] = FlowHistory(own, ends[0] if ends else None, served, sum(run.is_ahead(now) for run in own))
     return histories
+
+
+def _of_each(
+    prefect: Prefect, flow: str, models: Sequence[str | None], limit: int, **run_filter: Any
+) -> Mapping[str | None, list[FlowRun]]:
+    """Return the newest runs of each model; that of no model are all runs."""
+    found = prefect.newest_runs(flow, limit=limit, **run_filter)
+    whose = {model: [run for run in found if model in (None, run.model)] for model in models}
+    if len(found) == limit:
+        for model, runs in whose.items():
+            if model is not None and len(runs) < _OWN:
+                whose[model] = prefect.newest_runs(flow, limit=_OWN, tags={"all_": tags_of(model)}, **run_filter)
+    return whose
 
 
 def _is_served(prefect: Prefect, flow: str) -> bool:

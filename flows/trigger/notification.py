@@ -19,7 +19,7 @@ _LARGEST = 100_000  # bytes of all alerts together; one of usual size has some 5
 
 
 class NotificationError(DriftloopError):
-    """The body is not a notification of version 4."""
+    """The request is not Alertmanager's: it lacks the token, or its body is no notification of version 4."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)

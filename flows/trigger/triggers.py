@@ -6,9 +6,10 @@ from pathlib import Path
 
 from flows.trigger.decision import Decision, Trigger
 from flows.trigger.notification import Notification
-from flows.watched_models import KnownModels, watches_many
+from flows.watched_models import watches_many
 from monitoring.contract.config import Config
 from monitoring.contract.config_file import load_config
+from monitoring.contract.model_folder import ModelFile, ModelFolder
 
 MakeTrigger = Callable[[Config, bool], Trigger]
 
@@ -24,7 +25,7 @@ class Triggers:
     def __post_init__(self) -> None:
         """Raise ConfigError now if the one config file cannot be used."""
         self.many = watches_many(self.path)
-        self._known = KnownModels(self.path)
+        self._folder = ModelFolder(self.path)
         if not self.many:
             config = load_config(self.path)
             self._made[config.model.name] = config, self.make(config, False)
@@ -32,22 +33,22 @@ class Triggers:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the models, as the folder is now."""
-        return tuple(self._known.known()) if self.many else tuple(self._made)
+        return tuple(self._folder.look()) if self.many else tuple(self._made)
 
     def decide(self, notification: Notification) -> Sequence[Decision]:
         """Start a run of each model that it is about, or say why not; raise as `Trigger.decide` does."""
         if not self.many:
             ((_, trigger),) = self._made.values()
             return [trigger.decide(notification)]
-        models = self._known.known()
+        models = self._folder.look()
         named = {one.labels.get("model", ""): None for one in notification.requesting or notification.alerts}
         return [self._decide(name, models, notification) for name in named]
 
-    def _decide(self, name: str, models: Mapping[str, Config], notification: Notification) -> Decision:
+    def _decide(self, name: str, models: Mapping[str, ModelFile], notification: Notification) -> Decision:
         if name not in models:
             about = f"is about {name}, of which no file can be used" if name else "bears no label `model`"
             return Decision("ignored", detail=f"the alert {about}; the models are {', '.join(models) or 'none'}")
-        return self._of(name, models[name]).decide(notification.about(name))
+        return self._of(name, models[name].config).decide(notification.about(name))
 
     def _of(self, name: str, config: Config) -> Trigger:
         if name not in self._made or self._made[name][0] != config:

@@ -42,7 +42,7 @@ class PartProgress:
 
     `keys` (n,) are those of the rows that were taken from it. `before` (k,) are those of rows that were taken from
     other parts and may be in this one. `first` and `last` are the part's times. Rows up to `after` were taken from
-    files of a watched log whose place this one took.
+    files of a watched log whose place this one took; `until` is the last time of all that was taken.
     """
 
     first: Micros
@@ -53,6 +53,7 @@ class PartProgress:
     before: Keys = field(default_factory=lambda: _NO_KEYS)
     rows: int = 0
     after: Micros = BEFORE_ALL
+    until: Micros = BEFORE_ALL
 
     def overlaps(self, part: Part) -> bool:
         """Return whether rows of this part may have been merged into another."""
@@ -167,7 +168,7 @@ class LogCursor:
         if not fresh.done and (written := _written_before(part, gone)) is not None:
             return _continued(part, fresh, *written)
         if not fresh.done and (after := _taken_before(part, gone)) is not None:
-            return replace(fresh, done=part.last <= after, after=after)
+            return replace(fresh, done=part.last <= after, after=after, until=after)
         if fresh.done or not is_merged(part.name):
             return fresh
         known = [gone[name] for name in merged_from if name in gone]
@@ -209,7 +210,8 @@ class LogCursor:
         if end and not reached:
             return PartProgress(part.first, part.last, groups.stop, done=True, keys=_keys_to_keep(part, keys)), tables
         begin = groups.start if reached else groups.stop
-        return replace(taken, groups=begin, rows=reached, keys=np.concatenate(keys)), tables
+        until = _last(read, taken.until)
+        return replace(taken, groups=begin, rows=reached, keys=np.concatenate(keys), until=until), tables
 
     def _read_on(self, path: Place, groups: range, taken: PartProgress, room: int) -> tuple[list[pa.Table], int]:
         """Read row groups, or the next piece of a large one; return also how many of its rows are read, 0 for all."""
@@ -242,8 +244,10 @@ def _taken_before(part: Part, gone: Mapping[str, PartProgress]) -> Micros | None
     if not part.replaces:
         return None
     places = {*part.replaces}
-    found = [one.last for name, one in gone.items() if one.done and (known := known_as(name)) and known[0] in places]
-    return max(found, default=None)
+    files = [one for name, one in gone.items() if (known := known_as(name)) and known[0] in places]
+    return max(
+        (one.last if one.done else one.until for one in files if one.done or one.until > BEFORE_ALL), default=None
+    )
 
 
 def _continued(part: Part, fresh: PartProgress, before: PartProgress, rows: int) -> PartProgress:
@@ -253,7 +257,7 @@ def _continued(part: Part, fresh: PartProgress, before: PartProgress, rows: int)
     left = rows if before.done else sum(sizes[: before.groups]) + before.rows
     for group, size in enumerate(sizes):
         if left < size:
-            return replace(fresh, groups=group, rows=left)
+            return replace(fresh, groups=group, rows=left, until=before.until)
         left -= size
     return replace(fresh, groups=len(sizes), done=True)
 
@@ -287,6 +291,11 @@ def _times(rows: pa.Table) -> pa.ChunkedArray:
     return rows["timestamp"].cast(pa.int64())
 
 
+def _last(tables: Iterable[pa.Table], before: Micros) -> Micros:
+    """Return the last time in tables, or the one before them if that is later."""
+    return Micros(max([before, *(time for rows in tables if (time := pc.max(_times(rows)).as_py()) is not None)]))
+
+
 def _keys(rows: pa.Table) -> Keys:
     """Return each row's key (n,), of its id and its time: in labels.parquet an id may come again with another label."""
     times = _times(rows).fill_null(0).to_numpy().astype(np.uint64)
@@ -301,11 +310,11 @@ def _keys_to_keep(part: Part, keys: Iterable[Keys]) -> Keys:
 
 def _to_list(taken: PartProgress) -> list[Any]:
     keys = (base64.b64encode(keys.astype("<u8").tobytes()).decode() for keys in (taken.keys, taken.before))
-    return [taken.first, taken.last, taken.groups, taken.done, *keys, taken.rows, taken.after]
+    return [taken.first, taken.last, taken.groups, taken.done, *keys, taken.rows, taken.after, taken.until]
 
 
 def _from_list(values: list[Any]) -> PartProgress:
     first, last, groups, done, *texts = values[:6]
     keys, before = (np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64) for text in texts)
-    later = values[6:]  # a state of a former version has none
+    later = values[6:]  # a state of a former version has fewer
     return PartProgress(first, last, groups, done, keys, before, *later)

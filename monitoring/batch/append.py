@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,6 +41,7 @@ class Appended:
     appended: int = 0
     known: int = 0
     labels: int = 0
+    relabelled: int = 0  # ids with several labels in the batch, of which the last counts
     misdated: int = 0  # ids of version 7 that tell another time than their row
     moved: int = 0  # known rows that the log has at another time
     unreadable: tuple[Unreadable, ...] = ()
@@ -68,9 +70,10 @@ def append(layout: Layout, model: Model, rows: pa.Table) -> Appended:
     known = pa.concat_tables([known, again.cast(known.schema)])
     late = rows.filter(pc.is_in(rows["prediction_id"], value_set=_ids(known)))
     labels, more = _add_labels(layout, model, late, known)
+    relabelled = _relabelled(rows, model)
     made = [rows.filter(pc.and_not(mask, given))["prediction_id"] for mask in (pc.invert(is_known), is_known)]
     misdated = _misdated(new) if pc.any(given).as_py() else 0
-    return Appended(len(new), len(rows) - len(new), labels, misdated, moved, (*unreadable, *more), *made)
+    return Appended(len(new), len(rows) - len(new), labels, relabelled, misdated, moved, (*unreadable, *more), *made)
 
 
 def _with_ids(rows: pa.Table, given: pa.ChunkedArray, model: Model) -> pa.Table:
@@ -114,8 +117,13 @@ def _moved(rows: pa.Table, known: pa.Table) -> int:
 
 def _first_of_each(rows: pa.Table) -> pa.Table:
     """Return the rows without those whose id stands before."""
+    return _one_of_each(rows, "min")
+
+
+def _one_of_each(rows: pa.Table, which: Literal["min", "max"]) -> pa.Table:
+    """Return the first or the last row of each id, in the rows' order."""
     numbered = pa.table({"id": rows["prediction_id"], "place": pa.array(range(len(rows)), pa.int64())})
-    places = numbered.group_by("id", use_threads=False).aggregate([("place", "min")])["place_min"]
+    places = numbered.group_by("id", use_threads=False).aggregate([("place", which)])[f"place_{which}"]
     return rows if len(places) == len(rows) else rows.take(places.combine_chunks().sort())
 
 
@@ -139,10 +147,10 @@ def _write_part(folder: Place, rows: pa.Table, schema: pa.Schema, times: pa.Chun
 def _add_labels(layout: Layout, model: Model, rows: pa.Table, known: pa.Table) -> tuple[int, tuple[Unreadable, ...]]:
     """Add the labels of rows of the log that nobody has told of these rows yet; return how many there were.
 
-    A label that was told before and corrected since is no news: a batch that is run again takes no correction back.
+    Of several labels of one row the last counts, as the newest does everywhere. A label that was told before and
+    corrected since is no news: a batch that is run again takes no correction back.
     """
-    labelled = rows.filter(pc.and_(are_given(rows[model.target]), _usable(rows[model.target], model)))
-    labelled = _first_of_each(labelled)
+    labelled = _one_of_each(_labelled(rows, model), "max")
     if not len(labelled):
         return 0, ()
     ids = labelled["prediction_id"]
@@ -164,6 +172,17 @@ def _add_labels(layout: Layout, model: Model, rows: pa.Table, known: pa.Table) -
         dated = pa.table([labels["prediction_id"], labels[model.target], pa.repeat(now, len(labels))], schema.names)
         _write_part(layout.labels, dated, schema, times)
     return len(labels), tuple(unreadable)
+
+
+def _labelled(rows: pa.Table, model: Model) -> pa.Table:
+    """Return the rows with a label that the config knows."""
+    return rows.filter(pc.and_(are_given(rows[model.target]), _usable(rows[model.target], model)))
+
+
+def _relabelled(rows: pa.Table, model: Model) -> int:
+    """Return how many ids have several labels."""
+    labels = _labelled(rows, model).group_by(["prediction_id", model.target]).aggregate([])
+    return len(labels) - int(pc.count_distinct(labels["prediction_id"]).as_py())
 
 
 def _usable(targets: pa.ChunkedArray, model: Model) -> pa.ChunkedArray:

@@ -29,6 +29,7 @@ from monitoring.contract.values import UnfitColumnError, convert, narrowed, narr
 from monitoring.offline.commands import load_reference, write_whole
 from monitoring.offline.unknown_categories import unknown_in
 from monitoring.profile.bounds import Bounds
+from monitoring.profile.columns import column_of
 from monitoring.profile.counting import grid_of, profile_rows
 from monitoring.profile.profile import Profile, merge
 from monitoring.snapshot.snapshot import COLUMN_TEST, TABLE_TESTS, Assessment, ColumnDrift, Verdict
@@ -38,16 +39,21 @@ Kind = Literal["drift", "quality", "accuracy"]
 KINDS: tuple[Kind, ...] = ("drift", "quality", "accuracy")
 EFFECT = 0.1  # the least that counts as drift, as in the alert ModelDrift
 _ROWS_AT_ONCE = 131_072
+_FEW = 10  # times fewer values than there should be are too few to be judged
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The profiles of reference and rows, the least effect that counts as drift, and those that are usual."""
+    """The profiles of reference and rows, the least effect that counts as drift, and those that are usual.
+
+    Of fewer rows than `minimum_rows` nothing is judged.
+    """
 
     reference: Profile
     current: Profile
     effect: float
     usual: UsualEffects
+    minimum_rows: int
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,8 @@ def _compare(config: Config, reference: Reference, tables: Sequence[pa.Table], e
         raise DriftloopError(str(error)) from error
     if current.rows < config.minimum_rows:
         raise DriftloopError(f"{current.rows:,} rows cannot be judged; minimum_rows is {config.minimum_rows:,}")
-    return Compared(ours, current, effect, usual_effects(table, ours, current, config.minimum_rows))
+    usual = usual_effects(table, ours, current, config.minimum_rows)
+    return Compared(ours, current, effect, usual, config.minimum_rows)
 
 
 def judge(config: Config, assessment: Assessment, compared: Compared) -> Iterator[Judgement]:
@@ -184,7 +191,11 @@ def _drift(assessment: Assessment, compared: Compared) -> Iterator[Verdict]:
     for drift, remains, adjusted in drifts:
         if drift.column in broken:
             yield replace(broken[drift.column], test=f"drift of {drift.column}")
-        elif drift.distance is not None or adjusted is not None:
+        elif drift.distance is None and adjusted is None:
+            continue
+        elif (scarce := _scarce(drift.column, compared)) is not None:
+            yield scarce
+        else:
             size = effect_of(drift.column, compared.reference, compared.current)
             least = compared.usual.least(drift.column, compared.effect)
             fails = remains and (drift.distance is not None or size >= least)
@@ -192,6 +203,17 @@ def _drift(assessment: Assessment, compared: Compared) -> Iterator[Verdict]:
             yield Verdict(f"drift of {drift.column}", "fail" if fails else "success", found)
     if not drifts or all(drift.p_value is None and drift.distance is None for drift, _, _ in drifts):
         yield Verdict("drift", "skipped", f"not run: {COLUMN_TEST} is not among the config's tests")
+
+
+def _scarce(name: str, compared: Compared) -> Verdict | None:
+    """Return the verdict on a column with hardly a value: an error, unless the reference has as few."""
+    column = column_of(compared.current.grid, name)
+    values = column.judged(compared.current)
+    expected = column.judged(compared.reference) / compared.reference.rows * compared.current.rows
+    if _FEW * values >= max(expected, compared.minimum_rows):
+        return None
+    found = f"not judged: {values:,} of {compared.current.rows:,} rows have a value, {expected:,.0f} by the reference"
+    return Verdict(f"drift of {name}", "error" if _FEW * values < expected else "skipped", found)
 
 
 def _found(drift: ColumnDrift, adjusted: float | None, effect: float, least: float) -> str:

@@ -150,6 +150,8 @@ def _doubts(of: Appended, earlier: pa.ChunkedArray) -> Iterator[str]:
         )
     for file in of.unreadable:
         yield f"{file.shown}: cannot be read ({file.reason}), so rows that are only there are not known"
+    if of.relabelled:
+        yield f"{of.relabelled:,} id{'s have' if of.relabelled > 1 else ' has'} several labels; the last one counts"
     if of.moved:
         yield (
             f"{of.moved:,} known row{'s have' if of.moved > 1 else ' has'} another time in the log, whose rows stay as"

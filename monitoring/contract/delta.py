@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 DELTA = "_delta_log"  # in the folder of a Delta table
+_AZURE = "core.windows.net"  # the end of hosts that begin with the account
 _COMMITS = 1000  # the newest ones, in which is looked for what a file took the place of
 _COMMIT = re.compile(r"[0-9]{20}\.json")
 _AT_ONCE = 8
@@ -108,6 +109,12 @@ def _named(folder: Path | Remote) -> tuple[str, dict[str, str]]:
     if isinstance(folder, Path):
         return str(folder.absolute()), {}
     uri = urlsplit(folder.root)
+    if uri.scheme.startswith("abfs"):
+        name, _, domain = (uri.hostname or "").partition(".")
+        account = name if domain.endswith(_AZURE) else uri.username
+        named = {"azure_storage_account_name": account, "azure_storage_account_key": uri.password}
+        container = folder.address[1].strip("/")
+        return f"{uri.scheme}://{container}", {name: unquote(value) for name, value in named.items() if value}
     query = {name: values[-1] for name, values in parse_qs(uri.query).items()}
     options = {"aws_region": query.get("region"), "aws_access_key_id": uri.username}
     options["aws_secret_access_key"] = unquote(uri.password) if uri.password else None

@@ -69,8 +69,14 @@ def watched_log(source: str, model: Model) -> Named:
 
 
 def list_log(log: Named) -> list[Placed]:
-    """List a log's files; raise DriftloopError if there is no such folder, or it is none whose files can be read."""
-    found = list(_files(log.at))
+    """List a log's files; raise DriftloopError if there is no such folder, or it is none whose files can be read.
+
+    A folder without any file is no empty log: it may be where a disk is mounted that is away.
+    """
+    table = is_table(*_address(log.at))
+    found = list(_table_files(log.at) if table else _files(log.at))
+    if not found and not table:
+        raise DriftloopError(f"PREDICTION_LOG = {log.at}: there is no file of Parquet, or it is away")
     texts = [with_our_texts(file.texts, log.foreign.columns) for file in found]
     partitions = typed(texts, log.foreign.numbers)
     files = [
@@ -87,12 +93,13 @@ def known_as(name: str) -> tuple[str, int] | None:
     return None if match is None else (match[1], int(match[2]))
 
 
+def _table_files(folder: Path | Remote) -> Iterator[_Found]:
+    for file in table_files(folder):
+        yield _Found(file.name, folder / file.name, file.stamp, None, file.partition, file.replaces)
+
+
 def _files(folder: Path | Remote) -> Iterator[_Found]:
     """Yield the files below a folder, and what cannot be looked into."""
-    if is_table(*_address(folder)):
-        for file in table_files(folder):
-            yield _Found(file.name, folder / file.name, file.stamp, None, file.partition, file.replaces)
-        return
     if isinstance(folder, Remote):
         yield from _remote_files(folder)
         return
@@ -109,8 +116,6 @@ def _files(folder: Path | Remote) -> Iterator[_Found]:
 def _remote_files(folder: Remote) -> Iterator[_Found]:
     filesystem, path = folder.address
     infos = filesystem.get_file_info(pa.fs.FileSelector(path, recursive=True, allow_not_found=True))
-    if not infos:
-        raise DriftloopError(f"PREDICTION_LOG = {folder}: there is nothing")
     below = len(path) + 1
     for info in infos:
         name = info.path[below:]

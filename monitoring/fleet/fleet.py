@@ -1,6 +1,5 @@
 """A monitor for each model of a folder of config files, which is read again when it changes."""
 
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,10 +9,7 @@ from typing import Literal
 import structlog
 from prometheus_client import CollectorRegistry
 
-from monitoring.contract.config import Config
-from monitoring.contract.config_file import load_configs
-from monitoring.contract.errors import ConfigError
-from monitoring.contract.storage import stamp
+from monitoring.contract.model_folder import ModelFile, ModelFolder
 from monitoring.fleet.rounds import Rounds
 from monitoring.monitor import Monitor
 from monitoring.settings import MonitorSettings
@@ -48,13 +44,15 @@ class Fleet:
         """Raise ConfigError where a setting is one model's."""
         settings.of_model("any")
         self.folder, self.settings = folder, settings
-        # Both are replaced and never changed, so that who reads them needs no lock.
-        self.members: Mapping[str, Member] = {}
-        self.faults: Mapping[Path, str] = {}
+        self.members: Mapping[str, Member] = {}  # replaced and never changed, so that who reads it needs no lock
         self.looked = False  # whether the folder was ever looked at
-        self._seen: object = None
-        self._missed: frozenset[str] = frozenset()  # models whose files were away at the last look
+        self._files = ModelFolder(folder, patient=True)
         self._rounds = Rounds(settings.monitor_interval_seconds, self._look)
+
+    @property
+    def faults(self) -> Mapping[Path, str]:
+        """Return why a file cannot be used, or the folder not be read."""
+        return self._files.faults
 
     def run(self, stop: threading.Event) -> None:
         """Watch until told to stop; what changes in the folder takes effect within seconds."""
@@ -70,14 +68,11 @@ class Fleet:
         A file that can no longer be used is told of; its model is watched on by what the file said before.
         """
         try:
-            seen = {name: stamp(self.folder / name) for name in os.listdir(self.folder)}  # noqa: PTH208 - a name each
-            if seen != self._seen:
-                missed = self._missed
-                self._take(load_configs(self.folder))
-                self._seen, self.looked = (seen if self._missed <= missed else None), True
+            files = self._files.look()
+            self._replace({name: self._member(file) for name, file in sorted(files.items())})
+            self.looked = True
         except Exception as error:  # noqa: BLE001 - told of, and tried again
-            self._note_faults({self.folder: f"{self.folder}: cannot be read: {error}"})
-            self._seen = None
+            log.warning("models_not_looked_for", folder=str(self.folder), reason=str(error) or repr(error))
 
     def standing(self, member: Member) -> Standing:
         """Say whether a model's cycles succeed, wait for what a first start makes, or fail."""
@@ -102,22 +97,9 @@ class Fleet:
         for member in self.members.values():
             member.monitor.stop()
 
-    def _take(self, found: Mapping[Path, Config | ConfigError]) -> None:
-        faults = {path: str(config) for path, config in found.items() if isinstance(config, ConfigError)}
-        members = {}
-        for path, config in found.items():
-            if isinstance(config, Config):
-                members[config.model.name] = self._member(path, config)
-        taken = {name.casefold() for name in members}
-        members |= {name: m for name, m in self.members.items() if m.path in faults and name.casefold() not in taken}
-        away = {name: m for name, m in self.members.items() if m.path not in found and name.casefold() not in taken}
-        members |= {name: m for name, m in away.items() if name not in self._missed}  # an editor may be renaming it
-        self._missed = frozenset(away)
-        self._note_faults(faults)
-        self._replace(dict(sorted(members.items())))
-
-    def _member(self, path: Path, config: Config) -> Member:
-        """Return the member that a config is of, which goes on if the config says what it said."""
+    def _member(self, file: ModelFile) -> Member:
+        """Return the member that a file is of, which goes on if the config says what it said."""
+        path, config = file.path, file.config
         known = self.members.get(config.model.name)
         if known is not None and known.monitor.config == config:
             return known if known.path == path else replace(known, path=path)
@@ -136,12 +118,6 @@ class Fleet:
             if name not in before or before[name].monitor is not member.monitor:
                 log.info("model_changed" if name in before else "model_added", model=name, path=str(member.path))
                 self._rounds.admit(name)
-
-    def _note_faults(self, faults: Mapping[Path, str]) -> None:
-        for path, reason in faults.items():
-            if self.faults.get(path) != reason:
-                log.error("config_faulty", path=str(path), reason=reason)
-        self.faults = faults
 
     def _look(self, name: str) -> None:
         """Run a model's cycle; whatever it raises is that model's failure."""

@@ -46,8 +46,9 @@ class LevelCells:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the cells' names."""
-        return (*self.levels, OTHER, MISSING)
+        """Return the cells' names; a level that is called as one of the last two stands in quotes."""
+        levels = (f'"{level}"' if level in (OTHER, MISSING) else level for level in self.levels)
+        return (*levels, OTHER, MISSING)
 
     def place(self, column: TextColumn) -> Counts:
         """Return the cell of each row (n,)."""
@@ -84,6 +85,8 @@ class NumberGroups:
     def names(self) -> tuple[str, ...]:
         """Return the groups' names."""
         texts = [f"{edge:.6g}" for edge in self.edges]
+        if len({*texts}) < len(texts):
+            texts = [repr(float(edge)) for edge in self.edges]
         if not texts:
             return "all numbers", MISSING
         between = (f"from {low} to below {high}" for low, high in pairwise(texts))

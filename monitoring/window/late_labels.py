@@ -69,6 +69,7 @@ class LateLabels:
     def _clear(self) -> None:
         """Forget all labels, so that they are read and looked up again."""
         self._known: set[str] = set()  # the parts that were there last
+        self._left: set[str] = set()  # files of a log of others that were there, and whose labels were let go
         self._matches: dict[str, Matches] = {}
         self._read: set[str] = set()  # label parts
         self._waiting = self._schema.empty_table()  # labels whose row was not found yet
@@ -101,8 +102,9 @@ class LateLabels:
 
     def _follow_merges(self, parts: Mapping[str, Part]) -> None:
         """Keep what is known of parts that were merged, and let go what is known of those that have gone."""
-        if _files_of(self._known - parts.keys()) & _files_of(parts.keys() - self._known):
-            self._clear()  # a file of others was written anew: its labels are looked up again
+        self._left |= _files_of(self._known - parts.keys())
+        if self._left & _files_of(parts.keys() - self._known):
+            self._clear()  # a file of others was written anew, or away for a while: its labels are looked up again
         merges = {name: those for name in parts.keys() - self._known if (those := covers(parts[name]))}
         if not all(self._known.issuperset(those) for those in merges.values()):
             self._clear()  # merged from parts of which one was merged itself, or lay outside: all labels are read again

@@ -169,7 +169,7 @@ class ProfiledWindow:
         self._groups: dict[Part, list[Block]] = {}  # of the parts that the edge cuts
         self._hashes: dict[Block, Hashes] = {}  # of these groups' rows
         self._labels = LateLabels(layout, config.model)
-        self._outside: set[str] = set()  # the parts that held no row of the window when it was last looked at
+        self._outside: set[str] = set()  # the parts of which no row was in the window when it was last looked at
 
     def look(self, after: Micros | None, now: datetime | None = None) -> WindowProfile:
         """Return the window's profile as of now; only rows later than `after` count.
@@ -187,6 +187,7 @@ class ProfiledWindow:
 
     def _look(self, span: Span) -> WindowProfile:
         parts, unreadable = list_parts(self._layout.current)
+        listed = {part.name for part in parts}
         unreadable += [*without_times(parts), *from_the_future(parts, span.latest)]
         while True:
             try:
@@ -198,7 +199,7 @@ class ProfiledWindow:
                 parts = [part for part in parts if part.path != error.file.path]
             else:
                 break
-        unreadable += self._update_labels(division, parts)
+        unreadable += self._update_labels(division, listed)
         return WindowProfile(self._add_up(division, rows, cut), tuple(unreadable))
 
     def _divide(self, parts: Sequence[Part], span: Span) -> Division:
@@ -303,11 +304,11 @@ class ProfiledWindow:
                     held.add(table.filter(pc.equal(times, span.earliest)))
                     yield table.filter(pc.and_(pc.greater(times, span.earliest), pc.less_equal(times, span.latest)))
 
-    def _update_labels(self, division: Division, parts: Sequence[Part]) -> list[Unreadable]:
+    def _update_labels(self, division: Division, listed: set[str]) -> list[Unreadable]:
         present = [*division.whole_parts, *division.cut_parts]
         if any(part.name in self._outside for part in present):
             self._labels = LateLabels(self._layout, self.grid.model)  # those had let go of these parts
-        self._outside = {part.name for part in parts} - {part.name for part in present}
+        self._outside = listed - {part.name for part in present}
         return self._labels.update(present, division.begin)
 
     def _add_up(self, division: Division, cut_rows: Profile, cut: Cut) -> Profile:

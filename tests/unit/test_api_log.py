@@ -97,6 +97,14 @@ def test_what_is_not_sent_is_made_or_null(app: Flask, client: FlaskClient) -> No
     assert found[["confidence", "model_version", TARGET]].isna().all(axis=None)
 
 
+def test_of_several_labels_in_a_request_the_last_counts(app: Flask, client: FlaskClient) -> None:
+    """As it does where they come one by one; a row that is known already stays as it is."""
+    rows = [row(prediction_id="order 8", **{TARGET: label}) for label in ("pop", "jazz", None)]
+    assert statuses(send(client, row(), *rows)) == ["logged", "logged", "known", "known"]
+    assert statuses(send(client, *rows[:1])) == ["known"]
+    assert logged(app).set_index("prediction_id")[TARGET]["order 8"] == "jazz"
+
+
 @pytest.mark.parametrize("sealed", [False, True], ids=["in a journal", "in a part"])
 @pytest.mark.parametrize(
     "an_id",

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 
 from monitoring.__main__ import main
 from monitoring.alarms.log_cursor import LogCursor
+from monitoring.contract.delta import _named
 from monitoring.contract.errors import DriftloopError
 from monitoring.contract.foreign_log import watched_log
 from monitoring.contract.layout import Layout
@@ -89,6 +90,39 @@ def test_rows_that_come_between_two_looks_are_not_lost_when_they_are_moved(layou
     assert rows["timestamp"][0].as_py().day == night(4)["event_time"][0].day
     again = LogCursor.restore(layout.current, log_schema(MODEL), BEFORE_ALL, taken.state())
     assert len(again.take(1000)[0]) == len(taken.take(1000)[0]) == 0
+
+
+def test_a_file_that_was_taken_in_part_when_it_is_moved_is_read_on(layout, table):
+    """Also where the cursor is restored in between, and where the rest of it is moved once more."""
+    write(table, 4, writer_properties=WriterProperties(max_row_group_size=50))
+    taken = cursor(layout)
+    total = 0
+    while total < 3 * NIGHT + 50:
+        total += len(taken.take(20)[0])
+    assert total < 4 * NIGHT
+    DeltaTable(table).optimize.compact(writer_properties=WriterProperties(max_row_group_size=10))
+    taken = LogCursor.restore(layout.current, log_schema(MODEL), BEFORE_ALL, taken.state())
+    total += len(taken.take(20)[0])
+    assert total < 4 * NIGHT
+    DeltaTable(table).optimize.z_order(["event_time"])
+    while rows := len(taken.take(20)[0]):
+        total += rows
+    assert total == 4 * NIGHT
+
+
+@pytest.mark.parametrize(
+    ("uri", "given"),
+    [
+        pytest.param("abfss://scores@mine.dfs.core.windows.net/a%20b/t", {"account_name": "mine"}, id="account's host"),
+        pytest.param("abfs://mine.blob.core.windows.net/scores/a%20b/t", {"account_name": "mine"}, id="blobs' host"),
+        pytest.param("abfs://mine:a%2Fg%3D@scores/a%20b/t", {"account_name": "mine", "account_key": "a/g="}, id="key"),
+    ],
+)
+def test_an_account_of_azure_reaches_deltalake(uri, given):
+    """Its own form of such addresses is the container and the path alone."""
+    named, options = _named(watched_log(uri, MODEL).at)
+    assert named == f"{uri.partition(':')[0]}://scores/a b/t"
+    assert options == {f"azure_storage_{name}": value for name, value in given.items()}
 
 
 def test_a_table_that_a_job_writes_anew_with_more_rows_is_read_on(layout, table):

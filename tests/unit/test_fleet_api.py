@@ -193,8 +193,11 @@ def test_models_come_and_go_without_a_restart(tmp_path: Path) -> None:
         (models / "a.yml").write_text("model: [")
         eventually("both faults", lambda: client.get("/models").json["faults"].keys() == {"a.yml", "c.yml"})
         assert (status("a"), status("b"), status("B")) == (200, 200, 404)
+        answered = '_total{endpoint="predict",method="POST",model="a",status="200"}'
+        before = counted(client.get("/metrics").text, answered)
         write_config(models / "a.yml", GENRES, name="a", categories=["rock", "pop"])
         eventually("the changed model", lambda: status("a") == 503)  # the champion does not fit it
+        assert counted(client.get("/metrics").text, answered) >= before > 0
         assert status("b") == 200
         (models / "c.yml").unlink()
         (models / "b.yml").unlink()
@@ -233,6 +236,13 @@ def test_a_line_with_unfit_models_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "keys").write_text(f"web predict {hashed('x')} {line}\n")
     with pytest.raises(ConfigError, match="line 1: takes NAME"):
         APISettings(data_dir=tmp_path, api_keys_file=tmp_path / "keys").read_keys()
+
+
+def test_an_escaped_path_is_about_the_model_that_it_names(app: Flask) -> None:
+    """As it is where it is answered; what is shed counts there too."""
+    model_of = app.extensions["driftloop.model_of"]
+    assert [model_of(path) for path in (f"/%6dodels/{LOAN}/predict", f"/models/{LOAN}%2Fpredict")] == [LOAN, LOAN]
+    assert model_of(f"/models/x%2F{FLIGHT}/predict") == ""
 
 
 def test_a_flooded_model_leaves_the_others_their_threads(folder: Path) -> None:

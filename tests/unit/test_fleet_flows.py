@@ -9,8 +9,9 @@ import yaml
 from flows.clients.prefect import Prefect
 from flows.first_starts import FirstStarts
 from flows.settings import FlowSettings
-from flows.watched_models import KnownModels, watched_model
+from flows.watched_models import watched_model
 from monitoring.contract.errors import ConfigError
+from monitoring.contract.model_folder import ModelFolder
 from tests.unit.models import WINE
 from tests.unit.test_trigger import CREATE, RUN, RUNS, WELL, changed, client_of, post, series, servers, with_alert
 
@@ -113,6 +114,25 @@ def test_metrics_tell_the_models_apart(folder: Path, token_file: Path) -> None:
     assert found["flow_runs", "retrain", "white", "COMPLETED"] == 1
 
 
+def test_many_runs_of_one_model_push_no_failure_of_another_out(folder: Path, token_file: Path) -> None:
+    """Prefect tells the newest 200 of all; of a model with few among them its own are asked for."""
+    failed = {**RUN, "id": "run-2", "state_type": "FAILED", "state_name": "Failed", "tags": ["model:red"]}
+    fine = {**RUN, "state_type": "COMPLETED", "state_name": "Promoted", "tags": ["model:white"]}
+
+    def runs(body: dict[str, Any]) -> list[Any]:
+        wanted = body["flow_runs"].get("state", {}).get("type", {}).get("any_", ["COMPLETED", "FAILED"])
+        tags = body["flow_runs"].get("tags", {}).get("all_", [])
+        found = [run for run in [fine] * 300 + [failed] if run["state_type"] in wanted and {*tags} <= {*run["tags"]}]
+        return found[: body["limit"]]
+
+    with servers({**WELL, RUNS: (200, runs)}) as (base, _):
+        client = client_of(token_file, base, driftloop_config=folder)
+        client.application.extensions["upstreams"].prefect.poll()
+        found = series(client)
+    assert found["flow_last_run_state", "retrain", "red", "FAILED"] == 1
+    assert found["flow_last_run_state", "retrain", "white", "COMPLETED"] == 1
+
+
 def test_a_run_is_about_the_model_that_it_names(folder: Path, tmp_path: Path) -> None:
     """Its files lie in its folder; what is wrong is said with the names that there are, and the faults."""
     settings = FlowSettings(driftloop_config=folder, data_dir=tmp_path / "data")
@@ -144,7 +164,7 @@ def test_each_model_is_started_once_and_again_when_its_file_changes(folder: Path
     state = {"state_type": "COMPLETED", "state_name": "Ready"}
     answers = {DEPLOYED: (200, {"id": "d-1"}), CREATE: (201, RUN), RUNS: (200, [])}
     with servers({**answers, "GET /api/flow_runs/run-1": (200, {**RUN, **state})}) as (base, asked):
-        starts = FirstStarts(Prefect(f"{base}/api"), KnownModels(folder))
+        starts = FirstStarts(Prefect(f"{base}/api"), ModelFolder(folder))
 
         def look() -> list[str]:
             before = len(asked)
@@ -172,7 +192,7 @@ def test_a_first_start_that_fails_is_asked_for_again(folder: Path) -> None:
     answers = {DEPLOYED: (200, {"id": "d-1"}), CREATE: (201, RUN), RUNS: (200, lambda _: waiting)}
     clock = Clock()
     with servers({**answers, "GET /api/flow_runs/run-1": (200, failed)}) as (base, asked):
-        starts = FirstStarts(Prefect(f"{base}/api"), KnownModels(folder), clock)
+        starts = FirstStarts(Prefect(f"{base}/api"), ModelFolder(folder), clock)
 
         def requests() -> int:
             return sum(route == CREATE for route, _ in asked)
@@ -195,13 +215,16 @@ def test_a_first_start_that_fails_is_asked_for_again(folder: Path) -> None:
         assert requests() == 4
 
 
-def test_a_typo_stops_no_retraining(folder: Path, token_file: Path) -> None:
+def test_a_typo_or_a_folder_that_is_away_stops_no_retraining(folder: Path, token_file: Path) -> None:
     """The model goes on by what its file said before; after a restart its alert is ignored, and the answer says why."""
     with servers(WELL) as (base, _):
         client = client_of(token_file, base, driftloop_config=folder)
         assert post(client, about("red")).json["outcome"] == "accepted"
         (folder / "red.yml").write_text("model: [")
         assert post(client, about("red")).json["outcome"] == "accepted"
+        away = folder.rename(folder.with_name("away"))
+        assert post(client, about("white")).json["outcome"] == "accepted"
+        away.rename(folder)
         anew = client_of(token_file, base, driftloop_config=folder)
         assert post(anew, about("red")).json["outcome"] == "ignored"
 

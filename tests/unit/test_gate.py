@@ -76,6 +76,23 @@ def test_what_is_as_the_reference_passes(tmp_path, capsys):
     assert told.endswith("600 rows against 2,000: passing\n")
 
 
+@pytest.mark.parametrize("known", [pytest.param(2000, id="full"), pytest.param(8, id="as few in the reference")])
+def test_a_column_with_hardly_a_value_does_not_pass_in_silence(tmp_path, capsys, known):
+    """No test tells five values from any others. Where the reference has as few, that is no failure, but is said."""
+    rows = make_rows(wine(tmp_path), 2000)
+    keep(tmp_path, rows.assign(sugar=rows["sugar"].where(rows.index < known)))
+    drawn = pd.read_parquet(batch(tmp_path))
+    sugar = drawn["sugar"].where(drawn.index < 5, np.inf if known == 2000 else np.nan)
+    path = batch(tmp_path, sugar=sugar)
+    options = ["--input", path, "--judge", "drift"]
+    assert gate(*options) == (1 if known == 2000 else 0)
+    assert (
+        f"drift of sugar: not judged: 5 of 600 rows have a value, {600 * known / 2000:.0f} by the"
+        in capsys.readouterr().out
+    )
+    assert gate(*options, "--require-all") == (1 if known == 2000 else 3)
+
+
 @pytest.mark.parametrize(
     ("shift", "columns", "fails"),
     [

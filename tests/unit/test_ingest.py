@@ -131,6 +131,17 @@ def test_other_rows_with_the_id_of_an_earlier_one_are_refused(data, tmp_path, ca
     assert "1 row appended, 1 known already, 0 refused; 1 label of known rows added" in capsys.readouterr().out
 
 
+def test_of_several_labels_of_an_id_the_last_counts(data, tmp_path, capsys):
+    """As it does where they come one by one, and also when the batch is run again."""
+    row = batch(1, prediction_id="job 9", minutes=1.0)
+    rows = [row, row.assign(minutes=4.0), row.assign(minutes=float("nan"))]
+    pd.concat(rows).to_parquet(tmp_path / "corrected.parquet")
+    for _ in range(2):
+        assert ingest(tmp_path / "corrected.parquet") == 0
+        assert "  1 id has several labels; the last one counts\n" in capsys.readouterr().out
+        assert logged(data)["minutes"].to_pylist() == [4.0]
+
+
 def test_rows_come_into_their_place_in_time(data, tmp_path):
     """A batch of older rows, in any order, is older in the window."""
     for name, begin in (("new", BEGIN + timedelta(days=1)), ("old", BEGIN)):
@@ -246,7 +257,7 @@ ROW = b"2026-01-05T00:00:00Z,1.5,2,station,True,9.5\n"
         pytest.param("a.csv", HEAD + ROW.replace(b"2026-01-05T00:00:00Z", b"1767571200"), "a time: ", id="seconds"),
         pytest.param("a.parquet", b"PAR1 and no more", "it ends in the middle", id="cut off"),
         pytest.param("a.parquet", HEAD + ROW, "is not a Parquet file", id="no Parquet"),
-        pytest.param("a.csv.gz", HEAD + ROW, "", id="no gzip"),
+        pytest.param("a.csv.gz", HEAD + ROW, "zlib inflate failed", id="no gzip"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_understood_is_refused_with_what_helps(tmp_path, capsys, name, content, says):

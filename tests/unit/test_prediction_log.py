@@ -57,6 +57,19 @@ def test_rows_are_in_the_part_that_their_journal_becomes(tmp_path: Path) -> None
     assert (log.count("rows_total"), log.count("parts_sealed_total")) == (5, 1)
 
 
+def test_a_journal_that_could_not_be_sealed_at_the_end_is_left_to_the_next(tmp_path: Path) -> None:
+    """In this process too, where a model may end and begin again: its lock is given up."""
+    parts, row = tmp_path / "parts", rows(1)
+    parts.write_text("no folder")
+    log = Log(tmp_path / "log", parts=parts)
+    log.append(row)
+    log.close()
+    assert (log.count("failures_total", stage="seal"), len(list_journals(tmp_path / "log"))) == (1, 1)
+    parts.unlink()
+    Log(tmp_path / "log", parts=parts).recover()
+    assert set(logged(parts)) == ids(row)
+
+
 def test_nothing_becomes_no_part(tmp_path: Path) -> None:
     """Sealing without rows, or twice, writes no file."""
     log = Log(tmp_path)

@@ -280,6 +280,15 @@ def test_page_report_and_metrics_tell_the_groups(tmp_path: Path) -> None:
     assert kept["segments"]["groups"][0]["name"] == "museum"
 
 
+def test_groups_have_names_of_their_own() -> None:
+    """Numbers that are equal in six digits are told apart, and so is a level that is called as the group of none."""
+    zones = np.where(np.arange(400) % 2, "(missing)", "museum")
+    current = table(400, zone=zones, distance=1_000_000.0 + np.arange(400) / 400)
+    names = [(one.segment, one.name) for one in compare(TRIPS, current, current).groups]
+    assert len({*names}) == len(names)
+    assert ("zone", '"(missing)"') in names
+
+
 def test_segments_are_features() -> None:
     """Another name is refused with what there is, and so are names that stand twice."""
     model = TRIPS.model.model_dump(exclude={"kinds"})

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -161,9 +162,12 @@ def test_body_that_is_not_a_notification_is_refused(token_file: Path, body: Any,
     "token", [pytest.param(None, id="none"), pytest.param("guess", id="wrong"), pytest.param("é", id="odd")]
 )
 def test_request_without_the_token_is_refused(token_file: Path, token: str | None) -> None:
-    """401 comes before any look at the body."""
+    """401 comes before any look at the body; the log tells of it, without what was given."""
     client = client_of(token_file)
-    answer = post(client, b"", token)
+    with structlog.testing.capture_logs() as lines:
+        answer = post(client, b"", token)
+    assert [line["event"] for line in lines] == ["notification_refused"]
+    assert "guess" not in str(lines)
     assert answer.status_code == 401
     assert answer.content_type == "application/problem+json"
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")

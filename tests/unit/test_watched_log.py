@@ -240,12 +240,13 @@ def test_a_file_that_cannot_be_read_is_named_and_costs_no_other(layout, log, mak
         assert window(layout).look(None).profile.rows == 480
 
 
-def test_a_log_that_is_not_there_is_an_error_and_an_empty_one_waits(layout, log, tmp_path, monkeypatch, capsys):
+def test_a_log_that_is_not_there_is_an_error_and_so_is_an_empty_folder(layout, log, tmp_path, monkeypatch, capsys):
     nowhere = Layout(layout.root, None, watched_log(str(tmp_path / "nowhere"), MODEL))
     with pytest.raises(DriftloopError, match=r"PREDICTION_LOG = .*nowhere: there is no such folder"):
         list_parts(nowhere.current)
     (tmp_path / "empty").mkdir()
-    assert list_parts(watched_log(str(tmp_path / "empty"), MODEL)) == ([], [])
+    with pytest.raises(DriftloopError, match=r"PREDICTION_LOG = .*empty: there is no file of Parquet, or it is away"):
+        list_parts(watched_log(str(tmp_path / "empty"), MODEL))
     (log / "_delta_log").mkdir()
     with pytest.raises(DriftloopError, match="the Delta table cannot be read"):
         list_parts(layout.current)
@@ -278,6 +279,34 @@ def test_a_folder_that_cannot_be_looked_into_is_named(layout, log):
         ("night=3", "is a link to a folder that holds it"),
         ("night=4", "is a link to nothing"),
     }
+
+
+@pytest.mark.parametrize("away", ["unmounted", "renamed", "a night"])
+def test_what_is_away_for_a_look_is_told_and_nothing_of_it_is_lost(layout, log, away):
+    """Where the disk of a log is not mounted, its folder is there and empty. Late labels are looked up again."""
+    for day in range(3):
+        write(log, day, night(day, truth=None, prediction_id=[f"{day}-{n}" for n in range(120)]))
+    layout.labels.mkdir()
+    labels = pd.DataFrame({"prediction_id": ["1-5", "2-7"], "truth": "red", "timestamp": datetime.now(UTC)})
+    labels.to_parquet(layout.labels / "labels.parquet")
+    looked, taken = window(layout), cursor(layout)
+    assert (looked.look(None).profile.labelled, len(taken.take(1000)[0])) == (2, 360)
+    what = log / "night=1" if away == "a night" else log
+    elsewhere = what.rename(what.with_name("_elsewhere"))
+    if away == "a night":
+        assert (looked.look(None).profile.rows, len(taken.take(1000)[0])) == (240, 0)
+    else:
+        if away == "unmounted":
+            what.mkdir()
+        with pytest.raises(DriftloopError, match="PREDICTION_LOG = "):
+            looked.look(None)
+        with pytest.raises(DriftloopError, match="PREDICTION_LOG = "):
+            taken.take(1000)
+        if away == "unmounted":
+            what.rmdir()
+    elsewhere.rename(what)
+    look = looked.look(None)
+    assert (look.profile.rows, look.profile.labelled, len(taken.take(1000)[0])) == (360, 2, 0)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
@@ -337,7 +366,7 @@ def test_it_may_lie_in_object_storage(layout, monkeypatch):
         where, _, options = uri.partition("?")
         there = Layout(layout.root, None, watched_log(f"{where}/theirs?{options}", MODEL))
         filesystem, path = there.current.at.address
-        with pytest.raises(DriftloopError, match="there is nothing"):
+        with pytest.raises(DriftloopError, match="there is no file of Parquet, or it is away"):
             list_parts(there.current)
         for day in range(2):
             with filesystem.open_output_stream(f"{path}/night={day}/scored.parquet") as stream:

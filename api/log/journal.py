@@ -28,6 +28,7 @@ class Journal:
         self.rows = 0
         self.broken = False  # nothing may be appended any more
         self._descriptor = descriptor
+        self._file = _file_of(os.fstat(descriptor))
         self._size = self._synced = 0  # bytes of whole lines, and of those that a power loss does not take
         self._syncing = self._refused = False
         self._turn = threading.Condition()
@@ -116,12 +117,17 @@ class Journal:
         What was acknowledged is in the log then, and not in a file that nobody can open. Raise OSError if it cannot be.
         """
         with self._turn:
+            if self._has_name():
+                return
             while self._syncing:
                 self._turn.wait()
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(self.path), os.fstat(self._descriptor)):  # noqa: PTH116 - each append asks
-                    return
             self._write_again()
+
+    def _has_name(self) -> bool:
+        try:
+            return _file_of(os.stat(self.path)) == self._file  # noqa: PTH116 - each append asks
+        except FileNotFoundError:
+            return False
 
     def _write_again(self) -> None:
         make_folder(self.path.parent)
@@ -140,6 +146,7 @@ class Journal:
             raise
         os.close(self._descriptor)
         self._descriptor, self._synced = descriptor, 0
+        self._file = _file_of(os.fstat(descriptor))
 
     @property
     def full(self) -> bool:
@@ -154,6 +161,11 @@ class Journal:
     def close(self) -> None:
         """Give up the lock."""
         os.close(self._descriptor)
+
+
+def _file_of(found: os.stat_result) -> tuple[int, int]:
+    """Return what tells a file from any other while it is open."""
+    return found.st_dev, found.st_ino
 
 
 def identity(path: Path) -> tuple[str, int]:

@@ -45,7 +45,7 @@ def holds(expression: str, gauges: Gauges) -> bool:
 
 def _of_one_model(expression: str) -> str:
     """Return what a rule asks where one model alone is watched, whose series have no label `model`."""
-    plain = expression.replace(" by (model) ", "").replace("on (model)", "on ()")
+    plain = re.sub(r" by \(model[^()]*\) ", "", expression).replace("on (model)", "on ()")
     return re.sub(r"\(\s*(max\([^()]*\))\s+or\s+\1\s*\)", r"\1", plain)
 
 

@@ -13,9 +13,9 @@ from tests.processes import free_ports
 from tests.stack.demo_run import HOPS, SERVICES, run_demo
 
 # what a regression has none of, categories and their probabilities, what categorical features have none of, and a
-# group that explains what differs once nothing does, and names of many models
+# group that explains what differs once nothing does, a challenger on trial, and names of many models
 OTHERS = re.compile(
-    r"segment_explains|label_values\(monitor_last_success|model_accuracy|model_f1|model_roc_auc|model_log_loss|confidence|accuracy_|api_predictions"
+    r"segment_explains|rollout_|label_values\(monitor_last_success|model_accuracy|model_f1|model_roc_auc|model_log_loss|confidence|accuracy_|api_predictions"
     r"|ks_statistic.*`(carrier|origin|dest)`"
 )
 

@@ -256,7 +256,7 @@ class Demo:
 
 def close_the_loop(demo: Demo, traffic: Traffic) -> str:
     """Go through the hops and return the former champion; raise HopError at the first that fails."""
-    demo.hop("stack up", demo.ready, 240)
+    demo.hop("stack up", demo.ready, 480)
     former = demo.champion()
     demo.hop("reference ready", lambda: _reference(demo), 30)
     traffic.start()
@@ -268,15 +268,15 @@ def close_the_loop(demo: Demo, traffic: Traffic) -> str:
     demo.hop("steady", demo.calibrated, 480)
     traffic.set_drifts([demo.drift])
     demo.hop("drift injected", lambda: demo.drift, 1)
-    demo.hop("drift detected", demo.noticed, 60)
-    demo.hop("alert firing", lambda: demo.alert("firing"), 90)
-    demo.hop("webhook accepted", demo.webhook, 60)
-    demo.hop("flow run started", demo.run_started, 60)
-    demo.hop("candidate evaluated", demo.evaluated, 90)
-    demo.hop("champion promoted", lambda: demo.promoted(former), 60)
-    demo.hop("API serves it", lambda: demo.served(former), 30)
-    demo.hop("reference re-based", demo.rebased, 30)
-    demo.hop("alert resolved", demo.resolved, 60)
+    demo.hop("drift detected", demo.noticed, 180)
+    demo.hop("alert firing", lambda: demo.alert("firing"), 180)
+    demo.hop("webhook accepted", demo.webhook, 180)
+    demo.hop("flow run started", demo.run_started, 180)
+    demo.hop("candidate evaluated", demo.evaluated, 300)
+    demo.hop("champion promoted", lambda: demo.promoted(former), 180)
+    demo.hop("API serves it", lambda: demo.served(former), 90)
+    demo.hop("reference re-based", demo.rebased, 90)
+    demo.hop("alert resolved", demo.resolved, 180)
     demo.hop("recovered", demo.recovered, 480)  # a calibration again
     return former
 

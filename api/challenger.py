@@ -17,7 +17,7 @@ import structlog
 
 from api.log.append_log import AppendLog
 from api.metrics import ChallengerMetrics
-from api.model import ModelRefusedError, Release, ServedModel, load, require_finite, require_intact
+from api.model import PassedOver, Release, ServedModel, load_tried
 from api.registry import RegistryUnusableError, aliased_release, download
 from monitoring.contract.config import Model
 from monitoring.contract.logins import Login
@@ -27,7 +27,6 @@ from monitoring.contract.schemas import Row, row_id, row_time, shadow_row
 logger = structlog.get_logger(__name__)
 
 MOST_WAITING = 20_000  # rows that wait to be asked for; of more the newest are left out
-_PAUSE_SECONDS = 30.0  # before a version is tried again that may be good
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ class Challenger:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._served: ServedModel | None = None
-        self._passed_over: Release | None = None
-        self._passed_over_until = 0.0
+        self._passed_over = PassedOver()
         self._waiting: deque[Asked] = deque()
         self._size = 0  # rows that wait
         self._changing = threading.Condition()
@@ -102,7 +100,7 @@ class Challenger:
             release = aliased_release(self._uri, self._model.name, CHALLENGER, self._login)
             if release is None:
                 self._swap(None)
-            elif (self._served is None or self._served.release != release) and not self._is_passed_over(release):
+            elif (self._served is None or self._served.release != release) and not self._passed_over.holds(release):
                 self._swap(None)  # what was on trial is no longer
                 self._load(release)
         except RegistryUnusableError as error:  # the version that is there goes on
@@ -140,20 +138,13 @@ class Challenger:
     def _load(self, release: Release) -> None:
         try:
             content = download(self._uri, self._model.name, release, self._login)
-            require_intact(content, release)
-            require_finite(content, self._model)
-            self._swap(load(content, self._model, release, "registry"))
+            self._swap(load_tried(content, self._model, release))
         except RegistryUnusableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the champion serves
-            self._passed_over = release
-            pause = math.inf if isinstance(error, ModelRefusedError) else _PAUSE_SECONDS
-            self._passed_over_until = time.monotonic() + pause
+            self._passed_over.note(release, error)
             self.error = f"version {release.version}: {error}"
             logger.error("challenger_refused", model=self._model.name, reason=self.error)  # noqa: TRY400 - for a person
-
-    def _is_passed_over(self, release: Release) -> bool:
-        return release == self._passed_over and time.monotonic() < self._passed_over_until
 
     def _swap(self, served: ServedModel | None) -> None:
         before, self._served, self.error = self._served, served, None

@@ -1,7 +1,9 @@
 """The model that serves: an ONNX model that fits the config, and its copies on disk."""
 
 import hashlib
+import math
 import os
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from monitoring.contract.plain_files import LARGEST, opened, require_size
 from monitoring.contract.storage import replaced
 
 _LONGEST_HEADER = 1 << 16  # bytes of a copy before its model
+_PAUSE_SECONDS = 30.0  # before a version is tried again that may be good, and could not be served or kept
 
 Source = Literal["registry", "local copy"]
 
@@ -95,6 +98,33 @@ def load(content: bytes, model: Model, release: Release, source: Source) -> Serv
         raise ModelUnprovenError(str(error)) from error
     except UnfitModelError as error:
         raise ModelRefusedError(str(error)) from error
+
+
+def load_tried(content: bytes, model: Model, release: Release) -> ServedModel:
+    """Load what the registry gave, if it is what was registered and gives first answers.
+
+    Raise ModelRefusedError or ModelUnprovenError.
+    """
+    require_intact(content, release)
+    require_finite(content, model)
+    return load(content, model, release, "registry")
+
+
+class PassedOver:
+    """The release that could not be served or kept: one that may be good is tried again after a pause."""
+
+    def __init__(self) -> None:
+        self._release: Release | None = None
+        self._until = 0.0
+
+    def note(self, release: Release, error: Exception) -> None:
+        """Pass a release over, for good if it was refused."""
+        pause = math.inf if isinstance(error, ModelRefusedError) else _PAUSE_SECONDS
+        self._release, self._until = release, time.monotonic() + pause
+
+    def holds(self, release: Release) -> bool:
+        """Say whether a release is not to be tried now."""
+        return release == self._release and time.monotonic() < self._until
 
 
 Stamp = tuple[int, int]  # what tells a file from any other that has had its name; renaming does not change it

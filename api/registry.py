@@ -1,6 +1,5 @@
 """Following the registry: the version that the alias `champion` points at is the one that serves."""
 
-import math
 import threading
 import time
 from datetime import datetime
@@ -17,12 +16,11 @@ from api.metrics import APIMetrics
 from api.model import (
     ModelRefusedError,
     ModelUnprovenError,
+    PassedOver,
     Release,
     ServedModel,
     Stamp,
-    load,
-    require_finite,
-    require_intact,
+    load_tried,
 )
 from api.serving import Serving
 from monitoring.contract.config import Model
@@ -44,7 +42,6 @@ _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such mode
 _FORBIDDEN = 403
 _REQUESTS = BoundedGet()
 _LOOK_SECONDS = 0.2  # between two looks for what the leader has laid ready
-_PAUSE_SECONDS = 30.0  # before a version is tried again that may be good, and could not be served or kept
 
 
 class RegistryUnusableError(DriftloopError):
@@ -150,8 +147,7 @@ class Follower:
         self._poll_seconds = poll_seconds
         self._patience = patience
         self._awaited = awaited
-        self._passed_over: Release | None = None
-        self._passed_over_until = 0.0
+        self._passed_over = PassedOver()
         self._unkept: str | None = None  # why no copy could be kept the last time
         self._leads = False
         self._handover = Handover(cache, model.name)
@@ -223,26 +219,21 @@ class Follower:
         if self._unkept and self._handover.alone and self._serving.serves(release):
             self._note(self._unkept)  # another try would change nothing
             return
-        if release == self._passed_over and time.monotonic() < self._passed_over_until:
+        if self._passed_over.holds(release):
             return
         try:
             self._try_and_serve(release, download(self._uri, self._model.name, release, self._login))
         except RegistryUnusableError:
             raise
         except (ModelRefusedError, ModelUnprovenError) as error:
-            self._pass_over(release, math.inf if isinstance(error, ModelRefusedError) else _PAUSE_SECONDS)
+            self._passed_over.note(release, error)
             self._fail("refused", f"version {release.version}: {error}")
-        except Exception:
-            self._pass_over(release, _PAUSE_SECONDS)
+        except Exception as error:
+            self._passed_over.note(release, error)
             raise
 
-    def _pass_over(self, release: Release, seconds: float) -> None:
-        self._passed_over, self._passed_over_until = release, time.monotonic() + seconds
-
     def _try_and_serve(self, release: Release, content: bytes) -> None:
-        require_intact(content, release)
-        require_finite(content, self._model)
-        served = load(content, self._model, release, "registry")
+        served = load_tried(content, self._model, release)
         try:
             stamp = self._handover.stage(release, content)
         except OSError as error:
@@ -269,7 +260,7 @@ class Follower:
 
     def _serve_unkept(self, served: ServedModel, error: OSError) -> None:
         """Without a file nothing can be agreed upon: the model serves only where none does, or nobody else can know."""
-        self._pass_over(served.release, _PAUSE_SECONDS)
+        self._passed_over.note(served.release, error)
         self._unkept = f"the local copy cannot be written: {error}"
         if self._handover.alone or self._serving.current() is None:
             self._serving.serve_alone(served)

@@ -19,15 +19,20 @@ def lay_down(folder: Path, models: int) -> None:
     """Write so many configs into `models`, and a champion for each under `data`; one is trained."""
     (folder / "models").mkdir(parents=True)
     text = (ROOT / "monitoring/config.yml").read_text()
-    for number in range(models):
-        name = f"model-{number:02}"
+    names = [f"model-{number:02}" for number in range(models)]
+    for name in names:
         (folder / "models" / f"{name}.yml").write_text(text.replace(f"name: {MODEL.name}", f"name: {name}", 1))
-    keep_champion(folder / "data" / "model-00", MODEL.model_copy(update={"name": "model-00"}))
-    copy = read_copy(folder / "data/model-00/_model/model-00.champion")
+    keep_champions(folder / "data", names)
+
+
+def keep_champions(data: Path, names: Sequence[str]) -> None:
+    """Lay down a champion for each model; one is trained."""
+    first, *others = names
+    keep_champion(data / first, MODEL.model_copy(update={"name": first}))
+    copy = read_copy(data / first / f"_model/{first}.champion")
     assert copy is not None
-    for number in range(1, models):
-        name = f"model-{number:02}"
-        save_copy(folder / "data" / name / "_model", name, copy.release, copy.content)
+    for name in others:
+        save_copy(data / name / "_model", name, copy.release, copy.content)
 
 
 def megabytes(server: Server) -> float:

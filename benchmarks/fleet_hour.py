@@ -9,7 +9,6 @@ it once.
     python -m benchmarks.fleet_hour [--models 100] [--seconds 300] [--interval 15]
 """
 
-import argparse
 import random
 import shutil
 import tempfile
@@ -22,10 +21,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import requests
 
-from api.model import read_copy, save_copy
-from benchmarks.fleet_api import megabytes
-from benchmarks.fleet_monitor import EVERY, beginning, monitoring, prepare, sizes_of, sorted_at, until_judged, value_of
-from benchmarks.servers import MODEL, Server, features, keep_champion, serving
+from benchmarks.fleet_api import keep_champions, megabytes
+from benchmarks.fleet_monitor import (
+    EVERY,
+    beginning,
+    monitoring,
+    prepare,
+    read_options,
+    sizes_of,
+    sorted_at,
+    until_judged,
+    value_of,
+)
+from benchmarks.servers import Server, features, serving
 
 A_SECOND, HOUR = 10, 3600
 CLIENTS = 4
@@ -70,20 +78,12 @@ def compare(data: Path, names: list[str], all_sent: list[Sent]) -> tuple[int, in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--interval", type=float, default=15)
-    options = parser.parse_args()
+    options = read_options(__doc__, models=100, seconds=300)
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary)
         prepare(folder, options.models)
         names, configs, data = beginning(folder, options.models)
-        keep_champion(data / names[0], MODEL.model_copy(update={"name": names[0]}))
-        copy = read_copy(data / names[0] / f"_model/{names[0]}.champion")
-        assert copy is not None
-        for name in names[1:]:
-            save_copy(data / name / "_model", name, copy.release, copy.content)
+        keep_champions(data, names)
         with serving("with_log", data, DRIFTLOOP_CONFIG=str(configs)) as api:
             for name in names:
                 assert requests.get(f"{api.url}/models/{name}/ready", timeout=30).ok, name

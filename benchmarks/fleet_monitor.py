@@ -209,12 +209,17 @@ def _row(run: Run) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=60)
+def read_options(description: str | None, models: int, seconds: float) -> argparse.Namespace:
+    """Read how many models are watched, for how long, at which interval."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, default=models)
+    parser.add_argument("--seconds", type=float, default=seconds)
     parser.add_argument("--interval", type=float, default=15)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options(__doc__, models=20, seconds=60)
     with tempfile.TemporaryDirectory(prefix="driftloop-") as temporary:
         folder = Path(temporary)
         config = prepare(folder, options.models)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from data.flights import read_flights
@@ -39,11 +40,11 @@ CHALLENGERS = {  # the month that each has learned from, and of how many flights
 
 @dataclass(frozen=True)
 class Case:
-    """A model of flights: its config, the labels (rows,), how one is trained, and the loss of its answers."""
+    """A model of flights: its config, the labels (rows,), the estimator, and the loss of its answers."""
 
     config: Path
     labels: Floats
-    estimator: Callable[[], Any]
+    estimator: Any
     loss: Callable[[Floats, Floats], Floats]
 
 
@@ -67,8 +68,8 @@ class Flights:
         late, minutes = (self.table[name].to_numpy().astype(float) for name in ("late", "arr_delay"))
         sorts = HistGradientBoostingClassifier(max_iter=60, random_state=0)
         counts = HistGradientBoostingRegressor(loss="absolute_error", max_iter=60, random_state=0)
-        wrong = Case(EXAMPLES / "flights_late.yml", late, lambda: sorts, lambda p, y: (p != y).astype(float))
-        off = Case(EXAMPLES / "flights.yml", minutes, lambda: counts, lambda p, y: np.abs(p - y))
+        wrong = Case(EXAMPLES / "flights_late.yml", late, sorts, lambda p, y: (p != y).astype(float))
+        off = Case(EXAMPLES / "flights.yml", minutes, counts, lambda p, y: np.abs(p - y))
         return {"late or not": wrong, "minutes": off}
 
 
@@ -105,11 +106,7 @@ def compare(flights: Flights, what: str, case: Case) -> None:
 
     def trained(month: int, rows: int) -> Any:
         places = drawn.choice(flights.months(month, month + 1), rows, replace=False)
-        return (
-            case.estimator()
-            .__class__(**case.estimator().get_params())
-            .fit(flights.features[places], case.labels[places])
-        )
+        return clone(case.estimator).fit(flights.features[places], case.labels[places])
 
     def losses(model: Any, places: Any) -> Floats:
         return case.loss(model.predict(flights.features[places]), case.labels[places])
@@ -123,7 +120,7 @@ def compare(flights: Flights, what: str, case: Case) -> None:
     seconds = block_seconds(flights, some, model, champion.predict(flights.features[some]), case.labels[some])
     of_champion = losses(champion, trial).clip(max=bound)
     print(
-        f"{what}: {len(trial):,} flights; blocks of {seconds / 3600:g} h; loss of the champion {of_champion.mean():.4f}"
+        f"{what}: {len(trial):,} flights; blocks of {seconds / 60:g} minutes; loss of the champion {of_champion.mean():.4f}"
     )
     for name, challenger in challengers.items():
         loss = losses(challenger, trial).clip(max=bound)

@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from monitoring.alarms.e_detectors import EDetector, Values
-from monitoring.alarms.outcome_blocks import Blocks
+from monitoring.alarms.outcome_blocks import Blocks, close_blocks
 from monitoring.alarms.outcomes import Times
 from monitoring.contract.parts import Unreadable
 
@@ -112,7 +112,7 @@ class HarmTest(ABC, Generic[Verdict_co]):
         `times` (n,) are their rows', in microseconds; without them no row is in a block.
         """
         if self._blocks is not None and times is not None:
-            self._add_to_blocks(values, promise, times // round(self._blocks.seconds * 1e6))
+            self._add_to_blocks(values, promise, times, self._blocks.seconds)
             return
         self._threshold = math.log10(promise / (1 - MISCOVERAGE))
         self._test(values, self._rows + np.arange(1, len(values) + 1))
@@ -121,21 +121,14 @@ class HarmTest(ABC, Generic[Verdict_co]):
     def _count(self, values: Values) -> None:
         self._rows, self._total = self._rows + len(values), self._total + values.sum().item()
 
-    def _add_to_blocks(self, values: Values, promise: float, blocks: Times) -> None:
-        """Take in values (n,) of rows in these blocks (n,), by number; those of closed blocks go to the open one."""
-        number, total, rows = self._open
-        blocks = np.append(number, np.maximum(blocks, number))
-        order = np.argsort(blocks, kind="stable")
-        numbers, begins = np.unique(blocks[order], return_index=True)
-        totals = np.add.reduceat(np.append(total, values)[order], begins)
-        counts = np.add.reduceat(np.append(rows, np.ones(len(values), np.int64))[order], begins)
-        self._open = int(numbers[-1]), float(totals[-1]), int(counts[-1])
-        ended = np.flatnonzero(counts[:-1])
-        seen = self._rows - rows + np.cumsum(counts)[ended]
+    def _add_to_blocks(self, values: Values, promise: float, times: Times, seconds: float) -> None:
+        """Take in values (n,) of rows of these times (n,), in blocks of this length."""
+        before = self._rows - self._open[2]  # rows of blocks that have ended
+        self._open, totals, counts = close_blocks(self._open, values, times, seconds)
         self._count(values)
-        self._closed += len(ended)
+        self._closed += len(counts)
         self._set_threshold(promise)
-        self._test(totals[ended] / counts[ended], seen)
+        self._test(totals / counts, before + np.cumsum(counts))
 
     def _set_threshold(self, promise: float) -> None:
         """Promise as many blocks between false alarms as hold the promised rows, FEWEST_BLOCKS at least."""

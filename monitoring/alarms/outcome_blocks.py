@@ -13,11 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.special import fdtrc, stdtrit
 
-from monitoring.alarms.outcomes import JUDGES
+from monitoring.alarms.e_detectors import Values
+from monitoring.alarms.outcomes import JUDGES, Times
 from monitoring.contract.config import Model
 from monitoring.contract.reference import TIME, Reference
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+Open = tuple[int, float, int]  # the block that rows still come into: its number, and its values' sum and number
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 LENGTHS = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY)
@@ -40,6 +43,21 @@ class Blocks:
         It is Student's, which holds as far as means of many rows are normal.
         """
         return float(stdtrit(self.number - 1, 1 - miscoverage)) * self.deviation / math.sqrt(self.number)
+
+
+def close_blocks(opened: Open, values: Values, times: Times, seconds: float) -> tuple[Open, Floats, Counts]:
+    """Take in values (n,) of rows of these times (n,) in microseconds; those of closed blocks go to the open one.
+
+    Return the block that is open then, and the values' sums and numbers (m,) of the blocks that have ended.
+    """
+    number, total, rows = opened
+    blocks = np.append(number, np.maximum(times // round(seconds * 1e6), number))
+    order = np.argsort(blocks, kind="stable")
+    numbers, begins = np.unique(blocks[order], return_index=True)
+    totals = np.add.reduceat(np.append(total, values)[order], begins)
+    counts = np.add.reduceat(np.append(rows, np.ones(len(values), np.int64))[order], begins)
+    ended = np.flatnonzero(counts[:-1])
+    return (int(numbers[-1]), float(totals[-1]), int(counts[-1])), totals[ended], counts[ended]
 
 
 def blocks_of(reference: Reference, model: Model) -> Blocks | None:

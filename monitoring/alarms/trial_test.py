@@ -17,11 +17,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from monitoring.alarms.outcome_blocks import Floats, close_blocks
 from monitoring.alarms.outcomes import Times
-
-Floats = npt.NDArray[np.float64]
 
 BETS: Floats = 0.9 * np.exp2(-np.arange(0.0, 7.0))
 WIDTH, FEWEST = 4.0, 10  # root mean squares that a block's mean may be off; blocks before these are known
@@ -90,12 +88,5 @@ class TrialTest:
 
     def _closed(self, differences: Floats, times: Times) -> Floats:
         """Return the means (m,) of the blocks that end with these rows, as shares of what they may be."""
-        number, total, rows = self._open
-        blocks = np.append(number, np.maximum(times // round(self.block * 1e6), number))
-        order = np.argsort(blocks, kind="stable")
-        numbers, begins = np.unique(blocks[order], return_index=True)
-        totals = np.add.reduceat(np.append(total, differences)[order], begins)
-        counts = np.add.reduceat(np.append(rows, np.ones(len(differences), np.int64))[order], begins)
-        self._open = int(numbers[-1]), float(totals[-1]), int(counts[-1])
-        ended = np.flatnonzero(counts[:-1])
-        return self.scaled(totals[ended] / counts[ended])
+        self._open, totals, counts = close_blocks(self._open, differences, times, self.block)
+        return self.scaled(totals / counts)

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,7 @@ class TrialWatch:
             self._save()
             write_ruling(self._layout, ruling)
             log.info("trial_decided", version=trial.version, decision=ruling.decision, because=ruling.because)
-        decision, because = (None, "") if ruling is None else (ruling.decision, ruling.because)
-        return evidence.verdict(decision, because)
+        return verdict if ruling is None else replace(verdict, decision=ruling.decision, because=ruling.because)
 
     def _save(self) -> None:
         if self._evidence is not None:
@@ -183,8 +182,8 @@ class Evidence:
         self._lost = tuple(lost + float(more.sum()) for lost, more in zip(self._lost, losses, strict=True))
         return rows.filter(pc.is_null(index))
 
-    def verdict(self, decision: Decision | None = None, because: str = "") -> TrialVerdict:
-        """Return the state, with what was decided."""
+    def verdict(self) -> TrialVerdict:
+        """Return the state, undecided."""
         retrain, rows, unit = self._config.retrain, self._test.rows, self.trial.bound or 1.0
         champion, challenger = (lost / rows * unit if rows else None for lost in self._lost)
         return TrialVerdict(
@@ -199,8 +198,6 @@ class Evidence:
             score_drop=self._test.score("drop"),
             threshold=-math.log10(retrain.trial.level),
             block=self._test.block,
-            decision=decision,
-            because=because,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -59,9 +59,7 @@ class ModelFolder:
         sound = {one.model.name: ModelFile(path, one) for path, one in found.items() if isinstance(one, Config)}
         taken = {name.casefold() for name in sound}
         before = {name: file for name, file in self.models.items() if name.casefold() not in taken}
-        away = (
-            frozenset(name for name, file in before.items() if file.path not in found) if self._patient else frozenset()
-        )
+        away = frozenset(name for name, file in before.items() if self._patient and file.path not in found)
         self._away = away - self._away
         kept = {name: file for name, file in before.items() if file.path in faults or name in self._away}
         models = dict(sorted((kept | sound).items(), key=lambda named: named[1].path))

@@ -11,9 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from monitoring.contract.plain_files import OddEntryError, discard, list_plain, read_plain
 from monitoring.contract.storage import replaced
-from monitoring.contract.trial import Trial
 from monitoring.snapshot.snapshot import Snapshot
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-(passing|failing)-[0-9]+")
@@ -90,7 +91,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Trial):
+    if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, datetime):
         return value.isoformat()

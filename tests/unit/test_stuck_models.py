@@ -164,7 +164,7 @@ def test_a_champion_whose_loop_never_ends_is_passed_over(impatient: None, tmp_pa
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.registry._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("api.model._PAUSE_SECONDS", 0.0)
 
 
 def ending(folder: Path, signal: str) -> str:
@@ -186,7 +186,7 @@ def test_a_trial_that_the_system_ends_is_made_again(tmp_path: Path, monkeypatch:
         with monkeypatch.context() as system:
             system.setattr(sys, "executable", python)
             for pause, count in ((0.0, 1), (FOREVER, 2), (FOREVER, 2)):
-                system.setattr("api.registry._PAUSE_SECONDS", pause)
+                system.setattr("api.model._PAUSE_SECONDS", pause)
                 follower.look()
                 assert loads(follower, outcome) == count
         assert served(follower) is None

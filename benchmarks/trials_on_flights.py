@@ -119,9 +119,8 @@ def compare(flights: Flights, what: str, case: Case) -> None:
     some = np.sort(drawn.choice(february, 4000, replace=False))
     seconds = block_seconds(flights, some, model, champion.predict(flights.features[some]), case.labels[some])
     of_champion = losses(champion, trial).clip(max=bound)
-    print(
-        f"{what}: {len(trial):,} flights; blocks of {seconds / 60:g} minutes; loss of the champion {of_champion.mean():.4f}"
-    )
+    length, mean = seconds / 60, of_champion.mean()
+    print(f"{what}: {len(trial):,} flights; blocks of {length:g} minutes; loss of the champion {mean:.4f}")
     for name, challenger in challengers.items():
         loss = losses(challenger, trial).clip(max=bound)
         for block in sorted({0.0, seconds}):
